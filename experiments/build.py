@@ -1,0 +1,129 @@
+"""From a config to the objects it names; an unknown name is an error that lists the valid ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+
+from jsnn import data
+from jsnn.data.encoders import ENCODERS
+from jsnn.hardware import Hardware
+from jsnn.hardware import get as get_hardware
+from jsnn.models import MODELS
+from jsnn.neurons import LI, NEURONS, Neuron
+from jsnn.objectives import TASKS
+from jsnn.readouts import READOUTS, Readout
+from jsnn.surrogate import SURROGATES, Custom
+
+NAMED = {
+    "task": TASKS,
+    "model": MODELS,
+    "neuron": NEURONS,
+    # An own derivative cannot be named.
+    "surrogate": {name: kind for name, kind in SURROGATES.items() if kind is not Custom},
+    "readout": READOUTS,
+    "encoder": ENCODERS,
+}
+
+
+def check_names(config) -> None:
+    """Look up every name of a config before its data is read, which can take minutes."""
+    for kind, table in NAMED.items():
+        name = getattr(config, kind)
+        if name is not None:
+            lookup(kind, table, name)
+
+
+def lookup(kind: str, table: Mapping[str, Any], name: str) -> Any:
+    """`table[name]`, or a ValueError that lists what there is."""
+    keys = {key.replace("_", "-"): value for key, value in table.items()}
+    if name not in keys:
+        raise ValueError(f"unknown {kind} {name!r}; valid: {sorted(keys)}")
+    return keys[name]
+
+
+def dataset(config) -> data.Dataset:
+    """The data set of a config, cut to `limit` samples a split if it says so."""
+    options = {} if config.data_steps is None else {"steps": config.data_steps}
+    if config.model == "conv" and "image" in data.options(config.dataset):
+        options["image"] = True
+    loaded = data.load(config.dataset, config.data_dir, seed=config.split_seed, **options)
+    if config.limit is None:
+        return loaded
+    cut = {name: split[: config.limit] for name, split in loaded.splits.items()}
+    return dataclasses.replace(loaded, **cut)
+
+
+def hardware(config) -> Hardware:
+    """The machine of a config."""
+    machine = get_hardware(config.hardware)
+    if config.input_bits is None or "input_bits" not in machine.design.knobs:
+        return machine
+    return machine.with_design(input_bits=config.input_bits)
+
+
+def encoder(config, loaded: data.Dataset):
+    """The encoder of a config, checked against the data."""
+    chosen = lookup("encoder", ENCODERS, config.encoder)
+    recorded = config.encoder in ("recorded", "delta")
+    if recorded != loaded.timed:
+        fitting = "recorded or delta" if loaded.timed else "direct, rate or latency"
+        kind = "has a time axis" if loaded.timed else "is still"
+        raise ValueError(
+            f"data set {loaded.name!r} {kind}: use --encoder {fitting}, not {config.encoder}"
+        )
+    if config.encoder == "delta":
+        return chosen(threshold=config.delta_threshold)
+    return chosen() if recorded else chosen(steps=config.steps)
+
+
+def network(config, loaded: data.Dataset, input_kind: str) -> nn.Module:
+    """The model of a config for a data set."""
+    model = lookup("model", MODELS, config.model)
+    dt = loaded.dt_s or 1e-3
+    readout_tau = config.readout_tau_steps * dt
+    options = {
+        "widths": config.widths,
+        "classes": loaded.classes,
+        "neuron": neuron(config, dt),
+        "readout": readout(config),
+        "readout_neuron": LI(tau_mem=readout_tau, dt=dt, scale_input=True),
+        "input_kind": input_kind,
+        "dropout": config.dropout,
+        "gain": config.gain,
+        "norm": config.norm,
+        "hidden": config.hidden,
+        "use_bias": config.use_bias,
+    }
+    known = inspect.signature(model).parameters
+    return model(**{name: value for name, value in options.items() if name in known})
+
+
+def neuron(config, dt: float) -> Neuron:
+    """The hidden population of a config."""
+    law = lookup("neuron", NEURONS, config.neuron)
+    known = inspect.signature(law).parameters
+    surrogate = None
+    if config.surrogate is not None:
+        surrogate = lookup("surrogate", NAMED["surrogate"], config.surrogate)()
+    wanted = {
+        "tau_mem": config.tau_steps * dt,
+        "dt": dt,
+        "reset": config.reset,
+        "detach_reset": config.detach_reset,
+        "surrogate": surrogate,
+    }
+    # The oscillators keep the step of their paper, whatever the clock of the data.
+    if "omega" in known:
+        del wanted["dt"]
+    options = {name: value for name, value in wanted.items() if name in known and value is not None}
+    return law(**options)
+
+
+def readout(config) -> Readout:
+    """The readout of a config."""
+    return lookup("readout", READOUTS, config.readout)()

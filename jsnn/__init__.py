@@ -1,0 +1,35 @@
+"""Spiking neural networks in JAX, trained against the energy they would burn on real hardware.
+
+The core (`surrogate`, `neurons`, `unroll`, `readouts`, `workload`, `hardware`, `energy`, `twin`)
+knows no module system; `layers`, `models` and what follows are built on flax.linen.
+"""
+
+from jsnn import hardware, models, neurons, objectives, readouts, surrogate, training
+from jsnn.energy import Bill, avoidable, bill, floor, op_count_proxy
+from jsnn.run import run, step
+from jsnn.twin import ratio, twin
+from jsnn.unroll import unroll
+from jsnn.workload import Workload
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "Bill",
+    "Workload",
+    "avoidable",
+    "bill",
+    "floor",
+    "hardware",
+    "models",
+    "neurons",
+    "objectives",
+    "op_count_proxy",
+    "ratio",
+    "readouts",
+    "run",
+    "step",
+    "surrogate",
+    "training",
+    "twin",
+    "unroll",
+]

@@ -1,0 +1,25 @@
+"""Data sets by name, and encoders from samples to frames.
+
+`load(name)` returns a `Dataset` of plain NumPy arrays; libraries that only one data set needs
+(tonic, scikit-learn, h5py) are imported when that data set is loaded.
+"""
+
+from jsnn.data.dataset import Dataset, Split, folds
+from jsnn.data.encoders import ENCODERS, Delta, Direct, Encoder, Latency, Rate, Recorded
+from jsnn.data.registry import load, names, options
+
+__all__ = [
+    "ENCODERS",
+    "Dataset",
+    "Delta",
+    "Direct",
+    "Encoder",
+    "Latency",
+    "Rate",
+    "Recorded",
+    "Split",
+    "folds",
+    "load",
+    "names",
+    "options",
+]

@@ -1,0 +1,186 @@
+"""Data sets as plain arrays: what every loader returns, and what is checked before it does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from jsnn.data.splitting import assign_folds, stratified_split
+
+FRAME_DTYPES = (np.uint8, np.int8, np.float32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Samples of one split, batch first.
+
+    Attributes:
+        frames: still data `[N, ...]`, recorded data `[N, T, ...]`; uint8, int8 or float32.
+        labels: int32 class numbers, `[N]`, or `[N, T]` where every step has a label.
+
+    Example:
+        >>> split = Split(np.zeros((4, 2), np.float32), np.array([0, 1, 1, 1], np.int32))
+        >>> len(split), split.majority
+        (4, 0.75)
+    """
+
+    frames: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: np.ndarray | slice) -> Split:
+        return Split(self.frames[index], self.labels[index])
+
+    @property
+    def majority(self) -> float:
+        """Share of the most frequent label: what a constant answer scores."""
+        return float(np.bincount(self.labels.reshape(-1)).max() / self.labels.size)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Train, validation and test samples of one task, checked on construction.
+
+    Attributes:
+        name: name under which `jsnn.data.load` knows it.
+        train, validation, test: the splits; frames of one shape and dtype in all three.
+        classes: number of classes C; labels lie in `[0, C)`.
+        timed: True for recorded data `[N, T, ...]`, False for still data `[N, ...]`.
+        per_step: True if every time step has a label of its own.
+        dt_s: seconds one time step stands for; None where the data has no clock.
+        source: who made the data, and where it comes from.
+        notes: how the arrays were made from the files, and what to say beside a result.
+
+    Raises:
+        ValueError: naming data set, split and check, for NaN or infinity, an empty split, labels
+            out of range, no time steps, or shapes and dtypes that do not fit.
+
+    Example:
+        >>> still = Split(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1], np.int32))
+        >>> data = Dataset("toy", still, still, still, classes=2, timed=False)
+        >>> data.frame_shape, data.steps
+        ((2,), None)
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+    timed: bool
+    per_step: bool = False
+    dt_s: float | None = None
+    source: str = ""
+    notes: str = ""
+
+    def __post_init__(self):
+        if self.per_step and not self.timed:
+            raise ValueError(
+                f"data set {self.name!r}: labels per step need timed frames [N, T, ...]"
+            )
+        if self.classes < 2:
+            raise ValueError(
+                f"data set {self.name!r}: expected 2 classes or more, found {self.classes}"
+            )
+        for title, split in self.splits.items():
+            _check(self, title, split)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of one frame, without sample and time axes."""
+        return self.train.frames.shape[2 if self.timed else 1 :]
+
+    @property
+    def steps(self) -> int | None:
+        """Time steps T of recorded data, None for still data."""
+        return self.train.frames.shape[1] if self.timed else None
+
+
+def folds(dataset: Dataset, k: int, of: int, seed: int = 0) -> Dataset:
+    """Cross-validation over the training and validation samples; the test split stays unseen.
+
+    Test is fold `k` of `of`; the other folds are split into training and validation samples in the
+    proportion the data set had. Folds are stratified by label (random where steps have labels).
+
+    Args:
+        dataset: data set whose training and validation samples are pooled.
+        k: fold to test on, `0 <= k < of`.
+        of: number of folds, at least 2.
+        seed: seed of the assignment; one seed gives disjoint test folds that cover every sample.
+
+    Raises:
+        ValueError: for a fold that does not exist, or more folds than samples.
+
+    Example:
+        >>> still = Split(np.zeros((20, 2), np.float32), np.arange(20, dtype=np.int32) % 2)
+        >>> data = Dataset("toy", still, still, still, classes=2, timed=False)
+        >>> parts = folds(data, 0, of=4)
+        >>> len(parts.train), len(parts.validation), len(parts.test)
+        (15, 15, 10)
+    """
+    frames = np.concatenate([dataset.train.frames, dataset.validation.frames])
+    labels = np.concatenate([dataset.train.labels, dataset.validation.labels])
+    if of < 2 or of > len(frames):
+        raise ValueError(
+            f"data set {dataset.name!r}: expected 2 to {len(frames)} folds, found {of}"
+        )
+    if not 0 <= k < of:
+        raise ValueError(f"data set {dataset.name!r}: expected a fold in [0, {of}), found {k}")
+    strata = np.zeros(len(labels), np.int32) if dataset.per_step else labels
+    fold = assign_folds(strata, of, seed)
+    test, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
+    wanted = max(1, round(len(others) * len(dataset.validation) / len(frames)))
+    rest, held = stratified_split(strata[others], wanted, seed)
+    pool = Split(frames, labels)
+    return dataclasses.replace(
+        dataset,
+        train=pool[others[rest]],
+        validation=pool[others[held]],
+        test=pool[test],
+        notes=f"{dataset.notes} Fold {k} of {of} (seed {seed}) of the training samples.".strip(),
+    )
+
+
+def _check(dataset: Dataset, title: str, split: Split) -> None:
+    def refuse(check: str) -> None:
+        raise ValueError(f"data set {dataset.name!r}, split {title!r}: {check}")
+
+    frames, labels = split.frames, split.labels
+    leading = 2 if dataset.timed else 1
+    if frames.dtype not in FRAME_DTYPES:
+        names = ", ".join(np.dtype(d).name for d in FRAME_DTYPES)
+        refuse(f"expected frames of dtype {names}, found {frames.dtype}")
+    if labels.dtype != np.int32:
+        refuse(f"expected int32 labels, found {labels.dtype}")
+    if frames.ndim < leading + 1:
+        layout = "[N, T, ...]" if dataset.timed else "[N, ...]"
+        refuse(f"expected frames {layout} with a feature axis, found shape {frames.shape}")
+    if len(frames) == 0:
+        refuse("expected at least one sample, found none")
+    if dataset.timed and frames.shape[1] == 0:
+        refuse("expected at least one time step, found T = 0")
+    if frames.size == 0:
+        refuse(f"expected frames with features, found shape {frames.shape}")
+    expected = frames.shape[:2] if dataset.per_step else frames.shape[:1]
+    if labels.shape != expected:
+        refuse(f"expected labels of shape {expected} beside these frames, found {labels.shape}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= dataset.classes:
+        refuse(f"expected labels in [0, {dataset.classes}), found [{low}, {high}]")
+    # NaN and infinity survive min and max, so no mask as large as the data is needed.
+    if not (np.isfinite(frames.min()) and np.isfinite(frames.max())):
+        refuse("expected finite frames, found NaN or infinity")
+    first = dataset.train.frames
+    if frames.shape[1:] != first.shape[1:] or frames.dtype != first.dtype:
+        refuse(
+            f"expected frames like those of train, {first.shape[1:]} {first.dtype}, "
+            f"found {frames.shape[1:]} {frames.dtype}"
+        )

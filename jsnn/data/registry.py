@@ -1,0 +1,177 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from jsnn.data.cache import Cache
+from jsnn.data.dataset import Dataset
+from jsnn.data.files import Folder, user_cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """How to load one data set.
+
+    Attributes:
+        loader: `module:function` below `jsnn.data`, imported when it is asked for.
+        folder: name of its folder below the data folder; None if it needs no files.
+        upstream: address where a person finds it.
+    """
+
+    loader: str
+    folder: str | None
+    upstream: str
+
+    def function(self) -> Callable[..., Dataset]:
+        """The loader itself."""
+        module, _, function = self.loader.partition(":")
+        return getattr(importlib.import_module(f"jsnn.data.{module}"), function)
+
+
+ENTRIES: dict[str, Entry] = {
+    "digits": Entry(
+        "digits:load_digits",
+        None,
+        "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+    ),
+    "yinyang": Entry(
+        "yinyang:load_yinyang", "yinyang", "https://github.com/lkriener/yin_yang_data_set"
+    ),
+    "mnist": Entry("idx:load_mnist", "mnist", "http://yann.lecun.com/exdb/mnist/"),
+    "fashion-mnist": Entry(
+        "idx:load_fashion_mnist",
+        "fashion_mnist",
+        "https://github.com/zalandoresearch/fashion-mnist",
+    ),
+    "cifar10": Entry(
+        "cifar10:load_cifar10", "cifar10", "https://www.cs.toronto.edu/~kriz/cifar.html"
+    ),
+    "qtdb": Entry(
+        "qtdb:load_qtdb",
+        "qtdb_ecg",
+        "https://github.com/byin-cwi/Efficient-spiking-networks",
+    ),
+    "ev-objects": Entry(
+        "ev_objects:load_ev_objects", "tactile", "https://github.com/clear-nus/TactileSGNet"
+    ),
+    "nmnist": Entry(
+        "nmnist:load_nmnist", "nmnist", "https://www.garrickorchard.com/datasets/n-mnist"
+    ),
+    "fsdd": Entry(
+        "fsdd:load_fsdd", "fsdd", "https://github.com/Jakobovski/free-spoken-digit-dataset"
+    ),
+    "shd": Entry(
+        "tonic_sets:load_shd",
+        "SHD",
+        "https://zenkelab.org/resources/spiking-heidelberg-datasets-shd/",
+    ),
+    "ssc": Entry(
+        "tonic_sets:load_ssc",
+        "SSC",
+        "https://zenkelab.org/resources/spiking-heidelberg-datasets-shd/",
+    ),
+    "dvs-gesture": Entry(
+        "tonic_sets:load_dvs_gesture", "DVSGesture", "https://research.ibm.com/dvsgesture/"
+    ),
+    "cifar10-dvs": Entry(
+        "tonic_sets:load_cifar10_dvs", "CIFAR10DVS", "https://doi.org/10.3389/fnins.2017.00309"
+    ),
+    "smnist": Entry("tonic_sets:load_smnist", "mnist", "http://yann.lecun.com/exdb/mnist/"),
+    "nmnist-full": Entry(
+        "tonic_sets:load_nmnist_full", "NMNIST", "https://www.garrickorchard.com/datasets/n-mnist"
+    ),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names of the data sets `load` knows.
+
+    Example:
+        >>> "digits" in names()
+        True
+    """
+    return tuple(ENTRIES)
+
+
+def options(name: str) -> dict[str, object]:
+    """Options of one data set with their defaults.
+
+    Raises:
+        ValueError: for an unknown name.
+
+    Example:
+        >>> options("digits")
+        {'image': False, 'validation': 0.1}
+    """
+    parameters = inspect.signature(_entry(name).function()).parameters
+    return {
+        key: parameter.default
+        for key, parameter in parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+
+
+def load(
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    seed: int = 0,
+    cache_dir: str | os.PathLike[str] | None = None,
+    **chosen: object,
+) -> Dataset:
+    """Load a data set by name.
+
+    Args:
+        name: one of `names()`.
+        data_dir: folder that holds the folders of the data sets. None: the environment variable
+            JSNN_DATA, and where that is not set, jsnn's own cache folder, to which missing files
+            are downloaded. A folder that was named is only read.
+        seed: seed of every split that is not published (validation, and test of some).
+        cache_dir: folder for converted arrays; None: `arrays` in jsnn's own cache folder.
+        **chosen: options of the data set, see `options(name)`.
+
+    Raises:
+        ValueError: for an unknown name or option, and for damaged files.
+        FileNotFoundError: naming the folder, the files and their upstream address.
+
+    Example:
+        >>> data = load("digits")
+        >>> data.train.frames.shape, data.test.labels.shape, data.classes
+        ((1294, 64), (360,), 10)
+    """
+    entry = _entry(name)
+    known = options(name)
+    for option in chosen:
+        if option not in known:
+            listed = ", ".join(known) or "none"
+            raise ValueError(f"data set {name!r} has no option {option!r}; its options: {listed}")
+    cache = Cache(Path(cache_dir) if cache_dir is not None else user_cache() / "arrays")
+    return entry.function()(_folder(name, entry, data_dir), cache, seed, **chosen)
+
+
+def _entry(name: str) -> Entry:
+    if name not in ENTRIES:
+        close = difflib.get_close_matches(name, ENTRIES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown data set {name!r}{hint} Known: {', '.join(ENTRIES)}")
+    return ENTRIES[name]
+
+
+def _folder(name: str, entry: Entry, data_dir: str | os.PathLike[str] | None) -> Folder:
+    named = data_dir if data_dir is not None else os.environ.get("JSNN_DATA")
+    root = Path(named) if named else user_cache() / "data"
+    if named and entry.folder is not None and not root.is_dir():
+        raise FileNotFoundError(
+            f"data set {name!r}: the data folder {root} does not exist. Name the folder that holds "
+            f"{entry.folder!r} with data_dir=, --data-dir or the environment variable JSNN_DATA. "
+            f"Upstream: {entry.upstream}"
+        )
+    path = root / entry.folder if entry.folder is not None else root
+    return Folder(name, path, entry.upstream, may_download=not named)

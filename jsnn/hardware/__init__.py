@@ -1,0 +1,12 @@
+"""What an event costs: cited constants, design knobs and the architectures that combine them.
+
+Hardware code sees sizes and bits, never a count of spikes; `jsnn.energy` multiplies the two.
+"""
+
+from jsnn.hardware.constant import Constant
+from jsnn.hardware.design import Design
+from jsnn.hardware.hardware import Hardware
+from jsnn.hardware.presets import get, presets
+from jsnn.hardware.technology import Technology
+
+__all__ = ["Constant", "Design", "Hardware", "Technology", "get", "presets"]

@@ -1,0 +1,152 @@
+"""Layer-by-layer accelerator: arithmetic beside RAMs cut to size, one access per datum.
+
+Counts after Lemaire et al. 2022 (arXiv 2210.13107, equations 1 to 17), RAM energy growing with
+the size of the memory: `e(bits) = slope · bits + base`. W, V, X, Y, Q stand for one access to the
+memory of the weights, the states, real inputs, real outputs and a queue of spikes, B and I to that
+of the biases and of the stored currents; add32 and mul32 stand for address arithmetic;
+movement is `activation_movement`, n a number of words or operations.
+
+| event             | read and written       | computed       | component: price                   |
+|-------------------|------------------------|----------------|------------------------------------|
+| input event       | spike read             |                | movement: Q                        |
+| … of a conv       |                        | start address  | routing: 2·(mul32 + add32)         |
+| synop             | weight read            | add            | synapse: add; weight_memory: W     |
+|                   | membrane read, written | target address | state_memory: 2·V; routing: add32  |
+| mac               | weight read            | multiply, add  | synapse: mac; weight_memory: W     |
+| real input, dense | each word read once    |                | movement: X                        |
+| real input, conv  | word read for each use |                | movement: X                        |
+| real frame        |                        | loop counters  | routing: (in + out + kernel)·add32 |
+| neuron-step       | state read, written    | law            | neuron: law; state_memory: 2n·V    |
+| bias              | bias read              | add            | neuron: add; weight_memory: B      |
+| stored current    | written once, read     |                | state_memory: I                    |
+| output spike      | spike written          | reset          | neuron: n·add; movement: Q         |
+| output word       | word written           |                | movement: Y                        |
+| layer load        | none: weights stay     |                |                                    |
+
+law = multiplies·mul(weight, state) + (adds + compares)·add and mac = mul(weight, input) + add,
+every add as wide as the state. A stored current costs an add where the law of the neuron has none.
+
+Where this departs from the paper: accumulations, weight and membrane accesses all follow the true
+edges of the workload (the paper charges `ceil(kernel / stride)` adds but every kernel position in
+memory, borders included); zero inputs skip the weight and the multiply, not the input read; the
+comparison with the threshold costs an add; the reset and the bias follow its corrected equation
+2.4; real inputs of a dense layer take one counter step a word (its authors' other reading, one a
+MAC, is not used); recurrent weights share the memory of the forward ones; a word of state that a
+synapse touches is one, however many the neuron keeps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from jsnn.hardware.design import Design
+from jsnn.hardware.ledger import PriceTable
+from jsnn.hardware.technology import Technology
+from jsnn.workload import Geometry
+
+
+def _between(value: Any, x: tuple[float, float], y: tuple[Any, Any]) -> Any:
+    """Straight line through two published points."""
+    return y[0] + (y[1] - y[0]) * ((value - x[0]) / (x[1] - x[0]))
+
+
+def add_pj(technology: Technology, bits: Any) -> Any:
+    """Integer addition: the line through the published 8- and 32-bit adders, pJ.
+
+    >>> from jsnn.hardware import get
+    >>> technology = get("hierarchy-45nm").technology
+    >>> add_pj(technology, 8.0), add_pj(technology, 32.0)
+    (0.03, 0.1)
+    """
+    return _between(bits, (8, 32), (technology["add_int8_pj"], technology["add_int32_pj"]))
+
+
+def mul_pj(technology: Technology, left_bits: Any, right_bits: Any) -> Any:
+    """Integer product: the line in `left · right` bits through the 8x8 and 32x32 multipliers, pJ.
+
+    >>> from jsnn.hardware import get
+    >>> technology = get("hierarchy-45nm").technology
+    >>> mul_pj(technology, 8.0, 8.0), mul_pj(technology, 32.0, 32.0)
+    (0.2, 3.1)
+    """
+    published = technology["mul_int8_pj"], technology["mul_int32_pj"]
+    return _between(left_bits * right_bits, (64, 1024), published)
+
+
+def access_pj(technology: Technology, size_bits: Any) -> Any:
+    """One access to a RAM of `size_bits`, reading or writing, of any width, pJ.
+
+    >>> from jsnn.hardware import get
+    >>> round(access_pj(get("hierarchy-45nm").technology, 8 * 32 * 1024), 2)
+    16.06
+    """
+    return technology["ram_slope_pj_per_bit"] * size_bits + technology["ram_base_pj"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Hierarchy:
+    """Arithmetic, RAM by size and address generation (table above)."""
+
+    name: ClassVar[str] = "hierarchy"
+    constants: ClassVar[tuple[str, ...]] = (
+        "add_int8_pj",
+        "add_int32_pj",
+        "mul_int8_pj",
+        "mul_int32_pj",
+        "ram_slope_pj_per_bit",
+        "ram_base_pj",
+    )
+    knobs: ClassVar[tuple[str, ...]] = (
+        "weight_bits",
+        "state_bits",
+        "input_bits",
+        "output_bits",
+        "event_bits",
+        "queue_events",
+    )
+    unpriced: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def prices(
+        self, technology: Technology, design: Design, geometry: Geometry
+    ) -> tuple[PriceTable, ...]:
+        """The table of the module as numbers."""
+        g, state_bits = geometry, design.state_bits
+        weights = access_pj(technology, (g.weights + g.recurrent_weights) * design.weight_bits)
+        biases = access_pj(technology, g.biases * state_bits)
+        states = access_pj(technology, g.neurons * g.state_words * state_bits)
+        currents = access_pj(technology, g.neurons * state_bits)
+        inputs = access_pj(technology, g.inputs * design.input_bits)
+        outputs = access_pj(technology, g.neurons * design.output_bits)
+        queue = access_pj(technology, design.queue_events * design.event_bits)
+
+        add = add_pj(technology, state_bits)
+        mac = mul_pj(technology, design.weight_bits, design.input_bits) + add
+        decay = mul_pj(technology, design.weight_bits, state_bits)
+        law = g.multiplies * decay + (g.adds + g.compares) * add
+        first = 0.0 if g.adds else add
+
+        address_add, address_mul = technology["add_int32_pj"], technology["mul_int32_pj"]
+        conv = g.kind == "conv"
+        kernel = g.output_shape[-1] * g.fan_out_area if conv else 0
+        start_address = 2 * (address_mul + address_add) if conv else 0.0
+        return (
+            {
+                "spikes_in": {"activation_movement": queue, "routing": start_address},
+                "synops": {
+                    "synapse": add,
+                    "weight_memory": weights,
+                    "state_memory": 2 * states,
+                    "routing": address_add,
+                },
+                "macs": {"synapse": mac, "weight_memory": weights},
+                "connections" if conv else "words_in": {"activation_movement": inputs},
+                "frames": {"routing": (g.inputs + g.neurons + kernel) * address_add},
+                "neuron_steps": {"neuron": law, "state_memory": 2 * g.state_words * states},
+                "bias_adds": {"neuron": add, "weight_memory": biases},
+                "current_writes": {"state_memory": currents},
+                "current_reads": {"neuron": first, "state_memory": currents},
+                "spikes_out": {"neuron": g.adds_per_spike * add, "activation_movement": queue},
+                "words_out": {"activation_movement": outputs},
+            },
+        )

@@ -1,0 +1,103 @@
+"""A machine: an architecture, the technology it is built in and the knobs of its design."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jsnn.hardware.architectures.protocol import Architecture
+from jsnn.hardware.design import Design
+from jsnn.hardware.ledger import PriceTable
+from jsnn.hardware.technology import Technology
+from jsnn.hardware.trees import pytree
+from jsnn.workload import Geometry
+
+PJ_PER_J = 1e12
+
+
+@pytree
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """What prices the events of a workload.
+
+    A pytree: constants and knobs are leaves, names and sources static. Static energy is priced
+    where the technology holds both `static_power_w` (of what one layer occupies) and
+    `step_latency_s`; elsewhere it is unpriced, never zero by assumption.
+
+    Attributes:
+        name: its name.
+        architecture: how constants, knobs and sizes combine.
+        technology: cited constants.
+        design: knobs.
+
+    Raises:
+        ValueError: the architecture needs a constant or a knob that is not there.
+
+    >>> from jsnn.hardware import get
+    >>> get("neuromorphic-22nm").with_design(weight_bits=4).design.weight_bits
+    4.0
+    """
+
+    name: str = dataclasses.field(metadata={"static": True})
+    architecture: Architecture = dataclasses.field(metadata={"static": True})
+    technology: Technology
+    design: Design
+
+    def __post_init__(self) -> None:
+        needed, knobs = self.architecture.constants, self.architecture.knobs
+        missing = [name for name in needed if name not in self.technology]
+        missing += [name for name in knobs if getattr(self.design, name) is None]
+        if missing:
+            raise ValueError(
+                f"{self.name}: architecture {self.architecture.name!r} needs {missing}; "
+                "add them to its technology (cited constants) or design (knobs)"
+            )
+
+    @property
+    def _prices_static(self) -> bool:
+        return "static_power_w" in self.technology and "step_latency_s" in self.technology
+
+    @property
+    def unpriced(self) -> tuple[tuple[str, str], ...]:
+        """Components without a price, each with the reason."""
+        if self._prices_static:
+            return self.architecture.unpriced
+        return (*self.architecture.unpriced, ("static", "no static power and latency published"))
+
+    def prices(self, geometry: Geometry) -> tuple[PriceTable, ...]:
+        """PJ per event and component for a layer, one table for each dataflow.
+
+        >>> from jsnn.hardware import get
+        >>> from jsnn.hypothetical import dense
+        >>> (table,) = get("compute-only-45nm").prices(dense(3, 2, steps=1, rate=0.5).geometry)
+        >>> table["synops"]
+        {'synapse': 0.9}
+        """
+        tables = self.architecture.prices(self.technology, self.design, geometry)
+        if not self._prices_static:
+            return tables
+        power_w, latency_s = self.technology["static_power_w"], self.technology["step_latency_s"]
+        static = {"steps": {"static": power_w * latency_s * PJ_PER_J}}
+        return tuple({**table, **static} for table in tables)
+
+    def with_design(self, **knobs: Any) -> Hardware:
+        """A copy with other knobs; ValueError where the machine has no such knob."""
+        unknown = [name for name in knobs if name not in self.architecture.knobs]
+        if unknown:
+            raise ValueError(
+                f"{self.name} has no knob {unknown}, only {list(self.architecture.knobs)}"
+            )
+        return dataclasses.replace(self, design=dataclasses.replace(self.design, **knobs))
+
+    def with_constants(self, **values: Any) -> Hardware:
+        """A copy with other values of its constants (sensitivity studies)."""
+        return dataclasses.replace(self, technology=self.technology.with_values(**values))
+
+    def __str__(self) -> str:
+        lines = [f"{self.name} (architecture {self.architecture.name})"]
+        lines += [f"  {name} = {value}" for name, value in self.design.knobs.items()]
+        for name, c in self.technology.constants.items():
+            note = f"; {c.note}" if c.note else ""
+            lines.append(f"  {name} = {c.value} {c.unit} [{c.mark}: {c.source}{note}]")
+        lines += [f"  {component}: unpriced, {reason}" for component, reason in self.unpriced]
+        return "\n".join(lines)

@@ -1,0 +1,77 @@
+"""Machines by name."""
+
+from __future__ import annotations
+
+import difflib
+
+from jsnn.hardware.architectures import ComputeOnly, Hierarchy, Neuromorphic
+from jsnn.hardware.catalogue import HOROWITZ_FP32, HOROWITZ_INT, LEMAIRE_RAM, YAN_22NM
+from jsnn.hardware.design import Design
+from jsnn.hardware.hardware import Hardware
+from jsnn.hardware.technology import Technology
+
+_PRESETS: dict[str, tuple[str, Hardware]] = {
+    hardware.name: (line, hardware)
+    for line, hardware in (
+        (
+            "fp32 arithmetic alone, 0.9 pJ an add and 4.6 pJ a multiply-accumulate",
+            Hardware("compute-only-45nm", ComputeOnly(), Technology(HOROWITZ_FP32), Design()),
+        ),
+        (
+            "8-bit weights, 16-bit states, RAM energy by size, address generation",
+            Hardware(
+                "hierarchy-45nm",
+                Hierarchy(),
+                Technology(HOROWITZ_INT | LEMAIRE_RAM),
+                # Products of 8-bit weights and inputs fill 16 bits: the width of the state.
+                Design(
+                    weight_bits=8,
+                    state_bits=16,
+                    input_bits=8,
+                    output_bits=8,
+                    event_bits=16,
+                    queue_events=1024,
+                ),
+            ),
+        ),
+        (
+            "event-driven cores on a mesh, reconstruction of arXiv 2409.08290",
+            Hardware(
+                "neuromorphic-22nm",
+                Neuromorphic(),
+                Technology(YAN_22NM),
+                Design(
+                    weight_bits=8,
+                    state_bits=8,
+                    input_bits=8,
+                    hops=1,
+                    targets_per_message=1,
+                    weight_fetch_share=1,
+                    temporal_reuse=0,
+                ),
+            ),
+        ),
+    )
+}
+
+
+def presets() -> dict[str, str]:
+    """One line about each machine, by name.
+
+    >>> list(presets())
+    ['compute-only-45nm', 'hierarchy-45nm', 'neuromorphic-22nm']
+    """
+    return {name: line for name, (line, _) in _PRESETS.items()}
+
+
+def get(name: str) -> Hardware:
+    """The machine of that name; ValueError with the valid names where there is none.
+
+    >>> get("hierarchy-45nm").design.weight_bits
+    8.0
+    """
+    if name not in _PRESETS:
+        close = difflib.get_close_matches(name, _PRESETS, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ValueError(f"unknown hardware {name!r}{hint}; valid: {list(_PRESETS)}")
+    return _PRESETS[name][1]

@@ -1,0 +1,93 @@
+"""A layer's workload written down instead of measured: for what-if questions and examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from jsnn.workload import Geometry, InputKind, LayerWorkload
+
+
+def dense(
+    inputs: int,
+    neurons: int,
+    *,
+    steps: int,
+    rate: Any,
+    rate_out: Any = None,
+    active: Any = None,
+    input_kind: InputKind = "spikes",
+    bias: bool = False,
+    spiking: bool = True,
+    multiplies: int = 0,
+    name: str = "dense",
+) -> LayerWorkload:
+    """A dense layer of integrate-and-fire neurons at a given spike rate.
+
+    Events are `rate · steps · inputs`, each with a fan-out of `neurons`. Real-valued inputs
+    (`analog`, `constant`) have no zeros. A neuron keeps one state word, compares once a step and
+    subtracts once a spike.
+
+    Args:
+        inputs, neurons: sizes of the layer.
+        steps: T.
+        rate: spikes per input and step, a number or `[B]`.
+        rate_out: spikes per neuron and step; `rate` unless given.
+        active: share of the inputs that fire at least once; `min(1, 2·T·rate / (T + 1))` unless
+            given, the mid-point of the bounds in arXiv 2409.08290 theorem 2.
+        input_kind: kind of the input.
+        bias: whether the neurons have a bias.
+        spiking: False for neurons that never fire.
+        multiplies: multiplications of a neuron-step (1 for a leak).
+        name: name of the layer.
+
+    Returns:
+        The workload of a batch of B (1 for a number).
+
+    >>> layer = dense(100, 10, steps=5, rate=0.1)
+    >>> layer.synops, layer.active_synapses
+    (Array([500.], dtype=float32), Array([166.66667], dtype=float32))
+    """
+    rate = jnp.atleast_1d(jnp.asarray(rate, jnp.result_type(float)))
+    zero = jnp.zeros_like(rate)
+    fires = rate if rate_out is None else jnp.asarray(rate_out, rate.dtype) + zero
+    events = input_kind in ("spikes", "events")
+    if not events:
+        active = 1.0
+    elif active is None:
+        active = jnp.minimum(2 * steps * rate / (steps + 1), 1.0)
+    active = jnp.asarray(active, rate.dtype) + zero
+    frames = steps if input_kind == "analog" else 1
+    output = jnp.broadcast_to(fires[:, None] * steps, (rate.size, neurons))
+    return LayerWorkload(
+        input_events=rate * (steps * inputs) if events else zero,
+        synops=rate * (steps * inputs * neurons) if events else zero,
+        macs=zero if events else zero + frames * inputs * neurons,
+        recurrent_events=zero,
+        recurrent_synops=zero,
+        active_inputs=active * inputs,
+        active_synapses=active * (inputs * neurons),
+        spikes=output if spiking else jnp.zeros_like(output),
+        steps=steps,
+        geometry=Geometry(
+            name=name,
+            kind="dense",
+            input_kind=input_kind,
+            spiking=spiking,
+            inputs=inputs,
+            neurons=neurons,
+            synapses=inputs * neurons,
+            fan_in=inputs,
+            fan_out_area=1,
+            weights=inputs * neurons,
+            biases=neurons if bias else 0,
+            recurrent_weights=0,
+            state_words=1,
+            multiplies=multiplies,
+            adds=0,
+            compares=int(spiking),
+            adds_per_spike=int(spiking),
+            output_shape=(neurons,),
+        ),
+    )

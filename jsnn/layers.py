@@ -1,0 +1,317 @@
+"""flax.linen layers round the flax-free core: synapses over all steps at once, neurons scanned.
+
+Every layer takes and returns `[T, B, ...]`. A `Spiking` layer records what it did in the
+collection `workload` when that collection is mutable (`jsnn.run` makes it so), and keeps its
+neurons' state between calls in the collection `state` when that one is mutable.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jsnn.neurons import Neuron
+from jsnn.readouts import PerStep, Readout, Several, SpikeCount
+from jsnn.synapses import Connectivity, connectivity
+from jsnn.unroll import FoldState, fold, start_fold, unroll
+from jsnn.workload import INPUT_KINDS, Geometry, InputKind, LayerWorkload
+
+WORKLOAD = "workload"
+STATE = "state"
+
+# A layer of spikes gathers nothing: every step is its result.
+_NOTHING = PerStep()
+
+
+class Spiking(nn.Module):
+    """A synapse, applied to all steps at once, and a population of neurons, scanned over time.
+
+    current_t = norm(synapse(x_t)) + R spikes_(t-1)
+    state_t, spikes_t = neuron(state_(t-1), current_t)
+
+    The spike of step t depends on the input of step t: a layer adds no delay.
+
+    Attributes:
+        synapse: a module with a registered `jsnn.synapses.connectivity` (Dense, Conv). Made inside
+            a compact method it needs `parent=None`, else flax files it under the outer module.
+        neuron: the law of the population (`jsnn.neurons`).
+        input_kind: what comes in (see `jsnn.workload.Geometry`). `constant` computes the synapse
+            once, on the first frame, and shows its current at every step.
+        norm: a normalisation of currents, statistics over time and batch (`batch_norm()`,
+            `td_batch_norm()`); at inference it folds into the weights and costs a bias.
+        recurrent: all-to-all recurrence inside the population (flat frames only).
+        recurrent_init: initialiser of the recurrent weights.
+        input_unit: value of one input event (1/k^2 after a k x k average pool of spikes).
+        random_state: in training, start from the neuron's random initial state (needs the rng
+            stream `state`).
+        readout: fold over time; the layer then returns the readout's result instead of spikes.
+
+    Raises:
+        ValueError: unknown input kind, frames without `[T, B, features]`, recurrence on images.
+
+    >>> import jax, jax.numpy as jnp, flax.linen as nn
+    >>> from jsnn.neurons import LIF
+    >>> layer = Spiking(nn.Dense(3), LIF(tau_mem=5e-3))
+    >>> frames = jnp.ones((4, 2, 5))
+    >>> variables = layer.init(jax.random.key(0), frames)
+    >>> layer.apply(variables, frames).shape
+    (4, 2, 3)
+    """
+
+    synapse: nn.Module
+    neuron: Neuron
+    input_kind: InputKind = "spikes"
+    norm: nn.Module | None = None
+    recurrent: bool = False
+    recurrent_init: Callable = nn.initializers.orthogonal()
+    input_unit: float = 1.0
+    random_state: bool = False
+    readout: Readout | None = None
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+        """`[T, B, *input_shape]` to spikes `[T, B, *output_shape]` or the readout's result."""
+        self._check(frames)
+        currents = self._currents(frames, train)
+        channels = currents.shape[-1]
+        # One set of constants a channel: images share theirs over space, as weights do.
+        params = self.param("neuron", self.neuron.init_params, (channels,), currents.dtype)
+        feedback = None
+        if self.recurrent:
+            weights = self.param("recurrent", self.recurrent_init, (channels, channels))
+            feedback = functools.partial(jnp.matmul, b=weights)
+        before = self.get_variable(STATE, "population")
+        out, counts, after = self._populate(params, currents, before, feedback, train)
+        if self.is_initializing():
+            return out
+        if self.is_mutable_collection(STATE):
+            self.put_variable(STATE, "population", after)
+        if self.is_mutable_collection(WORKLOAD):
+            fed_back = counts - after.spikes + (0 if before is None else before.spikes)
+            self.sow(WORKLOAD, "record", self._record(frames, counts, fed_back))
+        return out
+
+    def _populate(self, params, currents, before: FoldState | None, feedback, train):
+        """Result, spikes of every neuron summed over time, and the state to go on from."""
+        neuron = self.neuron
+        silent = jnp.zeros(currents.shape[1:], currents.dtype)
+        drawn = train and self.random_state and before is None and not self.is_initializing()
+        key = self.make_rng("state") if drawn else None
+        if self.readout is not None:
+            gather = Several((self.readout, SpikeCount())) if neuron.spiking else self.readout
+            after, out = fold(neuron, params, currents, gather, before, recurrent=feedback, key=key)
+            if not neuron.spiking:
+                return out, silent, after._replace(spikes=silent)
+            out, counts = out
+            return out, counts if before is None else counts - before.carry[1], after
+        if not neuron.spiking:
+            raise ValueError(
+                f"{type(neuron).__name__} sends no spikes: give the layer a readout or "
+                "another neuron"
+            )
+        start = start_fold(neuron, params, _NOTHING, silent.shape, silent.dtype, key=key)
+        start = start if before is None else before
+        options = {"recurrent": feedback, "spikes_before": start.spikes} if feedback else {}
+        state, out = unroll(neuron, params, currents, start.neuron, **options)
+        after = FoldState(state, out[-1], (), start.steps + jnp.int32(len(out)))
+        return out, out.sum(0), after
+
+    def _check(self, frames):
+        if frames.ndim < 3:
+            raise ValueError(f"frames must be [T, B, ...], got shape {list(frames.shape)}")
+        if frames.shape[0] == 0:
+            raise ValueError("frames have no time step (T = 0); a network needs at least one")
+        if self.input_kind not in INPUT_KINDS:
+            raise ValueError(f"input_kind must be one of {INPUT_KINDS}, got {self.input_kind!r}")
+        if self.recurrent and frames.ndim != 3:
+            raise ValueError(
+                "recurrence needs flat frames [T, B, features], got shape "
+                f"{list(frames.shape)}; put jsnn.layers.Flatten() before this layer"
+            )
+
+    def _currents(self, frames, train):
+        shown = frames[:1] if self.input_kind == "constant" else frames
+        currents = _over_time(self.synapse, shown)
+        if self.norm is not None:
+            currents = self.norm(currents, use_running_average=not train)
+        return jnp.broadcast_to(currents, (frames.shape[0], *currents.shape[1:]))
+
+    def _record(self, frames, counts, fed_back):
+        output_shape = counts.shape[1:]
+        wiring = connectivity(self.synapse, frames.shape[2:])
+        fan_out = jnp.asarray(wiring.fan_out, frames.dtype)
+        zero = jnp.zeros(frames.shape[1], frames.dtype)
+        events, synops, macs = zero, zero, zero
+        if self.input_kind in ("spikes", "events"):
+            arrived = jnp.abs(frames).sum(0) / self.input_unit
+            events, synops = _flat_sum(arrived), _flat_sum(arrived * fan_out)
+        else:
+            shown = frames[:1] if self.input_kind == "constant" else frames
+            arrived = (shown != 0).sum(0).astype(frames.dtype)
+            events, macs = _flat_sum(arrived), _flat_sum(arrived * fan_out)
+        active = jnp.minimum(arrived, 1)
+        recurrent = _flat_sum(fed_back) if self.recurrent else zero
+        return LayerWorkload(
+            input_events=events,
+            synops=synops,
+            macs=macs,
+            recurrent_events=recurrent,
+            recurrent_synops=recurrent * output_shape[-1],
+            active_inputs=_flat_sum(active),
+            active_synapses=_flat_sum(active * fan_out),
+            spikes=counts,
+            steps=frames.shape[0],
+            geometry=self._geometry(wiring, frames.shape[2:], output_shape),
+        )
+
+    def _geometry(self, wiring: Connectivity, input_shape, output_shape) -> Geometry:
+        ops = self.neuron.ops
+        return Geometry(
+            name="/".join(self.path) or "layer",
+            kind="recurrent" if self.recurrent else wiring.kind,
+            input_kind=self.input_kind,
+            spiking=self.neuron.spiking,
+            inputs=math.prod(input_shape),
+            neurons=math.prod(output_shape),
+            synapses=wiring.synapses,
+            fan_in=wiring.fan_in,
+            fan_out_area=wiring.fan_out_area,
+            weights=wiring.weights,
+            # A folded normalisation leaves a bias behind.
+            biases=wiring.biases or (output_shape[-1] if self.norm is not None else 0),
+            recurrent_weights=output_shape[-1] ** 2 if self.recurrent else 0,
+            state_words=ops.state_words,
+            multiplies=ops.multiplies,
+            adds=ops.adds,
+            compares=ops.compares,
+            adds_per_spike=ops.adds_per_spike,
+            output_shape=output_shape,
+            per_step=self.readout is not None and self.readout.per_step,
+        )
+
+
+class Flatten(nn.Module):
+    """Images to flat frames: `[T, B, H, W, C]` to `[T, B, H W C]`."""
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+        """Flatten everything behind time and batch."""
+        return frames.reshape(*frames.shape[:2], -1)
+
+
+class Pool(nn.Module):
+    """Pooling of spikes over space, window = stride; free in the bill (an OR gate or a wire).
+
+    `max` of 0/1 spikes is their OR and stays binary. `average` sends 1/window^2 for each spike:
+    give the next layer `input_unit = 1 / window**2`, so that its events are counted one by one.
+
+    >>> import jax.numpy as jnp
+    >>> Pool("max", 2).apply({}, jnp.ones((1, 1, 4, 4, 3))).shape
+    (1, 1, 2, 2, 3)
+    """
+
+    kind: Literal["max", "average"]
+    window: int
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+        """`[T, B, H, W, C]` to `[T, B, H / window, W / window, C]`."""
+        pools = {"max": nn.max_pool, "average": nn.avg_pool}
+        if self.kind not in pools:
+            raise ValueError(f"pool kind must be one of {sorted(pools)}, got {self.kind!r}")
+        window = (self.window, self.window)
+        return _over_time(lambda x: pools[self.kind](x, window, strides=window), frames)
+
+
+class Dropout(nn.Module):
+    """Dropout with one mask for the whole time window, so that a silenced input stays silent.
+
+    Kept values are scaled by 1 / (1 - rate) in training (flax's convention), so the events that
+    the workload counts by value keep their expectation.
+
+    Attributes:
+        rate: share of inputs dropped, in [0, 1).
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+        """`[T, B, ...]`; needs the rng stream `dropout` in training."""
+        return nn.Dropout(self.rate, broadcast_dims=(0,))(frames, deterministic=not train)
+
+
+class Residual(nn.Module):
+    """Spike-element-wise residual: `add` A + x, `and` A x, `iand` (1 - A) x, with A = block(x).
+
+    `add` sends values up to 2 and more, which the bill counts by value.
+    Source: Fang et al. 2021, SEW-ResNet (2102.04159), Table 1.
+    """
+
+    block: nn.Module
+    mode: Literal["add", "and", "iand"] = "add"
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+        """`[T, B, ...]` to the same shape."""
+        joins = {
+            "add": lambda a, x: a + x,
+            "and": lambda a, x: a * x,
+            "iand": lambda a, x: (1 - a) * x,
+        }
+        if self.mode not in joins:
+            raise ValueError(f"residual mode must be one of {sorted(joins)}, got {self.mode!r}")
+        inner = self.block(frames, train)
+        if inner.shape != frames.shape:
+            raise ValueError(
+                f"a residual block must keep the shape: {list(frames.shape)} came in, "
+                f"{list(inner.shape)} came out"
+            )
+        return joins[self.mode](inner, frames)
+
+
+class Network(nn.Module):
+    """Layers in a row; each is called with `(frames, train)`."""
+
+    layers: tuple[nn.Module, ...]
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+        """`[T, B, ...]` through every layer in turn."""
+        for layer in self.layers:
+            frames = layer(frames, train)
+        return frames
+
+
+def batch_norm() -> nn.Module:
+    """flax's BatchNorm; over `[T, B, ...]` its statistics run over time, batch and space."""
+    return nn.BatchNorm(momentum=0.9, parent=None)
+
+
+def td_batch_norm(v_threshold: float = 1.0, alpha: float = 1.0) -> nn.Module:
+    """Batch norm that aims at the threshold: currents of variance (alpha v_threshold)^2.
+
+    y = gamma alpha v_threshold (x - E[x]) / sqrt(Var[x] + eps) + beta, moments over [T, B, H, W].
+    Source: Zheng et al. 2021 (2011.05280), eq. 5-6.
+
+    >>> td_batch_norm(v_threshold=0.5).momentum
+    0.9
+    """
+    scale = nn.initializers.constant(alpha * v_threshold)
+    return nn.BatchNorm(momentum=0.9, scale_init=scale, parent=None)
+
+
+def _over_time(module: Callable, frames: jax.Array) -> jax.Array:
+    """Apply a module without time to all steps at once, as one batch of T B frames."""
+    out = module(frames.reshape(-1, *frames.shape[2:]))
+    return out.reshape(*frames.shape[:2], *out.shape[1:])
+
+
+def _flat_sum(values: jax.Array) -> jax.Array:
+    return values.reshape(values.shape[0], -1).sum(-1)

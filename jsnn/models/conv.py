@@ -1,0 +1,72 @@
+"""Convolutional network: convolution, norm, neurons, OR pool; then dense."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+
+from jsnn.layers import Dropout, Flatten, Pool, Spiking, td_batch_norm
+from jsnn.models.mlp import check_widths
+from jsnn.neurons import LI, LIF, Neuron
+from jsnn.readouts import MeanMembrane, Readout
+from jsnn.workload import InputKind
+
+
+class ConvNet(nn.Module):
+    """Spiking convolutions of the given channel counts, each followed by an OR pool; a readout.
+
+    Attributes:
+        widths: channels of each convolution.
+        classes: outputs.
+        neuron: law of the hidden populations.
+        readout: fold of the output population over time.
+        readout_neuron: law of the output population.
+        input_kind: what the frames `[T, B, H, W, C]` are.
+        dropout: share of the flattened spikes dropped in training.
+        kernel: height and width of every kernel.
+        pool: window and stride of every pool.
+        hidden: width of a dense spiking layer before the readout; 0 for none.
+
+    Raises:
+        ValueError: no width, a width below 1, or an image too small for its pools.
+
+    >>> import jax, jax.numpy as jnp
+    >>> model, frames = ConvNet((4, 8), 10), jnp.ones((2, 1, 8, 8, 1))
+    >>> sorted(model.init(jax.random.key(0), frames)["params"])
+    ['conv_0', 'conv_1', 'readout']
+    """
+
+    widths: tuple[int, ...]
+    classes: int
+    neuron: Neuron = LIF()
+    readout: Readout = MeanMembrane()
+    readout_neuron: Neuron = LI()
+    input_kind: InputKind = "constant"
+    dropout: float = 0.0
+    kernel: int = 3
+    pool: int = 2
+    hidden: int = 0
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+        """Frames `[T, B, H, W, C]` to what the readout returns."""
+        check_widths(self.widths)
+        smallest = self.pool ** len(self.widths)
+        if frames.ndim != 5 or min(frames.shape[2:4]) < smallest:
+            raise ValueError(
+                f"a network of {len(self.widths)} pools of {self.pool} takes images "
+                f"[T, B, H, W, C] of at least {smallest} x {smallest} pixels, got shape {list(frames.shape)}"
+            )
+        x, kind = frames, self.input_kind
+        for depth, channels in enumerate(self.widths):
+            synapse = nn.Conv(channels, (self.kernel, self.kernel), use_bias=False, parent=None)
+            x = Spiking(
+                synapse, self.neuron, input_kind=kind, norm=td_batch_norm(), name=f"conv_{depth}"
+            )(x, train)
+            x, kind = Pool("max", self.pool)(x), "spikes"
+        x = Dropout(self.dropout)(Flatten()(x), train)
+        if self.hidden:
+            synapse = nn.Dense(self.hidden, use_bias=False, parent=None)
+            x = Spiking(synapse, self.neuron, norm=td_batch_norm(), name="hidden")(x, train)
+        synapse = nn.Dense(self.classes, parent=None)
+        return Spiking(synapse, self.readout_neuron, readout=self.readout, name="readout")(x, train)

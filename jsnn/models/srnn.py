@@ -1,0 +1,68 @@
+"""Recurrent network: populations with all-to-all recurrence and a leaky-integrator readout."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+
+from jsnn.layers import Dropout, Flatten, Spiking
+from jsnn.models.mlp import check_widths
+from jsnn.neurons import ALIF, LI, Neuron
+from jsnn.readouts import PerStep, Readout
+from jsnn.workload import InputKind
+
+
+class SRNN(nn.Module):
+    """Recurrent spiking layers; xavier feed-forward and orthogonal recurrent weights.
+
+    Source: Yin, Corradi & Bohte 2021 (2103.12593) with ALIF; Higuchi et al. 2024 (2402.14603) with
+    BRF, whose synapses have no bias.
+
+    Attributes:
+        widths: neurons of each hidden layer.
+        classes: outputs.
+        neuron: law of the hidden populations.
+        readout: fold of the output population over time.
+        readout_neuron: law of the output population.
+        input_kind: what the frames are.
+        dropout: share of each hidden layer's spikes dropped in training.
+        use_bias: biases on all synapses.
+        random_state: random initial membranes in training.
+
+    Raises:
+        ValueError: no width, or a width below 1.
+
+    >>> import jax, jax.numpy as jnp
+    >>> model, frames = SRNN((36,), 6), jnp.ones((5, 2, 4))
+    >>> model.apply(model.init(jax.random.key(0), frames), frames).shape
+    (5, 2, 6)
+    """
+
+    widths: tuple[int, ...]
+    classes: int
+    neuron: Neuron = ALIF()
+    readout: Readout = PerStep()
+    readout_neuron: Neuron = LI()
+    input_kind: InputKind = "events"
+    dropout: float = 0.0
+    use_bias: bool = True
+    random_state: bool = False
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+        """Frames `[T, B, ...]` to what the readout returns."""
+        check_widths(self.widths)
+        init = nn.initializers.xavier_uniform()
+        x, kind = Flatten()(frames), self.input_kind
+        for depth, width in enumerate(self.widths):
+            x = Spiking(
+                nn.Dense(width, use_bias=self.use_bias, kernel_init=init, parent=None),
+                self.neuron,
+                input_kind=kind,
+                recurrent=True,
+                random_state=self.random_state,
+                name=f"hidden_{depth}",
+            )(x, train)
+            x, kind = Dropout(self.dropout)(x, train), "spikes"
+        synapse = nn.Dense(self.classes, use_bias=self.use_bias, kernel_init=init, parent=None)
+        return Spiking(synapse, self.readout_neuron, readout=self.readout, name="readout")(x, train)

@@ -1,0 +1,83 @@
+"""What every neuron offers. Any object that fits can be unrolled, layered and billed."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Params = dict[str, Array]
+
+
+class NeuronOps(NamedTuple):
+    """What one neuron keeps and computes in one step, counted from its law.
+
+    The rules of counting, the same for every neuron:
+
+    * a constant (a decay, a product of constants) is worked out before deployment;
+      multiplying the state by it is one multiply each step;
+    * a constant gain on the input current sits in the synaptic weights and costs nothing;
+    * synaptic accumulations belong to the synapses; adding their sum to a state that was just
+      multiplied is one add (with the multiply: one multiply-accumulate). A neuron without leak
+      accumulates straight into its membrane and adds nothing;
+    * a product with a spike is an add when there is a spike: `adds_per_spike`;
+    * a spike remembered for the next step is one bit of the routing, not a state word.
+
+    Attributes:
+        state_words: state variables kept between steps.
+        multiplies: multiplications per step.
+        adds: additions per step.
+        compares: threshold comparisons per step.
+        adds_per_spike: additions for each spike sent.
+    """
+
+    state_words: int
+    multiplies: int
+    adds: int
+    compares: int
+    adds_per_spike: int
+
+
+@runtime_checkable
+class Neuron(Protocol):
+    """A law of motion and its hyper-parameters: frozen, hashable, without arrays.
+
+    Shapes: params have the shape of the features, `(N,)` or `(C,)`, and broadcast from the right
+    against state, current and spikes `[B, ...]`. All arrays of a population share one dtype.
+    """
+
+    @property
+    def spiking(self) -> bool:
+        """False if the "spikes" are the membrane itself."""
+        ...
+
+    @property
+    def ops(self) -> NeuronOps:
+        """State words and operations of one neuron in one step."""
+        ...
+
+    def init_params(self, key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Params:
+        """Trainable leaves, each of this feature shape."""
+        ...
+
+    def init_state(self, params: Params, shape: tuple[int, ...], key: Array | None = None) -> Any:
+        """State at rest, of shape `[B, ...]`; a key draws a random membrane."""
+        ...
+
+    def step(self, params: Params, state: Any, current: Array) -> tuple[Any, Array]:
+        """One step: the new state and the spikes, both `[B, ...]`."""
+        ...
+
+    def potential(self, state: Any) -> Array:
+        """The membrane in a state, `[B, ...]`."""
+        ...
+
+
+def membrane_at_rest(
+    shape: tuple[int, ...], dtype, rest: float, span: Array, key: Array | None
+) -> Array:
+    """`rest` everywhere, or uniform in `[rest, rest + span)` where a key is given."""
+    flat = jnp.full(shape, rest, dtype)
+    return flat if key is None else flat + span * jax.random.uniform(key, shape, dtype)

@@ -1,0 +1,67 @@
+"""What a spike does to the membrane of the neuron that sent it."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import jax
+from jax import Array
+
+Reset = Literal["subtract", "zero", "none"]
+RESETS: tuple[Reset, ...] = ("subtract", "zero", "none")
+
+
+def reset_membrane(
+    v: Array,
+    spikes: Array,
+    v_threshold: Array,
+    *,
+    reset: Reset = "subtract",
+    v_reset: float = 0.0,
+    detach: bool = False,
+) -> Array:
+    """Membrane after the reset.
+
+    `subtract`: `v − s·v_threshold`; `zero`: `v_reset` where the neuron fired; `none`: v.
+
+    Args:
+        v: membrane, `[B, ...]`.
+        spikes: 0 or 1, `[B, ...]`.
+        v_threshold: broadcasts against v.
+        reset: one of `RESETS`.
+        v_reset: where `zero` puts the membrane.
+        detach: no gradient through the spikes of the reset; the way through v stays.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> v, s = jnp.array([0.5, 1.25]), jnp.array([0.0, 1.0])
+        >>> reset_membrane(v, s, 1.0)
+        Array([0.5 , 0.25], dtype=float32)
+        >>> reset_membrane(v, s, 1.0, reset="zero", v_reset=-0.5)
+        Array([ 0.5, -0.5], dtype=float32)
+    """
+    if detach:
+        spikes = jax.lax.stop_gradient(spikes)
+    match reset:
+        case "subtract":
+            return v - spikes * v_threshold
+        case "zero":
+            return v * (1 - spikes) + v_reset * spikes
+        case "none":
+            return v
+    raise ValueError(f"unknown reset {reset!r}; valid: {', '.join(RESETS)}")
+
+
+def check_reset(owner: object) -> None:
+    """Raise ValueError unless the owner's `reset` is one of `RESETS`."""
+    if owner.reset not in RESETS:
+        raise ValueError(
+            f"{type(owner).__name__}: unknown reset {owner.reset!r}; valid: {', '.join(RESETS)}"
+        )
+
+
+def check_dt(owner: object) -> None:
+    """Raise ValueError unless the owner's `dt` (s) is positive and finite."""
+    if not (math.isfinite(owner.dt) and owner.dt > 0):
+        raise ValueError(f"{type(owner).__name__}: dt (s) must be positive, got {owner.dt!r}")

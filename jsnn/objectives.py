@@ -1,0 +1,178 @@
+"""What training minimises: a task loss, the energy of inference and a term that keeps layers alive.
+
+loss = task + energy_weight * mean_B(bill) / bill at initialisation + living_weight * silence
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jsnn.energy import Bill, bill
+from jsnn.hardware import Hardware
+from jsnn.workload import Workload
+
+TaskLoss = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def cross_entropy(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross entropy of the readout: `[B, C]` and labels `[B]` to `[B]`.
+
+    >>> import jax.numpy as jnp
+    >>> cross_entropy(jnp.zeros((1, 4)), jnp.array([2]))
+    Array([1.386], dtype=float32)
+    """
+    _expect(outputs.ndim == 2 and labels.shape == outputs.shape[:1], "[B, C], [B]", outputs, labels)
+    return optax.losses.softmax_cross_entropy_with_integer_labels(outputs, labels)
+
+
+def every_step(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """Negative log-likelihood of every step, averaged over time: `[T, B, C]`, `[B, T]` to `[B]`.
+
+    Source: Yin, Corradi & Bohte 2021 (2103.12593), the loss of their ECG task, which sums.
+
+    >>> import jax.numpy as jnp
+    >>> every_step(jnp.zeros((3, 1, 4)), jnp.zeros((1, 3), int))
+    Array([1.386], dtype=float32)
+    """
+    _expect(
+        outputs.ndim == 3 and labels.shape == outputs.shape[1::-1],
+        "[T, B, C], [B, T]",
+        outputs,
+        labels,
+    )
+    steps = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, labels.T)
+    return steps.mean(0)
+
+
+def tet(outputs: jax.Array, labels: jax.Array, lamb: float = 1e-3, phi: float = 1.0) -> jax.Array:
+    """Temporal efficient training: `[T, B, C]` and labels `[B]` to `[B]`.
+
+    L = (1 - lamb) mean_t CE(o_t, y) + lamb mean_(t, c) (o_t - phi)^2
+
+    Source: Deng et al. 2022 (2202.11946), eq. 11; phi and the mean over logits as in their code.
+
+    >>> import jax.numpy as jnp
+    >>> tet(jnp.zeros((3, 1, 4)), jnp.array([1]), lamb=0.5)
+    Array([1.193], dtype=float32)
+    """
+    _expect(
+        outputs.ndim == 3 and labels.shape == outputs.shape[1:2], "[T, B, C], [B]", outputs, labels
+    )
+    repeated = jnp.broadcast_to(labels, outputs.shape[:2])
+    entropy = optax.losses.softmax_cross_entropy_with_integer_labels(outputs, repeated).mean(0)
+    return (1 - lamb) * entropy + lamb * jnp.square(outputs - phi).mean((0, 2))
+
+
+TASKS: dict[str, TaskLoss] = {
+    "cross-entropy": cross_entropy,
+    "every-step": every_step,
+    "tet": tet,
+}
+
+
+def accuracy(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """Share of right answers of each sample, `[B]`.
+
+    `[B, C]` with labels `[B]`: 0 or 1. `[T, B, C]` with labels `[B, T]`: the share of steps;
+    with labels `[B]`: 0 or 1 for the mean over time.
+
+    >>> import jax.numpy as jnp
+    >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
+    Array([1., 0.], dtype=float32)
+    """
+    if outputs.ndim == 3 and labels.ndim == 2:
+        return (outputs.argmax(-1) == labels.T).mean(0, dtype=outputs.dtype)
+    logits = outputs.mean(0) if outputs.ndim == 3 else outputs
+    return (logits.argmax(-1) == labels).astype(logits.dtype)
+
+
+def living(workload: Workload, half: float = 0.2) -> jax.Array:
+    """Living neurons of each hidden spiking layer as a smooth share in [0, 1], `[layers]`.
+
+    living_l = mean_n r_n / (r_n + half),   r_n = spikes of neuron n per inference, batch mean
+
+    Its slope is steepest at r = 0, so a layer about to fall silent is pulled back while its
+    surrogate still has a gradient. Layers that cannot spike are left out.
+
+    Args:
+        workload: of a batch.
+        half: spikes per inference at which a neuron counts one half.
+    """
+    shares = [
+        _half_saturation(layer.spikes.mean(0), half) for layer in workload if layer.geometry.spiking
+    ]
+    return jnp.stack(shares) if shares else jnp.ones((1,))
+
+
+def _half_saturation(rates: jax.Array, half: float) -> jax.Array:
+    return (rates / (rates + half)).mean()
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """Task, energy and living terms with their weights.
+
+    loss = mean_B task + energy_weight * mean_B bill / reference_pj
+           + living_weight * mean_l relu(living_share - living_l) / living_share
+
+    The bill stands relative to the bill at initialisation: a fixed weight on its logarithm has a
+    gradient that grows as the bill falls, and runs away to dead networks.
+
+    Attributes:
+        task: one of `TASKS`.
+        hardware: what the bill is priced on.
+        energy_weight: 0 trains on the task alone; the bill is still reported.
+        living_weight: weight of the living-neuron term; acts only with an energy weight.
+        living_share: share of living neurons below which the term acts.
+
+    Raises:
+        ValueError: unknown task, negative weight, share outside (0, 1].
+    """
+
+    task: str
+    hardware: Hardware
+    energy_weight: float = 0.0
+    living_weight: float = 1.0
+    living_share: float = 0.1
+
+    def __post_init__(self):
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {sorted(TASKS)}, got {self.task!r}")
+        for name in ("energy_weight", "living_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not 0 < self.living_share <= 1:
+            raise ValueError(f"living_share must lie in (0, 1], got {self.living_share}")
+
+    def __call__(
+        self, outputs: jax.Array, labels: jax.Array, workload: Workload, reference_pj: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss, and its raw terms: task, energy (relative), silence, total_pj, accuracy."""
+        priced: Bill = bill(workload, self.hardware)
+        total_pj = priced.total_pj().mean()
+        share = living(workload)
+        terms = {
+            "task": TASKS[self.task](outputs, labels).mean(),
+            "energy": total_pj / reference_pj,
+            "silence": (jax.nn.relu(self.living_share - share) / self.living_share).mean(),
+            "total_pj": total_pj,
+            "accuracy": accuracy(outputs, labels).mean(),
+        }
+        loss = terms["task"]
+        if self.energy_weight:
+            loss = loss + self.energy_weight * terms["energy"]
+            loss = loss + self.living_weight * terms["silence"]
+        return loss, terms | {"loss": loss}
+
+
+def _expect(fits: bool, shapes: str, outputs: jax.Array, labels: jax.Array) -> None:
+    if not fits:
+        raise ValueError(
+            f"expected outputs and labels of shapes {shapes}, got {list(outputs.shape)} and "
+            f"{list(labels.shape)}; check the readout of the network against the task"
+        )

@@ -1,0 +1,293 @@
+"""Pictures of a run: how it learned, where the energy goes, when neurons fire.
+
+Each function returns a `matplotlib.figure.Figure` of its own, without pyplot's global state, and
+writes it to `path` where one is given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from jsnn.energy import COMPONENTS, Bill
+from jsnn.units import unit_of
+
+__all__ = ["breakdown", "curves", "raster"]
+
+# Source: Okabe & Ito, Color Universal Design (2008), without its yellow; told apart with every
+# common colour blindness.
+_BLACK, _ORANGE, _SKY, _GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+_BLUE, _VERMILION, _PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+_GREY = "#7F7F7F"
+_LINES = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY, _BLACK)
+_DASHES = ("-", "--", "-.", ":")
+_COMPONENT_COLOURS = dict(
+    zip(COMPONENTS, (_BLUE, _SKY, _VERMILION, _ORANGE, _GREEN, _PURPLE, _GREY), strict=True)
+)
+_DPI = 150
+# More neurons than this in one panel would run into each other.
+_DASHES_UP_TO = 256
+
+
+def curves(
+    rows: Sequence[Mapping[str, Any]], layers: Sequence[str], path: str | os.PathLike | None = None
+) -> Figure:
+    """Training by epoch: loss and its terms, accuracy, energy above its floor, spikes by layer.
+
+    Args:
+        rows: of `metrics.jsonl` as `experiments.train` writes them.
+        layers: names of the layers, in the order of `row["spikes"]`.
+        path: where to write the picture; none: nowhere.
+
+    Raises:
+        ValueError: no row, or rows of another number of layers.
+    """
+    if not rows:
+        raise ValueError("expected the metrics of at least one epoch, got none")
+    spikes = np.asarray([row["spikes"] for row in rows], float)
+    if spikes.shape != (len(rows), len(layers)):
+        raise ValueError(f"expected spikes of {len(layers)} layers, got shape {spikes.shape}")
+    epochs = [row["epoch"] for row in rows]
+    figure = Figure(figsize=(12, 6.5), layout="constrained")
+    loss, accuracy, energy, activity = figure.subplots(2, 2).flat
+
+    def column(name: str) -> np.ndarray:
+        return np.asarray([row[name] for row in rows], float)
+
+    def draw(axes: Axes, values: np.ndarray, label: str, colour: str, dash: str = "-") -> None:
+        # A lone epoch has no line to tell apart.
+        mark = {"marker": "o", "fillstyle": "full" if dash == "-" else "none"}
+        single = mark if len(rows) == 1 else {}
+        axes.plot(epochs, values, dash, color=colour, label=label, **single)
+
+    for name, label, colour, dash in (
+        ("train_loss", "loss, weighted sum", _BLACK, "-"),
+        ("train_task", "task", _BLUE, "-"),
+        ("validation_task", "task, validation", _BLUE, "--"),
+        ("train_energy", "energy (bill / initial bill)", _VERMILION, "-"),
+        ("train_silence", "silence", _GREEN, "-"),
+    ):
+        draw(loss, column(name), label, colour, dash)
+    _finish(loss, "Loss, and its terms before weighting", "loss")
+    loss.set_ylim(bottom=min(0.0, loss.get_ylim()[0]))
+
+    for name, label, dash in (("train", "training", "-"), ("validation", "validation", "--")):
+        draw(accuracy, 100 * column(f"{name}_accuracy"), label, _BLUE, dash)
+    _finish(accuracy, "Accuracy", "accuracy (%)")
+
+    total, floor = column("validation_pj"), column("validation_floor_pj")
+    pj, unit = unit_of(float(np.nanmax(total)))
+    draw(energy, total / pj, "bill, validation", _VERMILION)
+    draw(energy, floor / pj, "floor: no hidden spike", _GREY, "--")
+    _finish(energy, "Energy", f"energy per inference ({unit})")
+    if (total > 0).all() and (floor > 0).all():
+        _log_axis(energy)
+
+    for number, (layer, values) in enumerate(zip(layers, spikes.T, strict=True)):
+        if values.any():
+            draw(activity, values, layer, *_style(number))
+        else:
+            activity.plot([], [], " ", label=f"{layer}: none")
+    _finish(activity, "Spikes by layer, validation", "spikes per inference")
+    _activity_axis(activity, spikes[:, spikes.any(0)])
+    for axes in figure.axes:
+        axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+    return _written(figure, path)
+
+
+def breakdown(before: Bill, after: Bill, path: str | os.PathLike | None = None) -> Figure:
+    """Energy of the mean sample by layer and component, before and after training.
+
+    Components that the machine has no price for stand in the legend as unpriced.
+
+    Args:
+        before: bill at initialisation; a batch is averaged.
+        after: bill of the trained network.
+        path: where to write the picture; none: nowhere.
+
+    Raises:
+        ValueError: bills of different machines or layers.
+    """
+    if (before.hardware, before.layers) != (after.hardware, after.layers):
+        raise ValueError(
+            "expected two bills of the same network on the same machine, got "
+            f"{before.hardware} {list(before.layers)} and {after.hardware} {list(after.layers)}"
+        )
+    # [layers and their sum, before and after, components]
+    parts = np.stack([np.asarray(b.parts_pj, float).mean(0) for b in (before, after)], axis=1)
+    parts = np.concatenate([parts.sum(0, keepdims=True), parts])
+    pj, unit = unit_of(parts.sum(-1).max())
+    groups = ["whole network", *before.layers]
+    figure = Figure(figsize=(10, 1.8 + 0.62 * len(groups)), layout="constrained")
+    axes = figure.subplots()
+    rows = np.arange(len(groups))[:, None] + np.array([-0.2, 0.2])
+    start, handles = np.zeros_like(rows), []
+    without = dict(before.unpriced)
+    for number, component in enumerate(COMPONENTS):
+        label, width = component.replace("_", " "), parts[..., number] / pj
+        if component in without:
+            handles.append(Patch(facecolor="none", edgecolor=_GREY, label=f"{label}: unpriced"))
+        elif width.any():
+            colour = _COMPONENT_COLOURS[component]
+            handles.append(Patch(color=colour, label=label))
+            axes.barh(rows.ravel(), width.ravel(), 0.36, start.ravel(), color=colour)
+        start = start + width
+    for row, end, energy in zip(rows.flat, start.flat, (parts.sum(-1) / pj).flat, strict=True):
+        axes.annotate(
+            f"{energy:,.0f}" if energy >= 1000 else f"{energy:.3g}",
+            (end, row),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize="small",
+        )
+    labels = [f"{group}  {moment}" for group in groups for moment in ("before", "after")]
+    axes.set_yticks(rows.ravel(), labels)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"energy per inference ({unit})")
+    axes.xaxis.set_major_formatter(_plain)
+    axes.set_title(f"{before.hardware} ({', '.join(before.marks)} constants)", loc="left")
+    _bare(axes)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="0.9", linewidth=0.8)
+    figure.legend(handles=handles, loc="outside right center", frameon=False)
+    return _written(figure, path)
+
+
+def raster(
+    trains: Mapping[str, Any], path: str | os.PathLike | None = None, *, sample: int = 0
+) -> Figure:
+    """Spikes of one sample: a dash for each neuron and step, one panel a layer.
+
+    Layers of more than 256 neurons are drawn as shades: the share of neighbouring neurons that
+    fire.
+
+    Args:
+        trains: `{name of the layer: [T, B, N]}`, as of `jsnn.diagnose.spike_trains`.
+        path: where to write the picture; none: nowhere.
+        sample: which of the batch.
+
+    Raises:
+        ValueError: no layer, arrays that are not `[T, B, N]`, or no such sample.
+    """
+    if not trains:
+        raise ValueError("expected the spikes of at least one layer, got none")
+    figure = Figure(figsize=(9, 0.8 + 2.1 * len(trains)), layout="constrained")
+    panels = figure.subplots(len(trains), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (name, spikes) in zip(panels, trains.items(), strict=True):
+        spikes = np.asarray(spikes)
+        if spikes.ndim != 3 or not 0 <= sample < spikes.shape[1]:
+            raise ValueError(
+                f"layer {name!r}: expected spikes [T, B, N] with a sample {sample}, "
+                f"got shape {list(spikes.shape)}"
+            )
+        _panel(axes, name, spikes[:, sample])
+    panels[-1].set_xlabel("time step")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _written(figure, path)
+
+
+def _panel(axes: Axes, name: str, spikes: np.ndarray) -> None:
+    steps, neurons = spikes.shape
+    note = _dashes(axes, spikes) if neurons <= _DASHES_UP_TO else _shades(axes, spikes)
+    axes.set_xlim(-0.5, steps - 0.5)
+    axes.set_ylim(-0.5, neurons - 0.5)
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_formatter(_plain)
+    axes.set_ylabel("neuron")
+    fired = int(spikes.any(0).sum())
+    axes.set_title(
+        f"{name}: {spikes.sum():,g} spikes, {fired:,} of {neurons:,} neurons fired{note}",
+        loc="left",
+        fontsize="medium",
+    )
+    _bare(axes)
+
+
+def _dashes(axes: Axes, spikes: np.ndarray) -> str:
+    steps, neurons = spikes.shape
+    time, neuron = np.nonzero(spikes)
+    # Long recordings have steps narrower than a pixel.
+    half = max(0.4, steps / 800)
+    width = float(np.clip(100 / neurons, 0.5, 4.0))
+    axes.hlines(neuron, time - half, time + half, color=_BLUE, linewidth=width, rasterized=True)
+    return ""
+
+
+def _shades(axes: Axes, spikes: np.ndarray) -> str:
+    steps, neurons = spikes.shape
+    size = -(-neurons // _DASHES_UP_TO)
+    starts = np.arange(0, neurons, size)
+    fired = np.add.reduceat(spikes != 0, starts, axis=1, dtype=int)
+    edges = np.append(starts, neurons) - 0.5
+    top = max(1, int(fired.max()))
+    axes.pcolormesh(
+        np.arange(steps + 1) - 0.5, edges, fired.T, cmap="Blues", vmin=0, vmax=top, rasterized=True
+    )
+    return f"; darkest: {top} of {size} neighbours at once"
+
+
+def _finish(axes: Axes, title: str, ylabel: str) -> None:
+    axes.set_title(title, loc="left")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(ylabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+    axes.grid(color="0.9", linewidth=0.8)
+    _bare(axes)
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        fontsize="small",
+        handlelength=1.6,
+    )
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _log_axis(axes: Axes) -> None:
+    """A logarithmic y axis with enough plain numbers on it, however few decades it spans."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    steps = (1.0,) if high / low > 300 else (1.0, 2.0, 5.0) if high / low > 5 else range(1, 10)
+    axes.yaxis.set_major_locator(LogLocator(subs=steps))
+    axes.yaxis.set_major_formatter(_plain)
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _activity_axis(axes: Axes, spikes: np.ndarray) -> None:
+    """Logarithmic; linear below one spike if a layer dies, so that it is seen to reach zero."""
+    if spikes.size and (spikes > 0).all():
+        _log_axis(axes)
+        return
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(0, max(2.0, 1.5 * spikes.max(initial=0.0)))
+    axes.yaxis.set_major_formatter(_plain)
+    for line in axes.lines:
+        line.set_clip_on(False)
+
+
+def _plain(value: float, _: int | None = None) -> str:
+    return f"{value:,g}"
+
+
+def _style(number: int) -> tuple[str, str]:
+    return _LINES[number % len(_LINES)], _DASHES[number // len(_LINES) % len(_DASHES)]
+
+
+def _written(figure: Figure, path: str | os.PathLike | None) -> Figure:
+    if path is not None:
+        figure.savefig(path, dpi=_DPI)
+    return figure

@@ -1,0 +1,279 @@
+"""Train state, train step and evaluation; the loop itself belongs to the experiment."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jsnn.energy import Bill, bill, floor, op_count_proxy
+from jsnn.objectives import TASKS, Objective, accuracy
+from jsnn.run import forward
+from jsnn.twin import twin
+
+Encoder = Callable[[jax.Array, jax.Array], jax.Array]
+
+TIME_CONSTANTS = ("tau", "omega", "b_offset", "decay")
+THRESHOLDS = ("v_threshold",)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything a run needs to go on as if it had never stopped.
+
+    Attributes:
+        step: optimiser steps done, int32.
+        params: trained leaves.
+        collections: other variables of the model (`batch_stats`).
+        opt_state: of the optimiser.
+        key: PRNG key data of the run; step keys are folded out of it, so it never changes.
+        reference_pj: bill at initialisation, the unit of the energy term.
+    """
+
+    step: jax.Array
+    params: Any
+    collections: Mapping[str, Any]
+    opt_state: Any
+    key: jax.Array
+    reference_pj: jax.Array
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, **self.collections}
+
+
+def label_params(params: Any) -> Any:
+    """Label every leaf `weights`, `norm`, `time_constants`, `thresholds` or `neuron` (the rest).
+
+    The labels are what `make_optimiser` gives learning rates to: trainability belongs to the
+    optimiser, not to the layer.
+
+    >>> label_params({"layers_0": {"synapse": {"kernel": 1.0}, "neuron": {"tau_mem": 2.0}}})
+    {'layers_0': {'neuron': {'tau_mem': 'time_constants'}, 'synapse': {'kernel': 'weights'}}}
+    """
+
+    def label(path, _):
+        names = [entry.key for entry in path]
+        if "neuron" not in names:
+            return "norm" if "norm" in names else "weights"
+        leaf = names[-1]
+        if leaf.startswith(TIME_CONSTANTS):
+            return "time_constants"
+        return "thresholds" if leaf.startswith(THRESHOLDS) else "neuron"
+
+    return jax.tree_util.tree_map_with_path(label, params)
+
+
+def make_optimiser(
+    learning_rate: float,
+    steps: int,
+    *,
+    warmup: int = 0,
+    schedule: str = "cosine",
+    weight_decay: float = 0.0,
+    clip: float = 1.0,
+    scales: Mapping[str, float] | None = None,
+) -> optax.GradientTransformation:
+    """AdamW with linear warm-up, cosine or linear decay to zero, global clipping, rates by label.
+
+    Args:
+        learning_rate: peak rate of the weights.
+        steps: length of the schedule, in optimiser steps.
+        warmup: steps of linear warm-up.
+        schedule: `cosine`, `linear` or `constant`.
+        weight_decay: of AdamW, on `weights` only.
+        clip: global norm of the gradient.
+        scales: factor on the learning rate for each label of `label_params`; 0 freezes. Labels
+            left out: `norm` 1, the others 0.
+
+    Raises:
+        ValueError: unknown schedule or label, a schedule shorter than its warm-up.
+
+    >>> optimiser = make_optimiser(1e-3, 100, warmup=10, scales={"time_constants": 0.1})
+    """
+    if not 0 <= warmup < steps:
+        raise ValueError(
+            f"warm-up must be shorter than the schedule, got {warmup} of {steps} steps"
+        )
+    rates = {"weights": 1.0, "norm": 1.0, "time_constants": 0.0, "thresholds": 0.0, "neuron": 0.0}
+    unknown = set(scales or {}) - set(rates)
+    if unknown:
+        raise ValueError(f"unknown parameter labels {sorted(unknown)}; known are {sorted(rates)}")
+    rates |= scales or {}
+    decays = {
+        "cosine": optax.schedules.cosine_decay_schedule(learning_rate, steps - warmup),
+        "linear": optax.schedules.linear_schedule(learning_rate, 0.0, steps - warmup),
+        "constant": optax.schedules.constant_schedule(learning_rate),
+    }
+    if schedule not in decays:
+        raise ValueError(f"schedule must be one of {sorted(decays)}, got {schedule!r}")
+    rate = decays[schedule]
+    if warmup:
+        rising = optax.schedules.linear_schedule(0.0, learning_rate, warmup)
+        rate = optax.schedules.join_schedules([rising, rate], [warmup])
+
+    def of(label: str) -> optax.GradientTransformation:
+        if not rates[label]:
+            return optax.set_to_zero()
+        decay = weight_decay if label == "weights" else 0.0
+        return optax.chain(optax.adamw(rate, weight_decay=decay), optax.scale(rates[label]))
+
+    return optax.chain(
+        optax.clip_by_global_norm(clip),
+        optax.partition({label: of(label) for label in rates}, label_params),
+    )
+
+
+def init_state(
+    model: nn.Module, optimiser: optax.GradientTransformation, frames: jax.Array, seed: int
+) -> TrainState:
+    """Initial state; `reference_pj` is NaN until `with_reference` has measured it.
+
+    Args:
+        model: the network.
+        optimiser: from `make_optimiser` or any optax transformation.
+        frames: `[T, B, ...]`, for shapes.
+        seed: of the run.
+    """
+    key = jax.random.key(seed)
+    variables = dict(jax.jit(model.init)(jax.random.fold_in(key, 0), frames))
+    params = variables.pop("params")
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        collections=variables,
+        opt_state=optimiser.init(params),
+        key=jax.random.key_data(key),
+        reference_pj=jnp.full((), jnp.nan, jnp.float32),
+    )
+
+
+def initial_bill(
+    state: TrainState, model: nn.Module, objective: Objective, encoder: Encoder, frames
+) -> Bill:
+    """The bill of the network as it stands, in training mode, on samples `[B, ...]`."""
+
+    @jax.jit
+    def measure(state, frames):
+        key = _step_key(state)
+        passed = forward(
+            model, state.variables, encoder(key, frames), train=True, rngs=_streams(key)
+        )
+        return bill(passed.workload, objective.hardware)
+
+    return measure(state, frames)
+
+
+def with_reference(state: TrainState, first: Bill) -> TrainState:
+    """The state with a bill, its mean sample, as the unit of the energy term."""
+    reference_pj = first.total_pj().mean().astype(jnp.float32)
+    return dataclasses.replace(state, reference_pj=reference_pj)
+
+
+def make_train_step(
+    model: nn.Module,
+    objective: Objective,
+    optimiser: optax.GradientTransformation,
+    encoder: Encoder,
+) -> Callable:
+    """One jitted step: `(state, (frames, labels), index) -> (state, terms)`; the state is donated.
+
+    `frames` `[N, ...]` and `labels` live on the device and are indexed inside the jit with `index`
+    `[B]`; a set that does not fit is given batch by batch with `index = arange(B)`. The encoder
+    turns a batch into `[T, B, ...]` with the key of the step. A step whose loss or gradient is not
+    finite returns the state unchanged but for the count, so that the caller can stop with a good
+    network in hand; `terms["finite"]` says so.
+    """
+
+    def step(state: TrainState, data, index):
+        key = _step_key(state)
+        frames, labels = encoder(key, data[0][index]), data[1][index]
+
+        def loss(params):
+            variables = {"params": params, **state.collections}
+            passed = forward(model, variables, frames, train=True, rngs=_streams(key))
+            value, terms = objective(passed.outputs, labels, passed.workload, state.reference_pj)
+            rates = jnp.stack([layer.spike_rate.mean() for layer in passed.workload])
+            return value, (terms | {"spike_rates": rates}, passed.updates)
+
+        (value, (terms, updates)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
+        changes, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        new = dataclasses.replace(
+            state,
+            params=optax.apply_updates(state.params, changes),
+            collections={**state.collections, **updates},
+            opt_state=opt_state,
+        )
+        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        return dataclasses.replace(kept, step=state.step + 1), terms | {"finite": finite}
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def make_eval_step(model: nn.Module, objective: Objective, encoder: Encoder) -> Callable:
+    """One jitted evaluation batch: `(variables, data, index, weight, key) -> sums`.
+
+    `weight` `[B]` is 1 for a sample and 0 for padding. Sums over the batch: `samples`, `task`,
+    `accuracy`, `parts_pj` `[L, C]` of the bill, `floor_pj`, `twin_pj`, `op_count_pj`, `spikes` and
+    `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch (`ever`).
+    """
+
+    def step(variables, data, index, weight, key):
+        frames, labels = encoder(key, data[0][index]), data[1][index]
+        passed = forward(model, variables, frames)
+        workload, hardware = passed.workload, objective.hardware
+        return {
+            "samples": weight.sum(),
+            "task": weight @ TASKS[objective.task](passed.outputs, labels),
+            "accuracy": weight @ accuracy(passed.outputs, labels),
+            "parts_pj": jnp.einsum("b,blc->lc", weight, bill(workload, hardware).parts_pj),
+            "floor_pj": weight @ floor(workload, hardware).total_pj(),
+            "twin_pj": weight @ twin(workload, hardware).total_pj(),
+            "op_count_pj": weight @ op_count_proxy(workload),
+            "spikes": jnp.stack([weight @ layer.output_events for layer in workload]),
+            "rates": jnp.stack([weight @ layer.spike_rate for layer in workload]),
+            "ever": [jnp.einsum("b,b...->...", weight, layer.spikes) for layer in workload],
+        }
+
+    return jax.jit(step)
+
+
+def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Array) -> dict:
+    """Sums of `eval_step` over a whole set, in float64 NumPy; the last batch is padded, not cut.
+
+    Args:
+        eval_step: from `make_eval_step`.
+        variables: of the model.
+        data: `(frames [N, ...], labels [N, ...])`.
+        batch: samples a step.
+        key: for the encoder; the same key gives the same figures.
+    """
+    total, count = None, len(data[0])
+    for number, start in enumerate(range(0, count, batch)):
+        index = np.arange(start, start + batch)
+        weight = (index < count).astype(np.float32)
+        sums = eval_step(
+            variables, data, np.minimum(index, count - 1), weight, jax.random.fold_in(key, number)
+        )
+        sums = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(sums))
+        total = sums if total is None else jax.tree.map(np.add, total, sums)
+    if total is None:
+        raise ValueError("the set to evaluate is empty")
+    return total
+
+
+def _step_key(state: TrainState) -> jax.Array:
+    return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step + 1)
+
+
+def _streams(key: jax.Array) -> dict[str, jax.Array]:
+    return {"dropout": jax.random.fold_in(key, 1), "state": jax.random.fold_in(key, 2)}

@@ -1,0 +1,209 @@
+"""The quantised network of equal capacity on the same machine: what the spikes compete with.
+
+A window of T steps carries `ceil(log2(T + 1))` bits (arXiv 2409.08290, theorem 1: same
+architecture, same weights, exact for non-leaky neurons that reset by subtraction). The twin is
+itself a workload: one frame of real-valued inputs in every layer, no state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsnn.energy import Bill, bill, bill_layers
+from jsnn.hardware import Hardware
+from jsnn.hardware.architectures import Neuromorphic
+from jsnn.hardware.ledger import PriceTable
+from jsnn.hardware.trees import is_concrete
+from jsnn.hypothetical import dense
+from jsnn.workload import Geometry, LayerWorkload, Workload
+
+Density = Literal["measured", "average"]
+
+
+def activation_bits(steps: int) -> int:
+    """Bits of the twin's activations, `ceil(log2(T + 1))`; ValueError where T < 1.
+
+    >>> [activation_bits(steps) for steps in (1, 2, 3, 4, 7, 8)]
+    [1, 2, 2, 3, 3, 4]
+    """
+    if steps < 1:
+        raise ValueError(f"expected at least one time step, found {steps}")
+    # An integer T has as many binary digits.
+    return int(steps).bit_length()
+
+
+def twin_workload(workload: Workload, density: Density = "measured") -> Workload:
+    """What the twin does in an inference.
+
+    Each layer becomes one frame of real-valued input: its non-zero MACs are the connections behind
+    inputs that spiked at least once (`measured`), or `2·x / (T + 1)` of all, at most all, with `x`
+    spikes per connection (`average`: the mid-point of theorem 2). Layers with real-valued input
+    keep their measured MACs. A network read out at every step, or fed back, makes a decision in
+    each step: its twin passes T times over 1-bit activations, recurrent connections included, with
+    the MACs that the spikes caused. Rounding and rectifying are free, which favours the twin.
+
+    Raises:
+        ValueError: unknown density.
+
+    >>> (layer,) = twin_workload(Workload((dense(100, 10, steps=5, rate=0.1, active=0.3),)))
+    >>> float(layer.macs[0]), layer.steps
+    (300.0, 1)
+    """
+    if density not in ("measured", "average"):
+        raise ValueError(f"expected density 'measured' or 'average', found {density!r}")
+    layers = (_twin_layer(layer, workload.per_step, density) for layer in workload)
+    return dataclasses.replace(workload, layers=tuple(layers))
+
+
+def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> LayerWorkload:
+    g = layer.geometry
+    real = g.input_kind in ("analog", "constant")
+    if per_step and real:
+        macs = layer.macs
+    elif per_step:
+        # A value above one is one multiplication, but counts by value among the synops.
+        macs = jnp.minimum(layer.synops, layer.steps * layer.active_synapses)
+    elif density == "measured" or real:
+        macs = layer.active_synapses
+    else:
+        macs = jnp.minimum(2 * layer.synops / (layer.steps + 1), g.synapses)
+    zero = jnp.zeros_like(macs)
+    geometry = dataclasses.replace(
+        g,
+        # One matrix over the input and the fed-back output.
+        kind="dense" if g.kind == "recurrent" else g.kind,
+        input_kind="constant" if per_step and g.input_kind == "constant" else "analog",
+        spiking=False,
+        inputs=g.inputs + (g.neurons if g.recurrent_weights else 0),
+        synapses=g.synapses + g.recurrent_weights,
+        weights=g.weights + g.recurrent_weights,
+        recurrent_weights=0,
+        state_words=0,
+        multiplies=0,
+        adds=0,
+        compares=0,
+        adds_per_spike=0,
+    )
+    return dataclasses.replace(
+        layer,
+        input_events=zero,
+        synops=zero,
+        macs=macs + layer.recurrent_synops,
+        recurrent_events=zero,
+        recurrent_synops=zero,
+        spikes=jnp.zeros_like(layer.spikes),
+        steps=layer.steps if per_step else 1,
+        geometry=geometry,
+    )
+
+
+def twin(workload: Workload, hardware: Hardware, density: Density = "measured") -> Bill:
+    """The bill of the quantised twin: `twin_workload`, its activations `activation_bits(T)` wide.
+
+    Inputs of the first layer, where they are real-valued, keep the machine's `input_bits`. Behind
+    a real-valued input, fed-back words travel at its width.
+
+    Args:
+        workload: what the spiking network did.
+        hardware: the machine of both.
+        density: `measured` or `average`, see `twin_workload`.
+
+    >>> from jsnn.hardware import get
+    >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))
+    >>> machine = get("neuromorphic-22nm").with_design(weight_bits=4)
+    >>> float(twin(workload, machine).total_pj()[0]) / 4096**2
+    0.91600
+    """
+    passes = twin_workload(workload, density)
+    pairs = []
+    for spiking, layer in zip(workload, passes, strict=True):
+        bits = activation_bits(1 if workload.per_step else spiking.steps)
+        widths = {"output_bits": bits}
+        if spiking.geometry.input_kind in ("spikes", "events"):
+            widths["input_bits"] = bits
+        pairs.append((layer, _with_widths(hardware, widths)))
+    return bill_layers(pairs)
+
+
+def _with_widths(hardware: Hardware, widths: dict[str, int]) -> Hardware:
+    """The machine at these widths, as far as it has a knob for them."""
+    known = {name: bits for name, bits in widths.items() if name in hardware.architecture.knobs}
+    return hardware.with_design(**known)
+
+
+def ratio(workload: Workload, hardware: Hardware, density: Density = "measured") -> jax.Array:
+    """`[B]` energy of the spiking network over that of its twin; below one, spikes win.
+
+    >>> from jsnn.hardware import get
+    >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))
+    >>> float(ratio(workload, get("neuromorphic-22nm").with_design(weight_bits=4))[0])
+    0.8766
+    """
+    return bill(workload, hardware).total_pj() / twin(workload, hardware, density).total_pj()
+
+
+def break_even_rate(steps: int, hardware: Hardware, fan_in: int | None = None) -> Any:
+    """Spike rate at which a layer of event-driven spikes costs as much as its dense twin.
+
+    With b = activation_bits(T), H = hops / targets_per_message, W = weight_fetch_share ·
+    weight_bits · sram, M = mac · weight_bits · b, S and D the sparse and dense energy of a bit
+    and hop, A the accumulate:
+
+        s* = (b·D·H + W) / (T · (S·H + A + W - 2·M / (T + 1)))
+
+    for the average density `2·T·s / (T + 1)` of the twin. `fan_in` adds what each neuron costs
+    (compare and state in every step, reset at every spike, shared by its inputs); left out, the
+    layer is wide. Source: the reconstruction in `jsnn.hardware.architectures.neuromorphic`.
+
+    Args:
+        steps: T.
+        hardware: a machine of that architecture.
+        fan_in: inputs of a neuron.
+
+    Raises:
+        ValueError: another architecture, T or fan_in below one, or no break-even below one spike
+            a step.
+
+    >>> from jsnn.hardware import get
+    >>> machine = get("neuromorphic-22nm").with_design(weight_bits=4)
+    >>> round(break_even_rate(5, machine, fan_in=4096), 4)
+    0.0572
+    """
+    if not isinstance(hardware.architecture, Neuromorphic):
+        raise ValueError(
+            f"the closed form is that of {Neuromorphic.name!r}, found a machine of "
+            f"{hardware.architecture.name!r}: search the zero of log(ratio) there"
+        )
+    if fan_in is not None and fan_in < 1:
+        raise ValueError(f"expected a fan-in of at least one, found {fan_in}")
+    bits = activation_bits(steps)
+    geometry = _integrate_and_fire(1 if fan_in is None else fan_in)
+    events, _ = hardware.prices(geometry)
+    _, words = hardware.with_design(input_bits=bits).prices(geometry)
+
+    spike = _row(events, "synops") + _row(events, "mean_synops") / steps
+    fixed = _row(words, "connections")
+    if fan_in is not None:
+        spike = spike + _row(events, "spikes_out") / fan_in
+        fixed = fixed - steps * _row(events, "neuron_steps") / fan_in
+    rate = fixed / (steps * (spike - 2 * _row(words, "macs") / (steps + 1)))
+    if is_concrete(rate) and not np.all((np.asarray(rate) > 0) & (np.asarray(rate) <= 1)):
+        raise ValueError(
+            f"T = {steps} never breaks even on {hardware.name} (rate {rate}): one side always wins"
+        )
+    return rate
+
+
+def _row(table: PriceTable, event: str) -> Any:
+    """PJ of one event, all components together."""
+    return sum(table[event].values())
+
+
+def _integrate_and_fire(fan_in: int) -> Geometry:
+    """One non-leaky neuron: a compare in every step, a subtraction at every spike."""
+    return dense(fan_in, 1, steps=1, rate=0.0).geometry

@@ -1,0 +1,68 @@
+"""Fixtures and set-up shared by all tests."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax
+import pytest
+from hypothesis import settings
+
+# The first example of a property compiles; a deadline would time the compiler.
+settings.register_profile("jsnn", deadline=None, derandomize=True)
+settings.load_profile("jsnn")
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def data_dir():
+    """The folder of real data, or a skip that says how to have one."""
+    folder = os.environ.get("JSNN_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs real data: set JSNN_DATA to a folder that holds it (see README)")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """A compilation cache for runs of the experiment, and the environment that shares it."""
+    folder = str(tmp_path_factory.mktemp("compiled"))
+    settings = {
+        "jax_compilation_cache_dir": folder,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield {name.upper(): str(value) for name, value in settings.items()}
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="session")
+def tiny_flags():
+    """Flags of a run on 64 digits and 8 neurons, 3 epochs of 4 steps, a checkpoint after each."""
+    return "--epochs 3 --limit 64 --widths 8 --steps 2 --batch 16 --checkpoint-seconds 0".split()
+
+
+@pytest.fixture(scope="session")
+def tiny_run(compiled, tiny_flags):
+    """Run the experiment with `tiny_flags`: `(folder, *more flags) -> result`."""
+    from experiments import train
+
+    return lambda folder, *more: train.run([*tiny_flags, "--out", str(folder), *more])
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_run, tmp_path_factory):
+    """The folder of a tiny run that nothing interrupted; only to be read."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    tiny_run(folder)
+    return folder

@@ -1,0 +1,443 @@
+"""Dataset checks, splits, folds, registry, files and cache; no data folder needed."""
+
+import gzip
+import hashlib
+import io
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jsnn.data import Dataset, Split, folds, load, names, options
+from jsnn.data.binning import as_events, bin_events, rebin
+from jsnn.data.cache import Cache
+from jsnn.data.files import Folder, SourceFile, content_digest, digest_of, download, verify
+from jsnn.data.splitting import assign_folds, fraction_count, stratified_split
+
+
+def still(count=6, classes=2, dtype=np.float32, shape=(3,)):
+    frames = np.arange(count * int(np.prod(shape))).reshape(count, *shape) % 100
+    return Split(frames.astype(dtype), np.arange(count, dtype=np.int32) % classes)
+
+
+def timed(count=4, steps=5, per_step=False):
+    labels = np.zeros((count, steps) if per_step else count, np.int32)
+    return Split(np.ones((count, steps, 2), np.uint8), labels)
+
+
+def make(train=None, timed=False, **changes):
+    parts = {"validation": still(4), "test": still(4)} | changes
+    return Dataset("toy", train=train or still(), classes=2, timed=timed, **parts)
+
+
+# ---- Dataset
+
+
+def test_dataset_of_good_arrays_reports_its_shapes():
+    data = Dataset("toy", timed(), timed(), timed(), classes=2, timed=True, dt_s=0.001)
+    assert (data.frame_shape, data.steps) == ((2,), 5)
+    assert make().steps is None
+
+
+def bad_value(value):
+    split = still()
+    split.frames[2, 1] = value
+    return split
+
+
+@pytest.mark.parametrize(
+    ("split", "check"),
+    [
+        (bad_value(np.nan), "NaN or infinity"),
+        (bad_value(np.inf), "NaN or infinity"),
+        (bad_value(-np.inf), "NaN or infinity"),
+        (Split(np.zeros((0, 3), np.float32), np.zeros(0, np.int32)), "at least one sample"),
+        (Split(np.zeros((4, 0), np.float32), np.zeros(4, np.int32)), "features"),
+        (Split(np.zeros((4, 3), np.float32), np.zeros(3, np.int32)), "labels of shape"),
+        (Split(np.zeros((4, 3), np.float32), np.full(4, 2, np.int32)), "labels in"),
+        (Split(np.zeros((4, 3), np.float32), np.full(4, -1, np.int32)), "labels in"),
+        (Split(np.zeros((4, 3), np.float32), np.zeros(4, np.int64)), "int32 labels"),
+        (Split(np.zeros((4, 3), np.float64), np.zeros(4, np.int32)), "dtype"),
+        (Split(np.zeros(4, np.float32), np.zeros(4, np.int32)), "feature axis"),
+    ],
+)
+def test_dataset_refuses_bad_split_naming_set_split_and_check(split, check):
+    with pytest.raises(ValueError, match=f"'toy', split 'test': .*{check}"):
+        make(test=split)
+
+
+def test_dataset_refuses_no_time_steps():
+    empty = Split(np.zeros((4, 0, 2), np.uint8), np.zeros(4, np.int32))
+    with pytest.raises(ValueError, match=r"'train': .*T = 0"):
+        Dataset("toy", empty, empty, empty, classes=2, timed=True)
+
+
+def test_dataset_refuses_splits_that_differ():
+    with pytest.raises(ValueError, match=r"'validation': .*like those of train"):
+        make(validation=still(shape=(4,)))
+    with pytest.raises(ValueError, match=r"'test': .*like those of train"):
+        make(test=still(dtype=np.uint8))
+
+
+def test_dataset_refuses_labels_per_step_of_still_data():
+    with pytest.raises(ValueError, match="timed frames"):
+        make(per_step=True)
+
+
+def test_dataset_wants_labels_of_every_step():
+    good, bad = timed(per_step=True), timed()
+    Dataset("toy", good, good, good, classes=2, timed=True, per_step=True)
+    with pytest.raises(ValueError, match=r"labels of shape \(4, 5\)"):
+        Dataset("toy", good, good, bad, classes=2, timed=True, per_step=True)
+
+
+def test_majority_counts_every_label():
+    assert Split(np.zeros((1, 4, 1), np.uint8), np.array([[0, 1, 1, 1]], np.int32)).majority == 0.75
+
+
+# ---- splits and folds
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=60), st.integers(0, 2**31), st.data())
+def test_stratified_split_is_an_exact_proportional_partition(labels, seed, data):
+    labels = np.array(labels)
+    count = data.draw(st.integers(1, len(labels) - 1))
+    rest, taken = stratified_split(labels, count, seed)
+    assert len(taken) == count
+    np.testing.assert_array_equal(np.sort(np.concatenate([rest, taken])), np.arange(len(labels)))
+    for c in np.unique(labels):
+        share = (labels == c).sum() * count / len(labels)
+        assert abs((labels[taken] == c).sum() - share) < 1
+
+
+def test_stratified_split_follows_its_seed():
+    labels = np.zeros(100, np.int32)
+    again = [stratified_split(labels, 10, seed)[1].tolist() for seed in (1, 1, 2)]
+    assert again[0] == again[1] != again[2]
+
+
+@pytest.mark.parametrize("count", [0, 6, 7])
+def test_stratified_split_refuses_empty_sides(count):
+    with pytest.raises(ValueError, match="expected to take"):
+        stratified_split(np.zeros(6), count, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 4), min_size=2, max_size=60), st.integers(2, 6), st.integers(0, 2**31)
+)
+def test_folds_are_balanced_in_size_and_class(labels, of, seed):
+    labels = np.array(labels)
+    fold = assign_folds(labels, of, seed)
+    sizes = np.bincount(fold, minlength=of)
+    assert sizes.max() - sizes.min() <= 1
+    for c in np.unique(labels):
+        counts = np.bincount(fold[labels == c], minlength=of)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_folds_cover_the_training_samples_once_and_never_the_test_split():
+    def mark(start, count):
+        values = np.arange(start, start + count, dtype=np.float32)[:, None]
+        return Split(values, (values[:, 0] % 2).astype(np.int32))
+
+    data = Dataset("toy", mark(0, 30), mark(30, 10), mark(100, 5), classes=2, timed=False)
+    seen = []
+    for k in range(4):
+        part = folds(data, k, of=4, seed=3)
+        values = [set(split.frames[:, 0].tolist()) for split in part.splits.values()]
+        assert values[0] | values[1] | values[2] == set(range(40))
+        assert sum(map(len, values)) == 40
+        assert len(part.validation) == round(30 * 10 / 40)
+        seen += sorted(values[2])
+    assert sorted(seen) == list(range(40))
+    assert "Fold 3 of 4" in part.notes
+
+
+@pytest.mark.parametrize(("k", "of"), [(4, 4), (-1, 4), (0, 1), (0, 11)])
+def test_folds_refuse_what_does_not_exist(k, of):
+    with pytest.raises(ValueError, match="expected"):
+        folds(make(), k, of)
+
+
+def test_folds_of_labels_per_step():
+    data = Dataset(
+        "toy", *(timed(n, per_step=True) for n in (6, 2, 3)), classes=2, timed=True, per_step=True
+    )
+    part = folds(data, 1, of=2)
+    assert [len(split) for split in part.splits.values()] == [3, 1, 4]
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
+def test_fraction_outside_unit_interval_is_refused(fraction):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        fraction_count(10, fraction)
+
+
+# ---- registry
+
+
+def test_import_of_the_package_loads_no_heavy_library():
+    code = (
+        "import sys, jsnn.data;"
+        "print([m for m in ('tonic', 'sklearn', 'librosa', 'h5py', 'PIL') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_unknown_name_gets_a_hint_and_the_list():
+    with pytest.raises(ValueError, match=r"unknown data set 'qtbd'; did you mean 'qtdb'.*nmnist"):
+        load("qtbd")
+
+
+def test_unknown_option_is_an_error():
+    with pytest.raises(ValueError, match="'digits' has no option 'imgae'; its options: image"):
+        load("digits", imgae=True)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_entry_has_a_loader_and_listed_options(name):
+    assert all(isinstance(key, str) for key in options(name))
+
+
+FILE_SETS = [name for name in names() if name != "digits"]
+
+
+@pytest.mark.parametrize("name", FILE_SETS)
+def test_missing_files_name_folder_upstream_and_remedy(name, tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        load(name, tmp_path, cache_dir=tmp_path / "cache")
+    message = str(caught.value)
+    assert repr(name) in message
+    assert str(tmp_path) in message
+    assert "http" in message
+    assert "JSNN_DATA" in message
+
+
+@pytest.mark.parametrize("name", FILE_SETS)
+def test_missing_data_folder_is_named(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("JSNN_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        load(name)
+
+
+def test_own_cache_folder_is_used_where_nothing_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("JSNN_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def unreachable(*args, **kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    with pytest.raises(FileNotFoundError, match=r"download of https?://.* failed") as caught:
+        load("yinyang")
+    assert str(tmp_path / "jsnn" / "data" / "yinyang") in str(caught.value)
+    assert not list(tmp_path.rglob("*.npy*"))
+
+
+@pytest.mark.parametrize("image", [False, True])
+def test_digits_are_1797_stratified_samples_in_sixteenths(image):
+    data = load("digits", image=image, seed=1)
+    assert [len(split) for split in data.splits.values()] == [1294, 143, 360]
+    assert data.frame_shape == ((8, 8, 1) if image else (64,))
+    frames = np.concatenate([split.frames for split in data.splits.values()])
+    np.testing.assert_array_equal(frames * 16, np.round(frames * 16))
+    assert (frames.min(), frames.max()) == (0, 1)
+    counts = np.bincount(data.test.labels)
+    assert counts.min() >= 34 and counts.max() <= 37
+    other = load("digits", image=image, seed=2)
+    assert not np.array_equal(other.test.frames, data.test.frames)
+
+
+# ---- files
+
+
+def source(content, name="a.bin", algorithm="sha256", url="https://example.org/a.bin"):
+    return SourceFile(name, url, f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}")
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_verify_accepts_the_right_bytes_and_refuses_others(tmp_path, algorithm):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"right")
+    verify(path, source(b"right", algorithm=algorithm))
+    path.write_bytes(b"righ")
+    with pytest.raises(ValueError, match=rf"a\.bin: {algorithm} of .*truncated, damaged"):
+        verify(path, source(b"right", algorithm=algorithm))
+
+
+def test_unknown_algorithm_is_refused():
+    with pytest.raises(ValueError, match="expected sha256"):
+        SourceFile("a", None, "crc32:0")
+
+
+def zip_of(members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def test_member_digest_ignores_packing_and_other_files_but_not_content(tmp_path):
+    expected = content_digest([("a.wav", b"1"), ("b.wav", b"2")])
+    first, second, third = (tmp_path / f"{number}.zip" for number in range(3))
+    first.write_bytes(zip_of({"x/a.wav": b"1", "x/b.wav": b"2"}))
+    second.write_bytes(zip_of({"y/b.wav": b"2", "README": b"?", "y/a.wav": b"1"}))
+    third.write_bytes(zip_of({"a.wav": b"1", "b.wav": b"3"}))
+    digests = [digest_of(path, "members(.wav)") for path in (first, second, third)]
+    assert digests[0] == digests[1] == expected != digests[2]
+
+
+def test_cut_zip_is_named(tmp_path):
+    path = tmp_path / "cut.zip"
+    path.write_bytes(zip_of({"a.wav": b"1" * 1000})[:500])
+    with pytest.raises(ValueError, match=r"cut\.zip: not a readable zip"):
+        digest_of(path, "members(.wav)")
+
+
+def answer(monkeypatch, content):
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *a, **k: io.BytesIO(content))
+
+
+def test_download_keeps_verified_bytes_alone(tmp_path, monkeypatch):
+    answer(monkeypatch, b"right")
+    assert download(source(b"right"), tmp_path / "new").read_bytes() == b"right"
+    answer(monkeypatch, b"rig")
+    with pytest.raises(ValueError, match=r"from https://example\.org"):
+        download(source(b"right", name="b.bin"), tmp_path / "new")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.bin"]
+
+
+def test_fetch_downloads_only_where_it_may(tmp_path, monkeypatch):
+    answer(monkeypatch, b"right")
+    file = source(b"right")
+    with pytest.raises(FileNotFoundError, match=r"a\.bin not found"):
+        Folder("toy", tmp_path, "https://example.org", may_download=False).fetch(file)
+    (path,) = Folder("toy", tmp_path, "https://example.org", may_download=True).fetch(file)
+    assert path.read_bytes() == b"right"
+    unpublished = source(b"x", name="c.bin", url=None)
+    with pytest.raises(FileNotFoundError, match="does not publish"):
+        Folder("toy", tmp_path, "https://example.org", may_download=True).fetch(unpublished)
+
+
+# ---- cache
+
+
+def test_cache_builds_once_per_key(tmp_path):
+    calls = []
+
+    def build():
+        calls.append(1)
+        return {"x": np.arange(3)}
+
+    cache = Cache(tmp_path / "deep" / "cache")
+    for key in ({"steps": 1}, {"steps": 1}, {"steps": 2}):
+        np.testing.assert_array_equal(cache.arrays("toy", key, build)["x"], np.arange(3))
+    assert len(calls) == 2
+    assert len(list(cache.path.iterdir())) == 2
+
+
+def test_failed_build_leaves_nothing(tmp_path):
+    def build():
+        raise ValueError("broken source")
+
+    with pytest.raises(ValueError, match="broken source"):
+        Cache(tmp_path).arrays("toy", {}, build)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"x" * len(raw)])
+@pytest.mark.parametrize("compress", [True, False])
+def test_damaged_cache_is_named(tmp_path, damage, compress):
+    cache = Cache(tmp_path)
+    cache.arrays("toy", {}, lambda: {"x": np.arange(1000)}, compress=compress)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=rf"{path.name} cannot be read .*delete it"):
+        cache.arrays("toy", {}, dict)
+
+
+def test_flipped_byte_in_cache_is_noticed(tmp_path):
+    cache = Cache(tmp_path)
+    cache.arrays("toy", {}, lambda: {"x": np.arange(1000)}, compress=False)
+    (path,) = tmp_path.iterdir()
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match="delete it"):
+        cache.arrays("toy", {}, dict)
+
+
+# ---- binning
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 120), st.integers(0, 3)), max_size=40), st.integers(1, 10))
+def test_bin_events_against_a_loop(events, steps):
+    times, sites = np.array(events, np.int64).reshape(-1, 2).T
+    expected = np.zeros((steps, 4), np.int64)
+    for time, site in events:
+        if time < 100:
+            expected[time * steps // 100, site] += 1
+    # Products such as 29 * (10 / 100) may fall on the other side of an edge.
+    edges = [time for time, _ in events if (time * steps) % 100 == 0]
+    found = bin_events(times, sites, steps=steps, size=4, window=100)
+    assert found.sum() == expected.sum()
+    if not edges:
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "at least one time step"),
+        ({"window": 0}, "positive time window"),
+        ({"sites": np.array([4])}, "addresses"),
+        ({"sites": np.array([-1])}, "addresses"),
+        ({"times": np.array([-1])}, "event times from 0"),
+    ],
+)
+def test_bin_events_refuses(changes, message):
+    good = {"times": np.array([0]), "sites": np.array([0]), "steps": 2, "size": 4, "window": 10}
+    with pytest.raises(ValueError, match=message):
+        bin_events(**(good | changes))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12))
+def test_rebin_keeps_every_event(steps, total):
+    frames = np.random.default_rng(0).integers(0, 3, (2, total, 3)).astype(np.uint8)
+    if steps > total:
+        with pytest.raises(ValueError, match="expected steps"):
+            rebin(frames, steps)
+        return
+    found = rebin(frames, steps)
+    expected = np.stack(
+        [frames[:, i * total // steps : (i + 1) * total // steps].sum(1) for i in range(steps)],
+        axis=1,
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_counts_above_8_bits_are_refused():
+    with pytest.raises(ValueError, match="256 events, more than 8 bits"):
+        as_events(np.array([256]), binary=False)
+    assert as_events(np.array([256]), binary=True).tolist() == [1]
+
+
+def test_gzip_of_wrong_content_is_refused_by_its_checksum(tmp_path):
+    folder = tmp_path / "fashion_mnist"
+    folder.mkdir()
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (folder / f"{name}-ubyte.gz").write_bytes(gzip.compress(b"other"))
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz should be 8d4fb7e6"):
+        load("fashion-mnist", tmp_path)

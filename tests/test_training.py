@@ -1,0 +1,178 @@
+"""Steps that learn, compile once, keep their state good, and an evaluation that cuts nothing."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jsnn.data import Direct
+from jsnn.energy import bill
+from jsnn.hardware import get
+from jsnn.models import MLP, ConvNet
+from jsnn.neurons import LIF
+from jsnn.objectives import Objective
+from jsnn.run import run
+from jsnn.training import (
+    evaluate,
+    init_state,
+    initial_bill,
+    label_params,
+    make_eval_step,
+    make_optimiser,
+    make_train_step,
+    with_reference,
+)
+
+MACHINE = get("neuromorphic-22nm")
+ENCODER = Direct(4)
+MODEL = MLP((16, 12), 3, neuron=LIF(tau_mem=2e-3))
+
+
+def data(count=8):
+    draw = np.random.default_rng(0)
+    frames = draw.uniform(size=(count, 6)).astype(np.float32)
+    return jnp.asarray(frames), jnp.asarray(np.arange(count) % 3, jnp.int32)
+
+
+def start(model=MODEL, weight=0.0, rate=5e-2, steps=200, set_=None, **options):
+    set_ = set_ or data()
+    objective = Objective("cross-entropy", MACHINE, energy_weight=weight)
+    optimiser = make_optimiser(rate, steps, schedule="constant", **options)
+    state = init_state(model, optimiser, ENCODER(jax.random.key(0), set_[0][:1]), seed=0)
+    state = with_reference(state, initial_bill(state, model, objective, ENCODER, set_[0]))
+    return state, make_train_step(model, objective, optimiser, ENCODER), objective
+
+
+def test_it_overfits_a_handful_of_samples_and_compiles_once():
+    set_ = data(6)
+    state, step, _ = start(set_=set_)
+    for _ in range(300):
+        state, terms = step(state, set_, np.arange(6))
+    assert float(terms["accuracy"]) == 1.0
+    assert float(terms["task"]) < 0.05
+    assert step._cache_size() == 1
+    assert int(state.step) == 300
+
+
+def test_the_energy_term_lowers_the_bill_and_the_relative_bill_starts_at_one():
+    set_, totals = data(), {}
+    for weight in (0.0, 5.0):
+        state, step, _ = start(weight=weight)
+        state, first = step(state, set_, np.arange(8))
+        np.testing.assert_allclose(first["energy"], 1.0, rtol=1e-5)
+        for _ in range(60):
+            state, terms = step(state, set_, np.arange(8))
+        totals[weight] = float(terms["total_pj"])
+    assert totals[5.0] < 0.8 * totals[0.0]
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_says_so():
+    frames, labels = data()
+    state, step, _ = start()
+    before = jax.tree.map(np.asarray, (state.params, state.opt_state))
+    state, terms = step(state, (frames.at[0, 0].set(jnp.nan), labels), np.arange(8))
+    assert not bool(terms["finite"])
+    jax.tree.map(np.testing.assert_array_equal, before, (state.params, state.opt_state))
+    state, terms = step(state, (frames, labels), np.arange(8))
+    assert bool(terms["finite"])
+
+
+def test_frozen_labels_stay_and_trained_ones_move():
+    set_ = data()
+    for scales, moved in (({}, False), ({"thresholds": 1.0, "time_constants": 1e-3}, True)):
+        state, step, _ = start(scales=scales)
+        before = jax.tree.map(np.asarray, state.params)
+        state, _ = step(state, set_, np.arange(8))
+        neuron, was = state.params["hidden_0"]["neuron"], before["hidden_0"]["neuron"]
+        assert bool((neuron["v_threshold"] != was["v_threshold"]).any()) == moved
+        assert bool((neuron["tau_mem"] != was["tau_mem"]).any()) == moved
+        assert bool((neuron["r"] == was["r"]).all())
+        kernels = [tree["hidden_0"]["synapse"]["kernel"] for tree in (state.params, before)]
+        assert bool((kernels[0] != kernels[1]).any())
+
+
+def test_weight_decay_touches_weights_only():
+    params = {"layer": {"synapse": {"kernel": jnp.ones(2)}, "norm": {"scale": jnp.ones(2)}}}
+    optimiser = make_optimiser(0.1, 10, schedule="constant", weight_decay=0.5)
+    zero = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimiser.update(zero, optimiser.init(params), params)
+    new = optax.apply_updates(params, updates)["layer"]
+    np.testing.assert_allclose(new["synapse"]["kernel"], 0.95)
+    np.testing.assert_allclose(new["norm"]["scale"], 1.0)
+
+
+def test_labels_of_every_kind():
+    params = init_state(ConvNet((4,), 3), optax.sgd(0.1), jnp.ones((2, 1, 4, 4, 1)), seed=0).params
+    labels = label_params(params)["conv_0"]
+    assert labels["synapse"] == {"kernel": "weights"}
+    assert labels["norm"] == {"bias": "norm", "scale": "norm"}
+    assert labels["neuron"] == {
+        "r": "neuron",
+        "tau_mem": "time_constants",
+        "v_threshold": "thresholds",
+    }
+
+
+def test_schedule_warms_up_and_decays_to_zero():
+    optimiser = make_optimiser(1.0, 10, warmup=4)
+    params = {"synapse": {"kernel": jnp.ones(1)}}
+    state, sizes = optimiser.init(params), []
+    for _ in range(11):
+        updates, state = optimiser.update({"synapse": {"kernel": jnp.ones(1)}}, state, params)
+        sizes.append(-float(updates["synapse"]["kernel"][0]))
+    np.testing.assert_allclose(sizes[:5], [0, 0.25, 0.5, 0.75, 1], atol=1e-5)
+    assert all(a > b for a, b in zip(sizes[4:], sizes[5:], strict=False))
+    np.testing.assert_allclose(sizes[10], 0, atol=1e-6)
+
+
+def test_evaluation_pads_the_last_batch_and_loses_no_sample():
+    frames, labels = data(7)
+    state, _, objective = start(set_=(frames, labels))
+    step = make_eval_step(MODEL, objective, ENCODER)
+    sums = evaluate(step, state.variables, (frames, labels), 3, jax.random.key(0))
+    _, workload = run(MODEL, state.variables, ENCODER(jax.random.key(0), frames))
+    priced = bill(workload, MACHINE)
+    assert sums["samples"] == 7
+    np.testing.assert_allclose(sums["parts_pj"], priced.parts_pj.sum(0), rtol=1e-5)
+    np.testing.assert_allclose(sums["ever"][0], workload.layers[0].spikes.sum(0))
+    assert step._cache_size() == 1
+    with pytest.raises(ValueError, match="empty"):
+        evaluate(step, state.variables, (frames[:0], labels[:0]), 3, jax.random.key(0))
+
+
+def test_batch_statistics_are_kept_in_the_state():
+    model = MLP((8,), 3, norm=True)
+    state, step, _ = start(model=model)
+    before = jax.tree.map(np.asarray, state.collections["batch_stats"])
+    after, _ = step(state, data(), np.arange(8))
+    changed = jax.tree.map(
+        lambda a, b: bool((a != b).any()), before, dict(after.collections["batch_stats"])
+    )
+    assert all(jax.tree.leaves(changed))
+
+
+def test_every_step_draws_anew_and_the_same_seed_draws_the_same():
+    model = dataclasses.replace(MODEL, dropout=0.5)
+    runs = []
+    for _ in range(2):
+        state, step, _ = start(model=model, rate=1e-9)
+        tasks = []
+        for _ in range(3):
+            state, terms = step(state, data(), np.arange(8))
+            tasks.append(float(terms["task"]))
+        runs.append(tasks)
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) == 3
+
+
+def test_bad_schedules_and_labels_are_refused():
+    for arguments, message in (
+        ({"warmup": 10}, "warm-up"),
+        ({"schedule": "step"}, "schedule must be one of"),
+        ({"scales": {"delays": 1.0}}, "unknown parameter labels"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_optimiser(1e-3, 10, **arguments)
