@@ -32,6 +32,7 @@ NAMED = {
 
 def check_names(config) -> None:
     """Look up every name of a config before its data is read, which can take minutes."""
+    get_hardware(config.hardware)
     for kind, table in NAMED.items():
         name = getattr(config, kind)
         if name is not None:
@@ -48,22 +49,42 @@ def lookup(kind: str, table: Mapping[str, Any], name: str) -> Any:
 
 def dataset(config) -> data.Dataset:
     """The data set of a config, cut to `limit` samples a split if it says so."""
-    options = {} if config.data_steps is None else {"steps": config.data_steps}
-    if config.model == "conv" and "image" in data.options(config.dataset):
-        options["image"] = True
+    options = data_options(config)
     loaded = data.load(config.dataset, config.data_dir, seed=config.split_seed, **options)
+    if config.fold is not None:
+        loaded = data.folds(loaded, config.fold, config.folds, config.split_seed)
     if config.limit is None:
         return loaded
     cut = {name: split[: config.limit] for name, split in loaded.splits.items()}
     return dataclasses.replace(loaded, **cut)
 
 
-def hardware(config) -> Hardware:
-    """The machine of a config."""
+def data_options(config) -> dict[str, Any]:
+    """The data set's options, `key=value` pairs read as the types of their defaults."""
+    known, options = data.options(config.dataset), {}
+    if config.model == "conv" and "image" in known:
+        options["image"] = True
+    for pair in filter(None, config.data_options.split(",")):
+        name, _, word = pair.partition("=")
+        if name not in known or not word:
+            raise ValueError(
+                f"--data-options takes name=value pairs of {sorted(known)} for "
+                f"{config.dataset}, got {pair!r}"
+            )
+        kind = type(known[name])
+        options[name] = (
+            word == "True" if kind is bool else (str if known[name] is None else kind)(word)
+        )
+    return options
+
+
+def hardware(config, loaded: data.Dataset) -> Hardware:
+    """The machine of a config, its real-valued input words as wide as the data's."""
     machine = get_hardware(config.hardware)
-    if config.input_bits is None or "input_bits" not in machine.design.knobs:
+    bits = config.input_bits or loaded.input_bits
+    if bits is None or "input_bits" not in machine.design.knobs:
         return machine
-    return machine.with_design(input_bits=config.input_bits)
+    return machine.with_design(input_bits=bits)
 
 
 def encoder(config, loaded: data.Dataset):
@@ -78,26 +99,36 @@ def encoder(config, loaded: data.Dataset):
         )
     if config.encoder == "delta":
         return chosen(threshold=config.delta_threshold)
-    return chosen() if recorded else chosen(steps=config.steps)
+    if recorded:
+        return chosen(analog=loaded.analog)
+    return chosen(steps=config.steps)
+
+
+def step_s(loaded: data.Dataset) -> float:
+    """Seconds of a step; data without a clock counts a millisecond each."""
+    return loaded.dt_s or 1e-3
 
 
 def network(config, loaded: data.Dataset, input_kind: str) -> nn.Module:
     """The model of a config for a data set."""
     model = lookup("model", MODELS, config.model)
-    dt = loaded.dt_s or 1e-3
-    readout_tau = config.readout_tau_steps * dt
+    dt = step_s(loaded)
+    law, fold = neuron(config, dt), readout(config)
+    integrator = LI(tau_mem=config.readout_tau_steps * dt, r=config.readout_gain, dt=dt)
     options = {
         "widths": config.widths,
         "classes": loaded.classes,
-        "neuron": neuron(config, dt),
-        "readout": readout(config),
-        "readout_neuron": LI(tau_mem=readout_tau, dt=dt, scale_input=True),
+        "neuron": law,
+        "readout": fold,
+        # Spikes are counted on neurons like the hidden ones; membranes are read off an integrator.
+        "readout_neuron": law if fold.needs_spikes else integrator,
         "input_kind": input_kind,
         "dropout": config.dropout,
         "gain": config.gain,
         "norm": config.norm,
         "hidden": config.hidden,
         "use_bias": config.use_bias,
+        "recurrent_init": config.recurrent_init,
     }
     known = inspect.signature(model).parameters
     return model(**{name: value for name, value in options.items() if name in known})

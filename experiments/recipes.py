@@ -1,7 +1,7 @@
 """What each data set is trained with unless a flag says otherwise; chosen on validation."""
 
 RECIPES: dict[str, dict] = {
-    "digits": {"input_bits": 5},
+    "digits": {},
     "qtdb": {
         "model": "srnn",
         "neuron": "brf",
@@ -10,9 +10,13 @@ RECIPES: dict[str, dict] = {
         "task": "every-step",
         "readout": "per-step",
         "readout_tau_steps": 20.0,
+        "readout_gain": 1.0,
+        "dropout": 0.0,
+        "warmup_epochs": 0.0,
+        "clip": 10.0,
         "epochs": 10,
         "batch": 16,
-        "learning_rate": 0.1,
+        "learning_rate": 0.25,
         "schedule": "linear",
         "time_constant_scale": 1.0,
         "weight_decay": 0.0,

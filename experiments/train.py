@@ -54,7 +54,9 @@ class Config:
     # what is learned
     dataset: str = knob("digits", "name of the data set")
     data_dir: str | None = knob(None, "folder that holds the data; none: JSNN_DATA")
-    data_steps: int | None = knob(None, "time steps that recordings are binned into", least=1)
+    data_options: str = knob("", "options of the data set, as steps=25,binary=False")
+    fold: int | None = knob(None, "test on this fold of the training samples instead", least=0)
+    folds: int = knob(5, "how many folds there are", least=2)
     split_seed: int = knob(0, "seed of splits that are not published", least=0)
     limit: int | None = knob(None, "use at most this many samples of each split", least=1)
     task: str = knob("cross-entropy", "loss: cross-entropy, every-step or tet")
@@ -63,16 +65,18 @@ class Config:
     widths: tuple[int, ...] = knob((256, 256), "neurons (channels) of each hidden layer")
     hidden: int = knob(0, "conv: width of a dense layer before the readout", least=0)
     neuron: str = knob("lif", "law of the hidden neurons")
-    tau_steps: float = knob(2.0, "membrane time constant, in steps", above=0)
+    tau_steps: float = knob(10.0, "membrane time constant, in steps", above=0)
     reset: str = knob("subtract", "reset: subtract, zero or none")
     detach_reset: bool = knob(False, "no gradient through the reset")
     surrogate: str | None = knob(None, "surrogate gradient; none: the neuron's own")
     readout: str = knob("mean-membrane", "how the output membranes become logits")
     readout_tau_steps: float = knob(2.0, "time constant of the readout, in steps", above=0)
+    readout_gain: float = knob(5.0, "factor on the membranes of the readout")
     gain: float = knob(2.0, "mlp: variance of the first weights x fan-in", above=0)
     norm: bool = knob(False, "mlp: batch norm over time and batch")
     use_bias: bool = knob(True, "srnn: biases")
-    dropout: float = knob(0.0, "share of hidden spikes dropped in training", least=0, below=1)
+    recurrent_init: str = knob("orthogonal", "srnn: recurrent weights, orthogonal or xavier")
+    dropout: float = knob(0.1, "share of hidden spikes dropped in training", least=0, below=1)
     encoder: str = knob("direct", "how samples become frames")
     steps: int = knob(6, "time steps T of still samples", least=1)
     delta_threshold: float = knob(0.1, "delta: distance of two levels of the signal", above=0)
@@ -85,15 +89,15 @@ class Config:
     living_weight: float = knob(1.0, "weight of the term that keeps layers alive", least=0)
     # how
     seed: int = knob(0, "seed of weights, batches and encoders", least=0)
-    epochs: int = knob(60, "passes over the training samples", least=1)
-    batch: int = knob(64, "samples of a step", least=1)
+    epochs: int = knob(100, "passes over the training samples", least=1)
+    batch: int = knob(32, "samples of a step", least=1)
     learning_rate: float = knob(2e-3, "peak learning rate of the weights", above=0)
     warmup_epochs: float = knob(1.0, "epochs of linear warm-up", least=0)
     schedule: str = knob("cosine", "cosine, linear or constant")
     weight_decay: float = knob(1e-2, "of AdamW, on weights", least=0)
     clip: float = knob(1.0, "global norm that gradients are clipped to", above=0)
     time_constant_scale: float = knob(
-        0.0, "learning rate of time constants / that of weights", least=0
+        0.0, "learning rate of time constants (in steps) / of weights", least=0
     )
     threshold_scale: float = knob(0.0, "learning rate of thresholds / that of weights", least=0)
     checkpoint_seconds: float = knob(20.0, "at least this long between two checkpoints", least=0)
@@ -112,9 +116,9 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
     started, console = time.perf_counter(), Console(highlight=False)
 
     # ---- data, network, objective ---------------------------------------------------------------
-    hardware = build.hardware(config)
     build.check_names(config)
     data = build.dataset(config)
+    hardware = build.hardware(config, data)
     if config.batch > len(data.train):
         raise ValueError(
             f"--batch must lie in 1 to {len(data.train)}, the training samples of "
@@ -134,15 +138,15 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
         weight_decay=config.weight_decay,
         clip=config.clip,
         scales={
-            "time_constants": config.time_constant_scale,
+            "time_constants": config.time_constant_scale * build.step_s(data),
+            "frequencies": config.time_constant_scale,
             "thresholds": config.threshold_scale,
         },
     )
     train_step = make_train_step(model, objective, optimiser, encoder)
     eval_step = make_eval_step(model, objective, encoder)
-    train, validation = (
-        tuple(map(jax.device_put, (s.frames, s.labels))) for s in (data.train, data.validation)
-    )
+    train = jax.device_put((data.train.frames, data.train.labels))
+    validation = (data.validation.frames, data.validation.labels)
 
     # ---- start, or go on where the run stopped ---------------------------------------------------
     sample = jax.random.permutation(jax.random.key(config.seed), len(data.train))[:256]
@@ -209,7 +213,7 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
 
     # ---- test, once ------------------------------------------------------------------------------
     chosen: TrainState = best["state"]
-    test = tuple(map(jax.device_put, (data.test.frames, data.test.labels)))
+    test = (data.test.frames, data.test.labels)
     test_key = jax.random.key(config.seed + 1)
     sums = evaluate(eval_step, chosen.variables, test, config.batch, test_key)
     measured = _summary(sums, first)

@@ -143,14 +143,24 @@ def _charge(counts: dict[str, Any], table: PriceTable) -> jax.Array:
     return jnp.stack(list(columns.values()), axis=-1)
 
 
-def _cheapest(plans: list[jax.Array]) -> jax.Array:
-    """`[B, C]` of the dataflow with the smallest sum, chosen for each sample."""
+def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
+    """`[B, C]` of the dataflow with the smallest sum, chosen for each sample.
+
+    With a temperature, a mixture: weights `softmax(-sum / (temperature · smallest sum))`. They
+    carry no gradient, so that of the mixture is that of a log-sum-exp: never against an event.
+    """
     stacked = jnp.stack(plans)
-    best = stacked.sum(-1).argmin(0)
-    return jnp.take_along_axis(stacked, best[None, :, None], axis=0)[0]
+    sums = jax.lax.stop_gradient(stacked.sum(-1))
+    if not temperature:
+        return jnp.take_along_axis(stacked, sums.argmin(0)[None, :, None], axis=0)[0]
+    smallest = sums.min(0)
+    # A layer that costs nothing in some dataflow has no scale: any mixture of zeros is zero.
+    scale = temperature * jnp.where(smallest > 0, smallest, 1)
+    shares = jax.nn.softmax(-(sums - smallest) / scale, axis=0)
+    return (shares[..., None] * stacked).sum(0)
 
 
-def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]]) -> Bill:
+def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float = 0.0) -> Bill:
     """The bill of layers that each bring their own hardware (such as bit widths by layer).
 
     All of it must be one machine up to its constants and knobs; ValueError otherwise.
@@ -169,7 +179,9 @@ def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]]) -> Bill:
     parts = []
     for layer, hardware in pairs:
         counts = count(layer)
-        parts.append(_cheapest([_charge(counts, t) for t in hardware.prices(layer.geometry)]))
+        parts.append(
+            _cheapest([_charge(counts, t) for t in hardware.prices(layer.geometry)], temperature)
+        )
     machine = pairs[0][1]
     return Bill(
         parts_pj=jnp.stack(parts, axis=1),
@@ -180,7 +192,7 @@ def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]]) -> Bill:
     )
 
 
-def bill(workload: Workload, hardware: Hardware) -> Bill:
+def bill(workload: Workload, hardware: Hardware, temperature: float = 0.0) -> Bill:
     """Energy of a workload on a machine: `parts[b, l, c] = Σ_e count[b, l, e] · price[l, e, c]`.
 
     Differentiable with respect to every array of the workload, every constant and every knob;
@@ -193,7 +205,7 @@ def bill(workload: Workload, hardware: Hardware) -> Bill:
     >>> float(bill(workload, machine).total_pj()[0]) / 4096**2
     0.80294
     """
-    return bill_layers([(layer, hardware) for layer in workload])
+    return bill_layers([(layer, hardware) for layer in workload], temperature)
 
 
 def floor(workload: Workload, hardware: Hardware) -> Bill:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jsnn.energy import Bill, bill
+from jsnn.energy import bill
 from jsnn.hardware import Hardware
 from jsnn.workload import Workload
 
@@ -129,9 +129,11 @@ class Objective:
         energy_weight: 0 trains on the task alone; the bill is still reported.
         living_weight: weight of the living-neuron term; acts only with an energy weight.
         living_share: share of living neurons below which the term acts.
+        temperature: of the choice between dataflows in the loss, where a layer in the dense one
+            must still feel what its spikes would cost in the sparse one; 0 is the hard choice.
 
     Raises:
-        ValueError: unknown task, negative weight, share outside (0, 1].
+        ValueError: unknown task, negative weight or temperature, share outside (0, 1].
     """
 
     task: str
@@ -139,11 +141,12 @@ class Objective:
     energy_weight: float = 0.0
     living_weight: float = 1.0
     living_share: float = 0.1
+    temperature: float = 0.5
 
     def __post_init__(self):
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {sorted(TASKS)}, got {self.task!r}")
-        for name in ("energy_weight", "living_weight"):
+        for name in ("energy_weight", "living_weight", "temperature"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 < self.living_share <= 1:
@@ -153,12 +156,12 @@ class Objective:
         self, outputs: jax.Array, labels: jax.Array, workload: Workload, reference_pj: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss, and its raw terms: task, energy (relative), silence, total_pj, accuracy."""
-        priced: Bill = bill(workload, self.hardware)
-        total_pj = priced.total_pj().mean()
+        total_pj = bill(workload, self.hardware).total_pj().mean()
+        felt_pj = bill(workload, self.hardware, self.temperature).total_pj().mean()
         share = living(workload)
         terms = {
             "task": TASKS[self.task](outputs, labels).mean(),
-            "energy": total_pj / reference_pj,
+            "energy": felt_pj / reference_pj,
             "silence": (jax.nn.relu(self.living_share - share) / self.living_share).mean(),
             "total_pj": total_pj,
             "accuracy": accuracy(outputs, labels).mean(),

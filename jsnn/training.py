@@ -19,8 +19,15 @@ from jsnn.twin import twin
 
 Encoder = Callable[[jax.Array, jax.Array], jax.Array]
 
-TIME_CONSTANTS = ("tau", "omega", "b_offset", "decay")
-THRESHOLDS = ("v_threshold",)
+LABELS = ("weights", "norm", "time_constants", "frequencies", "thresholds", "neuron")
+
+# Leaves of neurons by the start of their name; the rest is labelled `neuron`.
+_NEURON_LABELS = {
+    "tau": "time_constants",
+    "omega": "frequencies",
+    "b_offset": "frequencies",
+    "v_threshold": "thresholds",
+}
 
 
 @jax.tree_util.register_dataclass
@@ -51,7 +58,10 @@ class TrainState:
 
 
 def label_params(params: Any) -> Any:
-    """Label every leaf `weights`, `norm`, `time_constants`, `thresholds` or `neuron` (the rest).
+    """Label every leaf with one of `LABELS`.
+
+    `weights` are kernels, biases and recurrent weights; `time_constants` are in seconds,
+    `frequencies` (of resonators) in 1/s; `neuron` is what else a neuron has.
 
     The labels are what `make_optimiser` gives learning rates to: trainability belongs to the
     optimiser, not to the layer.
@@ -63,11 +73,10 @@ def label_params(params: Any) -> Any:
     def label(path, _):
         names = [entry.key for entry in path]
         if "neuron" not in names:
-            return "norm" if "norm" in names else "weights"
-        leaf = names[-1]
-        if leaf.startswith(TIME_CONSTANTS):
-            return "time_constants"
-        return "thresholds" if leaf.startswith(THRESHOLDS) else "neuron"
+            norm = any(name == "norm" or name.startswith("BatchNorm") for name in names)
+            return "norm" if norm else "weights"
+        fitting = (v for k, v in _NEURON_LABELS.items() if names[-1].startswith(k))
+        return next(fitting, "neuron")
 
     return jax.tree_util.tree_map_with_path(label, params)
 
@@ -92,7 +101,8 @@ def make_optimiser(
         weight_decay: of AdamW, on `weights` only.
         clip: global norm of the gradient.
         scales: factor on the learning rate for each label of `label_params`; 0 freezes. Labels
-            left out: `norm` 1, the others 0.
+            left out: `weights` and `norm` 1, the others 0. Time constants are in seconds: a
+            factor of one step's length moves them in steps as weights move in ones.
 
     Raises:
         ValueError: unknown schedule or label, a schedule shorter than its warm-up.
@@ -103,7 +113,7 @@ def make_optimiser(
         raise ValueError(
             f"warm-up must be shorter than the schedule, got {warmup} of {steps} steps"
         )
-    rates = {"weights": 1.0, "norm": 1.0, "time_constants": 0.0, "thresholds": 0.0, "neuron": 0.0}
+    rates = {label: float(label in ("weights", "norm")) for label in LABELS}
     unknown = set(scales or {}) - set(rates)
     if unknown:
         raise ValueError(f"unknown parameter labels {sorted(unknown)}; known are {sorted(rates)}")
@@ -220,16 +230,15 @@ def make_train_step(
 
 
 def make_eval_step(model: nn.Module, objective: Objective, encoder: Encoder) -> Callable:
-    """One jitted evaluation batch: `(variables, data, index, weight, key) -> sums`.
+    """One jitted evaluation batch: `(variables, frames, labels, weight, key) -> sums`.
 
     `weight` `[B]` is 1 for a sample and 0 for padding. Sums over the batch: `samples`, `task`,
     `accuracy`, `parts_pj` `[L, C]` of the bill, `floor_pj`, `twin_pj`, `op_count_pj`, `spikes` and
     `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch (`ever`).
     """
 
-    def step(variables, data, index, weight, key):
-        frames, labels = encoder(key, data[0][index]), data[1][index]
-        passed = forward(model, variables, frames)
+    def step(variables, samples, labels, weight, key):
+        passed = forward(model, variables, encoder(key, samples))
         workload, hardware = passed.workload, objective.hardware
         return {
             "samples": weight.sum(),
@@ -250,20 +259,23 @@ def make_eval_step(model: nn.Module, objective: Objective, encoder: Encoder) -> 
 def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Array) -> dict:
     """Sums of `eval_step` over a whole set, in float64 NumPy; the last batch is padded, not cut.
 
+    Batches are cut outside the jit, so that one compilation serves sets of any size.
+
     Args:
         eval_step: from `make_eval_step`.
         variables: of the model.
-        data: `(frames [N, ...], labels [N, ...])`.
+        data: `(frames [N, ...], labels [N, ...])`, NumPy or on the device.
         batch: samples a step.
         key: for the encoder; the same key gives the same figures.
     """
-    total, count = None, len(data[0])
+    frames, labels = data
+    total, count = None, len(frames)
     for number, start in enumerate(range(0, count, batch)):
         index = np.arange(start, start + batch)
         weight = (index < count).astype(np.float32)
-        sums = eval_step(
-            variables, data, np.minimum(index, count - 1), weight, jax.random.fold_in(key, number)
-        )
+        index = np.minimum(index, count - 1)
+        step_key = jax.random.fold_in(key, number)
+        sums = eval_step(variables, frames[index], labels[index], weight, step_key)
         sums = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(sums))
         total = sums if total is None else jax.tree.map(np.add, total, sums)
     if total is None:

@@ -259,10 +259,7 @@ FULL = os.strerror(errno.ENOSPC)
     [
         (OSError(errno.ENOSPC, FULL), errno.ENOSPC),
         # What tensorstore makes of a full disk.
-        (
-            ValueError(f"RESOURCE_EXHAUSTED: Failed to write: {FULL} [tensorstore_spec='{{}}']"),
-            None,
-        ),
+        (ValueError(f"RESOURCE_EXHAUSTED: {FULL} [tensorstore_spec='{{}}']"), errno.EIO),
     ],
     ids=["orbax", "tensorstore"],
 )

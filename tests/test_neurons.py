@@ -210,7 +210,16 @@ class TestContract:
 
 # --- the laws, once more, as NumPy loops in float64 ------------------------------------------
 
-H = {False: np.greater_equal, True: np.greater}
+
+def fire_and_reset(n, p, v):
+    theta = p["v_threshold"]
+    s = v > theta if n.strict else v >= theta
+    match n.reset:
+        case "subtract":
+            v = v - s * theta
+        case "zero":
+            v = np.where(s, n.v_reset, v)
+    return s, v
 
 
 def numpy_lif(n, p, I):
@@ -218,12 +227,7 @@ def numpy_lif(n, p, I):
     g = (1 - a) * p["r"] if n.scale_input else p["r"]
     v, out = np.full(I.shape[1:], n.v_leak), []
     for x in I:
-        v = n.v_leak + a * (v - n.v_leak) + g * x
-        s = H[n.strict](v, p["v_threshold"])
-        if n.reset == "subtract":
-            v = v - s * p["v_threshold"]
-        if n.reset == "zero":
-            v = np.where(s, n.v_reset, v)
+        s, v = fire_and_reset(n, p, n.v_leak + a * (v - n.v_leak) + g * x)
         out.append((s, v))
     return out
 
@@ -231,29 +235,27 @@ def numpy_lif(n, p, I):
 def numpy_if(n, p, I):
     v, out = n.start * p["v_threshold"] * np.ones(I.shape[1:]), []
     for x in I:
-        v = v + p["r"] * x
-        s = v >= p["v_threshold"]
-        v = v - s * p["v_threshold"]
+        s, v = fire_and_reset(n, p, v + p["r"] * x)
         out.append((s, v))
     return out
 
 
 def numpy_cubalif(n, p, I):
     a, c = np.exp(-n.dt / p["tau_mem"]), np.exp(-n.dt / p["tau_syn"])
-    v, i, out = np.zeros(I.shape[1:]), np.zeros(I.shape[1:]), []
+    g = (1 - a) * p["r"] if n.scale_input else p["r"]
+    v, i, out = np.full(I.shape[1:], n.v_leak), np.zeros(I.shape[1:]), []
     for x in I:
         i = c * i + x
-        v = a * v + p["r"] * i
-        s = v >= p["v_threshold"]
-        v = v - s * p["v_threshold"]
+        s, v = fire_and_reset(n, p, n.v_leak + a * (v - n.v_leak) + g * i)
         out.append((s, v))
     return out
 
 
 def numpy_li(n, p, I):
-    a, v, out = np.exp(-n.dt / p["tau_mem"]), np.zeros(I.shape[1:]), []
+    a, v, out = np.exp(-n.dt / p["tau_mem"]), np.full(I.shape[1:], n.v_leak), []
+    g = (1 - a) * p["r"] if n.scale_input else p["r"]
     for x in I:
-        v = a * v + (1 - a) * p["r"] * x
+        v = n.v_leak + a * (v - n.v_leak) + g * x
         out.append((v, v))
     return out
 
@@ -276,18 +278,16 @@ def numpy_adlif(n, p, I):
     u, w, s, out = *np.zeros((3, *I.shape[1:])), []
     for x in I:
         w = be * w + p["a"] * u + p["b"] * s
-        u = al * (u - s) + (1 - al) * (x - w)
-        s = 1.0 * (u > 1)
+        u = al * (u - s * p["v_threshold"]) + (1 - al) * (x - w)
+        s = 1.0 * (u > p["v_threshold"])
         out.append((s, u))
     return out
 
 
 def numpy_plif(n, p, I):
-    v, out = np.zeros(I.shape[1:]), []
+    v, out = np.full(I.shape[1:], n.v_leak), []
     for x in I:
-        v = v + (x - v) / (1 + np.exp(-p["w"]))
-        s = v >= p["v_threshold"]
-        v = np.where(s, 0, v)
+        s, v = fire_and_reset(n, p, v + (x - (v - n.v_leak)) / (1 + np.exp(-p["w"])))
         out.append((s, v))
     return out
 
@@ -300,24 +300,33 @@ def numpy_brf(n, p, I):
         if isinstance(n, BRF):
             b = (-1 + np.sqrt(1 - (dt * w) ** 2)) / dt - p["b_offset"] - q
         u, v = u + dt * (b * u - w * v + x), v + dt * (w * u + b * v)
-        z = 1.0 * (u - 1 - q > 0)
-        q = 0.9 * q + z if isinstance(n, BRF) else q
+        z = 1.0 * (u - n.v_threshold - q > 0)
+        q = n.gamma * q + z if isinstance(n, BRF) else q
         out.append((z, u))
     return out
 
 
+ODD = {"v_leak": -0.1, "v_reset": -0.2, "reset": "zero", "strict": True}
 ORACLES = [
     (LIF(), numpy_lif, 0.5),
     (LIF(scale_input=True, tau_mem=Uniform(2e-3, 9e-3), r=2.5), numpy_lif, 2.0),
-    (LIF(reset="zero", v_reset=-0.2, v_leak=-0.1, strict=True), numpy_lif, 0.5),
+    (LIF(**ODD), numpy_lif, 0.5),
     (LIF(reset="none"), numpy_lif, 0.5),
     (IF(start=0.5, r=2.0), numpy_if, 0.5),
+    (IF(reset="zero", v_reset=0.25, v_threshold=Uniform(0.5, 1.0)), numpy_if, 0.5),
     (CuBaLIF(), numpy_cubalif, 0.5),
+    (CuBaLIF(scale_input=True, tau_syn=Uniform(2e-3, 9e-3), r=0.5, **ODD), numpy_cubalif, 5.0),
     (LI(r=3.0), numpy_li, 1.0),
+    (LI(v_leak=0.3, scale_input=False), numpy_li, 1.0),
     (ALIF(tau_mem=Normal(20e-3, 5e-3), tau_adp=Normal(150e-3, 10e-3)), numpy_alif, 1.0),
+    (ALIF(v_threshold=Uniform(1.0, 1.6), beta=0.184), numpy_alif, 30.0),
     (AdLIF(), numpy_adlif, 20.0),
+    (AdLIF(v_threshold=0.5), numpy_adlif, 20.0),
     (PLIF(tau_mem=Uniform(2e-3, 4e-3)), numpy_plif, 2.0),
+    (PLIF(**ODD), numpy_plif, 2.0),
+    (PLIF(reset="subtract"), numpy_plif, 2.0),
     (BRF(), numpy_brf, 60.0),
+    (BRF(v_threshold=0.5, gamma=0.7), numpy_brf, 60.0),
     (RF(), numpy_brf, 60.0),
 ]
 

@@ -1,6 +1,7 @@
 """Steps that learn, compile once, keep their state good, and an evaluation that cuts nothing."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -124,7 +125,7 @@ def test_schedule_warms_up_and_decays_to_zero():
         updates, state = optimiser.update({"synapse": {"kernel": jnp.ones(1)}}, state, params)
         sizes.append(-float(updates["synapse"]["kernel"][0]))
     np.testing.assert_allclose(sizes[:5], [0, 0.25, 0.5, 0.75, 1], atol=1e-5)
-    assert all(a > b for a, b in zip(sizes[4:], sizes[5:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(sizes[4:]))
     np.testing.assert_allclose(sizes[10], 0, atol=1e-6)
 
 

@@ -104,6 +104,7 @@ def load_cifar10(
         test=tested,
         classes=10,
         timed=False,
+        input_bits=8,
         source="CIFAR-10 (Krizhevsky 2009)",
         notes=(
             "Trained on data_batch_1-4, tested on data_batch_5, not on the published test set."

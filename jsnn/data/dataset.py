@@ -51,6 +51,7 @@ class Dataset:
         timed: True for recorded data `[N, T, ...]`, False for still data `[N, ...]`.
         per_step: True if every time step has a label of its own.
         dt_s: seconds one time step stands for; None where the data has no clock.
+        input_bits: width of a real-valued sample as it was recorded; None for events.
         source: who made the data, and where it comes from.
         notes: how the arrays were made from the files, and what to say beside a result.
 
@@ -73,6 +74,7 @@ class Dataset:
     timed: bool
     per_step: bool = False
     dt_s: float | None = None
+    input_bits: int | None = None
     source: str = ""
     notes: str = ""
 
@@ -97,6 +99,11 @@ class Dataset:
     def frame_shape(self) -> tuple[int, ...]:
         """Shape of one frame, without sample and time axes."""
         return self.train.frames.shape[2 if self.timed else 1 :]
+
+    @property
+    def analog(self) -> bool:
+        """True for recordings of real values rather than events."""
+        return self.timed and self.train.frames.dtype == np.float32
 
     @property
     def steps(self) -> int | None:

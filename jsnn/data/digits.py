@@ -52,6 +52,8 @@ def load_digits(
         test=samples[test],
         classes=10,
         timed=False,
+        # 17 grey levels.
+        input_bits=5,
         source="UCI optical digits (Alpaydin & Kaynak 1998), embedded in scikit-learn",
         notes="Stratified random 80/20 split; in stored order the last 20 % are harder.",
     )

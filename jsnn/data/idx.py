@@ -150,6 +150,7 @@ def _load(
         test=test,
         classes=10,
         timed=False,
+        input_bits=8,
         source=source,
         notes="Published test split; validation stratified out of train.",
     )

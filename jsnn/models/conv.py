@@ -54,8 +54,8 @@ class ConvNet(nn.Module):
         smallest = self.pool ** len(self.widths)
         if frames.ndim != 5 or min(frames.shape[2:4]) < smallest:
             raise ValueError(
-                f"a network of {len(self.widths)} pools of {self.pool} takes images "
-                f"[T, B, H, W, C] of at least {smallest} x {smallest} pixels, got shape {list(frames.shape)}"
+                f"{len(self.widths)} pools of {self.pool} take images [T, B, H, W, C] of at least "
+                f"{smallest} x {smallest} pixels, got shape {list(frames.shape)}"
             )
         x, kind = frames, self.input_kind
         for depth, channels in enumerate(self.widths):

@@ -27,6 +27,7 @@ class SRNN(nn.Module):
         input_kind: what the frames are.
         dropout: share of each hidden layer's spikes dropped in training.
         use_bias: biases on all synapses.
+        recurrent_init: `orthogonal`, or `xavier` as for the feed-forward weights.
         random_state: random initial membranes in training.
 
     Raises:
@@ -46,6 +47,7 @@ class SRNN(nn.Module):
     input_kind: InputKind = "events"
     dropout: float = 0.0
     use_bias: bool = True
+    recurrent_init: str = "orthogonal"
     random_state: bool = False
 
     @nn.compact
@@ -53,6 +55,12 @@ class SRNN(nn.Module):
         """Frames `[T, B, ...]` to what the readout returns."""
         check_widths(self.widths)
         init = nn.initializers.xavier_uniform()
+        inits = {"orthogonal": nn.initializers.orthogonal(), "xavier": init}
+        if self.recurrent_init not in inits:
+            raise ValueError(
+                f"recurrent_init must be one of {sorted(inits)}, got {self.recurrent_init!r}"
+            )
+        recurrent = inits[self.recurrent_init]
         x, kind = Flatten()(frames), self.input_kind
         for depth, width in enumerate(self.widths):
             x = Spiking(
@@ -60,6 +68,7 @@ class SRNN(nn.Module):
                 self.neuron,
                 input_kind=kind,
                 recurrent=True,
+                recurrent_init=recurrent,
                 random_state=self.random_state,
                 name=f"hidden_{depth}",
             )(x, train)
