@@ -235,6 +235,7 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
         **{name: value for name, value in measured.items() if name != "accuracy"},
         "silent_layers": silent,
         "steps": len(shapes),
+        "network": f"{config.model} {sizes} {config.neuron}",
         "layers": list(first.layers),
         "parameters": _parameters(state),
         "constants": list(first.marks),

@@ -146,18 +146,21 @@ def _charge(counts: dict[str, Any], table: PriceTable) -> jax.Array:
 def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
     """`[B, C]` of the dataflow with the smallest sum, chosen for each sample.
 
-    With a temperature, a mixture: weights `softmax(-sum / (temperature · smallest sum))`. They
-    carry no gradient, so that of the mixture is that of a log-sum-exp: never against an event.
+    With a temperature the value is the same, and the gradient that of a mixture with the weights
+    `softmax(-sum / (temperature · smallest sum))`. The weights carry none themselves, so it is
+    that of a log-sum-exp: no event is ever worth having.
     """
     stacked = jnp.stack(plans)
     sums = jax.lax.stop_gradient(stacked.sum(-1))
+    best = jnp.take_along_axis(stacked, sums.argmin(0)[None, :, None], axis=0)[0]
     if not temperature:
-        return jnp.take_along_axis(stacked, sums.argmin(0)[None, :, None], axis=0)[0]
+        return best
     smallest = sums.min(0)
     # A layer that costs nothing in some dataflow has no scale: any mixture of zeros is zero.
     scale = temperature * jnp.where(smallest > 0, smallest, 1)
     shares = jax.nn.softmax(-(sums - smallest) / scale, axis=0)
-    return (shares[..., None] * stacked).sum(0)
+    mixture = (shares[..., None] * stacked).sum(0)
+    return mixture + jax.lax.stop_gradient(best - mixture)
 
 
 def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float = 0.0) -> Bill:
@@ -197,7 +200,8 @@ def bill(workload: Workload, hardware: Hardware, temperature: float = 0.0) -> Bi
 
     Differentiable with respect to every array of the workload, every constant and every knob;
     where a machine offers several dataflows, each sample runs each layer in the cheapest, and the
-    gradient is that of the cheapest. A sample's bill does not depend on its batch.
+    gradient is that of the cheapest, or with a temperature that of a mixture in which the others
+    are felt too (`temperature`: as a share of the cheapest sum). A sample's bill does not depend on its batch.
 
     >>> from jsnn.hypothetical import dense
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))

@@ -1,6 +1,6 @@
 """What training minimises: a task loss, the energy of inference and a term that keeps layers alive.
 
-loss = task + energy_weight * mean_B(bill) / bill at initialisation + living_weight * silence
+loss = task + energy_weight * (mean_B(bill) / bill at initialisation + living_weight * silence)
 """
 
 from __future__ import annotations
@@ -117,19 +117,20 @@ def _half_saturation(rates: jax.Array, half: float) -> jax.Array:
 class Objective:
     """Task, energy and living terms with their weights.
 
-    loss = mean_B task + energy_weight * mean_B bill / reference_pj
-           + living_weight * mean_l relu(living_share - living_l) / living_share
+    loss = mean_B task + energy_weight * (mean_B bill / reference_pj + living_weight * silence)
+    silence = mean_l relu(living_share - living_l) / living_share
 
     The bill stands relative to the bill at initialisation: a fixed weight on its logarithm has a
-    gradient that grows as the bill falls, and runs away to dead networks.
+    gradient that grows as the bill falls, and runs away to dead networks. A network that is all
+    silent pays its initial bill again (living_weight 1), so that dying never pays.
 
     Attributes:
         task: one of `TASKS`.
         hardware: what the bill is priced on.
         energy_weight: 0 trains on the task alone; the bill is still reported.
-        living_weight: weight of the living-neuron term; acts only with an energy weight.
+        living_weight: weight of the living-neuron term beside the relative bill.
         living_share: share of living neurons below which the term acts.
-        temperature: of the choice between dataflows in the loss, where a layer in the dense one
+        temperature: of the choice between dataflows in the gradient: a layer in the dense one
             must still feel what its spikes would cost in the sparse one; 0 is the hard choice.
 
     Raises:
@@ -156,20 +157,17 @@ class Objective:
         self, outputs: jax.Array, labels: jax.Array, workload: Workload, reference_pj: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss, and its raw terms: task, energy (relative), silence, total_pj, accuracy."""
-        total_pj = bill(workload, self.hardware).total_pj().mean()
-        felt_pj = bill(workload, self.hardware, self.temperature).total_pj().mean()
+        total_pj = bill(workload, self.hardware, self.temperature).total_pj().mean()
         share = living(workload)
         terms = {
             "task": TASKS[self.task](outputs, labels).mean(),
-            "energy": felt_pj / reference_pj,
+            "energy": total_pj / reference_pj,
             "silence": (jax.nn.relu(self.living_share - share) / self.living_share).mean(),
             "total_pj": total_pj,
             "accuracy": accuracy(outputs, labels).mean(),
         }
-        loss = terms["task"]
-        if self.energy_weight:
-            loss = loss + self.energy_weight * terms["energy"]
-            loss = loss + self.living_weight * terms["silence"]
+        cost = terms["energy"] + self.living_weight * terms["silence"]
+        loss = terms["task"] + self.energy_weight * cost
         return loss, terms | {"loss": loss}
 
 

@@ -473,3 +473,20 @@ def test_an_unknown_entry_in_a_price_table_is_refused():
 def test_import_creates_no_array():
     code = "import jax, jsnn.energy, jsnn.twin; assert not jax.live_arrays()"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_temperature_changes_the_gradient_only_and_the_dear_dataflow_is_felt():
+    """A layer in the dense dataflow: its spikes cost an accumulate, but the bits of a message too."""
+    machine = get("neuromorphic-22nm")
+    layer = dense(64, 32, steps=6, rate=0.2)
+
+    def total(synops, temperature):
+        workload = Workload((dataclasses.replace(layer, synops=synops),))
+        return bill(workload, machine, temperature).total_pj().sum()
+
+    values = [float(total(layer.synops, t)) for t in (0.0, 0.1, 1.0)]
+    np.testing.assert_allclose(values, values[0], rtol=1e-6)
+    hard, cool, warm = (float(jax.grad(total)(layer.synops, t)[0]) for t in (0.0, 0.01, 1.0))
+    sparse_pj = 0.05448 + 8 * 0.0385 + 3.0
+    np.testing.assert_allclose([hard, cool], 0.05448, rtol=1e-4)
+    assert 0.05448 < warm < sparse_pj

@@ -93,7 +93,7 @@ def test_objective_adds_its_terms():
     relative = float(bill(workload, MACHINE).total_pj()[0]) / 1e4
     np.testing.assert_allclose(terms["energy"], relative, rtol=1e-6)
     np.testing.assert_allclose(terms["silence"], 1.0)
-    np.testing.assert_allclose(loss, np.log(4) + 0.3 * relative + 2.0, rtol=1e-6)
+    np.testing.assert_allclose(loss, np.log(4) + 0.3 * (relative + 2.0), rtol=1e-6)
     alone, _ = dataclasses.replace(objective, energy_weight=0.0)(
         outputs, labels, workload, reference
     )

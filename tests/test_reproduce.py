@@ -4,10 +4,12 @@ import dataclasses
 import json
 import os
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from experiments import build, reproduce, train
+from experiments import build, reproduce, table, train
 from experiments.config import parse
 from experiments.recipes import RECIPES
 from experiments.reproduce import CASES, Case, Flags, command, folds, seeds, select, words
@@ -68,68 +70,72 @@ def test_unknown_case_lists_the_cases():
         select(CASES, "digit,digits")
 
 
+@dataclasses.dataclass
+class Pretence:
+    """Stands where `subprocess.run` stands; runs with seed 1 fail."""
+
+    calls: list = dataclasses.field(default_factory=list)
+    notes: str = "fine"
+
+    def __call__(self, line, **options):
+        self.calls.append((line, options, os.sched_getaffinity(0)))
+        if self.seed(line) == "1":
+            return subprocess.CompletedProcess(line, 1, "one\nerror: it broke\n")
+        folder = Path(line[line.index("--out") + 1])
+        folder.mkdir()
+        content = {"test_accuracy": 0.5, "total_pj": 1e3, "data_notes": self.notes}
+        (folder / "result.json").write_text(json.dumps(content))
+        return subprocess.CompletedProcess(line, 0, "")
+
+    @staticmethod
+    def seed(line):
+        return line[line.index("--seed") + 1]
+
+    def seeds_run(self):
+        """Seeds of the calls since the last time."""
+        seeds = [self.seed(line) for line, *_ in self.calls]
+        self.calls.clear()
+        return seeds
+
+
 @pytest.fixture
-def started(monkeypatch):
-    """Commands that were run, in place of running them; those with seed 1 fail."""
-    calls = []
-
-    def pretend(line, **options):
-        calls.append((line, options, os.sched_getaffinity(0)))
-        target = reproduce.Path(line[line.index("--out") + 1])
-        if "1" in line:
-            return reproduce.subprocess.CompletedProcess(line, 1, "one\nerror: it broke\n")
-        target.mkdir()
-        content = {"test_accuracy": 0.5, "total_pj": 1e3, "data_notes": note}
-        (target / "result.json").write_text(json.dumps(content))
-        return reproduce.subprocess.CompletedProcess(line, 0, "")
-
-    note = "fine"
-
-    def notes(text):
-        nonlocal note
-        note = text
-
-    calls_and_notes = calls, notes
-    monkeypatch.setattr(reproduce.subprocess, "run", pretend)
+def pretence(monkeypatch):
     monkeypatch.setattr(reproduce, "CASES", (Case("toy", {"limit": 5}, seeds(0, 1, 2)),))
-    return calls_and_notes
+    pretence = Pretence()
+    monkeypatch.setattr(reproduce.subprocess, "run", pretence)
+    return pretence
 
 
-def test_runs_are_kept_skipped_and_reported(started, tmp_path, capsys):
-    calls, _ = started
+def test_runs_are_kept_skipped_and_reported(pretence, tmp_path, capsys):
     flags = Flags(out=str(tmp_path / "results"), workers=1, data_dir=str(tmp_path))
-    failures = reproduce.main(flags)
-    assert len(failures) == 1
-    assert failures[0] == "toy/1: exit status 1\none\nerror: it broke"
+    assert reproduce.main(flags) == ["toy/1: exit status 1\none\nerror: it broke"]
     kept = sorted(path.name for path in (tmp_path / "results" / "toy").iterdir())
     assert kept == ["0.json", "2.json"]
     assert "3 runs, 0 of them done before" in capsys.readouterr().out
-    for _, options, affinity in calls:
+    for _, options, affinity in pretence.calls:
         assert len(affinity) == 1
         assert options["env"]["JSNN_DATA"] == str(tmp_path)
         assert "intra_op_parallelism_threads=1" in options["env"]["XLA_FLAGS"]
+    assert pretence.seeds_run() == ["0", "1", "2"]
     # Only what failed is run again, and what was run with other flags.
-    del calls[:]
     reproduce.main(flags)
-    assert [line[line.index("--seed") + 1] for line, *_ in calls] == ["1"]
+    assert pretence.seeds_run() == ["1"]
     reproduce.CASES[0].flags["limit"] = 6
-    del calls[:]
     reproduce.main(dataclasses.replace(flags, seeds=(2,)))
-    assert [line[line.index("--seed") + 1] for line, *_ in calls] == ["2"]
+    assert pretence.seeds_run() == ["2"]
     assert "--limit 6" in json.loads((tmp_path / "results/toy/2.json").read_text())["command"]
 
 
-def test_paths_of_the_machine_are_not_kept(started, tmp_path):
-    _, notes = started
+def test_paths_of_the_machine_are_not_kept(pretence, tmp_path):
     data = tmp_path / "data"
-    notes(f"read from {data}")
+    pretence.notes = f"read from {data}"
     flags = Flags(out=str(tmp_path / "results"), workers=1, data_dir=str(data), seeds=(0,))
     (failure,) = reproduce.main(flags)
     assert re.match(r"toy/0: its result names folders of this machine: \['.*data'\]", failure)
     assert not (tmp_path / "results").exists()
 
 
-def test_bad_flags_are_errors(started, tmp_path):
+def test_bad_flags_are_errors(pretence, tmp_path):
     out = str(tmp_path)
     with pytest.raises(ValueError, match=r"no run of these cases has a seed of \[7\]"):
         reproduce.main(Flags(out=out, workers=1, seeds=(7,)))
@@ -153,4 +159,7 @@ def test_a_run_end_to_end(compiled, tiny_flags, tmp_path, monkeypatch):
     assert result["config"] == json.loads(json.dumps(dataclasses.asdict(config)))
     assert (config.fold, config.folds, config.seed) == (3, 5, 3)
     assert str(tmp_path) not in json.dumps(result)
-    assert result["test_accuracy"] >= 0 and result["total_pj"] > 0
+    # What a run writes is what the table reads.
+    found = table.load(tmp_path / "results", reproduce.CASES)
+    row = next(r for r in table.render(found, {}, {}).splitlines() if r.startswith("| tiny |"))
+    assert row.startswith(f"| tiny | mlp 8, lif | 2 | 1 | {100 * result['test_accuracy']:.2f} % |")

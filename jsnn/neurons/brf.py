@@ -197,10 +197,11 @@ class BRF:
     def ops(self) -> NeuronOps:
         """Per step, with `B = 1 + dt b = c − dt q` and `W = dt ω` (c and W are constants).
 
-        Multiplies: `dt q`, `B u`, `W v`, `W u`, `B v`, `γ q`. Adds: B, two for u (with the
-        current), one for v, one for the lifted threshold. A spike adds 1 to q.
+        A machine keeps u, v and q times dt, a constant gain that the weights and the threshold
+        take up, so that `dt q` is no product. Multiplies: `B u`, `W v`, `W u`, `B v`, `γ q`. Adds:
+        B, two for u (with the current), one for v, one for the lifted threshold. A spike adds to q.
         """
-        return NeuronOps(3, 6, 5, 1, 1)
+        return NeuronOps(3, 5, 5, 1, 1)
 
     def init_params(self, key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Params:
         """`omega` and `b_offset` (1/s), each of this feature shape."""

@@ -1,0 +1,241 @@
+"""README's table from the results that `experiments.reproduce` left.
+
+python -m experiments.table
+python -m experiments.table --write
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.config import check, knob, parse
+from experiments.reproduce import BASELINES, CASES, RESULTS, Case, result_file
+from jsnn.units import energy_text, unit_of
+
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+NONE_YET = "No results yet: `python -m experiments.reproduce` makes them."
+NOTHING = "–"
+
+Result = Mapping[str, Any]
+Runs = dict[str, Result]
+
+ACCURACY = (
+    "case",
+    "network",
+    "T",
+    "runs",
+    "test accuracy",
+    "weights at the machine's bits",
+    "spikes per neuron and step",
+    "seconds",
+)
+ENERGY = (
+    "case",
+    "machine",
+    "full bill",
+    "floor",
+    "avoidable",
+    "less in total",
+    "avoidable gone",
+    "points lost",
+    "ratio to twin",
+    "operation count",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """Where from and where to."""
+
+    results: str = knob(RESULTS, "folder of the results")
+    readme: str = knob("README.md", "file that holds the table between its markers")
+    write: bool = knob(False, "put the table into that file instead of printing it")
+
+    def __post_init__(self):
+        check(self)
+
+
+def load(folder: Path, cases: Iterable[Case] = CASES) -> dict[str, Runs]:
+    """Results by case and run, in the order of the cases; cases without any are left out."""
+    found = {}
+    for case in cases:
+        files = {name: result_file(case, name, folder) for name in case.runs}
+        runs = {name: json.loads(f.read_text()) for name, f in files.items() if f.exists()}
+        if runs:
+            found[case.name] = runs
+    return found
+
+
+def render(
+    results: Mapping[str, Runs], baselines: Mapping[str, str], notes: Mapping[str, str]
+) -> str:
+    """The tables with their caption.
+
+    Args:
+        results: by case and run.
+        baselines: for a case with the energy term, the case of weight 0 it is compared with.
+        notes: what is to be said beside a case.
+
+    Raises:
+        ValueError: a case and its baseline are not of one machine.
+    """
+    if not results:
+        return NONE_YET
+    accuracy = [[name, *_accuracy(list(runs.values()))] for name, runs in results.items()]
+    energy = [
+        [name, *_energy(list(runs.values())), *_against(name, results, baselines), *_rivals(runs)]
+        for name, runs in results.items()
+    ]
+    caption = "\n".join(f"- {line}" for line in _caption(results, notes))
+    return "\n\n".join([_markdown(ACCURACY, accuracy), _markdown(ENERGY, energy), caption])
+
+
+def place(text: str, table: str) -> str:
+    """`text` with the table between its markers; ValueError if it has not one pair of them."""
+    if not (text.count(BEGIN) == text.count(END) == 1 and text.index(BEGIN) < text.index(END)):
+        raise ValueError(f"expected one {BEGIN} and behind it one {END}; put them where it belongs")
+    head, _, rest = text.partition(BEGIN)
+    return f"{head}{BEGIN}\n\n{table}\n\n{END}{rest.partition(END)[2]}"
+
+
+def main(flags: Flags) -> str:
+    """The table, put into README if asked for."""
+    table = render(load(Path(flags.results)), BASELINES, {c.name: c.note for c in CASES if c.note})
+    if flags.write:
+        readme = Path(flags.readme)
+        readme.write_text(place(readme.read_text(), table))
+    return table
+
+
+def reduction(run: Result, baseline: Result) -> dict[str, float]:
+    """What the energy term did to one run: the factor in total, the share gone, the points lost.
+
+    less = total_0 / total,   gone = 1 - avoidable / avoidable_0,   points = 100 (acc_0 - acc)
+
+    >>> one = {"total_pj": 20.0, "avoidable_pj": 10.0, "test_accuracy": 0.75}
+    >>> two = {"total_pj": 5.0, "avoidable_pj": 1.0, "test_accuracy": 0.5}
+    >>> reduction(two, one)
+    {'less': 4.0, 'gone': 0.9, 'points': 25.0}
+    """
+    return {
+        "less": baseline["total_pj"] / run["total_pj"],
+        "gone": 1 - run["avoidable_pj"] / baseline["avoidable_pj"],
+        "points": 100 * (baseline["test_accuracy"] - run["test_accuracy"]),
+    }
+
+
+def spread(values: Sequence[float], show: Callable[[float], str]) -> str:
+    """Mean and sample standard deviation, or the one value there is.
+
+    >>> spread([1.0, 2.0, 3.0], "{:.1f}".format), spread([4.0], "{:.1f}".format)
+    ('2.0 ± 1.0', '4.0')
+    """
+    mean = show(statistics.fmean(values))
+    return f"{mean} ± {show(statistics.stdev(values))}" if len(values) > 1 else mean
+
+
+def _accuracy(runs: list[Result]) -> list[str]:
+    first = runs[0]
+    rounded = [run["test_accuracy_at_weight_bits"] for run in runs]
+    bits = rounded[0]["weight_bits"]
+    at_bits = spread([100 * each["accuracy"] for each in rounded], "{:.2f}".format)
+    return [
+        _network(first["config"]),
+        str(first["steps"]),
+        str(len(runs)),
+        spread([100 * run["test_accuracy"] for run in runs], "{:.2f}".format) + " %",
+        f"{at_bits} % ({bits})" if bits < 32 else NOTHING,
+        _rates(runs),
+        f"{statistics.fmean(run['seconds'] for run in runs):,.0f}",
+    ]
+
+
+def _network(config: Mapping[str, Any]) -> str:
+    widths = [*config["widths"], *([config["hidden"]] if config["model"] == "conv" else [])]
+    return f"{config['model']} {'-'.join(str(w) for w in widths if w)}, {config['neuron']}"
+
+
+def _rates(runs: list[Result]) -> str:
+    spiking = [
+        number for number, name in enumerate(runs[0]["layers"]) if name in runs[0]["silent_layers"]
+    ]
+    means = [statistics.fmean(run["spike_rates"][number] for run in runs) for number in spiking]
+    return ", ".join(f"{mean:.3f}" for mean in means) or NOTHING
+
+
+def _energy(runs: list[Result]) -> list[str]:
+    totals = [run["total_pj"] for run in runs]
+    # Mean and spread in the unit of the mean.
+    pj, unit = unit_of(statistics.fmean(totals))
+    bill = spread([total / pj for total in totals], "{:,.1f}".format)
+    parts = (statistics.fmean(run[name] for run in runs) for name in ("floor_pj", "avoidable_pj"))
+    return [runs[0]["config"]["hardware"], f"{bill} {unit}", *map(energy_text, parts)]
+
+
+def _against(name: str, results: Mapping[str, Runs], baselines: Mapping[str, str]) -> list[str]:
+    baseline = baselines.get(name)
+    shared = results[name].keys() & results.get(baseline, {}).keys()
+    if not shared:
+        return [NOTHING] * 3
+    pairs = [(results[name][run], results[baseline][run]) for run in sorted(shared)]
+    machines = {result["config"]["hardware"] for pair in pairs for result in pair}
+    if len(machines) > 1:
+        raise ValueError(f"{name} and {baseline} must be of one machine, found {sorted(machines)}")
+    rows = [reduction(*pair) for pair in pairs]
+    # A run that has no partner is in the other columns, and must not pass for one that has.
+    few = f" (n = {len(rows)})" if len(rows) < len(results[name]) else ""
+    return [
+        spread([row["less"] for row in rows], "{:.1f}".format) + f"x{few}",
+        spread([100 * row["gone"] for row in rows], "{:.1f}".format) + f" %{few}",
+        spread([row["points"] for row in rows], "{:.2f}".format) + few,
+    ]
+
+
+def _rivals(runs: Runs) -> list[str]:
+    ratio = spread([run["ratio_to_twin"] for run in runs.values()], "{:.2f}".format)
+    proxy = statistics.fmean(run["op_count_pj"] for run in runs.values())
+    return [ratio, energy_text(proxy)]
+
+
+def _caption(results: Mapping[str, Runs], notes: Mapping[str, str]) -> Iterable[str]:
+    every = [run for runs in results.values() for run in runs.values()]
+    yield (
+        "Mean ± standard deviation over the runs; energies per inference on the machine named, "
+        "over the test set. Less, gone and lost: against the run of the same seed with weight 0."
+    )
+    for name, run in {run["config"]["hardware"]: run for run in every}.items():
+        unpriced = ", ".join(part.replace("_", " ") for part in run["unpriced"])
+        marks = ", ".join(run["constants"])
+        yield f"{name}: {marks} constants" + (f"; unpriced: {unpriced}." if unpriced else ".")
+    yield from (f"{name}: {notes[name]}." for name in results if name in notes)
+    said = {}
+    for runs in results.values():
+        texts = {run["data_notes"] for run in runs.values()}
+        # What is not the same for all runs is said by the case's own note.
+        if len(texts) == 1:
+            said[next(iter(runs.values()))["config"]["dataset"]] = texts.pop()
+    yield from (f"{dataset}: {text}" for dataset, text in said.items() if text)
+    jax = ", ".join(sorted({run["versions"]["jax"] for run in every}))
+    device = ", ".join(sorted({run["device"] for run in every}))
+    yield f"Each run on one core ({device}), jax {jax}; seconds with compilation."
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    try:
+        flags = Flags(**parse(Flags, description=__doc__))
+        table = main(flags)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    if not flags.write:
+        print(table)
