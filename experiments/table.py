@@ -146,7 +146,7 @@ def _accuracy(runs: list[Result]) -> list[str]:
     bits = rounded[0]["weight_bits"]
     at_bits = spread([100 * each["accuracy"] for each in rounded], "{:.2f}".format)
     return [
-        _network(first["config"]),
+        first["network"],
         str(first["steps"]),
         str(len(runs)),
         spread([100 * run["test_accuracy"] for run in runs], "{:.2f}".format) + " %",
@@ -154,11 +154,6 @@ def _accuracy(runs: list[Result]) -> list[str]:
         _rates(runs),
         f"{statistics.fmean(run['seconds'] for run in runs):,.0f}",
     ]
-
-
-def _network(config: Mapping[str, Any]) -> str:
-    widths = [*config["widths"], *([config["hidden"]] if config["model"] == "conv" else [])]
-    return f"{config['model']} {'-'.join(str(w) for w in widths if w)}, {config['neuron']}"
 
 
 def _rates(runs: list[Result]) -> str:

@@ -76,7 +76,7 @@ class Config:
     norm: bool = knob(False, "mlp: batch norm over time and batch")
     use_bias: bool = knob(True, "srnn: biases")
     recurrent_init: str = knob("orthogonal", "srnn: recurrent weights, orthogonal or xavier")
-    dropout: float = knob(0.1, "share of hidden spikes dropped in training", least=0, below=1)
+    dropout: float = knob(0.0, "share of hidden spikes dropped in training", least=0, below=1)
     encoder: str = knob("direct", "how samples become frames")
     steps: int = knob(6, "time steps T of still samples", least=1)
     delta_threshold: float = knob(0.1, "delta: distance of two levels of the signal", above=0)

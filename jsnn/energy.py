@@ -201,7 +201,8 @@ def bill(workload: Workload, hardware: Hardware, temperature: float = 0.0) -> Bi
     Differentiable with respect to every array of the workload, every constant and every knob;
     where a machine offers several dataflows, each sample runs each layer in the cheapest, and the
     gradient is that of the cheapest, or with a temperature that of a mixture in which the others
-    are felt too (`temperature`: as a share of the cheapest sum). A sample's bill does not depend on its batch.
+    are felt too (`temperature`: as a share of the cheapest sum). A sample's bill does not depend
+    on its batch.
 
     >>> from jsnn.hypothetical import dense
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))

@@ -476,7 +476,7 @@ def test_import_creates_no_array():
 
 
 def test_a_temperature_changes_the_gradient_only_and_the_dear_dataflow_is_felt():
-    """A layer in the dense dataflow: its spikes cost an accumulate, but the bits of a message too."""
+    """In the dense dataflow a spike costs an accumulate; felt is some of its message too."""
     machine = get("neuromorphic-22nm")
     layer = dense(64, 32, steps=6, rate=0.2)
 

@@ -73,7 +73,7 @@ def test_the_energy_term_lowers_the_bill_and_the_relative_bill_starts_at_one():
 def test_a_heavy_energy_weight_kills_layers_and_the_living_term_keeps_them():
     set_, alive = data(), {}
     for living_weight in (0.0, 1.0):
-        state, step, objective = start(weight=20.0, living_weight=living_weight)
+        state, step, _ = start(weight=20.0, living_weight=living_weight)
         for _ in range(150):
             state, _ = step(state, set_, np.arange(8))
         _, workload = run(MODEL, state.variables, ENCODER(jax.random.key(0), set_[0]))
