@@ -124,6 +124,7 @@ def network(config, loaded: data.Dataset, input_kind: str) -> nn.Module:
         "readout_neuron": law if fold.needs_spikes else integrator,
         "input_kind": input_kind,
         "dropout": config.dropout,
+        "input_dropout": config.input_dropout,
         "gain": config.gain,
         "norm": config.norm,
         "hidden": config.hidden,

@@ -29,6 +29,7 @@ from experiments.config import check, knob, parse
 from experiments.progress import Progress
 from experiments.recipes import RECIPES
 from experiments.runfolder import RunFolder
+from jsnn import data as data_sets
 from jsnn import diagnose, plots
 from jsnn.checkpoint import Checkpoints
 from jsnn.objectives import TASKS, Objective
@@ -77,15 +78,18 @@ class Config:
     use_bias: bool = knob(True, "srnn: biases")
     recurrent_init: str = knob("orthogonal", "srnn: recurrent weights, orthogonal or xavier")
     dropout: float = knob(0.0, "share of hidden spikes dropped in training", least=0, below=1)
+    input_dropout: float = knob(0.0, "mlp: share of inputs dropped in training", least=0, below=1)
     encoder: str = knob("direct", "how samples become frames")
     steps: int = knob(6, "time steps T of still samples", least=1)
     delta_threshold: float = knob(0.1, "delta: distance of two levels of the signal", above=0)
+    shift: int = knob(0, "images: move training samples by up to so many pixels", least=0)
     # what it is trained against
     hardware: str = knob("neuromorphic-22nm", "machine that the bill is priced on")
     input_bits: int | None = knob(
         None, "width of a real-valued input word; none: the data's own", least=1
     )
     energy_weight: float = knob(0.2, "weight of bill / bill at initialisation", least=0)
+    energy_ramp: float = knob(0.0, "share of training in which that weight rises", least=0, below=1)
     living_weight: float = knob(1.0, "weight of the term that keeps layers alive", least=0)
     # how
     seed: int = knob(0, "seed of weights, batches and encoders", least=0)
@@ -100,10 +104,13 @@ class Config:
         0.0, "learning rate of time constants (in steps) / of weights", least=0
     )
     threshold_scale: float = knob(0.0, "learning rate of thresholds / that of weights", least=0)
+    select: str = knob("best", "epoch that is tested: best on validation, or last")
     checkpoint_seconds: float = knob(20.0, "at least this long between two checkpoints", least=0)
 
     def __post_init__(self):
         check(self)
+        if self.select not in ("best", "last"):
+            raise ValueError(f"--select must be best or last, got {self.select!r}")
         if not self.warmup_epochs < self.epochs:
             raise ValueError(
                 f"--warmup-epochs must be less than --epochs, got {self.warmup_epochs} of "
@@ -126,10 +133,14 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
         )
     encoder = build.encoder(config, data)
     model = build.network(config, data, encoder.input_kind)
-    objective = Objective(
-        config.task, hardware, config.energy_weight, living_weight=config.living_weight
-    )
     epoch_steps = len(data.train) // config.batch
+    objective = Objective(
+        config.task,
+        hardware,
+        config.energy_weight,
+        living_weight=config.living_weight,
+        ramp_steps=int(config.energy_ramp * config.epochs * epoch_steps),
+    )
     optimiser = make_optimiser(
         config.learning_rate,
         config.epochs * epoch_steps,
@@ -143,7 +154,8 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
             "thresholds": config.threshold_scale,
         },
     )
-    train_step = make_train_step(model, objective, optimiser, encoder)
+    augmented = data_sets.Shifted(encoder, config.shift) if config.shift else encoder
+    train_step = make_train_step(model, objective, optimiser, augmented)
     eval_step = make_eval_step(model, objective, encoder)
     train = jax.device_put((data.train.frames, data.train.labels))
     validation = (data.validation.frames, data.validation.labels)
@@ -196,7 +208,8 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
             # The same trade as in the loss, with accuracy in place of the task's loss.
             relative = row["validation_pj"] / float(state.reference_pj)
             score = row["validation_accuracy"] - config.energy_weight * relative
-            if (score, -row["validation_task"]) > (best["score"], -best["task"]):
+            better = (score, -row["validation_task"]) > (best["score"], -best["task"])
+            if better or config.select == "last":
                 # The step donates its state, so the best one needs buffers of its own.
                 copied = jax.tree.map(lambda leaf: leaf.copy(), state)
                 best = {
@@ -257,7 +270,8 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
     frames = encoder(jax.random.key(0), test[0][:1])
     trains = diagnose.spike_trains(model, chosen.variables, frames)
     plots.raster(trains, folder.path / "raster.png")
-    console.print(f"\nAfter training (epoch {best['epoch']}, chosen on validation):\n{final}\n")
+    chosen_by = "the last" if config.select == "last" else "chosen on validation"
+    console.print(f"\nAfter training (epoch {best['epoch']}, {chosen_by}):\n{final}\n")
     for line in diagnose.describe(result):
         console.print(line)
     console.print(f"\n{_since(started):.0f} s; everything is in {folder.path}")

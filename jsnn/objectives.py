@@ -130,6 +130,8 @@ class Objective:
         energy_weight: 0 trains on the task alone; the bill is still reported.
         living_weight: weight of the living-neuron term beside the relative bill.
         living_share: share of living neurons below which the term acts.
+        ramp_steps: optimiser steps over which the energy weight rises linearly from 0 to its value,
+            so that a network learns to fire before it learns to fire less.
         temperature: of the choice between dataflows in the gradient: a layer in the dense one
             must still feel what its spikes would cost in the sparse one; 0 is the hard choice.
 
@@ -142,21 +144,35 @@ class Objective:
     energy_weight: float = 0.0
     living_weight: float = 1.0
     living_share: float = 0.1
+    ramp_steps: int = 0
     temperature: float = 0.5
 
     def __post_init__(self):
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {sorted(TASKS)}, got {self.task!r}")
-        for name in ("energy_weight", "living_weight", "temperature"):
+        for name in ("energy_weight", "living_weight", "ramp_steps", "temperature"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 < self.living_share <= 1:
             raise ValueError(f"living_share must lie in (0, 1], got {self.living_share}")
 
     def __call__(
-        self, outputs: jax.Array, labels: jax.Array, workload: Workload, reference_pj: jax.Array
+        self,
+        outputs: jax.Array,
+        labels: jax.Array,
+        workload: Workload,
+        reference_pj: jax.Array,
+        step: jax.Array | int | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The loss, and its raw terms: task, energy (relative), silence, total_pj, accuracy."""
+        """The loss, and its raw terms: task, energy (relative), silence, total_pj, accuracy.
+
+        Args:
+            outputs: of the readout.
+            labels: as the task takes them.
+            workload: of the same batch.
+            reference_pj: unit of the energy term.
+            step: optimiser steps done, for the ramp; None is past its end.
+        """
         total_pj = bill(workload, self.hardware, self.temperature).total_pj().mean()
         share = living(workload)
         terms = {
@@ -167,7 +183,10 @@ class Objective:
             "accuracy": accuracy(outputs, labels).mean(),
         }
         cost = terms["energy"] + self.living_weight * terms["silence"]
-        loss = terms["task"] + self.energy_weight * cost
+        weight = self.energy_weight
+        if self.ramp_steps and step is not None:
+            weight = weight * jnp.minimum(step / self.ramp_steps, 1.0)
+        loss = terms["task"] + weight * cost
         return loss, terms | {"loss": loss}
 
 

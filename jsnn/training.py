@@ -210,7 +210,9 @@ def make_train_step(
         def loss(params):
             variables = {"params": params, **state.collections}
             passed = forward(model, variables, frames, train=True, rngs=_streams(key))
-            value, terms = objective(passed.outputs, labels, passed.workload, state.reference_pj)
+            value, terms = objective(
+                passed.outputs, labels, passed.workload, state.reference_pj, state.step
+            )
             rates = jnp.stack([layer.spike_rate.mean() for layer in passed.workload])
             return value, (terms | {"spike_rates": rates}, passed.updates)
 

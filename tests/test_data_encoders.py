@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jsnn.data import ENCODERS, Delta, Direct, Latency, Rate, Recorded
+from jsnn.data import ENCODERS, Delta, Direct, Latency, Rate, Recorded, Shifted
 from jsnn.data.fsdd import level_crossings
 
 KEY = jax.random.key(0)
@@ -177,3 +177,31 @@ def test_delta_is_the_law_of_the_speech_front_end():
     levels[:, 0] = 0
     expected = np.moveaxis(level_crossings(levels, 6.0), 1, 0)
     np.testing.assert_array_equal(Delta(6.0)(KEY, levels), expected)
+
+
+def test_shifted_moves_every_step_of_a_sample_alike_and_loses_nothing_else():
+    draw = np.random.default_rng(0)
+    batch = draw.integers(0, 2, (6, 3, 5, 5, 1)).astype(np.uint8)
+    moved = np.asarray(Shifted(Recorded(), 2)(KEY, jnp.asarray(batch)))
+    found = set()
+    for sample in range(6):
+        fits = []
+        for di in range(-2, 3):
+            for dj in range(-2, 3):
+                expected = np.zeros((3, 5, 5, 1))
+                for i in range(5):
+                    for j in range(5):
+                        if 0 <= i - di < 5 and 0 <= j - dj < 5:
+                            expected[:, i, j] = batch[sample, :, i - di, j - dj]
+                if np.array_equal(expected, moved[:, sample]):
+                    fits.append((di, dj))
+        assert len(fits) == 1
+        found.add(fits[0])
+    assert len(found) > 2
+
+
+def test_shifted_refuses_what_is_no_image():
+    with pytest.raises(ValueError, match="at least 1 pixel"):
+        Shifted(Recorded(), 0)
+    with pytest.raises(ValueError, match="found frames of shape"):
+        Shifted(Recorded(), 1)(KEY, jnp.zeros((2, 3, 4), jnp.uint8))

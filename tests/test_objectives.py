@@ -124,6 +124,20 @@ def test_the_energy_term_reaches_the_weights_of_every_layer(key):
     assert float(jnp.abs(grads["readout"]["synapse"]["kernel"]).max()) == 0
 
 
+def test_the_weight_ramps_up_linearly():
+    workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.2),))
+    objective = Objective("cross-entropy", MACHINE, energy_weight=0.4, ramp_steps=10)
+    loss = {
+        step: float(
+            objective(jnp.zeros((1, 4)), jnp.array([1]), workload, jnp.float32(1e4), step)[0]
+        )
+        for step in (0, 5, 10, 99, None)
+    }
+    np.testing.assert_allclose(loss[0], np.log(4), rtol=1e-6)
+    np.testing.assert_allclose(loss[5], (loss[0] + loss[10]) / 2, rtol=1e-6)
+    assert loss[10] == loss[99] == loss[None]
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="task must be one of"):
         Objective("regression", MACHINE)

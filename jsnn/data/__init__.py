@@ -5,7 +5,7 @@
 """
 
 from jsnn.data.dataset import Dataset, Split, folds
-from jsnn.data.encoders import ENCODERS, Delta, Direct, Encoder, Latency, Rate, Recorded
+from jsnn.data.encoders import ENCODERS, Delta, Direct, Encoder, Latency, Rate, Recorded, Shifted
 from jsnn.data.registry import load, names, options
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Latency",
     "Rate",
     "Recorded",
+    "Shifted",
     "Split",
     "folds",
     "load",

@@ -219,6 +219,57 @@ class Recorded:
         return _time_first(batch)
 
 
+@dataclasses.dataclass(frozen=True)
+class Shifted:
+    """Augmentation: another encoder's frames, each sample moved by a few pixels, zeros moved in.
+
+    Equation: `y[t, b, i, j] = x[t, b, i - di_b, j - dj_b]`, `di, dj ~ U{-pixels … pixels}`.
+
+    Args:
+        encoder: makes frames `[T, B, H, W, C]`.
+        pixels: largest displacement along each axis.
+
+    Raises:
+        ValueError: if `pixels` is below 1; on call, for frames that are no images.
+
+    Example:
+        >>> frames = Shifted(Direct(steps=2), 1)(jax.random.key(0), jnp.ones((1, 3, 3, 1)))
+        >>> frames.shape, float(frames[0].sum()) in (4.0, 6.0, 9.0)
+        ((2, 1, 3, 3, 1), True)
+    """
+
+    encoder: Encoder
+    pixels: int
+
+    def __post_init__(self):
+        if self.pixels < 1:
+            raise ValueError(f"expected a displacement of at least 1 pixel, found {self.pixels}")
+
+    @property
+    def input_kind(self) -> InputKind:
+        """That of the encoder."""
+        return self.encoder.input_kind
+
+    def __call__(self, key: jax.Array, batch: jax.Array) -> jax.Array:
+        """Samples to frames `[T, B, H, W, C]`, all steps of a sample moved alike."""
+        inner, drawn = jax.random.split(key)
+        frames = self.encoder(inner, batch)
+        if frames.ndim != 5:
+            raise ValueError(
+                f"expected images [T, B, H, W, C] to shift, found frames of shape {frames.shape}"
+            )
+        pad = self.pixels
+        edges = ((0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0))
+        padded = jnp.pad(frames, edges)
+        corners = jax.random.randint(drawn, (frames.shape[1], 2), 0, 2 * pad + 1)
+
+        def cut(sample: jax.Array, corner: jax.Array) -> jax.Array:
+            start = (0, corner[0], corner[1], 0)
+            return jax.lax.dynamic_slice(sample, start, (len(frames), *frames.shape[2:]))
+
+        return jax.vmap(cut, in_axes=(1, 0), out_axes=1)(padded, corners)
+
+
 ENCODERS: dict[str, type] = {
     "direct": Direct,
     "rate": Rate,

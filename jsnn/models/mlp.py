@@ -23,6 +23,7 @@ class MLP(nn.Module):
         input_kind: what the frames are (the encoder's `input_kind`).
         gain: weights start with a variance of gain / fan-in.
         dropout: share of each hidden layer's spikes dropped in training.
+        input_dropout: share of the inputs dropped in training, each for the whole window.
         norm: batch norm of the hidden currents, over time and batch.
 
     Raises:
@@ -42,6 +43,7 @@ class MLP(nn.Module):
     input_kind: InputKind = "constant"
     gain: float = 2.0
     dropout: float = 0.0
+    input_dropout: float = 0.0
     norm: bool = False
 
     @nn.compact
@@ -49,7 +51,7 @@ class MLP(nn.Module):
         """Frames `[T, B, ...]` to what the readout returns."""
         check_widths(self.widths)
         init = nn.initializers.variance_scaling(self.gain, "fan_in", "normal")
-        x, kind = Flatten()(frames), self.input_kind
+        x, kind = Dropout(self.input_dropout)(Flatten()(frames), train), self.input_kind
         for depth, width in enumerate(self.widths):
             x = Spiking(
                 nn.Dense(width, use_bias=not self.norm, kernel_init=init, parent=None),
