@@ -18,7 +18,7 @@ RECIPES: dict[str, dict] = {
         "readout_gain": 1.0,
         "epochs": 10,
         "batch": 8,
-        "learning_rate": 0.25,
+        "learning_rate": 0.15,
         "schedule": "linear",
         "warmup_epochs": 0.0,
         "clip": 10.0,
@@ -35,6 +35,19 @@ RECIPES: dict[str, dict] = {
         "input_dropout": 0.1,
         "epochs": 40,
         # 57 validation samples are too few to tell one epoch from the next.
+        "select": "last",
+    },
+    "nmnist": {
+        "data_options": "steps=6",
+        "encoder": "recorded",
+        "widths": (1024,),
+        "tau_steps": 5.0,
+        "readout_tau_steps": 10.0,
+        "gain": 0.5,
+        "dropout": 0.3,
+        "shift": 2,
+        "epochs": 80,
+        "batch": 20,
         "select": "last",
     },
     "fashion-mnist": {

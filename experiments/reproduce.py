@@ -101,10 +101,9 @@ CASES = (
     Case("digits-neuromorphic-energy", DIGITS | NEUROMORPHIC, FIVE, "the default command"),
     Case("digits-hierarchy-w0", DIGITS | HIERARCHY | WITHOUT, FIVE),
     Case("digits-hierarchy-energy", DIGITS | HIERARCHY, FIVE),
-    Case("qtdb-10", QTDB | WITHOUT | {"epochs": 10}, FIVE),
-    Case("qtdb-100", QTDB | WITHOUT | {"epochs": 100}, seeds(0)),
-    Case("qtdb-w0", QTDB | WITHOUT | {"epochs": 30}, FIVE),
-    Case("qtdb-energy", QTDB | {"epochs": 30}, FIVE),
+    Case("qtdb-10", QTDB | WITHOUT, FIVE),
+    Case("qtdb-100-w0", QTDB | WITHOUT | {"epochs": 100}, FIVE),
+    Case("qtdb-100-energy", QTDB | {"epochs": 100}, FIVE),
     Case("ev-objects-w0", EV_OBJECTS | WITHOUT, FIVE),
     Case("ev-objects-energy", EV_OBJECTS, FIVE),
     Case(
@@ -114,7 +113,7 @@ CASES = (
         "5-fold over the 1,000 training samples",
     ),
     Case("nmnist-test", {"dataset": "nmnist"} | WITHOUT, seeds(0)),
-    Case("fashion-mnist", {"dataset": "fashion-mnist", "epochs": 3} | WITHOUT, FIVE),
+    Case("fashion-mnist", {"dataset": "fashion-mnist"} | WITHOUT, FIVE),
     Case("fsdd", {"dataset": "fsdd"} | WITHOUT, FIVE, "the official split, speakers known"),
     Case(
         "fsdd-speaker",
@@ -128,7 +127,7 @@ CASES = (
 BASELINES = {
     "digits-neuromorphic-energy": "digits-neuromorphic-w0",
     "digits-hierarchy-energy": "digits-hierarchy-w0",
-    "qtdb-energy": "qtdb-w0",
+    "qtdb-100-energy": "qtdb-100-w0",
     "ev-objects-energy": "ev-objects-w0",
 }
 

@@ -88,8 +88,8 @@ class Config:
     input_bits: int | None = knob(
         None, "width of a real-valued input word; none: the data's own", least=1
     )
-    energy_weight: float = knob(0.2, "weight of bill / bill at initialisation", least=0)
-    energy_ramp: float = knob(0.0, "share of training in which that weight rises", least=0, below=1)
+    energy_weight: float = knob(0.3, "weight of bill / bill at initialisation", least=0)
+    energy_ramp: float = knob(0.5, "share of training in which that weight rises", least=0, below=1)
     living_weight: float = knob(1.0, "weight of the term that keeps layers alive", least=0)
     # how
     seed: int = knob(0, "seed of weights, batches and encoders", least=0)
@@ -120,7 +120,7 @@ class Config:
 
 def main(config: Config, out: str | None = None, resume: RunFolder | None = None) -> dict[str, Any]:
     """Train, evaluate once on test, write everything below the run folder; returns the result."""
-    started, console = time.perf_counter(), Console(highlight=False)
+    started, console = time.perf_counter(), Console(highlight=False, soft_wrap=True)
 
     # ---- data, network, objective ---------------------------------------------------------------
     build.check_names(config)
@@ -182,7 +182,7 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
         f"{len(data.test)} test; {config.model} {sizes} ({config.neuron}), T = {len(shapes)}, "
         f"{_parameters(state)} parameters; weight of the energy {config.energy_weight}"
     )
-    console.print(f"\nBefore training:\n{first}\n", soft_wrap=True, markup=False)
+    console.print(f"\nBefore training:\n{first}\n", markup=False)
 
     # ---- the loop --------------------------------------------------------------------------------
     saved_at = time.perf_counter()
