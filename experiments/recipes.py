@@ -33,7 +33,8 @@ RECIPES: dict[str, dict] = {
         "gain": 0.5,
         "dropout": 0.3,
         "input_dropout": 0.1,
-        "epochs": 40,
+        "energy_weight": 1.0,
+        "epochs": 100,
         # 57 validation samples are too few to tell one epoch from the next.
         "select": "last",
     },
