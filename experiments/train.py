@@ -88,7 +88,7 @@ class Config:
     input_bits: int | None = knob(
         None, "width of a real-valued input word; none: the data's own", least=1
     )
-    energy_weight: float = knob(0.3, "weight of bill / bill at initialisation", least=0)
+    energy_weight: float = knob(0.25, "weight of bill / bill at initialisation", least=0)
     energy_ramp: float = knob(0.5, "share of training in which that weight rises", least=0, below=1)
     living_weight: float = knob(1.0, "weight of the term that keeps layers alive", least=0)
     # how
