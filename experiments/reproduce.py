@@ -100,7 +100,7 @@ CASES = (
     Case("digits-neuromorphic-w0", DIGITS | NEUROMORPHIC | WITHOUT, FIVE),
     Case("digits-neuromorphic-energy", DIGITS | NEUROMORPHIC, FIVE, "the default command"),
     Case("digits-hierarchy-w0", DIGITS | HIERARCHY | WITHOUT, FIVE),
-    Case("digits-hierarchy-energy", DIGITS | HIERARCHY, FIVE),
+    Case("digits-hierarchy-energy", DIGITS | HIERARCHY | {"energy_weight": 0.1}, FIVE),
     Case("qtdb-10", QTDB | WITHOUT, FIVE),
     Case("qtdb-100-w0", QTDB | WITHOUT | {"epochs": 100}, FIVE),
     Case("qtdb-100-energy", QTDB | {"epochs": 100}, FIVE),
