@@ -18,7 +18,7 @@ RECIPES: dict[str, dict] = {
         "readout_gain": 1.0,
         "epochs": 10,
         "batch": 8,
-        "energy_weight": 0.6,
+        "energy_weight": 0.3,
         "learning_rate": 0.1,
         "schedule": "linear",
         "warmup_epochs": 0.0,
