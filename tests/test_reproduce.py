@@ -162,4 +162,6 @@ def test_a_run_end_to_end(compiled, tiny_flags, tmp_path, monkeypatch):
     # What a run writes is what the table reads.
     found = table.load(tmp_path / "results", reproduce.CASES)
     row = next(r for r in table.render(found, {}, {}).splitlines() if r.startswith("| tiny |"))
-    assert row.startswith(f"| tiny | mlp 8, lif | 2 | 1 | {100 * result['test_accuracy']:.2f} % |")
+    assert row.startswith(
+        f"| tiny | mlp 64-8-10 lif | 2 | 1 | {100 * result['test_accuracy']:.2f} % |"
+    )

@@ -26,6 +26,7 @@ def made(accuracy, total_pj, floor_pj, *, rounded=None, hardware="machine-a", **
             "neuron": "lif",
             "hardware": hardware,
         },
+        "network": "mlp 8-4, lif",
         "test_accuracy": accuracy,
         "test_accuracy_at_weight_bits": {"weight_bits": 8, "accuracy": rounded or accuracy},
         "total_pj": total_pj,
