@@ -122,7 +122,7 @@ class Objective:
 
     The bill stands relative to the bill at initialisation: a fixed weight on its logarithm has a
     gradient that grows as the bill falls, and runs away to dead networks. A network that is all
-    silent pays its initial bill again (living_weight 1), so that dying never pays.
+    silent pays its initial bill again (living_weight 1).
 
     Attributes:
         task: one of `TASKS`.
