@@ -53,6 +53,8 @@ def dataset(config) -> data.Dataset:
     loaded = data.load(config.dataset, config.data_dir, seed=config.split_seed, **options)
     if config.fold is not None:
         loaded = data.folds(loaded, config.fold, config.folds, config.split_seed)
+    if config.refit:
+        loaded = data.refit(loaded)
     if config.limit is None:
         return loaded
     cut = {name: split[: config.limit] for name, split in loaded.splits.items()}

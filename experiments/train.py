@@ -59,6 +59,9 @@ class Config:
     fold: int | None = knob(None, "test on this fold of the training samples instead", least=0)
     folds: int = knob(5, "how many folds there are", least=2)
     split_seed: int = knob(0, "seed of splits that are not published", least=0)
+    refit: bool = knob(
+        False, "train on the validation samples too, when all else is chosen; needs --select last"
+    )
     limit: int | None = knob(None, "use at most this many samples of each split", least=1)
     task: str = knob("cross-entropy", "loss: cross-entropy, every-step or tet")
     # the network
@@ -111,6 +114,10 @@ class Config:
         check(self)
         if self.select not in ("best", "last"):
             raise ValueError(f"--select must be best or last, got {self.select!r}")
+        if self.refit and self.select != "last":
+            raise ValueError(
+                "--refit leaves no samples to choose an epoch by: it needs --select last"
+            )
         if not self.warmup_epochs < self.epochs:
             raise ValueError(
                 f"--warmup-epochs must be less than --epochs, got {self.warmup_epochs} of "
@@ -237,7 +244,10 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
     result = {
         "config": dataclasses.asdict(config),
         "chosen_epoch": best["epoch"],
-        "validation_accuracy": folder.rows()[best["epoch"] - 1]["validation_accuracy"],
+        # Of samples that were trained on it would say nothing.
+        "validation_accuracy": None
+        if config.refit
+        else folder.rows()[best["epoch"] - 1]["validation_accuracy"],
         "test_accuracy": measured["accuracy"],
         "test_accuracy_at_weight_bits": {
             "weight_bits": bits,

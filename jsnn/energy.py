@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.hardware import Hardware, get
-from jsnn.hardware.ledger import COMPONENTS, EVENTS, PriceTable
+from jsnn.hardware.ledger import BY_REACH, COMPONENTS, EVENTS, PriceTable
 from jsnn.units import unit_of
 from jsnn.workload import LayerWorkload, Workload
 
@@ -109,14 +109,19 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
     stored = g.neurons if g.input_kind == "constant" else 0
     synapses = g.recurrent_weights + (0 if frames else g.synapses)
     synops = layer.synops + layer.recurrent_synops
+    nothing = jnp.zeros_like(layer.arrivals)
+    fed_back = [layer.recurrent_events[:, None]] if g.recurrent_weights else []
     return {
         "spikes_in": layer.recurrent_events + (0 if frames else layer.input_events),
+        "spikes_by_reach": jnp.concatenate([nothing if frames else layer.arrivals, *fed_back], -1),
         "synops": synops,
         "mean_synops": synops / steps,
         "synapses": synapses,
         "synapse_steps": synapses * steps,
+        "active_synapses": g.recurrent_weights + (0 if frames else layer.active_synapses),
         "frames": frames,
         "words_in": g.inputs * frames,
+        "words_by_reach": layer.arrivals if frames else nothing,
         "connections": g.synapses * frames,
         "macs": layer.macs,
         "bias_adds": g.neurons * (1 if stored else steps) if g.biases else 0,
@@ -126,6 +131,7 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
         "spikes_out": layer.output_events,
         "words_out": 0 if g.spiking or g.state_words else g.neurons * steps,
         "steps": steps,
+        "inferences": 1,
     }
 
 
@@ -139,7 +145,10 @@ def _charge(counts: dict[str, Any], table: PriceTable) -> jax.Array:
                 f"events {list(EVENTS)}, components {list(COMPONENTS)}"
             )
         for component, price_pj in row.items():
-            columns[component] = columns[component] + counts[event] * price_pj
+            cost_pj = counts[event] * price_pj
+            # Events kept apart by reach bring an axis of their own.
+            summed = cost_pj.sum(-1) if event in BY_REACH else cost_pj
+            columns[component] = columns[component] + summed
     return jnp.stack(list(columns.values()), axis=-1)
 
 
@@ -183,7 +192,10 @@ def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float 
     for layer, hardware in pairs:
         counts = count(layer)
         parts.append(
-            _cheapest([_charge(counts, t) for t in hardware.prices(layer.geometry)], temperature)
+            _cheapest(
+                [_charge(counts, t) for t in hardware.prices(layer.geometry, temperature)],
+                temperature,
+            )
         )
     machine = pairs[0][1]
     return Bill(

@@ -60,14 +60,11 @@ def dense(
     active = jnp.asarray(active, rate.dtype) + zero
     frames = steps if input_kind == "analog" else 1
     output = jnp.broadcast_to(fires[:, None] * steps, (rate.size, neurons))
+    arrived = rate * (steps * inputs) if events else zero + frames * inputs
     return LayerWorkload(
-        input_events=rate * (steps * inputs) if events else zero,
-        synops=rate * (steps * inputs * neurons) if events else zero,
-        macs=zero if events else zero + frames * inputs * neurons,
+        arrivals=arrived[:, None],
+        active=(active * inputs)[:, None],
         recurrent_events=zero,
-        recurrent_synops=zero,
-        active_inputs=active * inputs,
-        active_synapses=active * (inputs * neurons),
         spikes=output if spiking else jnp.zeros_like(output),
         steps=steps,
         geometry=Geometry(
@@ -75,9 +72,9 @@ def dense(
             kind="dense",
             input_kind=input_kind,
             spiking=spiking,
-            inputs=inputs,
+            reaches=(neurons,),
+            inputs_by_reach=(inputs,),
             neurons=neurons,
-            synapses=inputs * neurons,
             fan_in=inputs,
             fan_out_area=1,
             weights=inputs * neurons,

@@ -143,43 +143,32 @@ class Spiking(nn.Module):
         return jnp.broadcast_to(currents, (frames.shape[0], *currents.shape[1:]))
 
     def _record(self, frames, counts, fed_back):
-        output_shape = counts.shape[1:]
         wiring = connectivity(self.synapse, frames.shape[2:])
-        fan_out = jnp.asarray(wiring.fan_out, frames.dtype)
-        zero = jnp.zeros(frames.shape[1], frames.dtype)
-        events, synops, macs = zero, zero, zero
         if self.input_kind in ("spikes", "events"):
             arrived = jnp.abs(frames).sum(0) / self.input_unit
-            events, synops = _flat_sum(arrived), _flat_sum(arrived * fan_out)
         else:
             shown = frames[:1] if self.input_kind == "constant" else frames
             arrived = (shown != 0).sum(0).astype(frames.dtype)
-            events, macs = _flat_sum(arrived), _flat_sum(arrived * fan_out)
-        active = jnp.minimum(arrived, 1)
-        recurrent = _flat_sum(fed_back) if self.recurrent else zero
+        zero = jnp.zeros(frames.shape[1], frames.dtype)
         return LayerWorkload(
-            input_events=events,
-            synops=synops,
-            macs=macs,
-            recurrent_events=recurrent,
-            recurrent_synops=recurrent * output_shape[-1],
-            active_inputs=_flat_sum(active),
-            active_synapses=_flat_sum(active * fan_out),
+            arrivals=_by_reach(arrived, wiring),
+            active=_by_reach(jnp.minimum(arrived, 1), wiring),
+            recurrent_events=_flat_sum(fed_back) if self.recurrent else zero,
             spikes=counts,
             steps=frames.shape[0],
-            geometry=self._geometry(wiring, frames.shape[2:], output_shape),
+            geometry=self._geometry(wiring, counts.shape[1:]),
         )
 
-    def _geometry(self, wiring: Connectivity, input_shape, output_shape) -> Geometry:
+    def _geometry(self, wiring: Connectivity, output_shape) -> Geometry:
         ops = self.neuron.ops
         return Geometry(
             name="/".join(self.path) or "layer",
             kind="recurrent" if self.recurrent else wiring.kind,
             input_kind=self.input_kind,
             spiking=self.neuron.spiking,
-            inputs=math.prod(input_shape),
+            reaches=wiring.reaches,
+            inputs_by_reach=wiring.inputs_by_reach,
             neurons=math.prod(output_shape),
-            synapses=wiring.synapses,
             fan_in=wiring.fan_in,
             fan_out_area=wiring.fan_out_area,
             weights=wiring.weights,
@@ -315,3 +304,11 @@ def _over_time(module: Callable, frames: jax.Array) -> jax.Array:
 
 def _flat_sum(values: jax.Array) -> jax.Array:
     return values.reshape(values.shape[0], -1).sum(-1)
+
+
+def _by_reach(values: jax.Array, wiring: Connectivity) -> jax.Array:
+    """`[B, *input_shape]` summed over the inputs of each fan-out: `[B, K]`."""
+    if len(wiring.reaches) == 1:
+        return _flat_sum(values)[:, None]
+    masks = [jnp.asarray(wiring.fan_out == reach, values.dtype) for reach in wiring.reaches]
+    return jnp.stack([_flat_sum(values * mask) for mask in masks], axis=-1)

@@ -35,6 +35,16 @@ class Connectivity(NamedTuple):
         """Connections of one frame."""
         return int(self.fan_out.sum())
 
+    @property
+    def reaches(self) -> tuple[int, ...]:
+        """Fan-outs that occur, ascending."""
+        return tuple(np.unique(self.fan_out).tolist())
+
+    @property
+    def inputs_by_reach(self) -> tuple[int, ...]:
+        """Inputs of each of these fan-outs."""
+        return tuple(np.unique(self.fan_out, return_counts=True)[1].tolist())
+
 
 @functools.singledispatch
 def connectivity(synapse: nn.Module, input_shape: tuple[int, ...]) -> Connectivity:

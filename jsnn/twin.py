@@ -61,26 +61,27 @@ def twin_workload(workload: Workload, density: Density = "measured") -> Workload
 
 
 def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> LayerWorkload:
-    g = layer.geometry
-    real = g.input_kind in ("analog", "constant")
-    if per_step and real:
-        macs = layer.macs
+    g, recurrent = layer.geometry, bool(layer.geometry.recurrent_weights)
+    if per_step and g.real:
+        words = layer.arrivals
     elif per_step:
-        # A value above one is one multiplication, but counts by value among the synops.
-        macs = jnp.minimum(layer.synops, layer.steps * layer.active_synapses)
-    elif density == "measured" or real:
-        macs = layer.active_synapses
+        # A value above one is one multiplication, but counts by value among the arrivals.
+        words = jnp.minimum(layer.arrivals, layer.steps * layer.active)
+    elif density == "measured" or g.real:
+        words = layer.active
     else:
-        macs = jnp.minimum(2 * layer.synops / (layer.steps + 1), g.synapses)
-    zero = jnp.zeros_like(macs)
+        inputs = jnp.asarray(g.inputs_by_reach, layer.arrivals.dtype)
+        words = jnp.minimum(2 * layer.arrivals / (layer.steps + 1), inputs)
+    if recurrent:
+        words = jnp.concatenate([words, layer.recurrent_events[:, None]], axis=-1)
     geometry = dataclasses.replace(
         g,
         # One matrix over the input and the fed-back output.
         kind="dense" if g.kind == "recurrent" else g.kind,
         input_kind="constant" if per_step and g.input_kind == "constant" else "analog",
         spiking=False,
-        inputs=g.inputs + (g.neurons if g.recurrent_weights else 0),
-        synapses=g.synapses + g.recurrent_weights,
+        reaches=g.reaches + (g.neurons,) * recurrent,
+        inputs_by_reach=g.inputs_by_reach + (g.neurons,) * recurrent,
         weights=g.weights + g.recurrent_weights,
         recurrent_weights=0,
         state_words=0,
@@ -91,11 +92,9 @@ def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> Layer
     )
     return dataclasses.replace(
         layer,
-        input_events=zero,
-        synops=zero,
-        macs=macs + layer.recurrent_synops,
-        recurrent_events=zero,
-        recurrent_synops=zero,
+        arrivals=words,
+        active=words,
+        recurrent_events=jnp.zeros_like(layer.recurrent_events),
         spikes=jnp.zeros_like(layer.spikes),
         steps=layer.steps if per_step else 1,
         geometry=geometry,

@@ -27,9 +27,10 @@ class Geometry:
             value), `analog` (a new real frame each step) or `constant` (one real frame shown at
             every step; its synapses are computed once).
         spiking: False for a layer whose neurons never fire (a leaky-integrator readout).
-        inputs: size of one input frame.
+        reaches: fan-outs that occur among the inputs, ascending: one for a dense layer, several
+            where a convolution has borders or strides. Together they are the true edges.
+        inputs_by_reach: inputs of each of these fan-outs.
         neurons: size of one output frame.
-        synapses: connections of one frame, borders of a convolution counted as they are.
         fan_in: inputs of one interior neuron (kernel height x width x channels for a convolution).
         fan_out_area: kernel height x width (1 for dense layers).
         weights: stored weights.
@@ -46,9 +47,9 @@ class Geometry:
     kind: Literal["dense", "conv", "recurrent"]
     input_kind: InputKind
     spiking: bool
-    inputs: int
+    reaches: tuple[int, ...]
+    inputs_by_reach: tuple[int, ...]
     neurons: int
-    synapses: int
     fan_in: int
     fan_out_area: int
     weights: int
@@ -62,6 +63,26 @@ class Geometry:
     output_shape: tuple[int, ...]
     per_step: bool = False
 
+    @property
+    def real(self) -> bool:
+        """Whether the input consists of real-valued words."""
+        return self.input_kind in ("analog", "constant")
+
+    @property
+    def inputs(self) -> int:
+        """Size of one input frame."""
+        return sum(self.inputs_by_reach)
+
+    @property
+    def spike_reaches(self) -> tuple[int, ...]:
+        """Fan-outs of the spikes that arrive; in a recurrent layer the last is that of its own."""
+        return self.reaches + (self.neurons,) * bool(self.recurrent_weights)
+
+    @property
+    def synapses(self) -> int:
+        """Connections of one frame, without the recurrent ones."""
+        return sum(n * reach for n, reach in zip(self.inputs_by_reach, self.reaches, strict=True))
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -71,31 +92,59 @@ class LayerWorkload:
     Every array starts with the batch axis `[B]` and depends on its own sample only. Values are
     floats so that gradients flow; on 0/1 spikes they are exact counts (float32: up to 2^24).
 
+    What arrives is kept apart by how far it reaches: class k holds the inputs that are wired to
+    `geometry.reaches[k]` outputs, so that any function of a fan-out can be summed exactly.
+
     Attributes:
-        input_events: `[B]` events that arrived; a value of 2 (a residual sum) counts twice.
-        synops: `[B]` accumulations those events caused: each event times its true fan-out.
-            Zero for `analog` and `constant` inputs.
-        macs: `[B]` multiply-accumulates of real-valued inputs that are not zero (once for
-            `constant`, every step for `analog`). Zero for spikes and events.
-        recurrent_events: `[B]` spikes fed back (all but those of the last step).
-        recurrent_synops: `[B]` accumulations of the recurrent weights.
-        active_inputs: `[B]` inputs that were non-zero at least once in the window.
-        active_synapses: `[B]` connections behind those inputs: non-zero MACs of the twin.
+        arrivals: `[B, K]` what came in. Spikes and events count by value (a residual sum of 2
+            counts twice); of real-valued inputs, words that are not zero (once for `constant`,
+            every step for `analog`).
+        active: `[B, K]` inputs that were non-zero at least once in the window.
+        recurrent_events: `[B]` spikes fed back to all neurons (all but those of the last step).
         spikes: `[B, *output_shape]` output spikes of each neuron over the window.
         steps: time steps of the window, T.
         geometry: static facts of the layer.
     """
 
-    input_events: jax.Array
-    synops: jax.Array
-    macs: jax.Array
+    arrivals: jax.Array
+    active: jax.Array
     recurrent_events: jax.Array
-    recurrent_synops: jax.Array
-    active_inputs: jax.Array
-    active_synapses: jax.Array
     spikes: jax.Array
     steps: int = dataclasses.field(metadata={"static": True})
     geometry: Geometry = dataclasses.field(metadata={"static": True})
+
+    @property
+    def input_events(self) -> jax.Array:
+        """`[B]` spikes, events or non-zero words that arrived."""
+        return self.arrivals.sum(-1)
+
+    @property
+    def synops(self) -> jax.Array:
+        """`[B]` accumulations of the forward weights: each event times its true fan-out."""
+        return jnp.zeros_like(self.recurrent_events) if self.geometry.real else self._wired()
+
+    @property
+    def macs(self) -> jax.Array:
+        """`[B]` multiply-accumulates of real-valued inputs that are not zero."""
+        return self._wired() if self.geometry.real else jnp.zeros_like(self.recurrent_events)
+
+    @property
+    def recurrent_synops(self) -> jax.Array:
+        """`[B]` accumulations of the recurrent weights."""
+        return self.recurrent_events * (self.geometry.recurrent_weights // self.geometry.neurons)
+
+    @property
+    def active_inputs(self) -> jax.Array:
+        """`[B]` inputs that were non-zero at least once in the window."""
+        return self.active.sum(-1)
+
+    @property
+    def active_synapses(self) -> jax.Array:
+        """`[B]` connections behind those inputs: non-zero MACs of the twin."""
+        return _along(self.active, self.geometry.reaches)
+
+    def _wired(self) -> jax.Array:
+        return _along(self.arrivals, self.geometry.reaches)
 
     @property
     def output_events(self) -> jax.Array:
@@ -145,14 +194,17 @@ class Workload:
         return dataclasses.replace(self, layers=tuple(_mute(layer) for layer in self.layers))
 
 
+def _along(by_reach: jax.Array, reaches: tuple[int, ...]) -> jax.Array:
+    # A product summed in full precision: matmuls may round counts on accelerators.
+    return (by_reach * jnp.asarray(reaches, by_reach.dtype)).sum(-1)
+
+
 def _mute(layer: LayerWorkload) -> LayerWorkload:
-    zero = jnp.zeros_like(layer.synops)
     gone = {
-        "recurrent_events": zero,
-        "recurrent_synops": zero,
+        "recurrent_events": jnp.zeros_like(layer.recurrent_events),
         "spikes": jnp.zeros_like(layer.spikes),
     }
     if layer.geometry.input_kind == "spikes":
-        names = ("input_events", "synops", "macs", "active_inputs", "active_synapses")
-        gone |= {name: zero for name in names}
+        nothing = jnp.zeros_like(layer.arrivals)
+        gone |= {"arrivals": nothing, "active": nothing}
     return dataclasses.replace(layer, **gone)

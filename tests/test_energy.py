@@ -25,19 +25,16 @@ def layer(kind="dense", input_kind="spikes", seed=0, batch=3, steps=5, bias=True
     draw = np.random.default_rng(seed).integers
     shape = (4, 4, 6) if kind == "conv" else (9,)
     neurons = int(np.prod(shape))
-    real = input_kind in ("analog", "constant")
+    reaches = (20, 30) if kind == "conv" else (neurons,)
 
-    def events(on=True):
-        return jnp.asarray(draw(1, 50, batch) if on else np.zeros(batch), jnp.result_type(float))
+    def events(*axes, on=True):
+        size = (batch, *axes)
+        return jnp.asarray(draw(1, 50, size) if on else np.zeros(size), jnp.result_type(float))
 
     return LayerWorkload(
-        input_events=events(),
-        synops=events(not real),
-        macs=events(real),
-        recurrent_events=events(kind == "recurrent"),
-        recurrent_synops=events(kind == "recurrent"),
-        active_inputs=events(),
-        active_synapses=events(),
+        arrivals=events(len(reaches)),
+        active=events(len(reaches)),
+        recurrent_events=events(on=kind == "recurrent"),
         spikes=jnp.asarray(draw(0, steps, (batch, *shape)), jnp.result_type(float)),
         steps=steps,
         geometry=Geometry(
@@ -45,9 +42,9 @@ def layer(kind="dense", input_kind="spikes", seed=0, batch=3, steps=5, bias=True
             kind=kind,
             input_kind=input_kind,
             spiking=True,
-            inputs=32,
+            reaches=reaches,
+            inputs_by_reach=(26, 6) if kind == "conv" else (32,),
             neurons=neurons,
-            synapses=700 if kind == "conv" else 32 * neurons,
             fan_in=18 if kind == "conv" else 32,
             fan_out_area=9 if kind == "conv" else 1,
             weights=108 if kind == "conv" else 32 * neurons,
@@ -173,9 +170,9 @@ def _frame(kind, shape, inputs, synapses, weights, bias):
     geometry = dataclasses.replace(
         l.geometry,
         spiking=False,
-        inputs=inputs,
+        reaches=(synapses // inputs,),
+        inputs_by_reach=(inputs,),
         neurons=neurons,
-        synapses=synapses,
         weights=weights,
         biases=bias,
         state_words=0,
@@ -185,10 +182,9 @@ def _frame(kind, shape, inputs, synapses, weights, bias):
         adds_per_spike=0,
         output_shape=shape,
     )
-    zero = jnp.zeros(1)
-    macs = jnp.full(1, synapses, jnp.result_type(float))
+    words = jnp.full((1, 1), inputs, jnp.result_type(float))
     spikes = jnp.zeros((1, *shape))
-    return dataclasses.replace(l, macs=macs, input_events=zero, spikes=spikes, geometry=geometry)
+    return dataclasses.replace(l, arrivals=words, spikes=spikes, geometry=geometry)
 
 
 def _parts(l):
@@ -228,8 +224,7 @@ def test_lemaire_spiking_dense():
     geometry = dataclasses.replace(l.geometry, adds=1, compares=0)
     l = dataclasses.replace(
         l,
-        input_events=jnp.full(1, theta_in),
-        synops=jnp.full(1, theta_in * nout),
+        arrivals=jnp.full((1, 1), theta_in),
         spikes=jnp.full((1, nout), theta_out / nout),
         geometry=geometry,
     )
@@ -481,7 +476,8 @@ def test_a_temperature_changes_the_gradient_only_and_the_dear_dataflow_is_felt()
     layer = dense(64, 32, steps=6, rate=0.2)
 
     def total(synops, temperature):
-        workload = Workload((dataclasses.replace(layer, synops=synops),))
+        arrivals = synops[:, None] / layer.geometry.neurons
+        workload = Workload((dataclasses.replace(layer, arrivals=arrivals),))
         return bill(workload, machine, temperature).total_pj().sum()
 
     values = [float(total(layer.synops, t)) for t in (0.0, 0.1, 1.0)]

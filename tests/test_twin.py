@@ -190,10 +190,7 @@ def test_twin_of_a_hidden_layer_has_the_bits_of_the_window():
 def recurrent(steps=4, inputs=30, neurons=8):
     layer = dense(inputs, neurons, steps=steps, rate=0.2, active=0.5)
     geometry = dataclasses.replace(layer.geometry, kind="recurrent", recurrent_weights=neurons**2)
-    fed_back = jnp.full(1, 5.0)
-    return dataclasses.replace(
-        layer, recurrent_events=fed_back, recurrent_synops=fed_back * neurons, geometry=geometry
-    )
+    return dataclasses.replace(layer, recurrent_events=jnp.full(1, 5.0), geometry=geometry)
 
 
 def test_a_network_read_at_every_step_has_a_twin_of_t_binary_passes():
@@ -213,7 +210,7 @@ def test_a_network_read_at_every_step_has_a_twin_of_t_binary_passes():
 
 def test_a_value_above_one_is_one_multiplication():
     layer = dense(10, 5, steps=4, rate=0.5, active=0.2)
-    doubled = dataclasses.replace(layer, synops=4 * layer.synops)
+    doubled = dataclasses.replace(layer, arrivals=4 * layer.arrivals)
     (passes,) = twin_workload(Workload((doubled,), per_step=True))
     assert passes.macs[0] == pytest.approx(4 * 0.2 * 50)
 

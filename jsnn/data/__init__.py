@@ -4,7 +4,7 @@
 (tonic, scikit-learn, h5py) are imported when that data set is loaded.
 """
 
-from jsnn.data.dataset import Dataset, Split, folds
+from jsnn.data.dataset import Dataset, Split, folds, refit
 from jsnn.data.encoders import ENCODERS, Delta, Direct, Encoder, Latency, Rate, Recorded, Shifted
 from jsnn.data.registry import load, names, options
 
@@ -23,4 +23,5 @@ __all__ = [
     "load",
     "names",
     "options",
+    "refit",
 ]

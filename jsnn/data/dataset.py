@@ -111,6 +111,23 @@ class Dataset:
         return self.train.frames.shape[1] if self.timed else None
 
 
+def refit(dataset: Dataset) -> Dataset:
+    """The data set with its validation samples in the training split, once they have chosen.
+
+    The validation split stays, for logs; it is seen in training then and must choose nothing more.
+
+    Example:
+        >>> still = Split(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1], np.int32))
+        >>> data = Dataset("toy", still, still, still, classes=2, timed=False)
+        >>> len(refit(data).train)
+        8
+    """
+    pool = _pooled(dataset)
+    return dataclasses.replace(
+        dataset, train=pool, notes=f"{dataset.notes} Trained on validation samples too.".strip()
+    )
+
+
 def folds(dataset: Dataset, k: int, of: int, seed: int = 0) -> Dataset:
     """Cross-validation over the training and validation samples; the test split stays unseen.
 
@@ -133,20 +150,17 @@ def folds(dataset: Dataset, k: int, of: int, seed: int = 0) -> Dataset:
         >>> len(parts.train), len(parts.validation), len(parts.test)
         (15, 15, 10)
     """
-    frames = np.concatenate([dataset.train.frames, dataset.validation.frames])
-    labels = np.concatenate([dataset.train.labels, dataset.validation.labels])
-    if of < 2 or of > len(frames):
-        raise ValueError(
-            f"data set {dataset.name!r}: expected 2 to {len(frames)} folds, found {of}"
-        )
+    pool = _pooled(dataset)
+    labels = pool.labels
+    if of < 2 or of > len(pool):
+        raise ValueError(f"data set {dataset.name!r}: expected 2 to {len(pool)} folds, found {of}")
     if not 0 <= k < of:
         raise ValueError(f"data set {dataset.name!r}: expected a fold in [0, {of}), found {k}")
     strata = np.zeros(len(labels), np.int32) if dataset.per_step else labels
     fold = assign_folds(strata, of, seed)
     test, others = np.flatnonzero(fold == k), np.flatnonzero(fold != k)
-    wanted = max(1, round(len(others) * len(dataset.validation) / len(frames)))
+    wanted = max(1, round(len(others) * len(dataset.validation) / len(pool)))
     rest, held = stratified_split(strata[others], wanted, seed)
-    pool = Split(frames, labels)
     return dataclasses.replace(
         dataset,
         train=pool[others[rest]],
@@ -154,6 +168,11 @@ def folds(dataset: Dataset, k: int, of: int, seed: int = 0) -> Dataset:
         test=pool[test],
         notes=f"{dataset.notes} Fold {k} of {of} (seed {seed}) of the training samples.".strip(),
     )
+
+
+def _pooled(dataset: Dataset) -> Split:
+    parts = (dataset.train, dataset.validation)
+    return Split(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("frames", "labels")))
 
 
 def _check(dataset: Dataset, title: str, split: Split) -> None:

@@ -28,9 +28,12 @@ class Constant:
         source: paper and section, or repository, path and commit.
         mark: how well it is known: EXACT, SECONDARY, DERIVED or RECALLED.
         note: what else a reader must know.
+        low, high: range the number may lie in, where the source or the spread between sources gives
+            one; None where nothing is known (see `jsnn.uncertainty` for what is assumed then).
 
     Raises:
-        ValueError: empty unit or source, unknown mark, negative or non-finite value.
+        ValueError: empty unit or source, unknown mark, negative or non-finite value, a range that
+            has one end only or ends that cross.
 
     >>> Constant(0.9, "pJ", "Horowitz, ISSCC 2014", "SECONDARY").value
     0.9
@@ -41,6 +44,8 @@ class Constant:
     source: str = dataclasses.field(metadata={"static": True})
     mark: str = dataclasses.field(metadata={"static": True})
     note: str = dataclasses.field(default="", metadata={"static": True})
+    low: float | None = dataclasses.field(default=None, metadata={"static": True})
+    high: float | None = dataclasses.field(default=None, metadata={"static": True})
 
     def __post_init__(self) -> None:
         for field in ("unit", "source"):
@@ -57,3 +62,7 @@ class Constant:
                     f"expected a finite constant >= 0 {self.unit}, found {self.value}: "
                     "check the number against its source"
                 )
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"a range needs both ends, found {self.low} to {self.high}")
+        if self.low is not None and not 0 <= self.low <= self.high:
+            raise ValueError(f"expected 0 <= low <= high, found {self.low} to {self.high}")

@@ -21,6 +21,20 @@ BOUNDS = {
     "targets_per_message": (1, np.inf),
     "weight_fetch_share": (0, 1),
     "temporal_reuse": (0, 1),
+    "zero_skipping": (0, 1),
+    "batch": (1, np.inf),
+    "local_bytes": (0, np.inf),
+    "global_bytes": (0, np.inf),
+    "dram_bytes": (0, np.inf),
+    "core_weight_bytes": (1, np.inf),
+    "core_state_bytes": (1, np.inf),
+    "core_neurons": (1, np.inf),
+    "cores": (1, np.inf),
+    "pes": (1, np.inf),
+    "pe_state_bytes": (0, np.inf),
+    "crossbar": (1, np.inf),
+    "clock_hz": (1, np.inf),
+    "voltage_v": (0.1, 10),
 }
 
 
@@ -43,6 +57,18 @@ class Design:
         temporal_reuse: 1 where a fetched weight stays for the whole window, 0 where it is fetched
             anew in each step.
 
+        zero_skipping: 1 where the weight of a zero input is not fetched, 0 where it is.
+        batch: inferences that share one load of the weights from DRAM.
+        local_bytes, global_bytes, dram_bytes: capacity of each bank of a level of the hierarchy.
+        core_weight_bytes, core_state_bytes: memories of one core.
+        core_neurons: neurons that one core can hold.
+        cores: cores on the chip.
+        pes: processing elements that work side by side (in a core, where there are cores).
+        pe_state_bytes: registers for state in one processing element.
+        crossbar: rows and columns of a crossbar array.
+        clock_hz: clock.
+        voltage_v: supply.
+
     Raises:
         ValueError: a knob out of its bounds (checked when it is a number, not under tracing).
 
@@ -60,6 +86,20 @@ class Design:
     targets_per_message: Any = None
     weight_fetch_share: Any = None
     temporal_reuse: Any = None
+    zero_skipping: Any = None
+    batch: Any = None
+    local_bytes: Any = None
+    global_bytes: Any = None
+    dram_bytes: Any = None
+    core_weight_bytes: Any = None
+    core_state_bytes: Any = None
+    core_neurons: Any = None
+    cores: Any = None
+    pes: Any = None
+    pe_state_bytes: Any = None
+    crossbar: Any = None
+    clock_hz: Any = None
+    voltage_v: Any = None
 
     def __post_init__(self) -> None:
         for name, (low, high) in BOUNDS.items():

@@ -64,7 +64,7 @@ class Hardware:
             return self.architecture.unpriced
         return (*self.architecture.unpriced, ("static", "no static power and latency published"))
 
-    def prices(self, geometry: Geometry) -> tuple[PriceTable, ...]:
+    def prices(self, geometry: Geometry, temperature: float = 0.0) -> tuple[PriceTable, ...]:
         """PJ per event and component for a layer, one table for each dataflow.
 
         >>> from jsnn.hardware import get
@@ -73,7 +73,7 @@ class Hardware:
         >>> table["synops"]
         {'synapse': 0.9}
         """
-        tables = self.architecture.prices(self.technology, self.design, geometry)
+        tables = self.architecture.prices(self.technology, self.design, geometry, temperature)
         if not self._prices_static:
             return tables
         power_w, latency_s = self.technology["static_power_w"], self.technology["step_latency_s"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 COMPONENTS = (
     "synapse",
@@ -17,12 +17,15 @@ COMPONENTS = (
 
 EVENTS = {
     "spikes_in": "spikes that arrive, fed-back ones included",
+    "spikes_by_reach": "the same, one number for each of their fan-outs",
     "synops": "accumulations that those spikes cause",
     "mean_synops": "accumulations of a mean step (synops / T)",
     "synapses": "connections that carry spikes",
     "synapse_steps": "connections that carry spikes x T",
+    "active_synapses": "connections behind inputs that fired at least once; all recurrent ones",
     "frames": "real-valued input frames (1 where the input is constant)",
     "words_in": "real-valued input words, zeros included",
+    "words_by_reach": "those that are not zero, one number for each of their fan-outs",
     "connections": "connections of those words, zeros included",
     "macs": "multiply-accumulates of input words that are not zero",
     "bias_adds": "biases added",
@@ -32,7 +35,47 @@ EVENTS = {
     "spikes_out": "spikes that leave",
     "words_out": "real-valued words that leave a layer without a state",
     "steps": "T",
+    "inferences": "1",
 }
+
+# Events counted `[B, K]`: their prices may be a number or one for each fan-out.
+BY_REACH = ("spikes_by_reach", "words_by_reach")
 
 # pJ of one event in each component; what is not named costs nothing.
 PriceTable = Mapping[str, Mapping[str, Any]]
+
+
+class Action(NamedTuple):
+    """Something the hardware does when an event happens.
+
+    Attributes:
+        component: column of the bill that pays for it.
+        unit: what acts, such as `adder`, `weights@global` or `link`.
+        verb: `read`, `write`, `load`, `add`, `multiply`, `compare` or `hop`.
+        times: how often one event makes it happen; a number, or one for each fan-out.
+        pj: energy of doing it once.
+    """
+
+    component: str
+    unit: str
+    verb: str
+    times: Any
+    pj: Any
+
+
+# What each event sets in motion.
+ActionTable = Mapping[str, tuple[Action, ...]]
+
+
+def priced(table: ActionTable) -> PriceTable:
+    """A price table: `price[event][component] = Σ times · pj`.
+
+    >>> priced({"synops": (Action("synapse", "adder", "add", 2, 0.5),)})
+    {'synops': {'synapse': 1.0}}
+    """
+    prices: dict[str, dict[str, Any]] = {}
+    for event, actions in table.items():
+        row = prices.setdefault(event, {})
+        for action in actions:
+            row[action.component] = row.get(action.component, 0) + action.times * action.pj
+    return prices

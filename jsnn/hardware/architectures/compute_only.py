@@ -42,7 +42,11 @@ class ComputeOnly:
     )
 
     def prices(
-        self, technology: Technology, design: Design, geometry: Geometry
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
     ) -> tuple[PriceTable, ...]:
         """The table of the module as numbers; neither bits nor sizes matter."""
         add, mul = technology["add_fp32_pj"], technology["mul_fp32_pj"]

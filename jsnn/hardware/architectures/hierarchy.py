@@ -108,7 +108,11 @@ class Hierarchy:
     unpriced: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def prices(
-        self, technology: Technology, design: Design, geometry: Geometry
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
     ) -> tuple[PriceTable, ...]:
         """The table of the module as numbers."""
         g, state_bits = geometry, design.state_bits

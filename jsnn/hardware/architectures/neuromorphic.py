@@ -74,7 +74,11 @@ class Neuromorphic:
     )
 
     def prices(
-        self, technology: Technology, design: Design, geometry: Geometry
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
     ) -> tuple[PriceTable, ...]:
         """The sparse and the dense table of the module as numbers."""
         g, accumulate = geometry, technology["accumulate_pj"]

@@ -26,10 +26,16 @@ class Architecture(Protocol):
     unpriced: ClassVar[tuple[tuple[str, str], ...]]
 
     def prices(
-        self, technology: Technology, design: Design, geometry: Geometry
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
     ) -> tuple[PriceTable, ...]:
         """PJ of each event in each component, one table for each dataflow the machine offers.
 
-        A machine with several dataflows runs each layer in the cheapest of them.
+        A machine with several dataflows runs each layer in the cheapest of them. Hard choices
+        inside (what fits, whole messages) are exact; with a temperature their gradient is that of
+        softened ones (`jsnn.hardware.relax`).
         """
         ...

@@ -1,0 +1,52 @@
+"""Machines of the literature's own counting rules."""
+
+from __future__ import annotations
+
+from jsnn.hardware.architectures import ComputeOnly, Hierarchy, Neuromorphic
+from jsnn.hardware.catalogue.horowitz import HOROWITZ_FP32, HOROWITZ_INT
+from jsnn.hardware.catalogue.lemaire import LEMAIRE_RAM
+from jsnn.hardware.catalogue.yan import YAN_22NM
+from jsnn.hardware.design import Design
+from jsnn.hardware.hardware import Hardware
+from jsnn.hardware.technology import Technology
+
+MACHINES: tuple[tuple[str, Hardware], ...] = (
+    (
+        "fp32 arithmetic alone, 0.9 pJ an add and 4.6 pJ a multiply-accumulate",
+        Hardware("compute-only-45nm", ComputeOnly(), Technology(HOROWITZ_FP32), Design()),
+    ),
+    (
+        "8-bit weights, 16-bit states, RAM energy by size, address generation",
+        Hardware(
+            "hierarchy-45nm",
+            Hierarchy(),
+            Technology(HOROWITZ_INT | LEMAIRE_RAM),
+            # Products of 8-bit weights and inputs fill 16 bits: the width of the state.
+            Design(
+                weight_bits=8,
+                state_bits=16,
+                input_bits=8,
+                output_bits=8,
+                event_bits=16,
+                queue_events=1024,
+            ),
+        ),
+    ),
+    (
+        "event-driven cores on a mesh, reconstruction of arXiv 2409.08290",
+        Hardware(
+            "neuromorphic-22nm",
+            Neuromorphic(),
+            Technology(YAN_22NM),
+            Design(
+                weight_bits=8,
+                state_bits=8,
+                input_bits=8,
+                hops=1,
+                targets_per_message=1,
+                weight_fetch_share=1,
+                temporal_reuse=0,
+            ),
+        ),
+    ),
+)
