@@ -40,38 +40,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
+from jsnn.hardware.arithmetic import add_pj, mul_pj
 from jsnn.hardware.design import Design
 from jsnn.hardware.ledger import PriceTable
+from jsnn.hardware.memory import LemaireRegression
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
-
-
-def _between(value: Any, x: tuple[float, float], y: tuple[Any, Any]) -> Any:
-    """Straight line through two published points."""
-    return y[0] + (y[1] - y[0]) * ((value - x[0]) / (x[1] - x[0]))
-
-
-def add_pj(technology: Technology, bits: Any) -> Any:
-    """Integer addition: the line through the published 8- and 32-bit adders, pJ.
-
-    >>> from jsnn.hardware import get
-    >>> technology = get("hierarchy-45nm").technology
-    >>> add_pj(technology, 8.0), add_pj(technology, 32.0)
-    (0.03, 0.1)
-    """
-    return _between(bits, (8, 32), (technology["add_int8_pj"], technology["add_int32_pj"]))
-
-
-def mul_pj(technology: Technology, left_bits: Any, right_bits: Any) -> Any:
-    """Integer product: the line in `left · right` bits through the 8x8 and 32x32 multipliers, pJ.
-
-    >>> from jsnn.hardware import get
-    >>> technology = get("hierarchy-45nm").technology
-    >>> mul_pj(technology, 8.0, 8.0), mul_pj(technology, 32.0, 32.0)
-    (0.2, 3.1)
-    """
-    published = technology["mul_int8_pj"], technology["mul_int32_pj"]
-    return _between(left_bits * right_bits, (64, 1024), published)
 
 
 def access_pj(technology: Technology, size_bits: Any) -> Any:
@@ -81,7 +55,7 @@ def access_pj(technology: Technology, size_bits: Any) -> Any:
     >>> round(access_pj(get("hierarchy-45nm").technology, 8 * 32 * 1024), 2)
     16.06
     """
-    return technology["ram_slope_pj_per_bit"] * size_bits + technology["ram_base_pj"]
+    return LemaireRegression().access_pj(technology, "local", size_bits, 1)
 
 
 @dataclasses.dataclass(frozen=True)
