@@ -8,8 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jsnn.counting import count, tally
 from jsnn.hardware import Hardware, get
-from jsnn.hardware.ledger import BY_REACH, COMPONENTS, EVENTS, PriceTable
+from jsnn.hardware.hardware import PJ_PER_J
+from jsnn.hardware.ledger import COMPONENTS, EVENTS, PriceTable, weighted
+from jsnn.latency import layer_cycles, total_cycles
 from jsnn.units import unit_of
 from jsnn.workload import LayerWorkload, Workload
 
@@ -22,6 +25,7 @@ __all__ = [
     "count",
     "floor",
     "op_count_proxy",
+    "tally",
 ]
 
 
@@ -90,51 +94,6 @@ class Bill:
         return "\n".join(lines)
 
 
-def count(layer: LayerWorkload) -> dict[str, Any]:
-    """Events of a layer under the names of `jsnn.hardware.ledger.EVENTS`, a number or `[B]` each.
-
-    With T steps, F frames of real-valued input (T if `analog`, 1 if `constant`, else 0), N
-    neurons, S connections that carry spikes: `synapse_steps = S·T`, `connections = synapses·F`,
-    `neuron_steps = N·T`. Biases are added in every step, except where the input is constant: there
-    they are part of the current that is stored once and read in every step. A layer without a
-    state writes its outputs as words; one that keeps a state without spiking leaves them in it.
-
-    >>> from jsnn.hypothetical import dense
-    >>> counts = count(dense(100, 10, steps=5, rate=0.1))
-    >>> counts["spikes_in"], counts["neuron_steps"]
-    (Array([50.], dtype=float32), 50)
-    """
-    g, steps = layer.geometry, layer.steps
-    frames = {"spikes": 0, "events": 0, "analog": steps, "constant": 1}[g.input_kind]
-    stored = g.neurons if g.input_kind == "constant" else 0
-    synapses = g.recurrent_weights + (0 if frames else g.synapses)
-    synops = layer.synops + layer.recurrent_synops
-    nothing = jnp.zeros_like(layer.arrivals)
-    fed_back = [layer.recurrent_events[:, None]] if g.recurrent_weights else []
-    return {
-        "spikes_in": layer.recurrent_events + (0 if frames else layer.input_events),
-        "spikes_by_reach": jnp.concatenate([nothing if frames else layer.arrivals, *fed_back], -1),
-        "synops": synops,
-        "mean_synops": synops / steps,
-        "synapses": synapses,
-        "synapse_steps": synapses * steps,
-        "active_synapses": g.recurrent_weights + (0 if frames else layer.active_synapses),
-        "frames": frames,
-        "words_in": g.inputs * frames,
-        "words_by_reach": layer.arrivals if frames else nothing,
-        "connections": g.synapses * frames,
-        "macs": layer.macs,
-        "bias_adds": g.neurons * (1 if stored else steps) if g.biases else 0,
-        "current_writes": stored,
-        "current_reads": stored * steps,
-        "neuron_steps": g.neurons * steps,
-        "spikes_out": layer.output_events,
-        "words_out": 0 if g.spiking or g.state_words else g.neurons * steps,
-        "steps": steps,
-        "inferences": 1,
-    }
-
-
 def _charge(counts: dict[str, Any], table: PriceTable) -> jax.Array:
     """`[B, C]` of one dataflow: the sum over events of count x price."""
     columns = {component: jnp.zeros_like(counts["synops"]) for component in COMPONENTS}
@@ -145,10 +104,7 @@ def _charge(counts: dict[str, Any], table: PriceTable) -> jax.Array:
                 f"events {list(EVENTS)}, components {list(COMPONENTS)}"
             )
         for component, price_pj in row.items():
-            cost_pj = counts[event] * price_pj
-            # Events kept apart by reach bring an axis of their own.
-            summed = cost_pj.sum(-1) if event in BY_REACH else cost_pj
-            columns[component] = columns[component] + summed
+            columns[component] = columns[component] + weighted(event, counts[event], price_pj)
     return jnp.stack(list(columns.values()), axis=-1)
 
 
@@ -172,6 +128,16 @@ def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
     return mixture + jax.lax.stop_gradient(best - mixture)
 
 
+def _static(pairs: list[tuple[LayerWorkload, Hardware]]) -> jax.Array:
+    """`[B, L]` static power x the time the work takes, shared by the time of each layer."""
+    machine = pairs[0][1]
+    cycles = jnp.stack([layer_cycles(layer, hardware) for layer, hardware in pairs], axis=-1)
+    seconds = total_cycles(cycles, machine.architecture.concurrent) / machine.design.clock_hz
+    static_pj = machine.technology["static_power_w"] * seconds * PJ_PER_J
+    busy = cycles.sum(-1, keepdims=True)
+    return static_pj[:, None] * cycles / jnp.where(busy > 0, busy, 1)
+
+
 def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float = 0.0) -> Bill:
     """The bill of layers that each bring their own hardware (such as bit widths by layer).
 
@@ -188,6 +154,7 @@ def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float 
         raise ValueError("expected a workload of at least one layer, found none")
     if len(names := {hardware.name for _, hardware in pairs}) > 1:
         raise ValueError(f"expected the layers of one machine, found {sorted(names)}")
+    pairs[0][1].check([(hardware.design, layer.geometry) for layer, hardware in pairs])
     parts = []
     for layer, hardware in pairs:
         counts = count(layer)
@@ -198,8 +165,12 @@ def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float 
             )
         )
     machine = pairs[0][1]
+    parts_pj = jnp.stack(parts, axis=1)
+    if machine.burns_while_it_works:
+        column = COMPONENTS.index("static")
+        parts_pj = parts_pj.at[..., column].add(_static(pairs))
     return Bill(
-        parts_pj=jnp.stack(parts, axis=1),
+        parts_pj=parts_pj,
         layers=tuple(layer.geometry.name for layer, _ in pairs),
         hardware=machine.name,
         unpriced=machine.unpriced,

@@ -124,10 +124,10 @@ def hand_neuromorphic(l, b):
     return both | min(sparse, every, key=lambda plan: sum(plan.values()))
 
 
-HAND = dict(zip(NAMES, (hand_compute_only, hand_hierarchy, hand_neuromorphic), strict=True))
+HAND = dict(zip(NAMES[:3], (hand_compute_only, hand_hierarchy, hand_neuromorphic), strict=True))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", HAND)
 @pytest.mark.parametrize(("kind", "input_kind"), CASES)
 def test_ledger_by_hand(name, kind, input_kind):
     l = layer(kind, input_kind)
@@ -288,13 +288,25 @@ def test_monotone_in_spikes(name, low, high, steps, kind):
     assert costs[0] <= costs[1] * (1 + 1e-6)
 
 
+# Machines that do the same work whether a neuron fires or not.
+BLIND = {
+    "spikesim-rram",
+    "spikesim-sram",
+    "cpu-kerasspiking",
+    "gpu-kerasspiking",
+    "arm-kerasspiking",
+    # The published simulator forgets the sparsity of linear layers.
+    "sata-published",
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_silence_is_the_floor(name):
     work, machine = _network(), get(name)
     np.testing.assert_array_equal(
         floor(work, machine).parts_pj, bill(work.silenced(), machine).parts_pj
     )
-    assert np.all(avoidable(work, machine) > 0)
+    assert np.all((avoidable(work, machine) > 0) == (name not in BLIND))
     silent = work.silenced()
     np.testing.assert_array_equal(avoidable(silent, machine), np.zeros(3))
     assert np.all(floor(work, machine).total_pj() > 0)
@@ -322,7 +334,8 @@ MOVES = {
 
 
 def test_every_constant_is_in_the_table_of_moves():
-    assert set(MOVES) == {(n, c) for n in NAMES for c in get(n).technology.constants}
+    """The other machines are held against the event-by-event auditor."""
+    assert set(MOVES) == {(n, c) for n in HAND for c in get(n).technology.constants}
 
 
 @pytest.mark.parametrize(("name", "constant"), MOVES)
@@ -338,18 +351,31 @@ def test_a_constant_scales_only_its_columns(name, constant):
     assert {c for c, m in zip(COMPONENTS, moved, strict=True) if m} == MOVES[name, constant]
 
 
+def _off_the_steps(name):
+    """The machine where no message is just full and no two dataflows cost the same."""
+    machine = get(name)
+    if machine.design.targets_per_message is not None:
+        machine = machine.with_design(targets_per_message=1.3)
+    if name == "neuromorphic-22nm-minimum":
+        machine = machine.with_constants(sparse_hop_pj_per_bit=1e-3)
+    return machine
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_with_respect_to_workload_and_hardware(name):
     with jax.enable_x64(True):
         work = _network()
         assert bill(work, get(name)).parts_pj.dtype == jnp.float64
-        leaves, structure = jax.tree.flatten((work, get(name)))
+        leaves, structure = jax.tree.flatten((work, _off_the_steps(name)))
         leaves = [jnp.asarray(leaf, jnp.float64) for leaf in leaves]
 
-        def log_total(leaves):
-            return jnp.log(bill(*jax.tree.unflatten(structure, leaves)).total_pj()).sum()
+        def log_total(steps):
+            # Relative steps: the leaves lie between microwatts and kilobytes.
+            moved = [leaf * jnp.exp(step) for leaf, step in zip(leaves, steps, strict=True)]
+            return jnp.log(bill(*jax.tree.unflatten(structure, moved)).total_pj()).sum()
 
-        check_grads(log_total, (leaves,), order=1, modes=("rev", "fwd"), eps=1e-5, rtol=1e-5)
+        origin = [jnp.zeros_like(leaf) for leaf in leaves]
+        check_grads(log_total, (origin,), order=1, modes=("rev", "fwd"), eps=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -361,7 +387,8 @@ def test_gradients_are_finite_without_a_spike(name):
 
     found = jax.grad(total, argnums=(0, 1))(work, get(name))
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
-    assert np.all(found[0].layers[1].spikes > 0)
+    felt = found[0].layers[1].spikes.sum() + found[0].layers[1].arrivals.sum()
+    assert (felt > 0) == (name not in BLIND)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -457,7 +484,7 @@ def test_an_unknown_entry_in_a_price_table_is_refused():
     class Odd:
         name, constants, knobs, unpriced = "odd", (), (), ()
 
-        def prices(self, technology, design, geometry):
+        def prices(self, technology, design, geometry, temperature=0.0):
             return ({"synops": {"heat": 1.0}},)
 
     machine = dataclasses.replace(get("compute-only-45nm"), architecture=Odd())

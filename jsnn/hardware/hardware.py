@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
-from jsnn.hardware.architectures.protocol import Architecture
+from jsnn.hardware.architectures.protocol import Architecture, Bounded, Timed
 from jsnn.hardware.design import Design
 from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.technology import Technology
@@ -21,8 +22,9 @@ class Hardware:
     """What prices the events of a workload.
 
     A pytree: constants and knobs are leaves, names and sources static. Static energy is priced
-    where the technology holds both `static_power_w` (of what one layer occupies) and
-    `step_latency_s`; elsewhere it is unpriced, never zero by assumption.
+    where the technology holds `static_power_w` and the time is known: either `step_latency_s` (the
+    power is then that of what one layer occupies) or an architecture that counts its cycles.
+    Elsewhere it is unpriced, never zero by assumption.
 
     Attributes:
         name: its name.
@@ -58,11 +60,18 @@ class Hardware:
         return "static_power_w" in self.technology and "step_latency_s" in self.technology
 
     @property
+    def burns_while_it_works(self) -> bool:
+        """Whether static energy is static power x the time that the architecture says it takes."""
+        return "static_power_w" in self.technology and isinstance(self.architecture, Timed)
+
+    @property
     def unpriced(self) -> tuple[tuple[str, str], ...]:
         """Components without a price, each with the reason."""
-        if self._prices_static:
-            return self.architecture.unpriced
-        return (*self.architecture.unpriced, ("static", "no static power and latency published"))
+        architecture = self.architecture
+        settled = (*getattr(architecture, "priced", ()), *dict(architecture.unpriced))
+        if self._prices_static or self.burns_while_it_works or "static" in settled:
+            return architecture.unpriced
+        return (*architecture.unpriced, ("static", "no static power and latency published"))
 
     def prices(self, geometry: Geometry, temperature: float = 0.0) -> tuple[PriceTable, ...]:
         """PJ per event and component for a layer, one table for each dataflow.
@@ -77,8 +86,13 @@ class Hardware:
         if not self._prices_static:
             return tables
         power_w, latency_s = self.technology["static_power_w"], self.technology["step_latency_s"]
-        static = {"steps": {"static": power_w * latency_s * PJ_PER_J}}
-        return tuple({**table, **static} for table in tables)
+        static = {"static": power_w * latency_s * PJ_PER_J}
+        return tuple({**table, "steps": {**table.get("steps", {}), **static}} for table in tables)
+
+    def check(self, layers: Sequence[tuple[Design, Geometry]]) -> None:
+        """ValueError if a network of these layers does not fit, saying what spills where."""
+        if isinstance(self.architecture, Bounded):
+            self.architecture.check(layers)
 
     def with_design(self, **knobs: Any) -> Hardware:
         """A copy with other knobs; ValueError where the machine has no such knob."""

@@ -17,15 +17,17 @@ COMPONENTS = (
 
 EVENTS = {
     "spikes_in": "spikes that arrive, fed-back ones included",
-    "spikes_by_reach": "the same, one number for each of their fan-outs",
+    "arrivals_by_reach": "spikes, or words that are not zero, that come from outside the layer, "
+    "one number for each of their fan-outs",
+    "recurrent_events": "spikes that are fed back",
     "synops": "accumulations that those spikes cause",
     "mean_synops": "accumulations of a mean step (synops / T)",
     "synapses": "connections that carry spikes",
     "synapse_steps": "connections that carry spikes x T",
-    "active_synapses": "connections behind inputs that fired at least once; all recurrent ones",
+    "active_synapses": "connections behind inputs that were not zero at least once; all recurrent "
+    "ones",
     "frames": "real-valued input frames (1 where the input is constant)",
     "words_in": "real-valued input words, zeros included",
-    "words_by_reach": "those that are not zero, one number for each of their fan-outs",
     "connections": "connections of those words, zeros included",
     "macs": "multiply-accumulates of input words that are not zero",
     "bias_adds": "biases added",
@@ -39,7 +41,7 @@ EVENTS = {
 }
 
 # Events counted `[B, K]`: their prices may be a number or one for each fan-out.
-BY_REACH = ("spikes_by_reach", "words_by_reach")
+BY_REACH = ("arrivals_by_reach",)
 
 # pJ of one event in each component; what is not named costs nothing.
 PriceTable = Mapping[str, Mapping[str, Any]]
@@ -51,7 +53,8 @@ class Action(NamedTuple):
     Attributes:
         component: column of the bill that pays for it.
         unit: what acts, such as `adder`, `weights@global` or `link`.
-        verb: `read`, `write`, `load`, `add`, `multiply`, `compare` or `hop`.
+        verb: `read`, `write`, `load`, `add`, `multiply`, `compare` or `send`.
+        bits: width of what it acts on; of a product, the widths of both factors multiplied.
         times: how often one event makes it happen; a number, or one for each fan-out.
         pj: energy of doing it once.
     """
@@ -59,6 +62,7 @@ class Action(NamedTuple):
     component: str
     unit: str
     verb: str
+    bits: Any
     times: Any
     pj: Any
 
@@ -70,7 +74,7 @@ ActionTable = Mapping[str, tuple[Action, ...]]
 def priced(table: ActionTable) -> PriceTable:
     """A price table: `price[event][component] = Σ times · pj`.
 
-    >>> priced({"synops": (Action("synapse", "adder", "add", 2, 0.5),)})
+    >>> priced({"synops": (Action("synapse", "adder", "add", 8, 2, 0.5),)})
     {'synops': {'synapse': 1.0}}
     """
     prices: dict[str, dict[str, Any]] = {}
@@ -79,3 +83,9 @@ def priced(table: ActionTable) -> PriceTable:
         for action in actions:
             row[action.component] = row.get(action.component, 0) + action.times * action.pj
     return prices
+
+
+def weighted(event: str, count: Any, weight: Any) -> Any:
+    """`count · weight`, summed over fan-outs where the event is kept apart by them."""
+    product = count * weight
+    return product.sum(-1) if event in BY_REACH else product

@@ -24,15 +24,26 @@ from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 
+NUMBERS = ("fp32", "fp16", "int32", "int8")
 _REASON = "the convention counts arithmetic only"
 
 
 @dataclasses.dataclass(frozen=True)
 class ComputeOnly:
-    """Floating-point adds and multiplies (table above)."""
+    """Adds and multiplies (table above).
 
+    Attributes:
+        number: type of the numbers: `fp32`, `fp16`, `int32` or `int8`.
+
+    Raises:
+        ValueError: another type.
+
+    >>> ComputeOnly("int8").constants
+    ('add_int8_pj', 'mul_int8_pj')
+    """
+
+    number: str = "fp32"
     name: ClassVar[str] = "compute-only"
-    constants: ClassVar[tuple[str, ...]] = ("add_fp32_pj", "mul_fp32_pj")
     knobs: ClassVar[tuple[str, ...]] = ()
     unpriced: ClassVar[tuple[tuple[str, str], ...]] = (
         ("weight_memory", _REASON),
@@ -40,6 +51,15 @@ class ComputeOnly:
         ("activation_movement", _REASON),
         ("routing", _REASON),
     )
+
+    def __post_init__(self) -> None:
+        if self.number not in NUMBERS:
+            raise ValueError(f"expected numbers of {list(NUMBERS)}, found {self.number!r}")
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """The adder and the multiplier of these numbers."""
+        return f"add_{self.number}_pj", f"mul_{self.number}_pj"
 
     def prices(
         self,
@@ -49,7 +69,7 @@ class ComputeOnly:
         temperature: float = 0.0,
     ) -> tuple[PriceTable, ...]:
         """The table of the module as numbers; neither bits nor sizes matter."""
-        add, mul = technology["add_fp32_pj"], technology["mul_fp32_pj"]
+        add, mul = (technology[name] for name in self.constants)
         law = geometry.multiplies * mul + (geometry.adds + geometry.compares) * add
         return (
             {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import PriceTable
+from jsnn.hardware.ledger import ActionTable, PriceTable
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 
@@ -38,4 +39,44 @@ class Architecture(Protocol):
         inside (what fits, whole messages) are exact; with a temperature their gradient is that of
         softened ones (`jsnn.hardware.relax`).
         """
+        ...
+
+
+@runtime_checkable
+class Countable(Protocol):
+    """An architecture that says what it does, not only what that costs."""
+
+    def actions(
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
+    ) -> tuple[ActionTable, ...]:
+        """What each event sets in motion, one table for each dataflow."""
+        ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """An architecture whose memories or cores can be too small for a network."""
+
+    def check(self, layers: Sequence[tuple[Design, Geometry]]) -> None:
+        """ValueError if the layers do not fit; silent about knobs that are traced."""
+        ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """An architecture that says how long its work takes; its design has a clock.
+
+    Attributes:
+        concurrent: whether all layers work at once, so that the slowest sets the pace; else one
+            follows another.
+    """
+
+    concurrent: ClassVar[bool]
+
+    def cycles(self, design: Design, geometry: Geometry) -> Mapping[str, Any]:
+        """Clock cycles of each event."""
         ...

@@ -1,13 +1,14 @@
-"""Machines by name."""
+"""Machines by name, or by a file."""
 
 from __future__ import annotations
 
 import difflib
 
 from jsnn.hardware.hardware import Hardware
-from jsnn.hardware.presets import conventions
+from jsnn.hardware.presets import accelerators, architectures, chips, conventions
+from jsnn.hardware.userfile import load
 
-_FAMILIES = (conventions,)
+_FAMILIES = (conventions, architectures, accelerators, chips)
 _PRESETS: dict[str, tuple[str, Hardware]] = {
     hardware.name: (line, hardware) for family in _FAMILIES for line, hardware in family.MACHINES
 }
@@ -23,13 +24,20 @@ def presets() -> dict[str, str]:
 
 
 def get(name: str) -> Hardware:
-    """The machine of that name; ValueError with the valid names where there is none.
+    """The machine of that name, or of a TOML file (`jsnn.hardware.userfile`).
+
+    Raises:
+        ValueError: no machine of that name, with the valid ones, or a bad file.
 
     >>> get("hierarchy-45nm").design.weight_bits
     8.0
     """
+    if name.endswith(".toml"):
+        return load(name)
     if name not in _PRESETS:
         close = difflib.get_close_matches(name, _PRESETS, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ValueError(f"unknown hardware {name!r}{hint}; valid: {list(_PRESETS)}")
+        raise ValueError(
+            f"unknown hardware {name!r}{hint}; valid: {list(_PRESETS)}, or a .toml file"
+        )
     return _PRESETS[name][1]

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from jsnn.hardware.architectures import ComputeOnly, Hierarchy, Neuromorphic
-from jsnn.hardware.catalogue.horowitz import HOROWITZ_FP32, HOROWITZ_INT
+from jsnn.hardware.catalogue.horowitz import HOROWITZ_FP16, HOROWITZ_FP32, HOROWITZ_INT
 from jsnn.hardware.catalogue.lemaire import LEMAIRE_RAM
-from jsnn.hardware.catalogue.yan import YAN_22NM
+from jsnn.hardware.catalogue.yan import YAN_22NM, YAN_22NM_MINIMUM, YAN_22NM_WORST
 from jsnn.hardware.design import Design
 from jsnn.hardware.hardware import Hardware
 from jsnn.hardware.technology import Technology
+
+_YAN_DESIGN = Design(
+    weight_bits=8,
+    state_bits=8,
+    input_bits=8,
+    hops=1,
+    targets_per_message=1,
+    weight_fetch_share=1,
+    temporal_reuse=0,
+)
 
 MACHINES: tuple[tuple[str, Hardware], ...] = (
     (
@@ -34,19 +44,34 @@ MACHINES: tuple[tuple[str, Hardware], ...] = (
     ),
     (
         "event-driven cores on a mesh, reconstruction of arXiv 2409.08290",
+        Hardware("neuromorphic-22nm", Neuromorphic(), Technology(YAN_22NM), _YAN_DESIGN),
+    ),
+    (
+        "the same where movement costs nothing",
         Hardware(
-            "neuromorphic-22nm",
-            Neuromorphic(),
-            Technology(YAN_22NM),
-            Design(
-                weight_bits=8,
-                state_bits=8,
-                input_bits=8,
-                hops=1,
-                targets_per_message=1,
-                weight_fetch_share=1,
-                temporal_reuse=0,
-            ),
+            "neuromorphic-22nm-minimum", Neuromorphic(), Technology(YAN_22NM_MINIMUM), _YAN_DESIGN
         ),
+    ),
+    (
+        "the same where each spike reads DRAM",
+        Hardware(
+            "neuromorphic-22nm-worst", Neuromorphic(), Technology(YAN_22NM_WORST), _YAN_DESIGN
+        ),
+    ),
+    *(
+        (
+            f"{number} arithmetic alone",
+            Hardware(
+                f"compute-only-45nm-{number}",
+                ComputeOnly(number),
+                Technology({name: known[name] for name in ComputeOnly(number).constants}),
+                Design(),
+            ),
+        )
+        for number, known in (
+            ("fp16", HOROWITZ_FP16),
+            ("int32", HOROWITZ_INT),
+            ("int8", HOROWITZ_INT),
+        )
     ),
 )

@@ -1,0 +1,93 @@
+"""How often things happen: events of a layer, and what a machine does for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.hardware import Hardware
+from jsnn.hardware.architectures import Countable
+from jsnn.hardware.ledger import weighted
+from jsnn.workload import LayerWorkload
+
+__all__ = ["count", "tally"]
+
+
+def count(layer: LayerWorkload) -> dict[str, Any]:
+    """Events of a layer under the names of `jsnn.hardware.ledger.EVENTS`, a number or `[B]` each.
+
+    With T steps, F frames of real-valued input (T if `analog`, 1 if `constant`, else 0), N
+    neurons, S connections that carry spikes: `synapse_steps = S·T`, `connections = synapses·F`,
+    `neuron_steps = N·T`. Biases are added in every step, except where the input is constant: there
+    they are part of the current that is stored once and read in every step. A layer without a
+    state writes its outputs as words; one that keeps a state without spiking leaves them in it.
+
+    >>> from jsnn.hypothetical import dense
+    >>> counts = count(dense(100, 10, steps=5, rate=0.1))
+    >>> counts["spikes_in"], counts["neuron_steps"]
+    (Array([50.], dtype=float32), 50)
+    """
+    g, steps = layer.geometry, layer.steps
+    frames = {"spikes": 0, "events": 0, "analog": steps, "constant": 1}[g.input_kind]
+    stored = g.neurons if g.input_kind == "constant" else 0
+    synapses = g.recurrent_weights + (0 if frames else g.synapses)
+    synops = layer.synops + layer.recurrent_synops
+    return {
+        "spikes_in": layer.recurrent_events + (0 if frames else layer.input_events),
+        "arrivals_by_reach": layer.arrivals,
+        "recurrent_events": layer.recurrent_events,
+        "synops": synops,
+        "mean_synops": synops / steps,
+        "synapses": synapses,
+        "synapse_steps": synapses * steps,
+        "active_synapses": g.recurrent_weights + layer.active_synapses,
+        "frames": frames,
+        "words_in": g.inputs * frames,
+        "connections": g.synapses * frames,
+        "macs": layer.macs,
+        "bias_adds": g.neurons * (1 if stored else steps) if g.biases else 0,
+        "current_writes": stored,
+        "current_reads": stored * steps,
+        "neuron_steps": g.neurons * steps,
+        "spikes_out": layer.output_events,
+        "words_out": 0 if g.spiking or g.state_words else g.neurons * steps,
+        "steps": steps,
+        "inferences": 1,
+    }
+
+
+def tally(layer: LayerWorkload, hardware: Hardware) -> tuple[dict[tuple, jax.Array], ...]:
+    """How often a machine does what: `{(unit, verb, bits): [B]}`, for each of its dataflows.
+
+    `Σ_e count[b, e] · times[e, action]`, exact integers but for loads shared by a batch and reads
+    shared by zero skipping. `jsnn.audit` counts the same, event by event.
+
+    Raises:
+        ValueError: the architecture has prices only, no actions.
+
+    >>> from jsnn.hardware import get
+    >>> from jsnn.hypothetical import dense
+    >>> (counts,) = tally(dense(100, 10, steps=5, rate=0.1), get("classical-45nm"))
+    >>> float(counts["adder", "add", 16.0][0])
+    505.0
+    """
+    if not isinstance(hardware.architecture, Countable):
+        raise ValueError(
+            f"{hardware.name}: architecture {hardware.architecture.name!r} publishes prices, not "
+            "actions; there is nothing to count"
+        )
+    counts = count(layer)
+    found = []
+    for table in hardware.architecture.actions(
+        hardware.technology, hardware.design, layer.geometry
+    ):
+        totals: dict[tuple, jax.Array] = {}
+        for event, actions in table.items():
+            for action in actions:
+                times = weighted(event, counts[event], action.times)
+                key = action.unit, action.verb, float(action.bits)
+                totals[key] = totals.get(key, jnp.zeros_like(counts["synops"])) + times
+        found.append(totals)
+    return tuple(found)

@@ -1,0 +1,206 @@
+"""Cores with memories of their own that do work only where a message arrives.
+
+After the second of the three machines of arXiv 2409.08290 v1, whose formulas are not published
+(DERIVED: this table is ours). With w, v, b, e the bits of weight, state, input word and event, n
+the state words of a neuron and F = targets_per_message:
+
+| event           | unit       | what is done                        | bits  | component     |
+|-----------------|------------|-------------------------------------|-------|---------------|
+| input spike     | link       | ceil(fan-out / F) messages x hops   | e     | routing       |
+| synop           | weights    | 1 read                              | w     | weight_memory |
+|                 | states     | 1 read, 1 write                     | v     | state_memory  |
+|                 | adder      | 1 add                               | v     | synapse       |
+| word, not zero  | link       | ceil(fan-out / F) messages x hops   | e + b | routing       |
+| mac             | weights    | 1 read                              | w     | weight_memory |
+|                 | states     | 1 read, 1 write                     | v     | state_memory  |
+|                 | multiplier | 1 multiply                          | w x b | synapse       |
+|                 | adder      | 1 add                               | v     | synapse       |
+| neuron-step     | states     | n reads, n writes                   | v     | state_memory  |
+|                 | multiplier | multiplies of the law               | w x v | neuron        |
+|                 | adder      | adds of the law                     | v     | neuron        |
+|                 | comparator | compares of the law                 | v     | neuron        |
+| bias added      | weights    | 1 read                              | v     | weight_memory |
+|                 | adder      | 1 add                               | v     | neuron        |
+| current stored  | states     | 1 write                             | v     | state_memory  |
+| current used    | states     | 1 read                              | v     | state_memory  |
+|                 | adder      | 1 add, where the law has none       | v     | neuron        |
+| output spike    | adder      | adds of the reset                   | v     | neuron        |
+| inference       |            | nothing: weights stay in their core |       |               |
+
+A message carries the address of its sender to `F` targets in one destination core; with F = 1 each
+target has a message of its own. A zero is never sent. A spike fed back reaches all neurons of its
+layer. The sum of a real-valued frame is a state: every mac reads and writes it. What leaves a layer
+is paid where it arrives. A comparison costs an add.
+
+What fits where: `weights` and `states` are the memories of a core, `weights@core` and
+`states@core`; the price of an access depends on their size. A layer takes as many cores as its
+neurons, its weights (with biases) and its states (with stored currents; at least one word a
+neuron) need, whichever needs most, and shares none. A network that needs more cores than there are
+is an error.
+
+Time (DERIVED): the work of a layer is spread evenly over its cores, `pes` operations a cycle in
+each; a core takes in a message a cycle, and every core of a layer hears every spike; a step begins
+when the last message has made its hops. All layers work at once, the slowest sets the pace.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.hardware.architectures.parts import (
+    BYTE_BITS,
+    Bank,
+    Units,
+    messages,
+    state_bits,
+    weight_bits,
+)
+from jsnn.hardware.arithmetic import arithmetic
+from jsnn.hardware.design import Design
+from jsnn.hardware.ledger import ActionTable, PriceTable, priced
+from jsnn.hardware.memory import memory
+from jsnn.hardware.relax import ceil
+from jsnn.hardware.technology import Technology
+from jsnn.hardware.trees import is_concrete
+from jsnn.workload import Geometry
+
+
+@dataclasses.dataclass(frozen=True)
+class EventDriven:
+    """Cores on a mesh that work on messages (table above).
+
+    Attributes:
+        memory: name of the memory model (`jsnn.hardware.memory`).
+        arithmetic: name of the model of adders and multipliers (`jsnn.hardware.arithmetic`).
+    """
+
+    memory: str
+    arithmetic: str
+    name: ClassVar[str] = "event-driven"
+    concurrent: ClassVar[bool] = True
+    knobs: ClassVar[tuple[str, ...]] = (
+        "weight_bits",
+        "state_bits",
+        "input_bits",
+        "event_bits",
+        "hops",
+        "targets_per_message",
+        "core_weight_bytes",
+        "core_state_bytes",
+        "core_neurons",
+        "cores",
+        "pes",
+        "clock_hz",
+    )
+    unpriced: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("activation_movement", "all movement is priced by hops, under routing"),
+    )
+
+    def __post_init__(self) -> None:
+        memory(self.memory), arithmetic(self.arithmetic)
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Constants of its memories, arithmetic and links."""
+        accesses = memory(self.memory).needs(("core",))
+        return (*accesses, *arithmetic(self.arithmetic).constants, "link_pj_per_bit_hop")
+
+    def actions(
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
+    ) -> tuple[ActionTable, ...]:
+        """The table of the module; one dataflow."""
+        g, d = geometry, design
+        units = Units(technology, d, g, self.memory, self.arithmetic, temperature)
+        weights = (Bank("core", 1, d.core_weight_bytes * BYTE_BITS),)
+        states = (Bank("core", 1, d.core_state_bytes * BYTE_BITS),)
+
+        def state(verb, times):
+            return units.access("states", verb, times, d.state_bits, states)
+
+        weight = units.access("weights", "read", 1, d.weight_bits, weights)
+        n, sum_ = g.state_words, (*state("read", 1), *state("write", 1))
+        per_input = messages(g.reaches, d.targets_per_message, temperature)
+        per_neuron = messages((g.neurons,), d.targets_per_message, temperature)[0]
+        message_bits = d.event_bits + (d.input_bits if g.real else 0)
+        return (
+            {
+                "arrivals_by_reach": (units.send(per_input, message_bits),),
+                "recurrent_events": (units.send(per_neuron, d.event_bits),),
+                "synops": (*weight, *sum_, units.add("synapse")),
+                "macs": (*weight, *sum_, *units.mac()),
+                "neuron_steps": (*state("read", n), *state("write", n), *units.law()),
+                "bias_adds": (
+                    *units.access("weights", "read", 1, d.state_bits, weights),
+                    units.add("neuron"),
+                ),
+                "current_writes": state("write", 1),
+                "current_reads": (*state("read", 1), units.current()),
+                "spikes_out": (units.reset(),),
+            },
+        )
+
+    def prices(
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
+    ) -> tuple[PriceTable, ...]:
+        """What `actions` comes to."""
+        return tuple(map(priced, self.actions(technology, design, geometry, temperature)))
+
+    def cores(self, design: Design, geometry: Geometry, temperature: float = 0.0):
+        """Cores that a layer takes.
+
+        >>> from jsnn.hypothetical import dense
+        >>> design = Design(
+        ...     weight_bits=8, state_bits=8, core_weight_bytes=1024, core_state_bytes=64,
+        ...     core_neurons=64,
+        ... )
+        >>> machine = EventDriven(memory="horowitz-power-law", arithmetic="linear")
+        >>> float(machine.cores(design, dense(100, 100, steps=4, rate=0.1).geometry))
+        10.0
+        """
+        shares = (
+            geometry.neurons / design.core_neurons,
+            weight_bits(design, geometry) / (design.core_weight_bytes * BYTE_BITS),
+            state_bits(design, geometry, least=1) / (design.core_state_bytes * BYTE_BITS),
+        )
+        return ceil(jnp.max(jnp.stack([jnp.asarray(s, float) for s in shares])), temperature)
+
+    def cycles(self, design: Design, geometry: Geometry) -> dict[str, Any]:
+        """Cycles of one event."""
+        share = 1 / (self.cores(design, geometry) * design.pes)
+        return {
+            "arrivals_by_reach": 1.0,
+            "recurrent_events": 1.0,
+            "synops": share,
+            "macs": share,
+            "neuron_steps": share,
+            "steps": design.hops,
+        }
+
+    def check(self, layers: Sequence[tuple[Design, Geometry]]) -> None:
+        """ValueError if the layers need more cores than there are."""
+        sizes = [size for _, g in layers for size in (g.neurons, g.weights)]
+        if not all(map(is_concrete, [*sizes, *jax.tree.leaves([d for d, _ in layers])])):
+            return
+        # Known before a function is traced, so that it is refused there too.
+        with jax.ensure_compile_time_eval():
+            needed = {g.name: int(self.cores(d, g)) for d, g in layers}
+        cores = layers[0][0].cores
+        if sum(needed.values()) > cores:
+            raise ValueError(
+                f"the layers need {sum(needed.values())} cores, the chip has {cores:.0f}: "
+                + ", ".join(f"{name} {count}" for name, count in needed.items())
+                + "; raise cores or the memory of a core, or take fewer bits"
+            )

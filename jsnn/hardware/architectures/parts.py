@@ -1,0 +1,213 @@
+"""What the machines have in common: units that act, and banks in which tensors lie."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.hardware.arithmetic import arithmetic
+from jsnn.hardware.design import Design
+from jsnn.hardware.ledger import Action
+from jsnn.hardware.memory import memory
+from jsnn.hardware.relax import ceil, place
+from jsnn.hardware.technology import Technology
+from jsnn.hardware.trees import is_concrete
+from jsnn.workload import Geometry
+
+BYTE_BITS = 8
+
+
+class Bank(NamedTuple):
+    """A place where (a share of) a tensor lies.
+
+    Attributes:
+        level: `register`, `local`, `global`, `dram` or `core`.
+        share: 1 where the tensor lies here, else 0.
+        size_bits: size of the bank; None where the price does not depend on it.
+    """
+
+    level: str
+    share: Any
+    size_bits: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Units:
+    """The units of a machine, for one layer: each method describes an action.
+
+    Attributes:
+        technology, design, geometry: what is priced.
+        memory: name of the memory model.
+        arithmetic: name of the model of adders and multipliers.
+        temperature: of hard choices, for their gradient (`jsnn.hardware.relax`).
+    """
+
+    technology: Technology
+    design: Design
+    geometry: Geometry
+    memory: str
+    arithmetic: str
+    temperature: float = 0.0
+
+    def add(self, component: str, times: Any = 1) -> Action:
+        """Additions as wide as a state."""
+        bits = self.design.state_bits
+        pj = arithmetic(self.arithmetic).add_pj(self.technology, bits)
+        return Action(component, "adder", "add", bits, times, pj)
+
+    def compare(self, component: str, times: Any) -> Action:
+        """Comparisons as wide as a state, each the price of an add."""
+        return self.add(component, times)._replace(unit="comparator", verb="compare")
+
+    def multiply(self, component: str, times: Any, left_bits: Any, right_bits: Any) -> Action:
+        """Products."""
+        pj = arithmetic(self.arithmetic).mul_pj(self.technology, left_bits, right_bits)
+        return Action(component, "multiplier", "multiply", left_bits * right_bits, times, pj)
+
+    def law(self) -> tuple[Action, ...]:
+        """What the law of a neuron computes in a step."""
+        g, d = self.geometry, self.design
+        return (
+            self.multiply("neuron", g.multiplies, d.weight_bits, d.state_bits),
+            self.add("neuron", g.adds),
+            self.compare("neuron", g.compares),
+        )
+
+    def mac(self) -> tuple[Action, ...]:
+        """A product of weight and input word, and its accumulation."""
+        d = self.design
+        return self.multiply("synapse", 1, d.weight_bits, d.input_bits), self.add("synapse")
+
+    def current(self) -> Action:
+        """The addition that brings a stored current in, where the law has none of its own."""
+        return self.add("neuron", 0 if self.geometry.adds else 1)
+
+    def reset(self) -> Action:
+        """What an output spike takes from the membrane."""
+        return self.add("neuron", self.geometry.adds_per_spike)
+
+    def access(
+        self, tensor: str, verb: str, times: Any, bits: Any, banks: tuple[Bank, ...]
+    ) -> tuple[Action, ...]:
+        """Accesses to a tensor, at the banks in which it lies."""
+        component = {"weights": "weight_memory", "states": "state_memory"}.get(
+            tensor, "activation_movement"
+        )
+        return tuple(
+            Action(
+                component,
+                f"{tensor}@{bank.level}",
+                verb,
+                bits,
+                times * bank.share,
+                self.access_pj(bank, bits, verb),
+            )
+            for bank in banks
+        )
+
+    def queue(self, verb: str) -> Action:
+        """An access to the queue of spikes."""
+        d = self.design
+        bank = Bank("queue", 1, d.queue_events * d.event_bits)
+        pj = self.access_pj(bank, d.event_bits, verb)
+        return Action("activation_movement", "queue", verb, d.event_bits, 1, pj)
+
+    def load(self, banks: tuple[Bank, ...]) -> tuple[Action, ...]:
+        """Bring weights and biases from dram to where they lie, shared by a batch."""
+        g, d = self.geometry, self.design
+        inside = [bank for bank in banks if bank.level != "dram"]
+        kept = sum(bank.share for bank in inside)
+        dram = Bank("dram", 1)
+        actions = []
+        for words, bits in (
+            (g.weights + g.recurrent_weights, d.weight_bits),
+            (g.biases, d.state_bits),
+        ):
+            times = words / d.batch
+            pj = self.access_pj(dram, bits, "read")
+            actions.append(Action("weight_memory", "dram", "load", bits, times * kept, pj))
+            actions += self.access("weights", "write", times, bits, tuple(inside))
+        return tuple(actions)
+
+    def send(self, times: Any, bits: Any) -> Action:
+        """Messages of so many bits over the mesh."""
+        pj = bits * self.design.hops * self.technology["link_pj_per_bit_hop"]
+        return Action("routing", "link", "send", bits, times, pj)
+
+    def access_pj(self, bank: Bank, bits: Any, verb: str) -> Any:
+        """Energy of one access."""
+        if bank.level in ("dram", "register"):
+            return bits * self.technology[f"{bank.level}_pj_per_bit"]
+        model = memory(self.memory)
+        price = model.write_pj if verb == "write" else model.access_pj
+        return price(self.technology, bank.level, bank.size_bits, bits, self.temperature)
+
+
+def weight_bits(design: Design, geometry: Geometry) -> Any:
+    """Size of weights, recurrent weights and biases."""
+    weights = geometry.weights + geometry.recurrent_weights
+    return weights * design.weight_bits + geometry.biases * design.state_bits
+
+
+def state_bits(design: Design, geometry: Geometry, least: int = 0) -> Any:
+    """Size of states and stored currents, at least `least` words a neuron."""
+    stored = 1 if geometry.input_kind == "constant" else 0
+    words = max(geometry.state_words, least) + stored
+    return geometry.neurons * words * design.state_bits
+
+
+def hierarchy(
+    need_bits: Any, design: Design, temperature: float, registers_bits: Any = None
+) -> tuple[Bank, ...]:
+    """The banks local, global, dram (before them registers, where given) with a tensor in one."""
+    sizes = {
+        "local": design.local_bytes * BYTE_BITS,
+        "global": design.global_bytes * BYTE_BITS,
+        "dram": design.dram_bytes * BYTE_BITS,
+    }
+    if registers_bits is not None:
+        sizes = {"register": registers_bits, **sizes}
+    shares = place(need_bits, tuple(sizes.values()), temperature)
+    return tuple(
+        Bank(level, share, size) for (level, size), share in zip(sizes.items(), shares, strict=True)
+    )
+
+
+def messages(reaches: Sequence[int], targets: Any, temperature: float) -> jax.Array:
+    """`[K]` messages that a value of each fan-out sends: `ceil(fan-out / targets)`."""
+    return ceil(jnp.asarray(reaches) / targets, temperature)
+
+
+def address_bits(senders: Any) -> Any:
+    """Bits that tell so many senders apart: `max(1, ceil(log2(senders)))`.
+
+    >>> [address_bits(n) for n in (1, 2, 3, 4, 5)]
+    [1, 1, 2, 2, 3]
+    """
+    if isinstance(senders, int):
+        return max(1, (senders - 1).bit_length())
+    # A traced number of senders: the binary digits of a whole number are its exponent.
+    return jnp.maximum(1, jnp.frexp(jnp.ceil(senders) - 1)[1])
+
+
+def check_dram(design: Design, geometry: Geometry) -> None:
+    """ValueError if a tensor of the layer is larger than dram; silent about traced knobs."""
+    needs = {
+        "weights": weight_bits(design, geometry),
+        "states": state_bits(design, geometry),
+        "input words": geometry.inputs * design.input_bits if geometry.real else 0,
+    }
+    capacities = {level: getattr(design, f"{level}_bytes") for level in ("local", "global", "dram")}
+    if not all(is_concrete(v) for v in (*needs.values(), *capacities.values())):
+        return
+    for tensor, need in needs.items():
+        if need > capacities["dram"] * BYTE_BITS:
+            levels = ", ".join(f"{name}_bytes = {size:.0f}" for name, size in capacities.items())
+            raise ValueError(
+                f"{tensor} of layer {geometry.name!r} take {need / BYTE_BITS:.0f} bytes and spill "
+                f"from every memory ({levels}): raise dram_bytes or take fewer bits"
+            )

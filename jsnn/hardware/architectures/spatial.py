@@ -1,0 +1,200 @@
+"""An array of processing elements with stationary weights and the state beside the adder.
+
+After the third of the three machines of arXiv 2409.08290 v1, whose formulas are not published
+(DERIVED: this table is ours). With w, v, b the bits of weight, state and input word, a the bits of
+an address (ceil(log2(senders)), at least 1), n the state words of a neuron, F =
+targets_per_message, z = zero_skipping and B = batch:
+
+| event              | unit       | what is done                       | bits  | component     |
+|--------------------|------------|------------------------------------|-------|---------------|
+| input spike        | link       | sparse: ceil(fan-out / F) messages | a + 1 | routing       |
+| step               | link       | dense: the same for every sender   | 1     | routing       |
+| synop              | states     | 1 read, 1 write                    | v     | state_memory  |
+|                    | adder      | 1 add                              | v     | synapse       |
+| word, not zero     | link       | sparse: ceil(fan-out / F) messages | a + b | routing       |
+| frame of words     | link       | dense: the same for every sender   | b     | routing       |
+| mac                | states     | 1 read, 1 write                    | v     | state_memory  |
+|                    | multiplier | 1 multiply                         | w x b | synapse       |
+|                    | adder      | 1 add                              | v     | synapse       |
+| neuron-step        | states     | n reads, n writes                  | v     | state_memory  |
+|                    | multiplier | multiplies of the law              | w x v | neuron        |
+|                    | adder      | adds of the law                    | v     | neuron        |
+|                    | comparator | compares of the law                | v     | neuron        |
+| bias added         | adder      | 1 add                              | v     | neuron        |
+| current stored     | states     | 1 write                            | v     | state_memory  |
+| current used       | states     | 1 read                             | v     | state_memory  |
+|                    | adder      | 1 add, where the law has none      | v     | neuron        |
+| output spike       | adder      | adds of the reset                  | v     | neuron        |
+| inference          | weights    | 1 - z reads of each connection     | w     | weight_memory |
+|                    | weights    | 1 read of each bias                | v     | weight_memory |
+|                    | dram       | 1/B loads of each weight           | w     | weight_memory |
+|                    | dram       | 1/B loads of each bias             | v     | weight_memory |
+|                    | weights    | 1/B writes of each weight          | w     | weight_memory |
+|                    | weights    | 1/B writes of each bias            | v     | weight_memory |
+| active connection  | weights    | z reads                            | w     | weight_memory |
+
+A message costs its bits on each of its hops. Each layer and sample sends its whole window sparse
+(an address with every value that is not zero) or dense (every value of every step in a fixed
+order, no address), whichever is cheaper in all. Senders are the inputs of the layer and, where it
+is recurrent, its own neurons (fan-out: all neurons; their addresses, and in the dense case their
+bit in every step, apart from those of the inputs). A connection is active if its input was not zero
+at least once in the window; recurrent ones always are. A weight is read once in an inference and
+kept, whatever T is: a connection counts once for each position where a convolution uses it. What
+leaves a layer is paid where it arrives. A comparison costs an add.
+
+What fits where: weights with biases and recurrent weights lie whole in the nearest of the banks
+local, global, dram that holds them (`weights@local` …); weights in dram are not loaded. States with
+stored currents, at least one word a neuron (the sum of a frame), lie whole in the registers of all
+processing elements together if these hold them (`states@register`), else in the nearest bank of
+states. A tensor larger than dram is an error. The price of an access depends on the size of the
+bank; that of a register does not.
+
+Time (DERIVED): `pes` processing elements do an operation a cycle each; links are never the
+bottleneck, but a step begins when the last message has made its hops; one layer follows another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from jsnn.hardware.architectures.parts import (
+    BYTE_BITS,
+    Units,
+    address_bits,
+    check_dram,
+    hierarchy,
+    messages,
+    state_bits,
+    weight_bits,
+)
+from jsnn.hardware.arithmetic import arithmetic
+from jsnn.hardware.design import Design
+from jsnn.hardware.ledger import ActionTable, PriceTable, priced
+from jsnn.hardware.memory import memory
+from jsnn.hardware.technology import Technology
+from jsnn.workload import Geometry
+
+
+@dataclasses.dataclass(frozen=True)
+class Spatial:
+    """Stationary weights, state in the processing elements, sparse or dense messages (table above).
+
+    Attributes:
+        memory: name of the memory model (`jsnn.hardware.memory`).
+        arithmetic: name of the model of adders and multipliers (`jsnn.hardware.arithmetic`).
+    """
+
+    memory: str
+    arithmetic: str
+    name: ClassVar[str] = "spatial"
+    concurrent: ClassVar[bool] = False
+    knobs: ClassVar[tuple[str, ...]] = (
+        "weight_bits",
+        "state_bits",
+        "input_bits",
+        "zero_skipping",
+        "batch",
+        "hops",
+        "targets_per_message",
+        "local_bytes",
+        "global_bytes",
+        "dram_bytes",
+        "pes",
+        "pe_state_bytes",
+        "clock_hz",
+    )
+    unpriced: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("activation_movement", "all movement is priced by hops, under routing"),
+    )
+
+    def __post_init__(self) -> None:
+        memory(self.memory), arithmetic(self.arithmetic)
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """Constants of its memories, arithmetic and links."""
+        accesses = memory(self.memory).needs(("local", "global"))
+        others = ("dram_pj_per_bit", "register_pj_per_bit", "link_pj_per_bit_hop")
+        return (*accesses, *arithmetic(self.arithmetic).constants, *others)
+
+    def actions(
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
+    ) -> tuple[ActionTable, ...]:
+        """The table of the module: sparse, then dense."""
+        g, d = geometry, design
+        units = Units(technology, d, g, self.memory, self.arithmetic, temperature)
+        weights = hierarchy(weight_bits(d, g), d, temperature)
+        registers = d.pes * d.pe_state_bytes * BYTE_BITS
+        states = hierarchy(state_bits(d, g, least=1), d, temperature, registers)
+
+        def weight(times):
+            return units.access("weights", "read", times, d.weight_bits, weights)
+
+        def state(verb, times):
+            return units.access("states", verb, times, d.state_bits, states)
+
+        n, sum_ = g.state_words, (*state("read", 1), *state("write", 1))
+        connections = g.synapses + g.recurrent_weights
+        either = {
+            "synops": (*sum_, units.add("synapse")),
+            "macs": (*sum_, *units.mac()),
+            "neuron_steps": (*state("read", n), *state("write", n), *units.law()),
+            "bias_adds": (units.add("neuron"),),
+            "current_writes": state("write", 1),
+            "current_reads": (*state("read", 1), units.current()),
+            "spikes_out": (units.reset(),),
+            "inferences": (
+                *weight((1 - d.zero_skipping) * connections),
+                *units.access("weights", "read", g.biases, d.state_bits, weights),
+                *units.load(weights),
+            ),
+            "active_synapses": weight(d.zero_skipping),
+        }
+        per_input = messages(g.reaches, d.targets_per_message, temperature)
+        per_neuron = messages((g.neurons,), d.targets_per_message, temperature)[0]
+        everything = sum(m * k for m, k in zip(per_input, g.inputs_by_reach, strict=True))
+        spikes, words = (0, everything) if g.real else (everything, 0)
+        address, own_address = address_bits(g.inputs), address_bits(g.neurons)
+        fed_back = g.neurons * per_neuron if g.recurrent_weights else 0
+        sparse = {
+            "arrivals_by_reach": (
+                units.send(per_input, address + (d.input_bits if g.real else 1)),
+            ),
+            "recurrent_events": (units.send(per_neuron, own_address + 1),),
+        }
+        dense = {
+            "steps": (units.send(spikes + fed_back, 1),),
+            "frames": (units.send(words, d.input_bits),),
+        }
+        return either | sparse, either | dense
+
+    def prices(
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
+    ) -> tuple[PriceTable, ...]:
+        """What `actions` comes to."""
+        return tuple(map(priced, self.actions(technology, design, geometry, temperature)))
+
+    def cycles(self, design: Design, geometry: Geometry) -> dict[str, Any]:
+        """Cycles of one event."""
+        share = 1 / design.pes
+        return {
+            "synops": share,
+            "macs": share,
+            "neuron_steps": share,
+            "steps": design.hops,
+        }
+
+    def check(self, layers: Sequence[tuple[Design, Geometry]]) -> None:
+        """ValueError if a tensor is larger than dram."""
+        for design, geometry in layers:
+            check_dram(design, geometry)

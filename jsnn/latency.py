@@ -1,0 +1,83 @@
+"""How long an inference takes, on the same counts as its energy."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.counting import count
+from jsnn.hardware import Hardware
+from jsnn.hardware.architectures import Timed
+from jsnn.hardware.ledger import weighted
+from jsnn.workload import LayerWorkload, Workload
+
+__all__ = ["Latency", "latency", "layer_cycles", "total_cycles"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """Time of an inference, sample by sample.
+
+    Attributes:
+        cycles: `[B, L]` clock cycles of each layer.
+        seconds: `[B]` of the whole network: the sum of its layers, or the slowest where all work at
+            once.
+        layers: names of the layers.
+    """
+
+    cycles: jax.Array
+    seconds: jax.Array
+    layers: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+
+
+def layer_cycles(layer: LayerWorkload, hardware: Hardware) -> jax.Array:
+    """`[B]` clock cycles of a layer: `Σ_e count[b, e] · cycles[e]`.
+
+    Raises:
+        ValueError: the architecture publishes no times.
+
+    >>> from jsnn.hardware import get
+    >>> from jsnn.hypothetical import dense
+    >>> layer_cycles(dense(64, 32, steps=4, rate=0.25), get("spatial-45nm"))
+    Array([12.5], dtype=float32)
+    """
+    architecture = hardware.architecture
+    if not isinstance(architecture, Timed):
+        raise ValueError(
+            f"{hardware.name}: architecture {architecture.name!r} publishes no times; "
+            "its latency is unknown"
+        )
+    counts = count(layer)
+    cycles = jnp.zeros_like(layer.recurrent_events)
+    for event, each in architecture.cycles(hardware.design, layer.geometry).items():
+        cycles = cycles + weighted(event, counts[event], each)
+    return cycles
+
+
+def total_cycles(cycles: jax.Array, concurrent: bool) -> jax.Array:
+    """`[B]` of a network whose layers take `[B, L]`: their sum, or the slowest."""
+    return cycles.max(-1) if concurrent else cycles.sum(-1)
+
+
+def latency(workload: Workload, hardware: Hardware) -> Latency:
+    """Time of an inference: cycles of its layers / clock.
+
+    Differentiable in every count and knob. Where all layers work at once (`Timed.concurrent`), the
+    time is that of the slowest, and the time a step takes to run through the layers is not counted.
+
+    >>> from jsnn.hardware import get
+    >>> from jsnn.hypothetical import dense
+    >>> workload = Workload((dense(64, 32, steps=4, rate=0.25), dense(32, 10, steps=4, rate=0.1)))
+    >>> float(latency(workload, get("spatial-45nm")).seconds[0])
+    8.578e-08
+    """
+    cycles = jnp.stack([layer_cycles(layer, hardware) for layer in workload], axis=-1)
+    total = total_cycles(cycles, hardware.architecture.concurrent)
+    return Latency(
+        cycles=cycles,
+        seconds=total / hardware.design.clock_hz,
+        layers=tuple(layer.geometry.name for layer in workload),
+    )
