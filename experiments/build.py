@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import optax
 
 from jsnn import data
 from jsnn.data.encoders import ENCODERS
@@ -16,8 +17,9 @@ from jsnn.hardware import get as get_hardware
 from jsnn.models import MODELS
 from jsnn.neurons import LI, NEURONS, Neuron
 from jsnn.objectives import TASKS
-from jsnn.readouts import READOUTS, Readout
+from jsnn.readouts import READOUTS, PerStep, Readout
 from jsnn.surrogate import SURROGATES, Custom
+from jsnn.training import make_optimiser
 
 NAMED = {
     "task": TASKS,
@@ -137,6 +139,24 @@ def network(config, loaded: data.Dataset, input_kind: str) -> nn.Module:
     return model(**{name: value for name, value in options.items() if name in known})
 
 
+def optimiser(config, loaded: data.Dataset) -> optax.GradientTransformation:
+    """The optimiser of a config, its schedule as long as the run."""
+    epoch_steps = len(loaded.train) // config.batch
+    return make_optimiser(
+        config.learning_rate,
+        config.epochs * epoch_steps,
+        warmup=int(config.warmup_epochs * epoch_steps),
+        schedule=config.schedule,
+        weight_decay=config.weight_decay,
+        clip=config.clip,
+        scales={
+            "time_constants": config.time_constant_scale * step_s(loaded),
+            "frequencies": config.time_constant_scale,
+            "thresholds": config.threshold_scale,
+        },
+    )
+
+
 def neuron(config, dt: float) -> Neuron:
     """The hidden population of a config."""
     law = lookup("neuron", NEURONS, config.neuron)
@@ -160,4 +180,8 @@ def neuron(config, dt: float) -> Neuron:
 
 def readout(config) -> Readout:
     """The readout of a config."""
-    return lookup("readout", READOUTS, config.readout)()
+    chosen = lookup("readout", READOUTS, config.readout)()
+    if isinstance(chosen, PerStep) and config.task == "tet":
+        # The loss looks at every step, the decision is one.
+        return dataclasses.replace(chosen, decides=False)
+    return chosen

@@ -181,7 +181,7 @@ class Spiking(nn.Module):
             compares=ops.compares,
             adds_per_spike=ops.adds_per_spike,
             output_shape=output_shape,
-            per_step=self.readout is not None and self.readout.per_step,
+            per_step=_decides_per_step(self.readout),
         )
 
 
@@ -294,6 +294,12 @@ def td_batch_norm(v_threshold: float = 1.0, alpha: float = 1.0) -> nn.Module:
     """
     scale = nn.initializers.constant(alpha * v_threshold)
     return nn.BatchNorm(momentum=0.9, scale_init=scale, parent=None)
+
+
+def _decides_per_step(readout: Readout | None) -> bool:
+    if isinstance(readout, PerStep):
+        return readout.decides
+    return readout is not None and readout.per_step
 
 
 def _over_time(module: Callable, frames: jax.Array) -> jax.Array:

@@ -105,8 +105,13 @@ class PerStep:
     """The membrane of every step, `[T, B, C]`: a decision each step.
 
     A window in pieces gives the steps of each piece.
+
+    Attributes:
+        decides: False where the steps together make one decision (as when TET's losses of all
+            steps train a network that is read by their mean): its twin then runs once.
     """
 
+    decides: bool = True
     per_step: ClassVar[bool] = True
     needs_spikes: ClassVar[bool] = False
     min_steps: ClassVar[int] = 1

@@ -285,3 +285,13 @@ def test_bad_frames_and_arguments_are_refused(key):
             layer.init(key, frames)
     with pytest.raises(ValueError, match="recorded no spiking layer"):
         run(Flatten(), {}, jnp.ones((1, 1, 2)))
+
+
+def test_steps_that_make_one_decision_have_a_twin_that_runs_once():
+    frames = jnp.ones((4, 2, 5))
+    for decides in (True, False):
+        readout = PerStep(decides=decides)
+        layer = Spiking(nn.Dense(3), LI(tau_mem=5e-3), readout=readout)
+        outputs, workload = run(layer, layer.init(jax.random.key(0), frames), frames)
+        assert outputs.shape == (4, 2, 3)
+        assert workload.per_step is decides

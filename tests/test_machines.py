@@ -1,0 +1,194 @@
+"""The three machines: where tensors lie, what does not fit, how long it takes, what rises."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from jsnn.counting import tally
+from jsnn.energy import COMPONENTS, bill
+from jsnn.hardware import Constant, Technology, get
+from jsnn.hardware.architectures import Classical
+from jsnn.hypothetical import dense
+from jsnn.latency import latency
+from jsnn.twin import twin
+from jsnn.workload import Workload
+
+MACHINES = ("classical-45nm", "event-45nm", "spatial-45nm")
+LAYER = dense(64, 32, steps=4, rate=0.25, name="first")
+
+
+def units(machine, layer=LAYER):
+    """Names of the units that do something."""
+    return {unit for t in tally(layer, machine) for (unit, _, _), n in t.items() if n.sum() > 0}
+
+
+@pytest.mark.parametrize(
+    ("local", "level"), [(2048, "local"), (2047, "global"), (100, "global"), (0, "global")]
+)
+def test_weights_lie_in_the_nearest_bank_that_holds_them(local, level):
+    """64 · 32 weights of 8 bits: 2,048 bytes."""
+    for name in ("classical-45nm", "spatial-45nm"):
+        machine = get(name).with_design(local_bytes=local, zero_skipping=0.5)
+        found = {unit for unit in units(machine) if unit.startswith("weights")}
+        assert found == {f"weights@{level}"}
+        assert "dram" in units(machine)
+
+
+def test_weights_that_fit_no_buffer_are_read_in_dram_and_never_loaded():
+    machine = get("classical-45nm").with_design(local_bytes=16, global_bytes=64)
+    assert "weights@dram" in units(machine)
+    assert "dram" not in units(machine)
+    near = bill(Workload((LAYER,)), get("classical-45nm").with_design(batch=1e9))
+    far = bill(Workload((LAYER,)), machine)
+    column = COMPONENTS.index("weight_memory")
+    assert far.components_pj()[0, column] > 100 * near.components_pj()[0, column]
+
+
+def test_states_leave_the_registers_when_these_are_full():
+    """32 neurons of one 16-bit word: 64 bytes."""
+    machine = get("spatial-45nm").with_design(pes=8, pe_state_bytes=8)
+    assert "states@register" in units(machine)
+    assert "states@local" in units(machine.with_design(pes=7))
+
+
+@pytest.mark.parametrize("name", ["classical-45nm", "spatial-45nm"])
+def test_a_tensor_larger_than_every_memory_is_refused_by_name(name):
+    machine = get(name).with_design(dram_bytes=2047)
+    with pytest.raises(ValueError, match=r"weights of layer 'first' take 2048 bytes.*dram_bytes"):
+        bill(Workload((LAYER,)), machine)
+
+
+def test_a_network_that_needs_more_cores_than_there_are_is_refused():
+    machine = get("event-45nm").with_design(core_weight_bytes=1000, cores=3)
+    with pytest.raises(ValueError, match=r"6 cores, the chip has 3: first 3, second 3"):
+        bill(Workload((LAYER, dense(64, 32, steps=4, rate=0.1, name="second"))), machine)
+    assert bill(Workload((LAYER,)), machine).total_pj() > 0
+
+
+def test_messages_are_whole():
+    """64 inputs at a rate of a quarter for 4 steps: 64 spikes; 32 targets."""
+    for targets, messages in ((1, 32), (5, 7), (32, 1), (100, 1)):
+        (counts,) = tally(LAYER, get("event-45nm").with_design(targets_per_message=targets))
+        assert float(counts["link", "send", 16.0][0]) == 64 * messages
+
+
+def test_each_sample_is_sent_the_cheaper_way():
+    quiet, busy = dense(64, 32, steps=4, rate=0.01), dense(64, 32, steps=4, rate=0.9)
+    machine = get("spatial-45nm").with_design(targets_per_message=1)
+    column = COMPONENTS.index("routing")
+    sent = [float(bill(Workload((l,)), machine).components_pj()[0, column]) for l in (quiet, busy)]
+    # 2.56 spikes with an address of 6 bits, against 64 bits in each of 4 steps.
+    assert sent == pytest.approx([2.56 * 32 * 7 * 0.25, 4 * 64 * 32 * 0.25])
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@settings(max_examples=25, deadline=None)
+@given(
+    rates=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    steps=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    bits=st.tuples(st.integers(1, 16), st.integers(1, 16)),
+)
+def test_the_bill_rises_with_rate_time_and_bits(name, rates, steps, bits):
+    def total(rate, time, width):
+        machine = get(name).with_design(weight_bits=width, state_bits=width + 4)
+        return float(bill(Workload((dense(20, 9, steps=time, rate=rate),)), machine).total_pj()[0])
+
+    low, high = zip(*(sorted(pair) for pair in (rates, steps, bits)), strict=True)
+    for axis in range(3):
+        moved = [high[i] if i == axis else low[i] for i in range(3)]
+        assert total(*low) <= total(*moved) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_latency_counts_cycles_by_hand(name):
+    """64 spikes, 2,048 synops, 128 neuron-steps; 256 elements; 4 steps of one hop."""
+    found = latency(Workload((LAYER,)), get(name))
+    expected = {
+        "classical-45nm": 64 + 32 + (2048 + 128) / 256,
+        "event-45nm": 64 + 2048 + 128 + 4,
+        "spatial-45nm": (2048 + 128) / 256 + 4,
+    }[name]
+    assert float(found.cycles[0, 0]) == pytest.approx(expected)
+    assert float(found.seconds[0]) == pytest.approx(expected / 200e6)
+
+
+def test_layers_follow_one_another_or_work_at_once():
+    work = Workload((LAYER, dense(32, 10, steps=4, rate=0.5, name="second")))
+    for name, combine in (("spatial-45nm", np.sum), ("event-45nm", np.max)):
+        found = latency(work, get(name))
+        assert float(found.seconds[0]) == pytest.approx(combine(found.cycles[0]) / 200e6)
+
+
+def test_latency_of_a_machine_without_times_is_refused():
+    with pytest.raises(ValueError, match="publishes no times"):
+        latency(Workload((LAYER,)), get("hierarchy-45nm"))
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_static_energy_is_power_times_latency(name):
+    machine = get(name)
+    power = Constant(2e-3, "W", "a data sheet", "RECALLED")
+    constants = machine.technology.constants | {"static_power_w": power}
+    burning = dataclasses.replace(machine, technology=Technology(constants))
+    assert "static" in dict(machine.unpriced) and "static" not in dict(burning.unpriced)
+    work = Workload((LAYER, dense(32, 10, steps=4, rate=0.5, name="second")))
+    column = COMPONENTS.index("static")
+    expected = 2e-3 * latency(work, machine).seconds * 1e12
+    found = bill(work, burning)
+    np.testing.assert_allclose(found.components_pj()[:, column], expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        jnp.delete(found.parts_pj, column, axis=-1),
+        jnp.delete(bill(work, machine).parts_pj, column, axis=-1),
+    )
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_hard_choices_keep_their_value_and_gain_a_slope(name):
+    """A buffer a little too small, and messages a little too full."""
+    machine = get(name)
+    small = {"local_bytes": 2000.0, "targets_per_message": 31.0}
+    known = {k: v for k, v in small.items() if k in machine.design.knobs}
+    work = Workload((LAYER,))
+
+    def total(knobs, temperature):
+        return bill(work, machine.with_design(**knobs), temperature).total_pj()[0]
+
+    hard, soft = (jax.value_and_grad(total)(known, t) for t in (0.0, 0.3))
+    assert float(hard[0]) == pytest.approx(float(soft[0]), rel=1e-6)
+    for knob in known:
+        assert np.isfinite(soft[1][knob]) and soft[1][knob] != hard[1][knob], knob
+
+
+def test_the_twin_runs_on_the_same_machine():
+    """Each word is read once; dense weights without skipping, 1,024 active MACs with it."""
+    layer = dense(64, 32, steps=4, rate=0.25, active=0.5)
+    for skipping, reads in ((0, 64 * 32), (1, 32 * 32)):
+        machine = get("classical-45nm").with_design(zero_skipping=skipping, batch=1e12)
+        parts = twin(Workload((layer,)), machine)
+        weight_pj = 10.0 / 8
+        found = float(parts.components_pj()[0, COMPONENTS.index("weight_memory")])
+        assert found == pytest.approx(reads * weight_pj, rel=1e-5)
+
+
+def test_unknown_models_are_refused_by_name():
+    with pytest.raises(ValueError, match="horowitz-power-law"):
+        Classical(memory="sram", arithmetic="linear")
+    with pytest.raises(ValueError, match="bit-product"):
+        Classical(memory="by-level", arithmetic="adder")
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_gradients_of_rates_are_true(name):
+    with jax.enable_x64(True):
+        machine = get(name)
+
+        def total(rate):
+            return bill(Workload((dense(20, 9, steps=4, rate=rate),)), machine).total_pj()[0]
+
+        check_grads(total, (0.02,), order=1, modes=("rev",))
