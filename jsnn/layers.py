@@ -182,6 +182,8 @@ class Spiking(nn.Module):
             adds_per_spike=ops.adds_per_spike,
             output_shape=output_shape,
             per_step=_decides_per_step(self.readout),
+            kernel=wiring.kernel,
+            strides=wiring.strides,
         )
 
 

@@ -21,6 +21,7 @@ class Connectivity(NamedTuple):
         fan_out_area: kernel height x width (1 for dense).
         weights: stored weights.
         biases: stored biases.
+        kernel, strides: of a convolution; empty for dense.
     """
 
     kind: str
@@ -29,6 +30,8 @@ class Connectivity(NamedTuple):
     fan_out_area: int
     weights: int
     biases: int
+    kernel: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
 
     @property
     def synapses(self) -> int:
@@ -126,6 +129,8 @@ def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Connectivity:
         fan_out_area=taps,
         weights=taps * (channels // groups) * synapse.features,
         biases=synapse.features if synapse.use_bias else 0,
+        kernel=tuple(kernel),
+        strides=tuple(strides),
     )
 
 

@@ -41,6 +41,7 @@ class Geometry:
         adds_per_spike: operations of one neuron for each spike it sends (the reset).
         output_shape: shape of one output frame.
         per_step: True for a readout that decides at every step (see `Workload.per_step`).
+        kernel, strides: of a convolution; empty for others.
     """
 
     name: str
@@ -62,6 +63,8 @@ class Geometry:
     adds_per_spike: int
     output_shape: tuple[int, ...]
     per_step: bool = False
+    kernel: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
 
     @property
     def real(self) -> bool:

@@ -124,7 +124,11 @@ def hand_neuromorphic(l, b):
     return both | min(sparse, every, key=lambda plan: sum(plan.values()))
 
 
-HAND = dict(zip(NAMES[:3], (hand_compute_only, hand_hierarchy, hand_neuromorphic), strict=True))
+HAND = {
+    "compute-only-45nm": hand_compute_only,
+    "hierarchy-45nm": hand_hierarchy,
+    "neuromorphic-22nm": hand_neuromorphic,
+}
 
 
 @pytest.mark.parametrize("name", HAND)
@@ -187,9 +191,9 @@ def _frame(kind, shape, inputs, synapses, weights, bias):
     return dataclasses.replace(l, arrivals=words, spikes=spikes, geometry=geometry)
 
 
-def _parts(l):
+def _parts(l, name="hierarchy-45nm"):
     bits = ("weight_bits", "state_bits", "input_bits", "output_bits")
-    machine = get("hierarchy-45nm").with_design(**dict.fromkeys(bits, 32))
+    machine = get(name).with_design(**dict.fromkeys(bits, 32))
     parts = bill(Workload((l,)), machine).parts_pj[0, 0].tolist()
     return dict(zip(COMPONENTS, parts, strict=True))
 
@@ -204,6 +208,41 @@ def test_lemaire_convolution():
     assert parts["weight_memory"] * 1e-6 == pytest.approx(24.4235 + 0.8665, abs=2e-4)
     assert ops * 1e-6 == pytest.approx(5.6689, abs=1e-4)
     assert parts["routing"] == pytest.approx(69_184 * 0.1)
+    assert sum(parts.values()) * 1e-6 == pytest.approx(58.582, abs=1e-3)
+
+
+def test_lemaire_counts_a_strided_convolution_by_name():
+    """Equations 1.4, 7, 9, 14, 16: 5x5 with stride 2 into 6 channels; 32 spikes arrive."""
+    l = layer("conv", "spikes", batch=1)
+    geometry = dataclasses.replace(
+        l.geometry, kernel=(5, 5), strides=(2, 2), fan_out_area=25, fan_in=50, weights=300
+    )
+    l = dataclasses.replace(l, geometry=geometry)
+    theta, ram = float(l.input_events[0]), lambda words, bits: 13.2 + 1.09e-5 * words * bits
+    with jax.enable_x64(True):
+        machines = get("hierarchy-45nm-published"), get("hierarchy-45nm")
+        found, edges = (bill(Workload((l,)), m).components_pj()[0] for m in machines)
+    parts = dict(zip(COMPONENTS, found.tolist(), strict=True))
+    add16 = 0.03 + 0.07 * 8 / 24
+    biases = 96 * 5 * ram(6, 16)
+    assert parts["synapse"] == pytest.approx(theta * 3 * 3 * 6 * add16)
+    assert parts["weight_memory"] == pytest.approx(theta * 150 * ram(300, 8) + biases)
+    assert parts["routing"] == pytest.approx(theta * (150 * 0.1 + 2 * 3.2))
+    neuron_steps = 96 * 5 * 4 * ram(2 * 96, 16)
+    assert parts["state_memory"] == pytest.approx(theta * 300 * ram(2 * 96, 16) + neuron_steps)
+    assert parts["neuron"] == pytest.approx(float(edges[COMPONENTS.index("neuron")]))
+
+
+def test_lemaire_counts_a_frame_by_name():
+    """The published vector again, whatever the true edges and the zeros are."""
+    l = _frame("conv", (32, 32, 64), 3072, 64 * 1024 * 27, 27 * 64, 64)
+    geometry = dataclasses.replace(
+        l.geometry, reaches=(300,), kernel=(3, 3), strides=(1, 1), fan_out_area=9, fan_in=27
+    )
+    l = dataclasses.replace(l, arrivals=0.1 * l.arrivals, geometry=geometry)
+    with jax.enable_x64(True):
+        parts = _parts(l, "hierarchy-45nm-published")
+    assert parts["activation_movement"] * 1e-6 == pytest.approx(27.6162, abs=1e-4)
     assert sum(parts.values()) * 1e-6 == pytest.approx(58.582, abs=1e-3)
 
 

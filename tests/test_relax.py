@@ -1,5 +1,7 @@
 """Softened choices: exact values, derivatives that converge to the choice."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ def test_soft_ceil_lies_between_the_line_and_the_step(x):
     with jax.enable_x64(True):
         assert float(soft_ceil(x, 1.0)) == pytest.approx(x)
         values = [float(soft_ceil(x, t)) for t in (1.0, 0.5, 0.1, 1e-3)]
-    assert all(a <= b + 1e-12 for a, b in zip(values, values[1:], strict=False))
+    assert all(a <= b + 1e-12 for a, b in itertools.pairwise(values))
     assert values[-1] <= np.ceil(x) + 1e-12
     if x % 1 > 0.02:
         assert values[-1] == pytest.approx(np.ceil(x), abs=1e-6)

@@ -26,9 +26,14 @@ movement is `activation_movement`, n a number of words or operations.
 law = multiplies·mul(weight, state) + (adds + compares)·add and mac = mul(weight, input) + add,
 every add as wide as the state. A stored current costs an add where the law of the neuron has none.
 
-Where this departs from the paper: accumulations, weight and membrane accesses all follow the true
-edges of the workload (the paper charges `ceil(kernel / stride)` adds but every kernel position in
-memory, borders included); zero inputs skip the weight and the multiply, not the input read; the
+`counts="published"` charges convolutions as the paper does: an input spike costs
+`ceil(kernel / stride)` adds an axis and output channel, but touches a weight and a membrane for
+every kernel position, borders included; a real frame multiplies every kernel position of every
+output, zeros and borders included. Dense layers are the same either way.
+
+Where the default departs from the paper: accumulations, weight and membrane accesses all follow the
+true edges of the workload (the paper charges `ceil(kernel / stride)` adds but every kernel position
+in memory, borders included); zero inputs skip the weight and the multiply, not the input read; the
 comparison with the threshold costs an add; the reset and the bias follow its corrected equation
 2.4; real inputs of a dense layer take one counter step a word (its authors' other reading, one a
 MAC, is not used); recurrent weights share the memory of the forward ones; a word of state that a
@@ -38,6 +43,7 @@ synapse touches is one, however many the neuron keeps.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 from jsnn.hardware.arithmetic import add_pj, mul_pj
@@ -60,8 +66,16 @@ def access_pj(technology: Technology, size_bits: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Hierarchy:
-    """Arithmetic, RAM by size and address generation (table above)."""
+    """Arithmetic, RAM by size and address generation (table above).
 
+    Attributes:
+        counts: `true-edges` or `published`, see the module.
+
+    Raises:
+        ValueError: other counts.
+    """
+
+    counts: str = "true-edges"
     name: ClassVar[str] = "hierarchy"
     constants: ClassVar[tuple[str, ...]] = (
         "add_int8_pj",
@@ -80,6 +94,10 @@ class Hierarchy:
         "queue_events",
     )
     unpriced: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def __post_init__(self) -> None:
+        if self.counts not in ("true-edges", "published"):
+            raise ValueError(f"expected counts 'true-edges' or 'published', found {self.counts!r}")
 
     def prices(
         self,
@@ -108,18 +126,25 @@ class Hierarchy:
         conv = g.kind == "conv"
         kernel = g.output_shape[-1] * g.fan_out_area if conv else 0
         start_address = 2 * (address_mul + address_add) if conv else 0.0
+        synop = {
+            "synapse": add,
+            "weight_memory": weights,
+            "state_memory": 2 * states,
+            "routing": address_add,
+        }
+        counters = {"routing": (g.inputs + g.neurons + kernel) * address_add}
+        wiring = {
+            "spikes_in": {"activation_movement": queue, "routing": start_address},
+            "synops": synop,
+            "macs": {"synapse": mac, "weight_memory": weights},
+            "connections" if conv else "words_in": {"activation_movement": inputs},
+            "frames": counters,
+        }
+        if conv and self.counts == "published":
+            wiring = _published(g, wiring["spikes_in"], synop, mac, weights, inputs, counters)
         return (
-            {
-                "spikes_in": {"activation_movement": queue, "routing": start_address},
-                "synops": {
-                    "synapse": add,
-                    "weight_memory": weights,
-                    "state_memory": 2 * states,
-                    "routing": address_add,
-                },
-                "macs": {"synapse": mac, "weight_memory": weights},
-                "connections" if conv else "words_in": {"activation_movement": inputs},
-                "frames": {"routing": (g.inputs + g.neurons + kernel) * address_add},
+            wiring
+            | {
                 "neuron_steps": {"neuron": law, "state_memory": 2 * g.state_words * states},
                 "bias_adds": {"neuron": add, "weight_memory": biases},
                 "current_writes": {"state_memory": currents},
@@ -128,3 +153,25 @@ class Hierarchy:
                 "words_out": {"activation_movement": outputs},
             },
         )
+
+
+def _published(g: Geometry, spike, synop, mac, weights, inputs, counters) -> PriceTable:
+    """Equations 1.1, 1.4, 3, 5, 6.1, 7, 9, 14 and 16 of the paper, for a convolution."""
+    channels = g.output_shape[-1]
+    touched = channels * g.fan_out_area
+    added = channels * math.prod(
+        -(-taps // stride) for taps, stride in zip(g.kernel, g.strides, strict=True)
+    )
+    every = g.weights * (g.neurons // channels)
+    return {
+        "spikes_in": spike
+        | {"synapse": added * synop["synapse"]}
+        | {name: touched * synop[name] for name in ("weight_memory", "state_memory")}
+        | {"routing": spike["routing"] + touched * synop["routing"]},
+        "frames": {
+            "synapse": every * mac,
+            "weight_memory": every * weights,
+            "activation_movement": every * inputs,
+            **counters,
+        },
+    }

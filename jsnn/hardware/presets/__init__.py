@@ -18,7 +18,7 @@ def presets() -> dict[str, str]:
     """One line about each machine, by name.
 
     >>> list(presets())[:3]
-    ['compute-only-45nm', 'hierarchy-45nm', 'neuromorphic-22nm']
+    ['compute-only-45nm', 'hierarchy-45nm', 'hierarchy-45nm-published']
     """
     return {name: line for name, (line, _) in _PRESETS.items()}
 
