@@ -42,7 +42,6 @@ from jsnn.training import (
     initial_bill,
     label_params,
     make_eval_step,
-    make_optimiser,
     make_train_step,
     with_reference,
 )
@@ -148,19 +147,7 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
         living_weight=config.living_weight,
         ramp_steps=int(config.energy_ramp * config.epochs * epoch_steps),
     )
-    optimiser = make_optimiser(
-        config.learning_rate,
-        config.epochs * epoch_steps,
-        warmup=int(config.warmup_epochs * epoch_steps),
-        schedule=config.schedule,
-        weight_decay=config.weight_decay,
-        clip=config.clip,
-        scales={
-            "time_constants": config.time_constant_scale * build.step_s(data),
-            "frequencies": config.time_constant_scale,
-            "thresholds": config.threshold_scale,
-        },
-    )
+    optimiser = build.optimiser(config, data)
     augmented = data_sets.Shifted(encoder, config.shift) if config.shift else encoder
     train_step = make_train_step(model, objective, optimiser, augmented)
     eval_step = make_eval_step(model, objective, encoder)

@@ -1,4 +1,4 @@
-"""Pictures of a run: how it learned, where the energy goes, when neurons fire.
+"""Pictures of a run: how it learned, where the energy goes and how sure that is, when neurons fire.
 
 Each function returns a `matplotlib.figure.Figure` of its own, without pyplot's global state, and
 writes it to `path` where one is given.
@@ -17,9 +17,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from jsnn.energy import COMPONENTS, Bill
+from jsnn.report import Report
+from jsnn.uncertainty import Sensitivity
 from jsnn.units import unit_of
 
-__all__ = ["breakdown", "curves", "raster"]
+__all__ = ["breakdown", "curves", "raster", "ratios", "tornado"]
 
 # Source: Okabe & Ito, Color Universal Design (2008), without its yellow; told apart with every
 # common colour blindness.
@@ -102,8 +104,14 @@ def curves(
     return _written(figure, path)
 
 
-def breakdown(before: Bill, after: Bill, path: str | os.PathLike | None = None) -> Figure:
-    """Energy of the mean sample by layer and component, before and after training.
+def breakdown(
+    before: Bill,
+    after: Bill,
+    path: str | os.PathLike | None = None,
+    *,
+    names: tuple[str, str] = ("before", "after"),
+) -> Figure:
+    """Energy of the mean sample by layer and component, of two bills: before and after training.
 
     Components that the machine has no price for stand in the legend as unpriced.
 
@@ -111,6 +119,7 @@ def breakdown(before: Bill, after: Bill, path: str | os.PathLike | None = None) 
         before: bill at initialisation; a batch is averaged.
         after: bill of the trained network.
         path: where to write the picture; none: nowhere.
+        names: what the two are called, such as a spiking network and its twin.
 
     Raises:
         ValueError: bills of different machines or layers.
@@ -148,7 +157,7 @@ def breakdown(before: Bill, after: Bill, path: str | os.PathLike | None = None) 
             va="center",
             fontsize="small",
         )
-    labels = [f"{group}  {moment}" for group in groups for moment in ("before", "after")]
+    labels = [f"{group}  {name}" for group in groups for name in names]
     axes.set_yticks(rows.ravel(), labels)
     axes.invert_yaxis()
     axes.margins(x=0.12)
@@ -194,6 +203,116 @@ def raster(
     panels[-1].set_xlabel("time step")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return _written(figure, path)
+
+
+def tornado(
+    sensitivities: Sequence[Sensitivity],
+    path: str | os.PathLike | None = None,
+    *,
+    title: str = "",
+    most: int = 12,
+) -> Figure:
+    """What moves the bill and the ratio to the twin: a bar for each constant and knob.
+
+    A bar reaches from the first-order change at the low end of its range to that at the high end;
+    the range of a knob is half to double. The longest bar of the bill stands on top; what is less
+    than a hundredth of the longest in both panels is left out.
+
+    Args:
+        sensitivities: as of `jsnn.uncertainty.sensitivities`.
+        path: where to write the picture; none: nowhere.
+        title: above the picture.
+        most: how many bars to draw.
+
+    Raises:
+        ValueError: nothing to draw.
+    """
+    longest = {
+        what: np.asarray([max(map(abs, np.nan_to_num(s.swing(what)))) for s in sensitivities])
+        for what in ("energy", "ratio")
+    }
+    shown = sum(reach > 0.01 * reach.max(initial=0) for reach in longest.values())
+    order = [n for n in np.argsort(-longest["energy"], kind="stable") if shown[n]][: max(0, most)]
+    if not order:
+        raise ValueError("expected at least one constant or knob that moves the bill, found none")
+    moving = [sensitivities[n] for n in order]
+    rows = np.arange(len(moving))
+    figure = Figure(figsize=(11, 1.8 + 0.36 * len(moving)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    whats = (("energy", "full bill"), ("ratio", "ratio to the twin"))
+    for axes, (what, label) in zip(panels, whats, strict=True):
+        swings = 100 * np.asarray([s.swing(what) for s in moving])
+        axes.barh(rows, swings[:, 0], 0.7, color=_SKY, label="at the low end")
+        axes.barh(rows, swings[:, 1], 0.7, color=_VERMILION, label="at the high end")
+        axes.axvline(0, color=_BLACK, linewidth=0.8)
+        axes.set_xlabel(f"change of the {label} (%)")
+        axes.xaxis.set_major_formatter(_plain)
+        axes.grid(axis="x", color="0.9", linewidth=0.8)
+        axes.tick_params(axis="y", length=0)
+        _bare(axes)
+    labels = [f"{s.name} ({s.mark}: {_short(s.low)} to {_short(s.high)})" for s in moving]
+    panels[0].set_yticks(rows, labels)
+    panels[0].invert_yaxis()
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize="medium")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
+    return _written(figure, path)
+
+
+def ratios(reports: Sequence[Report], path: str | os.PathLike | None = None) -> Figure:
+    """E_SNN / E_twin on each machine with the interval of its draws, and how often spikes win.
+
+    Args:
+        reports: of one workload, as of `jsnn.report.compare`.
+        path: where to write the picture; none: nowhere.
+
+    Raises:
+        ValueError: no report, or ratios that are not finite and positive.
+    """
+    values = np.asarray([one.ratio for one in reports], float)
+    if not values.size or not np.all(np.isfinite(values) & (values > 0)):
+        raise ValueError(f"expected finite ratios above 0 of at least one machine, found {values}")
+    ends = np.asarray([one.intervals["ratio"] for one in reports], float)
+    rows = np.arange(len(reports))
+    figure = Figure(figsize=(9, 1.4 + 0.34 * len(reports)), layout="constrained")
+    axes = figure.subplots()
+    for row, value, (low, high), one in zip(rows, values, ends, reports, strict=True):
+        draw = np.isclose(value, 1, rtol=1e-6, atol=0)
+        colour, marker = (_GREY, "D") if draw else (_BLUE, "o") if value < 1 else (_VERMILION, "s")
+        axes.plot([low, high], [row, row], color=colour, linewidth=2, alpha=0.6)
+        axes.plot(value, row, marker, color=colour)
+        axes.annotate(
+            f"{one.wins:.0%}",
+            (1.01, row),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize="small",
+        )
+    axes.axvline(1, color=_BLACK, linewidth=0.8)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(_plain)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks(rows, [_with_targets(one) for one in reports])
+    axes.invert_yaxis()
+    axes.set_xlabel("energy of the spiking network / of its twin (left of 1, spikes win)")
+    axes.set_title("Ratio to the twin; at the right: share of draws that spikes win", loc="left")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="0.9", linewidth=0.8)
+    _bare(axes)
+    return _written(figure, path)
+
+
+def _with_targets(one: Report) -> str:
+    targets = one.targets_per_message
+    plural = "" if targets == 1 else "s"
+    named = "" if targets is None else f" ({targets:g} target{plural}/message)"
+    return one.hardware + named
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _panel(axes: Axes, name: str, spikes: np.ndarray) -> None:

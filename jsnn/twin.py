@@ -101,7 +101,9 @@ def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> Layer
     )
 
 
-def twin(workload: Workload, hardware: Hardware, density: Density = "measured") -> Bill:
+def twin(
+    workload: Workload, hardware: Hardware, density: Density = "measured", bits: Any = None
+) -> Bill:
     """The bill of the quantised twin: `twin_workload`, its activations `activation_bits(T)` wide.
 
     Inputs of the first layer, where they are real-valued, keep the machine's `input_bits`. Behind
@@ -111,6 +113,7 @@ def twin(workload: Workload, hardware: Hardware, density: Density = "measured") 
         workload: what the spiking network did.
         hardware: the machine of both.
         density: `measured` or `average`, see `twin_workload`.
+        bits: width of its activations in every layer; `activation_bits(T)` unless given.
 
     >>> from jsnn.hardware import get
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))
@@ -121,10 +124,11 @@ def twin(workload: Workload, hardware: Hardware, density: Density = "measured") 
     passes = twin_workload(workload, density)
     pairs = []
     for spiking, layer in zip(workload, passes, strict=True):
-        bits = activation_bits(1 if workload.per_step else spiking.steps)
-        widths = {"output_bits": bits}
+        matched = 1 if workload.per_step else spiking.steps
+        width = activation_bits(matched) if bits is None else bits
+        widths = {"output_bits": width}
         if spiking.geometry.input_kind in ("spikes", "events"):
-            widths["input_bits"] = bits
+            widths["input_bits"] = width
         pairs.append((layer, _with_widths(hardware, widths)))
     return bill_layers(pairs)
 

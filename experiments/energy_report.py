@@ -1,0 +1,284 @@
+"""The bill of a trained network, on one machine or on all of them.
+
+    python -m experiments.energy_report RUN_FOLDER
+    python -m experiments.energy_report RUN_FOLDER --hardware all
+    python -m experiments.energy_report RUN_FOLDER --hardware hierarchy-45nm,my-chip.toml
+    python -m experiments.energy_report RUN_FOLDER --battery-j 1000 --rate-hz 10 --sensor-w 1e-3
+
+RUN_FOLDER is one of `experiments.train`. The network that was tested there is restored, runs over
+the test samples once more and is priced: operation count, full bill and ratio to the quantised twin
+side by side, with the interval and the verdict over the ranges of the constants. JSON and pictures
+go to RUN_FOLDER/energy unless --out says otherwise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+import jsnn
+from experiments import build
+from experiments.config import check, knob, parse
+from experiments.runfolder import RunFolder
+from experiments.train import Config
+from jsnn import plots
+from jsnn.checkpoint import Checkpoints
+from jsnn.hardware import Hardware
+from jsnn.report import Comparison, Report, battery_life_s, compare
+from jsnn.training import init_state
+from jsnn.workload import LayerWorkload, Workload
+
+ALL = "all"
+DAY_S = 86400
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What to report."""
+
+    hardware: str | None = knob(None, "names or .toml files, a,b,c, or all; none: the run's own")
+    split: str = knob("test", "samples that the network runs over: test or validation")
+    limit: int | None = knob(None, "use at most this many of them", least=1)
+    density: str = knob("measured", "non-zero activations of the twin: measured or average")
+    draws: int = knob(1000, "draws of the constants over their ranges", least=1)
+    seed: int = knob(0, "seed of these draws", least=0)
+    battery_j: float | None = knob(None, "say how long such a battery lasts, J", above=0)
+    rate_hz: float = knob(1.0, "battery: inferences a second", least=0)
+    sensor_w: float = knob(0.0, "battery: power of the sensor, W", least=0)
+    idle_w: float = knob(0.0, "battery: power of all else that is always on, W", least=0)
+    data_dir: str | None = knob(None, "folder that holds the data; none: that of the run")
+    out: str | None = knob(None, "folder for JSON and pictures; none: energy/ in the run folder")
+
+    def __post_init__(self):
+        check(self)
+        for name, valid in (("split", ("test", "validation")), ("density", _DENSITIES)):
+            if getattr(self, name) not in valid:
+                raise ValueError(
+                    f"--{name} must be {' or '.join(valid)}, got {getattr(self, name)!r}"
+                )
+
+
+_DENSITIES = ("measured", "average")
+
+
+def main(run: str, flags: Flags) -> Comparison:
+    """Restore, run, price, print; writes JSON and pictures."""
+    console = Console(highlight=False, soft_wrap=True)
+
+    # ---- the run -------------------------------------------------------------------------------
+    folder, config = stored(run)
+    if flags.data_dir is not None:
+        config = dataclasses.replace(config, data_dir=flags.data_dir)
+    wanted = machine_names(flags.hardware, config)
+    data = build.dataset(config)
+    machines = [_machine(config, data, name) for name in wanted]
+    samples = getattr(data, flags.split)[: flags.limit]
+    if not len(samples):
+        raise ValueError(
+            f"{config.dataset} has no {flags.split} samples in this run: choose another --split"
+        )
+
+    # ---- the network, and what it does ---------------------------------------------------------
+    variables, epoch = restored(folder, config, data)
+    workload = measured(config, data, variables, samples.frames)
+    title = (
+        f"{folder.path}: {config.dataset}, {config.model}, epoch {epoch}; "
+        f"{len(samples)} {flags.split} samples, T = {max(layer.steps for layer in workload)}; "
+        "energy per inference, mean over the samples"
+    )
+
+    # ---- what it costs -------------------------------------------------------------------------
+    found = compare(workload, machines, draws=flags.draws, seed=flags.seed, density=flags.density)
+    lives = {one.hardware: _life(one, flags) for one in found.reports}
+    console.print(f"{title}\n", markup=False)
+    if len(found.reports) + len(found.refused) > 1:
+        console.print(f"{found.table()}\n", markup=False)
+    for one in found.reports:
+        text = "\n".join([str(one), *_life_lines(one, lives[one.hardware], flags)])
+        console.print(f"{text}\n", markup=False)
+    _warn_if_other(folder, config, flags, found, console)
+
+    # ---- keep ----------------------------------------------------------------------------------
+    out = Path(flags.out) if flags.out is not None else folder.path / "energy"
+    content = {
+        "run": {"folder": str(folder.path), "epoch": epoch, "config": dataclasses.asdict(config)},
+        "flags": dataclasses.asdict(flags),
+        **found.to_json(),
+        "battery_life_s": lives if flags.battery_j is not None else None,
+    }
+    write(out, content, found)
+    console.print(f"everything is in {out}", markup=False)
+    return found
+
+
+def stored(run: str) -> tuple[RunFolder, Config]:
+    """The folder of a run and its config.
+
+    Raises:
+        FileNotFoundError: it is no such folder.
+        ValueError: its config is that of another version of jsnn.
+    """
+    if not (Path(run) / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{run} holds no config.json: expected the run folder of experiments.train"
+        )
+    folder = RunFolder.existing(run)
+    config = folder.stored_config({}, [field.name for field in dataclasses.fields(Config)])
+    config["widths"] = tuple(config["widths"])
+    return folder, Config(**config)
+
+
+def machine_names(hardware: str | None, config: Config) -> list[str]:
+    """What `--hardware` asks for, every name looked up; ValueError for an unknown one."""
+    if hardware is None:
+        names = [config.hardware]
+    elif hardware == ALL:
+        names = list(jsnn.hardware.presets())
+    else:
+        names = [name.strip() for name in hardware.split(",")]
+    for name in names:
+        jsnn.hardware.get(name)
+    return names
+
+
+def _machine(config: Config, data, name: str) -> Hardware:
+    return build.hardware(dataclasses.replace(config, hardware=name), data)
+
+
+def restored(folder: RunFolder, config: Config, data) -> tuple[dict[str, Any], int]:
+    """Variables of the network that the run chose, and its epoch.
+
+    Raises:
+        FileNotFoundError: the run stopped before its first checkpoint.
+        ValueError: the checkpoint does not fit the network of its config.
+    """
+    if not folder.checkpoints.is_dir():
+        raise FileNotFoundError(
+            f"{folder.path} has no checkpoint: go on with the run by --resume {folder.path}"
+        )
+    encoder = build.encoder(config, data)
+    model = build.network(config, data, encoder.input_kind)
+    frames = encoder(jax.random.key(0), jnp.asarray(data.train.frames[:1]))
+    like = init_state(model, build.optimiser(config, data), frames, config.seed)
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        tree, record = checkpoints.restore({"state": like, "best": like})
+    return tree["best"].variables, record["best"]["epoch"]
+
+
+def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray) -> Workload:
+    """What the network does on these samples, encoded as the run encoded them for its test.
+
+    Spikes are kept as one sum a sample, which is all that a bill asks of them.
+    """
+    encoder = build.encoder(config, data)
+    model = build.network(config, data, encoder.input_kind)
+    key, batch = jax.random.key(config.seed + 1), config.batch
+
+    @jax.jit
+    def run(variables, frames, key):
+        _, workload = jsnn.run(model, variables, encoder(key, frames))
+        return dataclasses.replace(workload, layers=tuple(map(_summed, workload)))
+
+    parts = []
+    for number, start in enumerate(range(0, len(frames), batch)):
+        # Batches of one size compile once and give random encoders the numbers of the run.
+        index = np.minimum(np.arange(start, start + batch), len(frames) - 1)
+        workload = run(variables, frames[index], jax.random.fold_in(key, number))
+        real = min(batch, len(frames) - start)
+        parts.append(jax.tree.map(lambda counts, n=real: np.asarray(counts)[:n], workload))
+    return jax.tree.map(lambda *counts: np.concatenate(counts), *parts)
+
+
+def _summed(layer: LayerWorkload) -> LayerWorkload:
+    return dataclasses.replace(layer, spikes=layer.output_events[:, None])
+
+
+def _life(one: Report, flags: Flags) -> dict[str, float] | None:
+    if flags.battery_j is None:
+        return None
+    drains = {"snn": one.snn_pj, "twin": one.twin_pj}
+    return {
+        name: float(
+            battery_life_s(flags.battery_j, pj * 1e-12, flags.rate_hz, flags.sensor_w, flags.idle_w)
+        )
+        for name, pj in drains.items()
+    }
+
+
+def _life_lines(one: Report, lives: dict[str, float] | None, flags: Flags) -> list[str]:
+    if lives is None:
+        return []
+    bound = "at most " if "static" in dict(one.snn.unpriced) else ""
+    days = {name: f"{bound}{life / DAY_S:,.4g} days" for name, life in lives.items()}
+    return [
+        f"A battery of {flags.battery_j:g} J at {flags.rate_hz:g} inferences a second, sensor "
+        f"{flags.sensor_w:g} W, idle {flags.idle_w:g} W: spiking {days['snn']}, twin "
+        f"{days['twin']}."
+    ]
+
+
+def _warn_if_other(
+    folder: RunFolder, config: Config, flags: Flags, found: Comparison, console: Console
+) -> None:
+    """Say so where the run's own figure is another: other data, or another version of the model."""
+    own = next((one for one in found.reports if one.hardware == config.hardware), None)
+    whole = flags.split == "test" and flags.limit is None and folder.result.exists()
+    if own is None or not whole:
+        return
+    before = json.loads(folder.result.read_text())["total_pj"]
+    if abs(own.snn_pj - before) > 1e-3 * before:
+        console.print(
+            f"WARNING: the run itself found {before:.6g} pJ on {own.hardware}, this report "
+            f"{own.snn_pj:.6g} pJ: the data or jsnn have changed since.\n",
+            markup=False,
+        )
+
+
+def write(out: Path, content: dict[str, Any], found: Comparison) -> None:
+    """JSON and pictures; OSError that names the folder if it cannot be written to."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "energy.json").write_text(json.dumps(content, indent=2) + "\n")
+        drawable = [one for one in found.reports if 0 < one.ratio < float("inf")]
+        if drawable:
+            plots.ratios(drawable, out / "ratios.png")
+        for one in found.reports:
+            names = ("spiking", "twin")
+            plots.breakdown(one.snn, one.twin, out / f"breakdown-{one.hardware}.png", names=names)
+            plots.tornado(
+                one.sensitivities,
+                out / f"tornado-{one.hardware}.png",
+                title=f"{one.hardware}: first-order change over each range",
+            )
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{out} could not be written to ({error.strerror}): choose another --out"
+        ) from error
+
+
+def run(argv: Sequence[str] | None = None) -> Comparison:
+    """`main` with a command line."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    folder = words.pop(0) if words and not words[0].startswith("-") else None
+    flags = Flags(**parse(Flags, words, __doc__))
+    if folder is None:
+        raise ValueError(
+            "expected a run folder first: python -m experiments.energy_report RUN_FOLDER"
+        )
+    return main(folder, flags)
+
+
+if __name__ == "__main__":
+    try:
+        run()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
