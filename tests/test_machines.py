@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
+from jsnn.area import memory_area_mm2
+from jsnn.attribution import attribute
 from jsnn.counting import tally
 from jsnn.energy import COMPONENTS, bill
 from jsnn.hardware import Constant, Technology, get
@@ -192,3 +194,34 @@ def test_gradients_of_rates_are_true(name):
             return bill(Workload((dense(20, 9, steps=4, rate=rate),)), machine).total_pj()[0]
 
         check_grads(total, (0.02,), order=1, modes=("rev",))
+
+
+def test_area_counts_every_bit_once_and_grows_with_each_memory():
+    """Three banks of 8 KiB and of 1 MiB and a queue of 1,024 events of 16 bits, at 22 nm."""
+    bits = 3 * (8 * 1024 + 1024**2) * 8 + 1024 * 16
+    assert memory_area_mm2(get("classical-45nm"), 22) == pytest.approx(bits * 0.1e-6)
+    assert memory_area_mm2(get("classical-45nm"), 44) == pytest.approx(bits * 0.4e-6)
+    for name, knobs in (
+        ("event-45nm", ("core_weight_bytes", "core_state_bytes", "cores")),
+        ("spatial-45nm", ("local_bytes", "global_bytes", "pes", "pe_state_bytes")),
+    ):
+        machine = get(name)
+        for knob in knobs:
+            larger = machine.with_design(**{knob: 2 * getattr(machine.design, knob)})
+            assert memory_area_mm2(larger, 45) > memory_area_mm2(machine, 45), knob
+    with pytest.raises(ValueError, match="area is unknown"):
+        memory_area_mm2(get("odin-28nm"), 28)
+    with pytest.raises(ValueError, match="16 to 90"):
+        memory_area_mm2(get("event-45nm"), 7)
+
+
+@pytest.mark.parametrize(("rate", "wins"), [(0.01, True), (0.9, False)])
+def test_the_gain_of_events_is_kept_apart_from_that_of_local_memory(rate, wins):
+    work = Workload((dense(64, 32, steps=4, rate=rate),))
+    far, near = get("classical-45nm").with_design(local_bytes=0), get("neuromorphic-22nm")
+    split = attribute(work, far, near)
+    np.testing.assert_allclose(split.by_memory * split.by_events, split.in_all, rtol=1e-5)
+    assert (float(split.by_events[0]) > 1) is wins
+    assert ("events save" if wins else "events cost") in str(split)
+    memory = float((twin(work, far).total_pj() / twin(work, near).total_pj())[0])
+    assert float(split.by_memory[0]) == pytest.approx(memory)

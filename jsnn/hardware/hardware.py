@@ -62,7 +62,8 @@ class Hardware:
     @property
     def burns_while_it_works(self) -> bool:
         """Whether static energy is static power x the time that the architecture says it takes."""
-        return "static_power_w" in self.technology and isinstance(self.architecture, Timed)
+        timed = isinstance(self.architecture, Timed)
+        return timed and "static_power_w" in self.technology and not self._prices_static
 
     @property
     def unpriced(self) -> tuple[tuple[str, str], ...]:

@@ -6,11 +6,11 @@ the state words of a neuron and F = targets_per_message:
 
 | event           | unit       | what is done                        | bits  | component     |
 |-----------------|------------|-------------------------------------|-------|---------------|
-| input spike     | link       | ceil(fan-out / F) messages x hops   | e     | routing       |
+| input spike     | link       | ceil(fan-out / F) messages          | e     | routing       |
 | synop           | weights    | 1 read                              | w     | weight_memory |
 |                 | states     | 1 read, 1 write                     | v     | state_memory  |
 |                 | adder      | 1 add                               | v     | synapse       |
-| word, not zero  | link       | ceil(fan-out / F) messages x hops   | e + b | routing       |
+| word, not zero  | link       | ceil(fan-out / F) messages          | e + b | routing       |
 | mac             | weights    | 1 read                              | w     | weight_memory |
 |                 | states     | 1 read, 1 write                     | v     | state_memory  |
 |                 | multiplier | 1 multiply                          | w x b | synapse       |
@@ -27,15 +27,16 @@ the state words of a neuron and F = targets_per_message:
 | output spike    | adder      | adds of the reset                   | v     | neuron        |
 | inference       |            | nothing: weights stay in their core |       |               |
 
-A message carries the address of its sender to `F` targets in one destination core; with F = 1 each
+A message carries the address of its sender to `F` targets in one destination core and costs its
+bits on each of its hops; with F = 1 each
 target has a message of its own. A zero is never sent. A spike fed back reaches all neurons of its
 layer. The sum of a real-valued frame is a state: every mac reads and writes it. What leaves a layer
 is paid where it arrives. A comparison costs an add.
 
 What fits where: `weights` and `states` are the memories of a core, `weights@core` and
 `states@core`; the price of an access depends on their size. A layer takes as many cores as its
-neurons, its weights (with biases) and its states (with stored currents; at least one word a
-neuron) need, whichever needs most, and shares none. A network that needs more cores than there are
+neurons, its weights (with biases) and its states (at least one word a neuron, and stored
+currents besides) need, whichever needs most, and shares none. A network that needs more cores than there are
 is an error.
 
 Time (DERIVED): the work of a layer is spread evenly over its cores, `pes` operations a cycle in

@@ -43,9 +43,9 @@ kept, whatever T is: a connection counts once for each position where a convolut
 leaves a layer is paid where it arrives. A comparison costs an add.
 
 What fits where: weights with biases and recurrent weights lie whole in the nearest of the banks
-local, global, dram that holds them (`weights@local` …); weights in dram are not loaded. States with
-stored currents, at least one word a neuron (the sum of a frame), lie whole in the registers of all
-processing elements together if these hold them (`states@register`), else in the nearest bank of
+local, global, dram that holds them (`weights@local` …); weights in dram are not loaded. States (at
+least one word a neuron, for the sum of a frame) and stored currents besides lie whole in the
+registers of all processing elements together if these hold them (`states@register`), else in the nearest bank of
 states. A tensor larger than dram is an error. The price of an access depends on the size of the
 bank; that of a register does not.
 

@@ -1,0 +1,176 @@
+"""Frames in and spikes out of every layer of a network: what the auditor walks."""
+
+from __future__ import annotations
+
+import collections
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from jsnn.audit import Conv, Dense, RecordedLayer
+from jsnn.layers import STATE, WORKLOAD, Spiking
+
+
+@functools.singledispatch
+def wiring(synapse: nn.Module, input_shape: tuple[int, ...]) -> Dense | Conv:
+    """Wires of `synapse` for frames of `input_shape` (no time, no batch).
+
+    Args:
+        synapse: a `flax.linen` Dense or Conv, or a registered module (with `use_bias`).
+        input_shape: shape of one input frame, images `[H, W, C]`.
+
+    Raises:
+        TypeError: the synapse is of an unknown kind.
+        ValueError: a convolution with a mask, input dilation or padding that has no wires.
+
+    >>> wiring(nn.Conv(2, (3, 3), strides=2), (4, 4, 1)).padding
+    ((0, 1), (0, 1))
+    """
+    known = sorted(cls.__name__ for cls in wiring.registry if cls is not object)
+    raise TypeError(
+        f"no wires are known for {type(synapse).__name__}; known are {known}. "
+        "Register them with @jsnn.recording.wiring.register."
+    )
+
+
+@wiring.register
+def _dense(synapse: nn.Dense, input_shape: tuple[int, ...]) -> Dense:
+    (inputs,) = input_shape
+    return Dense(inputs, synapse.features)
+
+
+@wiring.register
+def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Conv:
+    axes = len(input_shape) - 1
+
+    def each(value: Any) -> tuple[int, ...]:
+        return (value,) * axes if isinstance(value, int) else tuple(value or (1,) * axes)
+
+    if synapse.mask is not None or set(each(synapse.input_dilation)) != {1}:
+        raise ValueError("masked and input-dilated convolutions are not recorded")
+    kernel, strides = each(synapse.kernel_size), each(synapse.strides)
+    dilation, padding = each(synapse.kernel_dilation), synapse.padding
+    if padding in ("SAME", "VALID"):
+        window = tuple((taps - 1) * step + 1 for taps, step in zip(kernel, dilation, strict=True))
+        pairs = jax.lax.padtype_to_pads(input_shape[:-1], window, strides, padding)
+    elif isinstance(padding, str):
+        raise ValueError(
+            f"padding {padding!r} is not recorded; use 'SAME', 'VALID' or (low, high) pairs"
+        )
+    else:
+        pairs = [(pad, pad) if isinstance(pad, int) else pad for pad in each(padding)]
+    pairs = tuple((int(low), int(high)) for low, high in pairs)
+    return Conv(kernel, strides, pairs, dilation, synapse.feature_group_count, synapse.features)
+
+
+def record(
+    model: nn.Module, variables: Mapping[str, Any], frames: jax.Array
+) -> tuple[RecordedLayer, ...]:
+    """Run `model` in evaluation mode and keep what every spiking layer received and sent.
+
+    `jsnn.audit.audit(record(...), hardware)` then counts, event by event, what
+    `jsnn.energy.bill(jsnn.run(...)[1], hardware)` works out from totals.
+
+    Compiled, so that a membrane within rounding of its threshold may decide otherwise than in an
+    uncompiled run.
+
+    Args:
+        model: a linen module of `Spiking` layers, called as `model(frames, train)`.
+        variables: what `model.init` returned (or trained since).
+        frames: `[T, B, ...]`.
+
+    Returns:
+        One entry a layer, in the order in which they ran, named as in `jsnn.run`.
+
+    Raises:
+        ValueError: the model ran no spiking layer, or a layer received events that are not whole
+            multiples of its `input_unit`.
+
+    >>> import jax, jax.numpy as jnp, jsnn
+    >>> model = jsnn.models.MLP((16,), 3)
+    >>> frames = jnp.ones((5, 2, 8))
+    >>> layers = record(model, model.init(jax.random.key(0), frames), frames)
+    >>> [(layer.name, layer.spikes.shape) for layer in layers]
+    [('hidden_0', (5, 2, 16)), ('readout', (5, 2, 3))]
+    """
+    clean = {name: tree for name, tree in variables.items() if name != WORKLOAD}
+    facts: list[tuple[str, Spiking]] = []
+
+    @jax.jit
+    def watch(variables, frames):
+        caught = []
+
+        def catch(call, args, kwargs, context):
+            out = call(*args, **kwargs)
+            if isinstance(context.module, Spiking) and context.method_name == "__call__":
+                name = "/".join(context.module.path) or "layer"
+                caught.append((name, *context.module.unbind(), args[0], out))
+            return out
+
+        with nn.intercept_methods(catch):
+            model.apply(variables, frames, False)
+        # Names and modules are no arrays: they leave by the side, once, while jit traces.
+        facts.extend((name, layer) for name, layer, *_ in caught)
+        return [_arrays(*layer_and_arrays) for _, *layer_and_arrays in caught]
+
+    arrays = watch(clean, frames)
+    if not facts:
+        raise ValueError(
+            f"{type(model).__name__} ran no spiking layer: build it from jsnn.layers.Spiking"
+        )
+    uses = collections.Counter()
+    layers = []
+    for (name, layer), (shown, spikes, before) in zip(facts, arrays, strict=True):
+        uses[name] += 1
+        name = name if uses[name] == 1 else f"{name}#{uses[name]}"
+        layers.append(_recorded(name, layer, shown, spikes, before))
+    return tuple(layers)
+
+
+def _arrays(
+    layer: Spiking, variables: Mapping[str, Any], frames: jax.Array, out: jax.Array
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+    """Frames, spikes and the spikes before of one layer; None where it has none."""
+    population = variables.get(STATE, {}).get("population")
+    before = None if population is None else population.spikes
+    if not layer.neuron.spiking:
+        return frames, None, None
+    if layer.readout is not None:
+        # The readout folded its spikes away: the layer runs once more without it.
+        out = layer.clone(readout=None).apply(variables, frames, False)
+    return frames, out, before
+
+
+def _recorded(
+    name: str,
+    layer: Spiking,
+    frames: jax.Array,
+    spikes: jax.Array | None,
+    before: jax.Array | None,
+) -> RecordedLayer:
+    ops = layer.neuron.ops
+    wires = wiring(layer.synapse, frames.shape[2:])
+    if spikes is None:
+        spikes = np.zeros((*frames.shape[:2], *wires.output_shape(frames.shape[2:])))
+    return RecordedLayer(
+        name=name,
+        frames=np.asarray(frames),
+        spikes=np.asarray(spikes),
+        wiring=wires,
+        input_kind=layer.input_kind,
+        state_words=ops.state_words,
+        multiplies=ops.multiplies,
+        adds=ops.adds,
+        compares=ops.compares,
+        adds_per_spike=ops.adds_per_spike,
+        # A folded normalisation leaves a bias behind.
+        bias=layer.synapse.use_bias or layer.norm is not None,
+        spiking=layer.neuron.spiking,
+        recurrent=layer.recurrent,
+        input_unit=layer.input_unit,
+        before=None if before is None else np.asarray(before),
+    )
