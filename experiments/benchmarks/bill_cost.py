@@ -1,0 +1,100 @@
+"""What the bill of a network of 10 million synapses costs, gradient included, beside its pass.
+
+    python -m experiments.benchmarks.bill_cost
+
+Two layers of 2,236 neurons on 2,236 inputs, T = 10, 32 samples. Timed in turns: the forward pass
+that gives outputs and workload, and value and gradient of the bill with respect to every count of
+that workload, every constant and every knob. Writes
+`experiments/results/benchmarks/bill_cost.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import statistics
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+import jsnn
+from experiments.benchmarks.qtdb_step import seconds
+from experiments.config import knob, parse
+from jsnn.models import MLP
+from jsnn.neurons import LI, LIF
+
+WIDTH, STEPS, BATCH, RATE = 2236, 10, 32, 0.1
+MACHINES = ("neuromorphic-22nm", "classical-45nm", "event-45nm", "spatial-45nm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Knobs of the benchmark."""
+
+    rounds: int = knob(9, "pairs of timed slices", least=3)
+    slice: int = knob(20, "bills in a slice, and a pass", least=1)
+    width: int = knob(WIDTH, "neurons of a layer", least=1)
+    out: str = knob("experiments/results/benchmarks/bill_cost.json", "where the figures go")
+
+
+def main(config: Config) -> dict:
+    """Time passes and bills, alternating, and write the medians."""
+    frames = jax.random.bernoulli(jax.random.key(0), RATE, (STEPS, BATCH, config.width))
+    frames = frames.astype(jnp.float32)
+    model = MLP(
+        (config.width,),
+        config.width,
+        neuron=LIF(tau_mem=10e-3),
+        readout_neuron=LI(tau_mem=10e-3),
+        input_kind="events",
+    )
+    variables = model.init(jax.random.key(1), frames)
+    forward = jax.jit(lambda v, x: jsnn.run(model, v, x))
+    _, workload = forward(variables, frames)
+    synapses = sum(layer.geometry.synapses for layer in workload)
+
+    def total(workload, machine):
+        return jsnn.bill(workload, machine).total_pj().mean()
+
+    priced = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
+    found = {}
+    for name in MACHINES:
+        machine = jsnn.hardware.get(name)
+        if "cores" in machine.design.knobs:
+            machine = machine.with_design(cores=1e6)
+        jax.block_until_ready(priced(workload, machine))
+        rows = [
+            (
+                seconds(lambda m=machine: priced(workload, m), config.slice),
+                seconds(lambda: forward(variables, frames), 1),
+            )
+            for _ in range(config.rounds)
+        ]
+        found[name] = {
+            "bill_ms": 1e3 * statistics.median(bill for bill, _ in rows),
+            "pass_ms": 1e3 * statistics.median(passed for _, passed in rows),
+            "share": statistics.median(bill / passed for bill, passed in rows),
+        }
+    result = {
+        "command": "python -m experiments.benchmarks.bill_cost",
+        "what": "value and gradient of the bill, as a share of the forward pass",
+        "synapses": synapses,
+        "steps": STEPS,
+        "batch": BATCH,
+        "machines": found,
+        "rounds": config.rounds,
+        "slice": config.slice,
+        "versions": {"jax": jax.__version__, "python": platform.python_version()},
+        "device": jax.devices()[0].device_kind,
+    }
+    path = Path(config.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+    return result
+
+
+if __name__ == "__main__":
+    main(Config(**parse(Config, None, __doc__)))
