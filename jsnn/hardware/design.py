@@ -34,7 +34,6 @@ BOUNDS = {
     "pe_state_bytes": (0, np.inf),
     "crossbar": (1, np.inf),
     "clock_hz": (1, np.inf),
-    "voltage_v": (0.1, 10),
 }
 
 
@@ -67,7 +66,6 @@ class Design:
         pe_state_bytes: registers for state in one processing element.
         crossbar: rows and columns of a crossbar array.
         clock_hz: clock.
-        voltage_v: supply.
 
     Raises:
         ValueError: a knob out of its bounds (checked when it is a number, not under tracing).
@@ -99,7 +97,6 @@ class Design:
     pe_state_bytes: Any = None
     crossbar: Any = None
     clock_hz: Any = None
-    voltage_v: Any = None
 
     def __post_init__(self) -> None:
         for name, (low, high) in BOUNDS.items():
