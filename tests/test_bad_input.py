@@ -54,6 +54,7 @@ def checkpoint(folder: Path, epoch: int) -> dict[str, str]:
         ("--schedule step", r"schedule must be one of \['constant', 'cosine', 'linear'\]"),
         ("--steps 0", "--steps must be at least 1, got 0"),
         ("--shift -1", "--shift must be at least 0, got -1"),
+        ("--refit", "it needs --select last"),
         ("--select first", "--select must be best or last, got 'first'"),
         ("--data-options steps=4", "--data-options takes name=value pairs of .*image.* for digits"),
         ("--folds 3 --fold 3", "expected a fold in .*, found 3"),

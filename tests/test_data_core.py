@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jsnn.data import Dataset, Split, folds, load, names, options
+from jsnn.data import Dataset, Split, folds, load, names, options, refit
 from jsnn.data.binning import as_events, bin_events, rebin
 from jsnn.data.cache import Cache
 from jsnn.data.files import Folder, SourceFile, content_digest, digest_of, download, verify
@@ -159,6 +159,21 @@ def test_folds_cover_the_training_samples_once_and_never_the_test_split():
         seen += sorted(values[2])
     assert sorted(seen) == list(range(40))
     assert "Fold 3 of 4" in part.notes
+
+
+def test_refit_trains_on_all_but_the_test_split():
+    def mark(start, count):
+        values = np.arange(start, start + count, dtype=np.float32)[:, None]
+        return Split(values, (values[:, 0] % 2).astype(np.int32))
+
+    data = Dataset("toy", mark(0, 30), mark(30, 10), mark(100, 5), classes=2, timed=False)
+    whole = refit(data)
+    assert sorted(whole.train.frames[:, 0].tolist()) == list(range(40))
+    np.testing.assert_array_equal(whole.train.labels, whole.train.frames[:, 0] % 2)
+    assert (len(whole.validation), len(whole.test)) == (10, 5)
+    assert "validation samples too" in whole.notes
+    part = folds(data, 1, of=4)
+    assert not set(refit(part).train.frames[:, 0]) & set(part.test.frames[:, 0])
 
 
 @pytest.mark.parametrize(("k", "of"), [(4, 4), (-1, 4), (0, 1), (0, 11)])

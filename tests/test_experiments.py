@@ -269,6 +269,16 @@ def test_same_seed_same_run(finished, tiny_run, tmp_path):
     assert first == second
 
 
+def test_a_run_that_trained_on_its_validation_samples_claims_nothing_of_them(
+    finished, tiny_run, tmp_path
+):
+    tiny_run(tmp_path / "all", "--refit", "--select", "last")
+    found = json.loads((tmp_path / "all" / "result.json").read_text())
+    before = json.loads((finished / "result.json").read_text())
+    assert found["validation_accuracy"] is None and before["validation_accuracy"] is not None
+    assert "validation samples too" in found["data_notes"]
+
+
 def test_each_jitted_function_compiles_once(tiny_run, tmp_path, monkeypatch):
     made = []
     for name in ("make_train_step", "make_eval_step"):
