@@ -35,8 +35,8 @@ is paid where it arrives. A comparison costs an add.
 
 What fits where: `weights` and `states` are the memories of a core, `weights@core` and
 `states@core`; the price of an access depends on their size. A layer takes as many cores as its
-neurons, its weights (with biases) and its states (at least one word a neuron, and stored
-currents besides) need, whichever needs most, and shares none. A network that needs more cores than there are
+neurons, its weights (with biases) and its states (at least one word a neuron, and stored currents
+besides) need, whichever needs most, and shares none. A network that needs more cores than there are
 is an error.
 
 Time (DERIVED): the work of a layer is spread evenly over its cores, `pes` operations a cycle in

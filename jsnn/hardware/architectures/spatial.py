@@ -45,9 +45,9 @@ leaves a layer is paid where it arrives. A comparison costs an add.
 What fits where: weights with biases and recurrent weights lie whole in the nearest of the banks
 local, global, dram that holds them (`weights@local` …); weights in dram are not loaded. States (at
 least one word a neuron, for the sum of a frame) and stored currents besides lie whole in the
-registers of all processing elements together if these hold them (`states@register`), else in the nearest bank of
-states. A tensor larger than dram is an error. The price of an access depends on the size of the
-bank; that of a register does not.
+registers of all processing elements together if these hold them (`states@register`), else in the
+nearest bank of states. A tensor larger than dram is an error. The price of an access depends on the
+size of the bank; that of a register does not.
 
 Time (DERIVED): `pes` processing elements do an operation a cycle each; links are never the
 bottleneck, but a step begins when the last message has made its hops; one layer follows another.
