@@ -1,0 +1,190 @@
+"""A second count of the energy, event by event, that shares no formula with the first.
+
+`jsnn.energy` multiplies totals with prices. The auditor walks a recorded run instead: every step,
+sample and input that is not zero, down an explicit list of the wires behind it, and books each
+action of the tables in `jsnn.hardware.architectures.classical`, `event_driven` and `spatial` where
+it happens. It reads constants and knobs of a machine and nothing else of the analytic side; placing
+of tensors, memory and arithmetic models are written here once more. Both must agree: counts
+exactly, energies to rounding.
+
+A sample costs one Python step for each of its events: meant for tests and small networks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from jsnn.audit.machines import MACHINES, Key, Machine, check_cores
+from jsnn.audit.recorded import RecordedLayer
+from jsnn.audit.wires import Conv, Dense, Wires
+from jsnn.hardware import Hardware
+
+__all__ = ["Audit", "Conv", "Dense", "LayerAudit", "RecordedLayer", "audit"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LayerAudit:
+    """What one layer made the machine do.
+
+    Attributes:
+        name: name of the layer.
+        counts: for each dataflow and sample, `{(unit, verb, bits): times}` as integers or exact
+            fractions; what never happens is left out.
+        plans_pj: `[P, B, C]` energy of each dataflow, sample and component.
+        received: `[B, N]` accumulations that arrived at each neuron.
+    """
+
+    name: str
+    counts: tuple[tuple[dict[Key, Fraction | int], ...], ...]
+    plans_pj: np.ndarray
+    received: np.ndarray
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """`[B]` number of the cheapest dataflow of each sample."""
+        return self.plans_pj.sum(-1).argmin(0)
+
+    @property
+    def parts_pj(self) -> np.ndarray:
+        """`[B, C]` energy of the cheapest dataflow of each sample."""
+        return self.plans_pj[self.chosen, np.arange(self.plans_pj.shape[1])]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Audit:
+    """What a recorded run made a machine do.
+
+    Attributes:
+        layers: one entry a layer, in the order of the recording.
+        hardware: name of the machine.
+    """
+
+    layers: tuple[LayerAudit, ...]
+    hardware: str
+
+    def __getitem__(self, name: str) -> LayerAudit:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(f"no layer {name!r}; the audit has {[l.name for l in self.layers]}")
+
+    @property
+    def parts_pj(self) -> np.ndarray:
+        """`[B, L, C]` energy of each sample, layer and component."""
+        return np.stack([layer.parts_pj for layer in self.layers], axis=1)
+
+    def total_pj(self) -> np.ndarray:
+        """`[B]` energy of each sample."""
+        return self.parts_pj.sum((-2, -1))
+
+
+def audit(layers: Sequence[RecordedLayer], hardware: Hardware) -> Audit:
+    """Walk a recorded run on a machine and book everything that happens.
+
+    Args:
+        layers: what the layers received and sent (`jsnn.recording.record` makes it).
+        hardware: a machine of architecture `classical`, `event-driven` or `spatial`.
+
+    Raises:
+        ValueError: no layer, another architecture, a tensor that no memory holds, more cores than
+            there are, a static power (the auditor counts what is done, not how long it takes).
+
+    >>> from jsnn.hardware import get
+    >>> ones = np.ones((2, 1, 3))
+    >>> layer = RecordedLayer("a", ones, ones[..., :2], Dense(3, 2), "spikes", 1, 0, 0, 1, 1)
+    >>> (found,) = audit((layer,), get("classical-45nm")).layers
+    >>> found.counts[0][0]["adder", "add", 16.0]
+    16
+    """
+    if not layers:
+        raise ValueError("expected a recording of at least one layer, found none")
+    name = hardware.architecture.name
+    if name not in MACHINES:
+        raise ValueError(
+            f"{hardware.name}: no table of actions for architecture {name!r}, only for "
+            f"{list(MACHINES)}"
+        )
+    if "static_power_w" in hardware.technology:
+        raise ValueError(
+            f"{hardware.name}: the auditor knows no time, found static_power_w: audit a technology "
+            "without it"
+        )
+    if name == "event-driven":
+        check_cores(layers, hardware)
+    return Audit(tuple(_audit_layer(layer, hardware) for layer in layers), hardware.name)
+
+
+def _audit_layer(layer: RecordedLayer, hardware: Hardware) -> LayerAudit:
+    wires = layer.wiring.wires(layer.input_shape)
+    counts, plans_pj, received = [], [], []
+    for plan in MACHINES[hardware.architecture.name]:
+        samples = [plan(layer, hardware, wires) for _ in range(layer.frames.shape[1])]
+        received = [_walk(layer, wires, b, machine) for b, machine in enumerate(samples)]
+        counts.append(tuple(machine.counts() for machine in samples))
+        plans_pj.append([machine.parts_pj() for machine in samples])
+    return LayerAudit(layer.name, tuple(counts), np.asarray(plans_pj), np.asarray(received))
+
+
+def _walk(layer: RecordedLayer, wires: Wires, sample: int, machine: Machine) -> np.ndarray:
+    """Everything that happens to one sample, in order; accumulations received by each neuron."""
+    frames = layer.frames[:, sample].reshape(len(layer.frames), -1)
+    fired = layer.spikes[:, sample].reshape(len(layer.spikes), -1)
+    constant = layer.input_kind == "constant"
+    shown = frames[:1] if constant else frames
+    received = np.zeros(layer.neurons, int)
+    everyone = np.arange(layer.neurons)
+
+    machine.inference()
+    for source, (targets, _) in enumerate(wires):
+        machine.connections(targets.size, active=bool((shown[:, source] != 0).any()))
+    if layer.recurrent:
+        for _ in everyone:
+            machine.connections(everyone.size, active=True)
+
+    def spike(targets: np.ndarray, recurrent: bool = False) -> None:
+        machine.input_spike(targets.size, recurrent)
+        received[targets] += 1
+        machine.synops(targets.size)
+
+    def words(frame: np.ndarray) -> None:
+        machine.frame_of_words()
+        for value, (targets, _) in zip(frame, wires, strict=True):
+            machine.input_word()
+            machine.word_connections(targets.size)
+            if value != 0:
+                machine.word_not_zero(targets.size)
+                received[targets] += 1
+                machine.macs(targets.size)
+
+    for t in range(len(frames)):
+        machine.step()
+        if not layer.real:
+            for source in np.flatnonzero(frames[t]):
+                # A sum of several spikes is that many events.
+                for _ in range(round(abs(float(frames[t, source])) / layer.input_unit)):
+                    spike(wires[source][0])
+        elif t == 0 or not constant:
+            words(frames[t])
+        if layer.recurrent:
+            earlier = fired[t - 1] if t else _before(layer, sample)
+            for _ in np.flatnonzero(earlier):
+                spike(everyone, recurrent=True)
+        if layer.bias and (t == 0 or not constant):
+            machine.biases_added(everyone.size)
+        if constant:
+            if t == 0:
+                machine.currents_stored(everyone.size)
+            machine.currents_used(everyone.size)
+        machine.neuron_steps(everyone.size)
+        machine.output_spikes(int(np.count_nonzero(fired[t])))
+        if layer.writes_words:
+            machine.output_words(everyone.size)
+    return received
+
+
+def _before(layer: RecordedLayer, sample: int) -> np.ndarray:
+    return np.zeros(layer.neurons) if layer.before is None else layer.before[sample].ravel()

@@ -1,0 +1,356 @@
+"""Books of the three machines: each action of their tables, entered where it happens."""
+
+# The methods are the events of those tables.
+# ruff: noqa: D102
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+from jsnn.audit.prices import access_pj, add_pj, multiply_pj
+from jsnn.audit.recorded import RecordedLayer
+from jsnn.audit.wires import Wires
+from jsnn.hardware import Hardware
+from jsnn.hardware.ledger import COMPONENTS
+
+Key = tuple[str, str, float]
+
+
+class Machine:
+    """Books of one sample on one machine, and what is the same on all of them."""
+
+    def __init__(self, layer: RecordedLayer, hardware: Hardware, wires: Wires) -> None:
+        self.layer, self.hardware, self.wires = layer, hardware, wires
+        self.knobs = {name: float(value) for name, value in hardware.design.knobs.items()}
+        self.weight, self.state = self.knobs["weight_bits"], self.knobs["state_bits"]
+        self.input = self.knobs["input_bits"]
+        self.skipped = Fraction(self.knobs.get("zero_skipping", 0.0))
+        self.share = 1 / Fraction(self.knobs.get("batch", 1.0))
+        self.where: dict[str, tuple[str, float]] = {}
+        self.times: dict[tuple, Fraction | int] = {}
+        self.prices: dict[tuple, float] = {}
+        self.place()
+
+    # The books.
+
+    def book(
+        self,
+        component: str,
+        unit: str,
+        verb: str,
+        widths: tuple[float, ...],
+        times: Fraction | int,
+        pj: Callable[[], float],
+    ) -> None:
+        if not times:
+            return
+        key = component, unit, verb, widths
+        if key not in self.prices:
+            self.prices[key] = pj()
+        self.times[key] = self.times.get(key, 0) + times
+
+    def counts(self) -> dict[Key, Fraction | int]:
+        found: dict[Key, Fraction | int] = {}
+        for (_, unit, verb, widths), times in self.times.items():
+            key = unit, verb, math.prod(widths)
+            found[key] = found.get(key, 0) + times
+        return found
+
+    def parts_pj(self) -> list[float]:
+        parts = dict.fromkeys(COMPONENTS, 0.0)
+        for key, times in self.times.items():
+            parts[key[0]] += float(times) * self.prices[key]
+        return list(parts.values())
+
+    # What units do.
+
+    def add(self, component: str, times: int) -> None:
+        pj = functools.partial(add_pj, self.hardware, self.state)
+        self.book(component, "adder", "add", (self.state,), times, pj)
+
+    def compare(self, times: int) -> None:
+        pj = functools.partial(add_pj, self.hardware, self.state)
+        self.book("neuron", "comparator", "compare", (self.state,), times, pj)
+
+    def multiply(self, component: str, right: float, times: int) -> None:
+        pj = functools.partial(multiply_pj, self.hardware, self.weight, right)
+        self.book(component, "multiplier", "multiply", (self.weight, right), times, pj)
+
+    def access(self, tensor: str, verb: str, bits: float, times: Fraction | int) -> None:
+        component, name = _TENSORS[tensor]
+        level, size_bits = self.where[tensor]
+        unit = name if level == "queue" else f"{name}@{level}"
+        pj = functools.partial(access_pj, self.hardware, level, size_bits, bits, verb)
+        self.book(component, unit, verb, (bits,), times, pj)
+
+    def send(self, fan_out: int, bits: float) -> None:
+        """Messages that reach `fan_out` targets, so many with each."""
+        messages = math.ceil(fan_out / Fraction(self.knobs["targets_per_message"]))
+        self.book("routing", "link", "send", (bits,), messages, lambda: self._message_pj(bits))
+
+    def _message_pj(self, bits: float) -> float:
+        return bits * self.knobs["hops"] * float(self.hardware.technology["link_pj_per_bit_hop"])
+
+    # Rows that all three tables share.
+
+    def synapse(self, times: int) -> None:
+        self.access("states", "read", self.state, times)
+        self.access("states", "write", self.state, times)
+        self.add("synapse", times)
+
+    def neuron_steps(self, times: int) -> None:
+        law = self.layer
+        self.access("states", "read", self.state, times * law.state_words)
+        self.access("states", "write", self.state, times * law.state_words)
+        self.multiply("neuron", self.state, times * law.multiplies)
+        self.add("neuron", times * law.adds)
+        self.compare(times * law.compares)
+
+    def currents_stored(self, times: int) -> None:
+        self.access("states", "write", self.state, times)
+
+    def currents_used(self, times: int) -> None:
+        self.access("states", "read", self.state, times)
+        if not self.layer.adds:
+            self.add("neuron", times)
+
+    def output_spikes(self, times: int) -> None:
+        self.add("neuron", times * self.layer.adds_per_spike)
+
+    # Rows that some tables lack.
+
+    def inference(self) -> None: ...
+
+    def step(self) -> None: ...
+
+    def connections(self, times: int, active: bool) -> None: ...
+
+    def frame_of_words(self) -> None: ...
+
+    def input_word(self) -> None: ...
+
+    def word_connections(self, times: int) -> None: ...
+
+    def word_not_zero(self, fan_out: int) -> None: ...
+
+    def output_words(self, times: int) -> None: ...
+
+    # What fits where.
+
+    def place(self) -> None:
+        """Choose a memory for each tensor."""
+
+    def weights_bits(self) -> Fraction:
+        """Size of weights, recurrent weights and biases together."""
+        layer = self.layer
+        return layer.weights * Fraction(self.weight) + layer.biases * Fraction(self.state)
+
+    def states_bits(self, least: int) -> Fraction:
+        """Size of states, at least so many words a neuron, and of stored currents besides."""
+        layer = self.layer
+        words = layer.neurons * max(layer.state_words, least) + layer.stored_currents
+        return words * Fraction(self.state)
+
+    def nearest(self, tensor: str, need_bits: Fraction) -> tuple[str, float]:
+        """The first level whose bank holds the whole tensor, and the size of that bank."""
+        for level in ("local", "global", "dram"):
+            size_bits = 8 * self.knobs[f"{level}_bytes"]
+            if need_bits <= size_bits:
+                return level, size_bits
+        raise ValueError(
+            f"{self.hardware.name}: the {tensor} of layer {self.layer.name!r} take "
+            f"{float(need_bits / 8):.0f} bytes, more than dram_bytes = "
+            f"{self.knobs['dram_bytes']:.0f}"
+        )
+
+    def load(self) -> None:
+        """Weights and biases go from DRAM to where they lie, once for a whole batch."""
+        if self.where["weights"][0] == "dram":
+            return
+        for words, bits in ((self.layer.weights, self.weight), (self.layer.biases, self.state)):
+            pj = functools.partial(access_pj, self.hardware, "dram", 0.0, bits, "read")
+            self.book("weight_memory", "dram", "load", (bits,), words * self.share, pj)
+            self.access("weights", "write", bits, words * self.share)
+
+
+# Column of the bill and name of each tensor in a memory.
+_TENSORS = {
+    "weights": ("weight_memory", "weights"),
+    "states": ("state_memory", "states"),
+    "queue": ("activation_movement", "queue"),
+    "words in": ("activation_movement", "words"),
+    "words out": ("activation_movement", "words"),
+}
+
+
+class Classical(Machine):
+    """`jsnn.hardware.architectures.classical`, row by row."""
+
+    def place(self) -> None:
+        layer, knobs = self.layer, self.knobs
+        self.where["weights"] = self.nearest("weights", self.weights_bits())
+        self.where["states"] = self.nearest("states", self.states_bits(least=0))
+        self.where["queue"] = "queue", knobs["queue_events"] * knobs["event_bits"]
+        if layer.real:
+            need_bits = layer.frames[0, 0].size * Fraction(self.input)
+            self.where["words in"] = self.nearest("input words", need_bits)
+        if layer.writes_words:
+            need_bits = layer.neurons * Fraction(knobs["output_bits"])
+            self.where["words out"] = self.nearest("output words", need_bits)
+
+    def inference(self) -> None:
+        self.load()
+
+    def input_spike(self, fan_out: int, recurrent: bool) -> None:
+        self.access("queue", "read", self.knobs["event_bits"], 1)
+
+    def synops(self, times: int) -> None:
+        self.access("weights", "read", self.weight, times)
+        self.synapse(times)
+
+    def input_word(self) -> None:
+        self.access("words in", "read", self.input, 1)
+
+    def word_connections(self, times: int) -> None:
+        self.access("weights", "read", self.weight, times * (1 - self.skipped))
+
+    def macs(self, times: int) -> None:
+        self.access("weights", "read", self.weight, times * self.skipped)
+        self.multiply("synapse", self.input, times)
+        self.add("synapse", times)
+
+    def biases_added(self, times: int) -> None:
+        self.access("weights", "read", self.state, times)
+        self.add("neuron", times)
+
+    def output_spikes(self, times: int) -> None:
+        self.access("queue", "write", self.knobs["event_bits"], times)
+        super().output_spikes(times)
+
+    def output_words(self, times: int) -> None:
+        self.access("words out", "write", self.knobs["output_bits"], times)
+
+
+class EventDriven(Machine):
+    """`jsnn.hardware.architectures.event_driven`, row by row."""
+
+    def place(self) -> None:
+        self.where["weights"] = "core", 8 * self.knobs["core_weight_bytes"]
+        self.where["states"] = "core", 8 * self.knobs["core_state_bytes"]
+
+    def input_spike(self, fan_out: int, recurrent: bool) -> None:
+        self.send(fan_out, self.knobs["event_bits"])
+
+    def synops(self, times: int) -> None:
+        self.access("weights", "read", self.weight, times)
+        self.synapse(times)
+
+    def word_not_zero(self, fan_out: int) -> None:
+        self.send(fan_out, self.knobs["event_bits"] + self.input)
+
+    def macs(self, times: int) -> None:
+        self.access("weights", "read", self.weight, times)
+        self.multiply("synapse", self.input, times)
+        self.synapse(times)
+
+    def biases_added(self, times: int) -> None:
+        self.access("weights", "read", self.state, times)
+        self.add("neuron", times)
+
+    def cores(self) -> int:
+        """Cores that the layer takes for itself."""
+        needs = {
+            "core_neurons": Fraction(self.layer.neurons),
+            "core_weight_bytes": self.weights_bits() / 8,
+            "core_state_bytes": self.states_bits(least=1) / 8,
+        }
+        return max(math.ceil(need / Fraction(self.knobs[knob])) for knob, need in needs.items())
+
+
+class Spatial(Machine):
+    """`jsnn.hardware.architectures.spatial`, row by row but for the messages."""
+
+    def place(self) -> None:
+        self.where["weights"] = self.nearest("weights", self.weights_bits())
+        need_bits = self.states_bits(least=1)
+        registers = Fraction(self.knobs["pes"]) * Fraction(self.knobs["pe_state_bytes"])
+        if need_bits <= 8 * registers:
+            self.where["states"] = "register", 0.0
+        else:
+            self.where["states"] = self.nearest("states", need_bits)
+
+    def inference(self) -> None:
+        self.access("weights", "read", self.state, self.layer.biases)
+        self.load()
+
+    def connections(self, times: int, active: bool) -> None:
+        self.access("weights", "read", self.weight, times * (1 - self.skipped))
+        if active:
+            self.access("weights", "read", self.weight, times * self.skipped)
+
+    def synops(self, times: int) -> None:
+        self.synapse(times)
+
+    def macs(self, times: int) -> None:
+        self.multiply("synapse", self.input, times)
+        self.synapse(times)
+
+    def biases_added(self, times: int) -> None:
+        self.add("neuron", times)
+
+
+class SpatialSparse(Spatial):
+    """An address with every value that is not zero."""
+
+    def input_spike(self, fan_out: int, recurrent: bool) -> None:
+        senders = self.layer.neurons if recurrent else len(self.wires)
+        self.send(fan_out, _address_bits(senders) + 1.0)
+
+    def word_not_zero(self, fan_out: int) -> None:
+        self.send(fan_out, _address_bits(len(self.wires)) + self.input)
+
+
+class SpatialDense(Spatial):
+    """Every value of every step, in a fixed order."""
+
+    def input_spike(self, fan_out: int, recurrent: bool) -> None: ...
+
+    def step(self) -> None:
+        if not self.layer.real:
+            self._frame(1.0)
+        if self.layer.recurrent:
+            for _ in range(self.layer.neurons):
+                self.send(self.layer.neurons, 1.0)
+
+    def frame_of_words(self) -> None:
+        self._frame(self.input)
+
+    def _frame(self, bits: float) -> None:
+        for targets, _ in self.wires:
+            self.send(targets.size, bits)
+
+
+MACHINES: dict[str, tuple[type[Machine], ...]] = {
+    "classical": (Classical,),
+    "event-driven": (EventDriven,),
+    "spatial": (SpatialSparse, SpatialDense),
+}
+
+
+def _address_bits(senders: int) -> int:
+    """The shortest address, of at least one bit, that tells all senders apart."""
+    return next(bits for bits in itertools.count(1) if 2**bits >= senders)
+
+
+def check_cores(layers: Sequence[RecordedLayer], hardware: Hardware) -> None:
+    """ValueError if the layers need more cores than there are; no two share one."""
+    needed = sum(EventDriven(layer, hardware, ()).cores() for layer in layers)
+    if needed > hardware.design.cores:
+        raise ValueError(
+            f"{hardware.name}: the layers need {needed} cores, there are "
+            f"cores = {hardware.design.cores:.0f}"
+        )

@@ -1,0 +1,122 @@
+"""Every wire of a layer, listed one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+Wires = tuple[tuple[np.ndarray, np.ndarray], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """Every input is wired to every output.
+
+    Attributes:
+        inputs, outputs: sizes.
+    """
+
+    inputs: int
+    outputs: int
+
+    def kernel_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the stored weights."""
+        return self.inputs, self.outputs
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of a frame that leaves; ValueError if `input_shape` does not fit."""
+        if tuple(input_shape) != (self.inputs,):
+            raise ValueError(f"{self} takes frames [{self.inputs}], found {list(input_shape)}")
+        return (self.outputs,)
+
+    def wires(self, input_shape: tuple[int, ...]) -> Wires:
+        """For each input: the outputs it reaches and the weight on the way to each.
+
+        >>> [(to.tolist(), by.tolist()) for to, by in Dense(2, 3).wires((2,))]
+        [([0, 1, 2], [0, 1, 2]), ([0, 1, 2], [3, 4, 5])]
+        """
+        size = self.output_shape(input_shape)[0]
+        addresses = np.arange(self.inputs * size).reshape(self.inputs, size)
+        return tuple((np.arange(size), row) for row in addresses)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+    """A convolution over any number of spatial axes, channels last.
+
+    Attributes:
+        kernel, strides, dilation: one number for each spatial axis.
+        padding: `(low, high)` for each spatial axis.
+        groups: groups of channels that do not see each other.
+        features: output channels.
+    """
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int
+    features: int
+
+    def __post_init__(self) -> None:
+        axes = {len(field) for field in (self.kernel, self.strides, self.padding, self.dilation)}
+        if len(axes) > 1:
+            raise ValueError(f"expected one entry an axis in every field, found {self}")
+        if self.features % self.groups:
+            raise ValueError(f"{self.features} features do not split into {self.groups} groups")
+
+    def kernel_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the stored weights: taps, channels of one group, features."""
+        return *self.kernel, input_shape[-1] // self.groups, self.features
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of a frame that leaves; ValueError if `input_shape` does not fit."""
+        return *(len(places) for places in self._corners(input_shape)), self.features
+
+    def wires(self, input_shape: tuple[int, ...]) -> Wires:
+        """For each input: the outputs it reaches and the weight on the way to each.
+
+        The kernel is laid on every place it can take; taps on the padding have no wire.
+
+        >>> conv = Conv((2,), (1,), ((0, 0),), (1,), groups=1, features=1)
+        >>> [to.tolist() for to, _ in conv.wires((3, 1))]
+        [[0], [0, 1], [1]]
+        """
+        *space, channels = input_shape
+        inside, across = channels // self.groups, self.features // self.groups
+        found: list[tuple[list[int], list[int]]] = [([], []) for _ in range(np.prod(input_shape))]
+        pixels = np.arange(np.prod(space, dtype=int)).reshape(space)
+        corners = self._corners(input_shape)
+        for cell, corner in enumerate(itertools.product(*corners)):
+            for tap, offset in enumerate(itertools.product(*map(range, self.kernel))):
+                place = tuple(
+                    c + o * d for c, o, d in zip(corner, offset, self.dilation, strict=True)
+                )
+                if not all(0 <= p < size for p, size in zip(place, space, strict=True)):
+                    continue
+                for group, channel in itertools.product(range(self.groups), range(inside)):
+                    source = int(pixels[place]) * channels + group * inside + channel
+                    first = group * across
+                    row = (tap * inside + channel) * self.features
+                    for feature in range(first, first + across):
+                        found[source][0].append(cell * self.features + feature)
+                        found[source][1].append(row + feature)
+        return tuple((np.asarray(to, int), np.asarray(by, int)) for to, by in found)
+
+    def _corners(self, input_shape: tuple[int, ...]) -> list[range]:
+        if len(input_shape) != len(self.kernel) + 1 or input_shape[-1] % self.groups:
+            raise ValueError(
+                f"{self} takes {len(self.kernel)} spatial axes and channels that split into "
+                f"{self.groups} groups, found frames {list(input_shape)}"
+            )
+        corners = [
+            range(-low, size + high - (taps - 1) * step, stride)
+            for size, taps, stride, (low, high), step in zip(
+                input_shape, self.kernel, self.strides, self.padding, self.dilation, strict=False
+            )
+        ]
+        if not all(corners):
+            raise ValueError(f"{self} does not fit frames {list(input_shape)}")
+        return corners
