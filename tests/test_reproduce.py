@@ -155,7 +155,7 @@ def test_a_run_end_to_end(compiled, tiny_flags, tmp_path, monkeypatch):
     result = json.loads((tmp_path / "results/tiny/3.json").read_text())
     line = result["command"].split()
     assert line[:3] == ["python", "-m", "experiments.train"]
-    config = train.Config(**parse(train.Flags, line[3:]))
+    config = train.Config(**RECIPES["digits"] | parse(train.Flags, line[3:]))
     assert result["config"] == json.loads(json.dumps(dataclasses.asdict(config)))
     assert (config.fold, config.folds, config.seed) == (3, 5, 3)
     assert str(tmp_path) not in json.dumps(result)
