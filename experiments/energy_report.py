@@ -31,6 +31,7 @@ from experiments.config import check, knob, parse
 from experiments.runfolder import RunFolder
 from experiments.train import Config
 from jsnn import plots
+from jsnn.attribution import Attribution, attribute
 from jsnn.checkpoint import Checkpoints
 from jsnn.hardware import Hardware
 from jsnn.report import Comparison, Report, battery_life_s, compare
@@ -68,6 +69,11 @@ class Flags:
 
 
 _DENSITIES = ("measured", "average")
+# Machines of the same constants: shared memory, then memory beside the arithmetic.
+FAR_AND_NEAR = (
+    ("classical-45nm", ("event-45nm", "spatial-45nm")),
+    ("yan-v1-classical", ("yan-v1-event", "yan-v1-spatial")),
+)
 
 
 def main(run: str, flags: Flags) -> Comparison:
@@ -105,6 +111,11 @@ def main(run: str, flags: Flags) -> Comparison:
     for one in found.reports:
         text = "\n".join([str(one), *_life_lines(one, lives[one.hardware], flags)])
         console.print(f"{text}\n", markup=False)
+    gains = _gains(workload, machines)
+    for gain in gains:
+        console.print(str(gain), markup=False)
+    if gains:
+        console.print()
     _warn_if_other(folder, config, flags, found, console)
 
     # ---- keep ----------------------------------------------------------------------------------
@@ -114,6 +125,15 @@ def main(run: str, flags: Flags) -> Comparison:
         "flags": dataclasses.asdict(flags),
         **found.to_json(),
         "battery_life_s": lives if flags.battery_j is not None else None,
+        "gains": [
+            {
+                "far": gain.far,
+                "near": gain.near,
+                "by_memory": float(gain.by_memory.mean()),
+                "by_events": float(gain.by_events.mean()),
+            }
+            for gain in gains
+        ],
     }
     write(out, content, found)
     console.print(f"everything is in {out}", markup=False)
@@ -200,6 +220,17 @@ def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray
 
 def _summed(layer: LayerWorkload) -> LayerWorkload:
     return dataclasses.replace(layer, spikes=layer.output_events[:, None])
+
+
+def _gains(workload: Workload, machines: Sequence[Hardware]) -> list[Attribution]:
+    """What local memory and what events save, where machines of one technology are compared."""
+    known = {machine.name: machine for machine in machines}
+    return [
+        attribute(workload, known[far], known[near])
+        for far, others in FAR_AND_NEAR
+        for near in others
+        if far in known and near in known
+    ]
 
 
 def _life(one: Report, flags: Flags) -> dict[str, float] | None:

@@ -19,8 +19,10 @@ import numpy as np
 
 from jsnn.energy import Bill, bill, floor, op_count_proxy
 from jsnn.hardware import Hardware
+from jsnn.hardware.architectures import Timed
 from jsnn.hardware.trees import is_concrete
-from jsnn.twin import Density, twin
+from jsnn.latency import latency
+from jsnn.twin import Density, twin, twin_workload
 from jsnn.uncertainty import Sensitivity, monte_carlo, sensitivities
 from jsnn.units import energy_text
 from jsnn.workload import Workload
@@ -28,6 +30,7 @@ from jsnn.workload import Workload
 __all__ = ["Comparison", "Report", "battery_life_s", "compare", "report"]
 
 SHARE = 0.95
+J_PER_PJ = 1e-12
 # Constants and knobs named in the text of a report; the JSON holds all.
 _NAMED = 4
 _TARGETS = "targets_per_message"
@@ -50,6 +53,7 @@ class Report:
         wins: share of the draws in which the spiking network costs less.
         knobs: of the design.
         sensitivities: of joules and ratio, largest first.
+        latency_s: of an inference of `snn` and `twin`; None where the machine counts no cycles.
     """
 
     hardware: str
@@ -66,6 +70,7 @@ class Report:
     wins: float
     knobs: Mapping[str, float]
     sensitivities: tuple[Sensitivity, ...]
+    latency_s: Mapping[str, float] | None = None
 
     @property
     def snn_pj(self) -> float:
@@ -86,6 +91,14 @@ class Report:
     def avoidable_pj(self) -> float:
         """What silence would save."""
         return self.snn_pj - self.floor_pj
+
+    @property
+    def energy_delay_js(self) -> dict[str, float] | None:
+        """Energy x latency of both, J·s; None where the latency is unknown."""
+        if self.latency_s is None:
+            return None
+        pj = {"snn": self.snn_pj, "twin": self.twin_pj}
+        return {name: pj[name] * J_PER_PJ * time for name, time in self.latency_s.items()}
 
     @property
     def layer_ratios(self) -> tuple[float, ...]:
@@ -120,6 +133,8 @@ class Report:
             "marks": list(self.snn.marks),
             "unpriced": dict(self.snn.unpriced),
             "knobs": dict(self.knobs),
+            "latency_s": None if self.latency_s is None else dict(self.latency_s),
+            "energy_delay_js": self.energy_delay_js,
             "sensitivities": [
                 dataclasses.asdict(s) | {"ratio": s.ratio} for s in self.sensitivities
             ],
@@ -169,6 +184,12 @@ class Report:
             for row in self._layers()
         ]
         lines += _aligned(table)
+        if self.latency_s is not None:
+            time, product = self.latency_s, self.energy_delay_js
+            lines.append(
+                f"Latency {time['snn'] * 1e6:.4g} µs, twin {time['twin'] * 1e6:.4g} µs; energy x "
+                f"delay {product['snn']:.3g} Js, twin {product['twin']:.3g} Js."
+            )
         moved = [s for s in self.sensitivities if abs(s.energy) >= 0.005][:_NAMED]
         named = ", ".join(f"{s.name} {s.energy:+.2f} (ratio {s.ratio:+.2f})" for s in moved)
         lines.append(f"One per cent more of each moves the bill by so many per cent: {named}.")
@@ -230,7 +251,15 @@ def report(
             wins=float(drawn.wins),
             knobs={name: float(value) for name, value in hardware.design.knobs.items()},
             sensitivities=sensitivities(workload, hardware, spread=spread, density=density),
+            latency_s=_latency_s(workload, hardware, density),
         )
+
+
+def _latency_s(workload: Workload, hardware: Hardware, density: Density) -> dict[str, float] | None:
+    if not isinstance(hardware.architecture, Timed):
+        return None
+    passes = {"snn": workload, "twin": twin_workload(workload, density)}
+    return {name: float(latency(w, hardware).seconds.mean()) for name, w in passes.items()}
 
 
 def _check(workload: Workload) -> None:

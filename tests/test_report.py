@@ -352,3 +352,32 @@ def test_an_output_folder_that_cannot_be_is_refused(tmp_path, finished):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="choose another --out"):
         energy_report.run([str(finished), "--draws", "2", "--out", str(tmp_path / "file/energy")])
+
+
+def test_latency_and_energy_delay_where_cycles_are_counted():
+    """64 spikes, 2,048 synops and 128 neuron-steps; the twin reads 32 words of 32 connections."""
+    work = Workload((dense(64, 32, steps=4, rate=0.25, active=0.5),))
+    found = report(work, get("classical-45nm"), draws=10)
+    cycles = {"snn": 64 + 32 + (2048 + 128) / 256, "twin": (1024 + 32) / 256}
+    assert found.latency_s == pytest.approx({name: n / 200e6 for name, n in cycles.items()})
+    product = found.snn_pj * 1e-12 * cycles["snn"] / 200e6
+    assert found.energy_delay_js["snn"] == pytest.approx(product)
+    assert found.to_json()["latency_s"] == found.latency_s
+    assert "energy x delay" in str(found)
+    other = report(work, get("hierarchy-45nm"), draws=10)
+    assert other.latency_s is None and other.energy_delay_js is None
+    assert "delay" not in str(other)
+
+
+def test_the_command_keeps_what_events_save_apart_from_what_memory_saves(
+    finished, tmp_path, capsys
+):
+    words = f"--hardware classical-45nm,spatial-45nm --draws 2 --limit 8 --out {tmp_path / 'e'}"
+    found = energy_report.run([str(finished), *words.split()])
+    (gain,) = json.loads((tmp_path / "e" / "energy.json").read_text())["gains"]
+    assert (gain["far"], gain["near"]) == ("classical-45nm", "spatial-45nm")
+    far, near = found.reports
+    # Means of quotients of samples, against quotients of means.
+    assert gain["by_memory"] == pytest.approx(far.twin_pj / near.twin_pj, rel=0.05)
+    assert gain["by_events"] == pytest.approx(near.twin_pj / near.snn_pj, rel=0.05)
+    assert "of which local memory gives" in capsys.readouterr().out
