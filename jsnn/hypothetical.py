@@ -46,8 +46,8 @@ def dense(
         The workload of a batch of B (1 for a number).
 
     >>> layer = dense(100, 10, steps=5, rate=0.1)
-    >>> layer.synops, layer.active_synapses
-    (Array([500.], dtype=float32), Array([166.66667], dtype=float32))
+    >>> float(layer.synops[0]), round(float(layer.active_synapses[0]), 2)
+    (500.0, 166.67)
     """
     rate = jnp.atleast_1d(jnp.asarray(rate, jnp.result_type(float)))
     zero = jnp.zeros_like(rate)

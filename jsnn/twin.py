@@ -161,7 +161,9 @@ def break_even_rate(steps: int, hardware: Hardware, fan_in: int | None = None) -
 
     for the average density `2·T·s / (T + 1)` of the twin. `fan_in` adds what each neuron costs
     (compare and state in every step, reset at every spike, shared by its inputs); left out, the
-    layer is wide. Source: the reconstruction in `jsnn.hardware.architectures.neuromorphic`.
+    layer is wide. It takes spikes as sent one by one and the twin's words as sent in full: where
+    another dataflow is cheaper (long windows, rates of a tenth), `jsnn.breakeven.rate` finds the
+    true one. Source: the reconstruction in `jsnn.hardware.architectures.neuromorphic`.
 
     Args:
         steps: T.
