@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 FORMAT = 1
@@ -87,6 +88,7 @@ class Checkpoints:
         """
         step = self._step(step)
         record = self.record(step)
+        self._check_shapes(step, like)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
             found = self._manager.restore(
@@ -97,6 +99,20 @@ class Checkpoints:
                 f"checkpoint {step} in {self._manager.directory} does not fit this network: {error}"
             ) from error
         return found["tree"], record
+
+    def _check_shapes(self, step: int, like: Any) -> None:
+        # Before anything is read: a read that fails half-way leaves others running behind it.
+        folder = self._manager.directory / str(step) / "tree"
+        written = jax.tree.leaves(ocp.StandardCheckpointHandler().metadata(folder).tree)
+        found = sorted(tuple(leaf.shape) for leaf in written)
+        expected = sorted(tuple(jnp.shape(leaf)) for leaf in jax.tree.leaves(like))
+        if found != expected:
+            odd = [shape for shape in expected if shape not in found]
+            raise ValueError(
+                f"checkpoint {step} in {self._manager.directory} does not fit this network: it "
+                f"holds {len(found)} arrays, {len(expected)} are expected, among them {odd[:3]}, "
+                "which it has not"
+            )
 
     def _step(self, step: int | None) -> int:
         step = self.latest() if step is None else step
