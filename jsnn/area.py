@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from jsnn.hardware import Hardware
-from jsnn.hardware.architectures import Classical, EventDriven, Spatial
-from jsnn.hardware.catalogue.cells import SRAM_CELL
+import jax.numpy as jnp
+import numpy as np
 
-CELL_NODE_NM = 22.0
+from jsnn.hardware import Hardware
+from jsnn.hardware.architectures import Sized
+from jsnn.hardware.catalogue.cells import SRAM_CELLS_UM2
+
 MM2_PER_UM2 = 1e-6
-BITS_PER_BYTE = 8
 
 
 def memory_bits(hardware: Hardware) -> dict[str, Any]:
     """Bits of each memory on the chip, by name; DRAM is another chip.
 
     Args:
-        hardware: a machine of the classical, the event-driven or the spatial architecture.
+        hardware: a machine whose architecture is `Sized` (classical, event-driven, spatial).
 
     Raises:
         ValueError: another architecture, whose memories are not known.
@@ -26,43 +27,47 @@ def memory_bits(hardware: Hardware) -> dict[str, Any]:
     >>> memory_bits(get("spatial-45nm"))["registers"]
     131072.0
     """
-    d, architecture = hardware.design, hardware.architecture
-    if isinstance(architecture, Classical):
-        banks = ("weights", "states", "words")
-        sizes = {f"{bank}@local": d.local_bytes for bank in banks}
-        sizes |= {f"{bank}@global": d.global_bytes for bank in banks}
-        found = {name: size * BITS_PER_BYTE for name, size in sizes.items()}
-        return found | {"queue": d.queue_events * d.event_bits}
-    if isinstance(architecture, EventDriven):
-        core = {"weights@core": d.core_weight_bytes, "states@core": d.core_state_bytes}
-        return {name: d.cores * size * BITS_PER_BYTE for name, size in core.items()}
-    if isinstance(architecture, Spatial):
-        banks = ("weights", "states")
-        sizes = {f"{bank}@local": d.local_bytes for bank in banks}
-        sizes |= {f"{bank}@global": d.global_bytes for bank in banks}
-        sizes["registers"] = d.pes * d.pe_state_bytes
-        return {name: size * BITS_PER_BYTE for name, size in sizes.items()}
-    raise ValueError(
-        f"{hardware.name}: architecture {architecture.name!r} does not say what memories it has; "
-        "its area is unknown"
-    )
+    if not isinstance(hardware.architecture, Sized):
+        raise ValueError(
+            f"{hardware.name}: architecture {hardware.architecture.name!r} does not say what "
+            "memories it has; its area is unknown"
+        )
+    return dict(hardware.architecture.memories(hardware.design))
+
+
+def cell_um2(node_nm: Any) -> Any:
+    """Area of an SRAM cell: a power law of the node between published cells (DERIVED).
+
+    `log cell` is linear in `log node` from 22 to 65 and from 65 to 90 nm.
+
+    Raises:
+        ValueError: a node outside the published cells.
+
+    >>> round(float(cell_um2(45)), 3)
+    0.316
+    """
+    nodes = sorted(SRAM_CELLS_UM2)
+    if not nodes[0] <= node_nm <= nodes[-1]:
+        raise ValueError(
+            f"cells are published from {nodes[0]} to {nodes[-1]} nm, found node_nm = {node_nm}: "
+            "nothing is extrapolated"
+        )
+    cells = [SRAM_CELLS_UM2[node].value for node in nodes]
+    return jnp.exp(jnp.interp(jnp.log(node_nm), np.log(nodes), np.log(cells)))
 
 
 def memory_area_mm2(hardware: Hardware, node_nm: Any) -> Any:
-    """`Σ bits · cell · (node / 22 nm)²`, mm²: cells of all memories on the chip, nothing else.
+    """`Σ bits · cell(node)`, mm²: the cells of all memories on the chip, nothing else (DERIVED).
 
-    A lower bound (DERIVED): arithmetic, routers and what surrounds the cells are not counted, a
-    register counts as an SRAM cell, and cells are taken to shrink with the square of the node,
-    which holds from about 90 to 16 nm. Differentiable in every knob.
+    Arithmetic, routers and what surrounds the cells (decoders, sense amplifiers, wires) are not
+    counted, and a register counts as an SRAM cell: less than any chip takes. Differentiable in
+    every knob.
 
     Raises:
-        ValueError: another architecture, or a node outside 16 to 90 nm.
+        ValueError: another architecture, or a node outside the published cells.
 
     >>> from jsnn.hardware import get
-    >>> round(memory_area_mm2(get("classical-45nm"), 45), 2)
-    10.62
+    >>> round(float(memory_area_mm2(get("classical-45nm"), 45)), 2)
+    8.01
     """
-    if not 16 <= node_nm <= 90:
-        raise ValueError(f"expected a node of 16 to 90 nm, found {node_nm}")
-    cell_um2 = SRAM_CELL["sram_cell_22nm_um2"].value * (node_nm / CELL_NODE_NM) ** 2
-    return sum(memory_bits(hardware).values()) * cell_um2 * MM2_PER_UM2
+    return sum(memory_bits(hardware).values()) * cell_um2(node_nm) * MM2_PER_UM2

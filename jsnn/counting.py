@@ -52,7 +52,7 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
         "current_reads": stored * steps,
         "neuron_steps": g.neurons * steps,
         "spikes_out": layer.output_events,
-        "words_out": 0 if g.spiking or g.state_words else g.neurons * steps,
+        "words_out": g.neurons * steps if g.writes_words else 0,
         "steps": steps,
         "inferences": 1,
     }

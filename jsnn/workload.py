@@ -72,6 +72,11 @@ class Geometry:
         return self.input_kind in ("analog", "constant")
 
     @property
+    def writes_words(self) -> bool:
+        """Whether real-valued words leave: a layer that keeps a state leaves its results in it."""
+        return not self.spiking and not self.state_words
+
+    @property
     def inputs(self) -> int:
         """Size of one input frame."""
         return sum(self.inputs_by_reach)

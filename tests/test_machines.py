@@ -1,6 +1,7 @@
 """The three machines: where tensors lie, what does not fit, how long it takes, what rises."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from jsnn.hardware import Constant, Technology, get
 from jsnn.hardware.architectures import Classical
 from jsnn.hypothetical import dense
 from jsnn.latency import latency
-from jsnn.twin import twin
+from jsnn.twin import twin, twin_workload
 from jsnn.workload import Workload
 
 MACHINES = ("classical-45nm", "event-45nm", "spatial-45nm")
@@ -71,6 +72,31 @@ def test_a_network_that_needs_more_cores_than_there_are_is_refused():
     with pytest.raises(ValueError, match=r"6 cores, the chip has 3: first 3, second 3"):
         bill(Workload((LAYER, dense(64, 32, steps=4, rate=0.1, name="second"))), machine)
     assert bill(Workload((LAYER,)), machine).total_pj() > 0
+
+
+def test_layers_of_one_name_need_cores_each():
+    machine = get("event-45nm").with_design(core_weight_bytes=1000, cores=5)
+    with pytest.raises(ValueError, match=r"6 cores, the chip has 5: first 3, first 3"):
+        bill(Workload((LAYER, LAYER)), machine)
+
+
+def test_output_words_larger_than_dram_are_refused():
+    """A layer without a state writes 4,096 words of 16 bits; its weights of 8 bits fit."""
+    (layer,) = twin_workload(Workload((dense(1, 4096, steps=1, rate=0.1),)))
+    machine = get("classical-45nm").with_design(dram_bytes=4096, output_bits=16)
+    with pytest.raises(ValueError, match="output words of layer 'dense' take 8192 bytes"):
+        bill(Workload((layer,)), machine)
+
+
+def test_states_in_registers_need_no_dram_and_stored_sums_are_counted():
+    """32 words of 16 bits: 64 bytes, in registers or nowhere; a layer without a state has sums."""
+    layer = dense(1, 32, steps=4, rate=0.25, name="first")
+    machine = get("spatial-45nm").with_design(dram_bytes=63)
+    assert bill(Workload((layer,)), machine).total_pj() > 0
+    without = machine.with_design(pes=1, pe_state_bytes=1)
+    for work in (Workload((layer,)), twin_workload(Workload((layer,)))):
+        with pytest.raises(ValueError, match="states of layer 'first' take 64 bytes"):
+            bill(work, without)
 
 
 def test_messages_are_whole():
@@ -197,10 +223,12 @@ def test_gradients_of_rates_are_true(name):
 
 
 def test_area_counts_every_bit_once_and_grows_with_each_memory():
-    """Three banks of 8 KiB and of 1 MiB and a queue of 1,024 events of 16 bits, at 22 nm."""
+    """Three banks of 8 KiB and of 1 MiB and a queue of 1,024 events of 16 bits."""
     bits = 3 * (8 * 1024 + 1024**2) * 8 + 1024 * 16
-    assert memory_area_mm2(get("classical-45nm"), 22) == pytest.approx(bits * 0.1e-6)
-    assert memory_area_mm2(get("classical-45nm"), 44) == pytest.approx(bits * 0.4e-6)
+    # Published cells, and the geometric mean of two halfway between them.
+    halfway = math.sqrt(22 * 65)
+    for node, cell_um2 in ((22, 0.1), (65, 0.57), (90, 1.0), (halfway, math.sqrt(0.1 * 0.57))):
+        assert memory_area_mm2(get("classical-45nm"), node) == pytest.approx(bits * cell_um2 * 1e-6)
     for name, knobs in (
         ("event-45nm", ("core_weight_bytes", "core_state_bytes", "cores")),
         ("spatial-45nm", ("local_bytes", "global_bytes", "pes", "pe_state_bytes")),
@@ -211,8 +239,9 @@ def test_area_counts_every_bit_once_and_grows_with_each_memory():
             assert memory_area_mm2(larger, 45) > memory_area_mm2(machine, 45), knob
     with pytest.raises(ValueError, match="area is unknown"):
         memory_area_mm2(get("odin-28nm"), 28)
-    with pytest.raises(ValueError, match="16 to 90"):
-        memory_area_mm2(get("event-45nm"), 7)
+    for node in (7, 21.9, 90.1):
+        with pytest.raises(ValueError, match="from 22 to 90 nm"):
+            memory_area_mm2(get("event-45nm"), node)
 
 
 @pytest.mark.parametrize(("rate", "wins"), [(0.01, True), (0.9, False)])

@@ -7,7 +7,7 @@ from jsnn.hardware.architectures.event_driven import EventDriven
 from jsnn.hardware.architectures.hierarchy import Hierarchy
 from jsnn.hardware.architectures.instructions import Instructions
 from jsnn.hardware.architectures.neuromorphic import Neuromorphic
-from jsnn.hardware.architectures.protocol import Architecture, Bounded, Countable, Timed
+from jsnn.hardware.architectures.protocol import Architecture, Bounded, Countable, Sized, Timed
 from jsnn.hardware.architectures.sata import Sata
 from jsnn.hardware.architectures.spatial import Spatial
 from jsnn.hardware.architectures.spikesim import SpikeSim
@@ -24,6 +24,7 @@ __all__ = [
     "Instructions",
     "Neuromorphic",
     "Sata",
+    "Sized",
     "Spatial",
     "SpikeSim",
     "Timed",

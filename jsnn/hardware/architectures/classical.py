@@ -54,34 +54,33 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from jsnn.hardware.architectures.machine import Machine
 from jsnn.hardware.architectures.parts import (
+    BYTE_BITS,
     Units,
     check_dram,
     hierarchy,
     state_bits,
     weight_bits,
 )
-from jsnn.hardware.arithmetic import arithmetic
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import ActionTable, PriceTable, priced
-from jsnn.hardware.memory import memory
+from jsnn.hardware.ledger import ActionTable
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 
 
 @dataclasses.dataclass(frozen=True)
-class Classical:
+class Classical(Machine):
     """A processor with a hierarchy of memories (table above).
 
     Attributes:
-        memory: name of the memory model (`jsnn.hardware.memory`).
-        arithmetic: name of the model of adders and multipliers (`jsnn.hardware.arithmetic`).
+        memory, arithmetic: names of the models, see `Machine`.
     """
 
-    memory: str
-    arithmetic: str
     name: ClassVar[str] = "classical"
     concurrent: ClassVar[bool] = False
+    levels: ClassVar[tuple[str, ...]] = ("local", "global", "queue")
+    others: ClassVar[tuple[str, ...]] = ("dram_pj_per_bit",)
     knobs: ClassVar[tuple[str, ...]] = (
         "weight_bits",
         "state_bits",
@@ -100,15 +99,6 @@ class Classical:
     unpriced: ClassVar[tuple[tuple[str, str], ...]] = (
         ("routing", "one processor: nothing is routed"),
     )
-
-    def __post_init__(self) -> None:
-        memory(self.memory), arithmetic(self.arithmetic)
-
-    @property
-    def constants(self) -> tuple[str, ...]:
-        """Constants of its memories and arithmetic."""
-        accesses = memory(self.memory).needs(("local", "global", "queue"))
-        return (*accesses, *arithmetic(self.arithmetic).constants, "dram_pj_per_bit")
 
     def actions(
         self,
@@ -152,16 +142,6 @@ class Classical:
             },
         )
 
-    def prices(
-        self,
-        technology: Technology,
-        design: Design,
-        geometry: Geometry,
-        temperature: float = 0.0,
-    ) -> tuple[PriceTable, ...]:
-        """What `actions` comes to."""
-        return tuple(map(priced, self.actions(technology, design, geometry, temperature)))
-
     def cycles(self, design: Design, geometry: Geometry) -> dict[str, Any]:
         """Cycles of one event."""
         d = design
@@ -176,7 +156,22 @@ class Classical:
             "spikes_out": 1.0,
         }
 
+    def memories(self, design: Design) -> dict[str, Any]:
+        """Bits of each memory on the chip, DRAM apart."""
+        d = design
+        tensors = ("weights", "states", "words")
+        sizes = {f"{tensor}@local": d.local_bytes for tensor in tensors}
+        sizes |= {f"{tensor}@global": d.global_bytes for tensor in tensors}
+        found = {name: size * BYTE_BITS for name, size in sizes.items()}
+        return found | {"queue": d.queue_events * d.event_bits}
+
     def check(self, layers: Sequence[tuple[Design, Geometry]]) -> None:
         """ValueError if a tensor is larger than dram."""
-        for design, geometry in layers:
-            check_dram(design, geometry)
+        for d, g in layers:
+            needs = {
+                "weights": weight_bits(d, g),
+                "states": state_bits(d, g),
+                "input words": g.inputs * d.input_bits if g.real else 0,
+                "output words": g.neurons * d.output_bits if g.writes_words else 0,
+            }
+            check_dram(d, g.name, needs)

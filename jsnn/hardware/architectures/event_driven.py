@@ -53,6 +53,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jsnn.hardware.architectures.machine import Machine
 from jsnn.hardware.architectures.parts import (
     BYTE_BITS,
     Bank,
@@ -61,10 +62,8 @@ from jsnn.hardware.architectures.parts import (
     state_bits,
     weight_bits,
 )
-from jsnn.hardware.arithmetic import arithmetic
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import ActionTable, PriceTable, priced
-from jsnn.hardware.memory import memory
+from jsnn.hardware.ledger import ActionTable
 from jsnn.hardware.relax import ceil
 from jsnn.hardware.technology import Technology
 from jsnn.hardware.trees import is_concrete
@@ -72,18 +71,17 @@ from jsnn.workload import Geometry
 
 
 @dataclasses.dataclass(frozen=True)
-class EventDriven:
+class EventDriven(Machine):
     """Cores on a mesh that work on messages (table above).
 
     Attributes:
-        memory: name of the memory model (`jsnn.hardware.memory`).
-        arithmetic: name of the model of adders and multipliers (`jsnn.hardware.arithmetic`).
+        memory, arithmetic: names of the models, see `Machine`.
     """
 
-    memory: str
-    arithmetic: str
     name: ClassVar[str] = "event-driven"
     concurrent: ClassVar[bool] = True
+    levels: ClassVar[tuple[str, ...]] = ("core",)
+    others: ClassVar[tuple[str, ...]] = ("link_pj_per_bit_hop",)
     knobs: ClassVar[tuple[str, ...]] = (
         "weight_bits",
         "state_bits",
@@ -101,15 +99,6 @@ class EventDriven:
     unpriced: ClassVar[tuple[tuple[str, str], ...]] = (
         ("activation_movement", "all movement is priced by hops, under routing"),
     )
-
-    def __post_init__(self) -> None:
-        memory(self.memory), arithmetic(self.arithmetic)
-
-    @property
-    def constants(self) -> tuple[str, ...]:
-        """Constants of its memories, arithmetic and links."""
-        accesses = memory(self.memory).needs(("core",))
-        return (*accesses, *arithmetic(self.arithmetic).constants, "link_pj_per_bit_hop")
 
     def actions(
         self,
@@ -149,17 +138,7 @@ class EventDriven:
             },
         )
 
-    def prices(
-        self,
-        technology: Technology,
-        design: Design,
-        geometry: Geometry,
-        temperature: float = 0.0,
-    ) -> tuple[PriceTable, ...]:
-        """What `actions` comes to."""
-        return tuple(map(priced, self.actions(technology, design, geometry, temperature)))
-
-    def cores(self, design: Design, geometry: Geometry, temperature: float = 0.0):
+    def cores(self, design: Design, geometry: Geometry) -> jax.Array:
         """Cores that a layer takes.
 
         >>> from jsnn.hypothetical import dense
@@ -176,7 +155,7 @@ class EventDriven:
             weight_bits(design, geometry) / (design.core_weight_bytes * BYTE_BITS),
             state_bits(design, geometry, least=1) / (design.core_state_bytes * BYTE_BITS),
         )
-        return ceil(jnp.max(jnp.stack([jnp.asarray(s, float) for s in shares])), temperature)
+        return ceil(jnp.max(jnp.stack([jnp.asarray(s, float) for s in shares])))
 
     def cycles(self, design: Design, geometry: Geometry) -> dict[str, Any]:
         """Cycles of one event."""
@@ -190,6 +169,11 @@ class EventDriven:
             "steps": design.hops,
         }
 
+    def memories(self, design: Design) -> dict[str, Any]:
+        """Bits of each kind of memory in all cores together."""
+        core = {"weights@core": design.core_weight_bytes, "states@core": design.core_state_bytes}
+        return {name: design.cores * size * BYTE_BITS for name, size in core.items()}
+
     def check(self, layers: Sequence[tuple[Design, Geometry]]) -> None:
         """ValueError if the layers need more cores than there are."""
         sizes = [size for _, g in layers for size in (g.neurons, g.weights)]
@@ -197,11 +181,11 @@ class EventDriven:
             return
         # Known before a function is traced, so that it is refused there too.
         with jax.ensure_compile_time_eval():
-            needed = {g.name: int(self.cores(d, g)) for d, g in layers}
-        cores = layers[0][0].cores
-        if sum(needed.values()) > cores:
+            needed = [(g.name, int(self.cores(d, g))) for d, g in layers]
+        total, cores = sum(count for _, count in needed), layers[0][0].cores
+        if total > cores:
             raise ValueError(
-                f"the layers need {sum(needed.values())} cores, the chip has {cores:.0f}: "
-                + ", ".join(f"{name} {count}" for name, count in needed.items())
+                f"the layers need {total} cores, the chip has {cores:.0f}: "
+                + ", ".join(f"{name} {count}" for name, count in needed)
                 + "; raise cores or the memory of a core, or take fewer bits"
             )

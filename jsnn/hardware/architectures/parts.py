@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -194,20 +194,15 @@ def address_bits(senders: Any) -> Any:
     return jnp.maximum(1, jnp.frexp(jnp.ceil(senders) - 1)[1])
 
 
-def check_dram(design: Design, geometry: Geometry) -> None:
-    """ValueError if a tensor of the layer is larger than dram; silent about traced knobs."""
-    needs = {
-        "weights": weight_bits(design, geometry),
-        "states": state_bits(design, geometry),
-        "input words": geometry.inputs * design.input_bits if geometry.real else 0,
-    }
+def check_dram(design: Design, layer: str, needs_bits: Mapping[str, Any]) -> None:
+    """ValueError if a tensor of a layer is larger than dram; silent about traced knobs."""
     capacities = {level: getattr(design, f"{level}_bytes") for level in ("local", "global", "dram")}
-    if not all(is_concrete(v) for v in (*needs.values(), *capacities.values())):
+    if not all(is_concrete(v) for v in (*needs_bits.values(), *capacities.values())):
         return
-    for tensor, need in needs.items():
+    for tensor, need in needs_bits.items():
         if need > capacities["dram"] * BYTE_BITS:
             levels = ", ".join(f"{name}_bytes = {size:.0f}" for name, size in capacities.items())
             raise ValueError(
-                f"{tensor} of layer {geometry.name!r} take {need / BYTE_BITS:.0f} bytes and spill "
+                f"{tensor} of layer {layer!r} take {need / BYTE_BITS:.0f} bytes and spill "
                 f"from every memory ({levels}): raise dram_bytes or take fewer bits"
             )

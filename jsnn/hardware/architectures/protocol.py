@@ -80,3 +80,12 @@ class Timed(Protocol):
     def cycles(self, design: Design, geometry: Geometry) -> Mapping[str, Any]:
         """Clock cycles of each event."""
         ...
+
+
+@runtime_checkable
+class Sized(Protocol):
+    """An architecture that says what memories it has on its chip."""
+
+    def memories(self, design: Design) -> Mapping[str, Any]:
+        """Bits of each memory, by name; DRAM is another chip."""
+        ...

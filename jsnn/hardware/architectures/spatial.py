@@ -59,6 +59,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from jsnn.hardware.architectures.machine import Machine
 from jsnn.hardware.architectures.parts import (
     BYTE_BITS,
     Units,
@@ -69,27 +70,29 @@ from jsnn.hardware.architectures.parts import (
     state_bits,
     weight_bits,
 )
-from jsnn.hardware.arithmetic import arithmetic
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import ActionTable, PriceTable, priced
-from jsnn.hardware.memory import memory
+from jsnn.hardware.ledger import ActionTable
 from jsnn.hardware.technology import Technology
+from jsnn.hardware.trees import is_concrete
 from jsnn.workload import Geometry
 
 
 @dataclasses.dataclass(frozen=True)
-class Spatial:
+class Spatial(Machine):
     """Stationary weights, state in the processing elements, sparse or dense messages (table above).
 
     Attributes:
-        memory: name of the memory model (`jsnn.hardware.memory`).
-        arithmetic: name of the model of adders and multipliers (`jsnn.hardware.arithmetic`).
+        memory, arithmetic: names of the models, see `Machine`.
     """
 
-    memory: str
-    arithmetic: str
     name: ClassVar[str] = "spatial"
     concurrent: ClassVar[bool] = False
+    levels: ClassVar[tuple[str, ...]] = ("local", "global")
+    others: ClassVar[tuple[str, ...]] = (
+        "dram_pj_per_bit",
+        "register_pj_per_bit",
+        "link_pj_per_bit_hop",
+    )
     knobs: ClassVar[tuple[str, ...]] = (
         "weight_bits",
         "state_bits",
@@ -108,16 +111,6 @@ class Spatial:
     unpriced: ClassVar[tuple[tuple[str, str], ...]] = (
         ("activation_movement", "all movement is priced by hops, under routing"),
     )
-
-    def __post_init__(self) -> None:
-        memory(self.memory), arithmetic(self.arithmetic)
-
-    @property
-    def constants(self) -> tuple[str, ...]:
-        """Constants of its memories, arithmetic and links."""
-        accesses = memory(self.memory).needs(("local", "global"))
-        others = ("dram_pj_per_bit", "register_pj_per_bit", "link_pj_per_bit_hop")
-        return (*accesses, *arithmetic(self.arithmetic).constants, *others)
 
     def actions(
         self,
@@ -174,16 +167,6 @@ class Spatial:
         }
         return either | sparse, either | dense
 
-    def prices(
-        self,
-        technology: Technology,
-        design: Design,
-        geometry: Geometry,
-        temperature: float = 0.0,
-    ) -> tuple[PriceTable, ...]:
-        """What `actions` comes to."""
-        return tuple(map(priced, self.actions(technology, design, geometry, temperature)))
-
     def cycles(self, design: Design, geometry: Geometry) -> dict[str, Any]:
         """Cycles of one event."""
         share = 1 / design.pes
@@ -194,7 +177,19 @@ class Spatial:
             "steps": design.hops,
         }
 
+    def memories(self, design: Design) -> dict[str, Any]:
+        """Bits of each memory on the chip, DRAM apart."""
+        d = design
+        tensors = ("weights", "states")
+        sizes = {f"{tensor}@local": d.local_bytes for tensor in tensors}
+        sizes |= {f"{tensor}@global": d.global_bytes for tensor in tensors}
+        sizes["registers"] = d.pes * d.pe_state_bytes
+        return {name: size * BYTE_BITS for name, size in sizes.items()}
+
     def check(self, layers: Sequence[tuple[Design, Geometry]]) -> None:
-        """ValueError if a tensor is larger than dram."""
-        for design, geometry in layers:
-            check_dram(design, geometry)
+        """ValueError if a tensor is larger than dram, and states than all registers too."""
+        for d, g in layers:
+            states, registers = state_bits(d, g, least=1), d.pes * d.pe_state_bytes * BYTE_BITS
+            kept = is_concrete(states) and is_concrete(registers) and states <= registers
+            needs = {"weights": weight_bits(d, g), "states": 0 if kept else states}
+            check_dram(d, g.name, needs)
