@@ -23,6 +23,8 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
     `neuron_steps = N·T`. Biases are added in every step, except where the input is constant: there
     they are part of the current that is stored once and read in every step. A layer without a
     state writes its outputs as words; one that keeps a state without spiking leaves them in it.
+    The operand of a product is written in every step (or frame): spikes as they arrive, sums
+    cleared (or, of words, when they are complete).
 
     >>> from jsnn.hypothetical import dense
     >>> counts = count(dense(100, 10, steps=5, rate=0.1))
@@ -34,8 +36,10 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
     stored = g.neurons if g.input_kind == "constant" else 0
     synapses = g.recurrent_weights + (0 if frames else g.synapses)
     synops = layer.synops + layer.recurrent_synops
+    operand_words = g.operand.words if g.operand else 0
+    arrived = layer.stored.spikes if layer.stored else jnp.zeros_like(synops)
     return {
-        "spikes_in": layer.recurrent_events + (0 if frames else layer.input_events),
+        "spikes_in": layer.recurrent_events + (0 if frames else layer.input_events + arrived),
         "arrivals_by_reach": layer.arrivals,
         "recurrent_events": layer.recurrent_events,
         "synops": synops,
@@ -44,12 +48,15 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
         "synapse_steps": synapses * steps,
         "active_synapses": g.recurrent_weights + layer.active_synapses,
         "frames": frames,
-        "words_in": g.inputs * frames,
+        "words_in": (g.inputs + g.operand_inputs) * frames,
         "connections": g.synapses * frames,
         "macs": layer.macs,
         "bias_adds": g.neurons * (1 if stored else steps) if g.biases else 0,
         "current_writes": stored,
         "current_reads": stored * steps,
+        "operand_arrivals": arrived,
+        "operand_writes": operand_words * (frames or steps),
+        "operand_reads": layer.operand_reads,
         "neuron_steps": g.neurons * steps,
         "spikes_out": layer.output_events,
         "words_out": g.neurons * steps if g.writes_words else 0,

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.neurons import Neuron
+from jsnn.products import Product, product_workloads
 from jsnn.readouts import PerStep, Readout, Several, SpikeCount
 from jsnn.synapses import Connectivity, connectivity
 from jsnn.unroll import FoldState, fold, start_fold, unroll
@@ -94,7 +95,8 @@ class Spiking(nn.Module):
             self.put_variable(STATE, "population", after)
         if self.is_mutable_collection(WORKLOAD):
             fed_back = counts - after.spikes + (0 if before is None else before.spikes)
-            self.sow(WORKLOAD, "record", self._record(frames, counts, fed_back))
+            for name, record in self._records(frames, counts, fed_back).items():
+                self.sow(WORKLOAD, name, record)
         return out
 
     def _populate(self, params, currents, before: FoldState | None, feedback, train):
@@ -129,6 +131,14 @@ class Spiking(nn.Module):
             raise ValueError("frames have no time step (T = 0); a network needs at least one")
         if self.input_kind not in INPUT_KINDS:
             raise ValueError(f"input_kind must be one of {INPUT_KINDS}, got {self.input_kind!r}")
+        if isinstance(self.synapse, Product) and (self.input_kind, self.input_unit) != (
+            "spikes",
+            1,
+        ):
+            raise ValueError(
+                "a product of spikes takes 0/1 spikes of layers: input_kind 'spikes' and "
+                f"input_unit 1, got {self.input_kind!r} and {self.input_unit}"
+            )
         if self.recurrent and frames.ndim != 3:
             raise ValueError(
                 "recurrence needs flat frames [T, B, features], got shape "
@@ -141,6 +151,22 @@ class Spiking(nn.Module):
         if self.norm is not None:
             currents = self.norm(currents, use_running_average=not train)
         return jnp.broadcast_to(currents, (frames.shape[0], *currents.shape[1:]))
+
+    def _records(self, frames, counts, fed_back) -> dict[str, LayerWorkload]:
+        """What to sow, by name: one record, or one for each product of spikes."""
+        if not isinstance(self.synapse, Product):
+            return {"record": self._record(frames, counts, fed_back)}
+        stages = self.synapse.stages(frames)
+        records = product_workloads(
+            stages,
+            "/".join(self.path) or "layer",
+            ops=self.neuron.ops,
+            spiking=self.neuron.spiking,
+            per_step=_decides_per_step(self.readout),
+            bias=self.norm is not None,
+            spikes=counts,
+        )
+        return {stage.name: record for stage, record in zip(stages, records, strict=True)}
 
     def _record(self, frames, counts, fed_back):
         wiring = connectivity(self.synapse, frames.shape[2:])

@@ -12,7 +12,9 @@ import jax
 import numpy as np
 
 from jsnn.audit import Conv, Dense, RecordedLayer
+from jsnn.audit import Product as ProductWires
 from jsnn.layers import STATE, WORKLOAD, Spiking
+from jsnn.products import Attention, Product
 
 
 @functools.singledispatch
@@ -127,7 +129,8 @@ def record(
     for (name, layer), (shown, spikes, before) in zip(facts, arrays, strict=True):
         uses[name] += 1
         name = name if uses[name] == 1 else f"{name}#{uses[name]}"
-        layers.append(_recorded(name, layer, shown, spikes, before))
+        keep = _recorded_products if isinstance(layer.synapse, Product) else _recorded
+        layers.extend(keep(name, layer, shown, spikes, before))
     return tuple(layers)
 
 
@@ -151,26 +154,61 @@ def _recorded(
     frames: jax.Array,
     spikes: jax.Array | None,
     before: jax.Array | None,
-) -> RecordedLayer:
-    ops = layer.neuron.ops
+) -> tuple[RecordedLayer]:
     wires = wiring(layer.synapse, frames.shape[2:])
     if spikes is None:
         spikes = np.zeros((*frames.shape[:2], *wires.output_shape(frames.shape[2:])))
-    return RecordedLayer(
+    recorded = RecordedLayer(
         name=name,
         frames=np.asarray(frames),
         spikes=np.asarray(spikes),
         wiring=wires,
         input_kind=layer.input_kind,
-        state_words=ops.state_words,
-        multiplies=ops.multiplies,
-        adds=ops.adds,
-        compares=ops.compares,
-        adds_per_spike=ops.adds_per_spike,
         # A folded normalisation leaves a bias behind.
         bias=layer.synapse.use_bias or layer.norm is not None,
         spiking=layer.neuron.spiking,
         recurrent=layer.recurrent,
         input_unit=layer.input_unit,
         before=None if before is None else np.asarray(before),
+        **layer.neuron.ops._asdict(),
     )
+    return (recorded,)
+
+
+def _recorded_products(
+    name: str,
+    layer: Spiking,
+    frames: jax.Array,
+    spikes: jax.Array | None,
+    before: jax.Array | None,
+) -> tuple[RecordedLayer, RecordedLayer]:
+    synapse = layer.synapse
+    if not isinstance(synapse, Attention):
+        raise TypeError(f"no wires are known for {type(synapse).__name__}, a product of spikes")
+    queries, keys, values = np.moveaxis(np.asarray(frames), 2, 0)
+    sizes = (*frames.shape[3:], synapse.heads)
+    first, second = {
+        "rows": (("rows", queries, keys), ("mix", values)),
+        "columns": (("columns", keys, values), ("ask", queries)),
+    }[synapse.first(frames.shape[2:])]
+    stage, stream, operand = first
+    wires = ProductWires(*sizes, stage)
+    results = wires.output_shape(stream.shape[2:])
+    nothing = np.zeros((*frames.shape[:2], *results))
+    sums = RecordedLayer(
+        f"{name}/{stage}", stream, nothing, wires, "spikes", 0, 0, 0, 0, 0,
+        spiking=False, operand=operand,
+    )  # fmt: skip
+    stage, stream = second
+    currents = RecordedLayer(
+        name=f"{name}/{stage}",
+        frames=stream,
+        spikes=np.zeros_like(stream) if spikes is None else np.asarray(spikes),
+        wiring=ProductWires(*sizes, stage),
+        input_kind="spikes",
+        bias=layer.norm is not None,
+        spiking=layer.neuron.spiking,
+        before=None if before is None else np.asarray(before),
+        **layer.neuron.ops._asdict(),
+    )
+    return sums, currents

@@ -20,7 +20,7 @@ from jsnn.hardware.architectures import Neuromorphic
 from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.trees import is_concrete
 from jsnn.hypothetical import dense
-from jsnn.workload import Geometry, LayerWorkload, Workload
+from jsnn.workload import Geometry, LayerWorkload, Stored, Workload
 
 Density = Literal["measured", "average"]
 
@@ -72,6 +72,16 @@ def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> Layer
     else:
         inputs = jnp.asarray(g.inputs_by_reach, layer.arrivals.dtype)
         words = jnp.minimum(2 * layer.arrivals / (layer.steps + 1), inputs)
+    stored = layer.stored
+    if stored is not None:
+        # Real words have no coincidences: each product is a multiply-accumulate.
+        if per_step:
+            kept = stored.spikes
+        elif density == "measured":
+            kept = stored.active
+        else:
+            kept = jnp.minimum(2 * stored.spikes / (layer.steps + 1), g.operand.words)
+        stored = Stored(kept, kept, jnp.zeros_like(kept))
     if recurrent:
         words = jnp.concatenate([words, layer.recurrent_events[:, None]], axis=-1)
     geometry = dataclasses.replace(
@@ -98,6 +108,7 @@ def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> Layer
         spikes=jnp.zeros_like(layer.spikes),
         steps=layer.steps if per_step else 1,
         geometry=geometry,
+        stored=stored,
     )
 
 

@@ -17,12 +17,26 @@ INPUT_KINDS: tuple[InputKind, ...] = ("spikes", "events", "analog", "constant")
 
 
 @dataclasses.dataclass(frozen=True)
+class Operand:
+    """What a product layer, as attention has, multiplies its input with instead of weights.
+
+    Attributes:
+        words: words of one frame of it.
+        sums: False: spikes of the same step, one bit each; the results stay in the accumulators
+            in which they were summed up. True: such sums; the results are currents of neurons.
+    """
+
+    words: int
+    sums: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Geometry:
     """Static facts of one layer; hashable, so that it can ride through `jit` as metadata.
 
     Attributes:
         name: path of the layer in its network.
-        kind: `dense`, `conv` or `recurrent` (dense input plus dense recurrence).
+        kind: `dense`, `conv`, `recurrent` (dense input plus dense recurrence) or `product`.
         input_kind: `spikes` of another layer, or what comes from outside: `events` (both counted by
             value), `analog` (a new real frame each step) or `constant` (one real frame shown at
             every step; its synapses are computed once).
@@ -42,10 +56,11 @@ class Geometry:
         output_shape: shape of one output frame.
         per_step: True for a readout that decides at every step (see `Workload.per_step`).
         kernel, strides: of a convolution; empty for others.
+        operand: what takes the place of weights in a product layer.
     """
 
     name: str
-    kind: Literal["dense", "conv", "recurrent"]
+    kind: Literal["dense", "conv", "recurrent", "product"]
     input_kind: InputKind
     spiking: bool
     reaches: tuple[int, ...]
@@ -65,6 +80,7 @@ class Geometry:
     per_step: bool = False
     kernel: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
+    operand: Operand | None = None
 
     @property
     def real(self) -> bool:
@@ -73,8 +89,18 @@ class Geometry:
 
     @property
     def writes_words(self) -> bool:
-        """Whether real-valued words leave: a layer that keeps a state leaves its results in it."""
-        return not self.spiking and not self.state_words
+        """Whether real-valued words leave: states and sums of products stay where they are."""
+        return not (self.spiking or self.state_words or self.keeps_sums)
+
+    @property
+    def keeps_sums(self) -> bool:
+        """Whether the results are sums of a product of spikes."""
+        return self.operand is not None and not self.operand.sums
+
+    @property
+    def operand_inputs(self) -> int:
+        """Words of an operand that arrive in a frame; sums are there already."""
+        return self.operand.words if self.keeps_sums else 0
 
     @property
     def inputs(self) -> int:
@@ -90,6 +116,22 @@ class Geometry:
     def synapses(self) -> int:
         """Connections of one frame, without the recurrent ones."""
         return sum(n * reach for n, reach in zip(self.inputs_by_reach, self.reaches, strict=True))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """Events of the operand of a product layer, `[B]` each.
+
+    Attributes:
+        spikes: spikes of the operand over the window (of a twin: words that are not zero).
+        active: its words that were non-zero at least once.
+        coincidences: input spikes that met a spike of the operand.
+    """
+
+    spikes: jax.Array
+    active: jax.Array
+    coincidences: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -112,6 +154,7 @@ class LayerWorkload:
         spikes: `[B, *output_shape]` output spikes of each neuron over the window.
         steps: time steps of the window, T.
         geometry: static facts of the layer.
+        stored: of a product whose operand are spikes, what these did.
     """
 
     arrivals: jax.Array
@@ -120,6 +163,7 @@ class LayerWorkload:
     spikes: jax.Array
     steps: int = dataclasses.field(metadata={"static": True})
     geometry: Geometry = dataclasses.field(metadata={"static": True})
+    stored: Stored | None = None
 
     @property
     def input_events(self) -> jax.Array:
@@ -128,8 +172,19 @@ class LayerWorkload:
 
     @property
     def synops(self) -> jax.Array:
-        """`[B]` accumulations of the forward weights: each event times its true fan-out."""
-        return jnp.zeros_like(self.recurrent_events) if self.geometry.real else self._wired()
+        """`[B]` accumulations of the forward weights: each event times its true fan-out.
+
+        In a product, those where the operand is not zero: a sum counts whatever it is.
+        """
+        if self.geometry.real:
+            return jnp.zeros_like(self.recurrent_events)
+        return self._wired() if self.stored is None else self.stored.coincidences
+
+    @property
+    def operand_reads(self) -> jax.Array:
+        """`[B]` reads of the operand of a product: each event times its fan-out."""
+        reads = self.geometry.operand is not None and not self.geometry.real
+        return self._wired() if reads else jnp.zeros_like(self.recurrent_events)
 
     @property
     def macs(self) -> jax.Array:
@@ -215,4 +270,5 @@ def _mute(layer: LayerWorkload) -> LayerWorkload:
     if layer.geometry.input_kind == "spikes":
         nothing = jnp.zeros_like(layer.arrivals)
         gone |= {"arrivals": nothing, "active": nothing}
+        gone["stored"] = jax.tree.map(jnp.zeros_like, layer.stored)
     return dataclasses.replace(layer, **gone)

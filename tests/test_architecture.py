@@ -32,7 +32,9 @@ ORDER = [
     "report",
     # ---- above: the core, no flax; below: flax
     "synapses",
+    "products",
     "layers",
+    "attention",
     "models",
     "run",
     "recording",

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsnn.models import MLP, MODELS, SRNN, ConvNet
+from jsnn.models import MLP, MODELS, SRNN, ConvNet, Spikformer
 from jsnn.neurons import ALIF, BRF, LIF
 from jsnn.readouts import MeanMembrane
 from jsnn.run import run
@@ -14,6 +14,10 @@ FRAMES = {
     "mlp": (MLP((12, 8), 3), (4, 2, 6)),
     "conv": (ConvNet((4, 6), 3, hidden=5), (3, 2, 8, 8, 1)),
     "srnn": (SRNN((12, 8), 3, readout=MeanMembrane()), (6, 2, 5)),
+    "spikformer": (
+        Spikformer((16,), 3, neuron=LIF(v_threshold=0.2), attend=LIF(v_threshold=0.05), heads=2),
+        (2, 2, 4, 4, 1),
+    ),
 }
 
 
@@ -31,15 +35,14 @@ def test_outputs_and_gradients(name, key):
     # Strong enough for every layer to fire before its norm has seen any statistics.
     frames = 6 * jax.random.uniform(key, shape)
     variables = jax.jit(model.init)(key, frames)
-    outputs, workload = run(model, variables, frames)
-    assert outputs.shape == (2, 3)
-    assert workload.names[-1] == "readout"
 
     def loss(params):
-        outputs = run(model, {**variables, "params": params}, frames)[0]
-        return (outputs * jnp.arange(6.0).reshape(2, 3)).sum()
+        outputs, workload = run(model, {**variables, "params": params}, frames)
+        return (outputs * jnp.arange(6.0).reshape(2, 3)).sum(), (outputs, workload)
 
-    grads = jax.jit(jax.grad(loss))(variables["params"])
+    grads, (outputs, workload) = jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+    assert outputs.shape == (2, 3)
+    assert workload.names[-1] == "readout"
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(grad).all(), path
     kernels = [

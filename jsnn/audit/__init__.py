@@ -20,10 +20,10 @@ import numpy as np
 
 from jsnn.audit.machines import MACHINES, Key, Machine, check_cores
 from jsnn.audit.recorded import RecordedLayer
-from jsnn.audit.wires import Conv, Dense, Wires
+from jsnn.audit.wires import Conv, Dense, Product, Wires
 from jsnn.hardware import Hardware
 
-__all__ = ["Audit", "Conv", "Dense", "LayerAudit", "RecordedLayer", "audit"]
+__all__ = ["Audit", "Conv", "Dense", "LayerAudit", "Product", "RecordedLayer", "audit"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ def _walk(layer: RecordedLayer, wires: Wires, sample: int, machine: Machine) -> 
     everyone = np.arange(layer.neurons)
 
     machine.inference()
-    for source, (targets, _) in enumerate(wires):
+    for source, (targets, _) in enumerate(() if layer.product else wires):
         machine.connections(targets.size, active=bool((shown[:, source] != 0).any()))
     if layer.recurrent:
         for _ in everyone:
@@ -149,6 +149,25 @@ def _walk(layer: RecordedLayer, wires: Wires, sample: int, machine: Machine) -> 
         machine.input_spike(targets.size, recurrent)
         received[targets] += 1
         machine.synops(targets.size)
+
+    def meet(targets: np.ndarray, words: np.ndarray, t: int) -> None:
+        machine.input_spike(targets.size, False)
+        for target, word in zip(targets, words, strict=True):
+            machine.operand_reads(1)
+            if not layer.adds_up or layer.operand[t, sample].flat[word]:
+                received[target] += 1
+                machine.synapse(1)
+
+    def keep_operand(t: int) -> None:
+        if layer.adds_up:
+            for value in layer.operand[t, sample].flat:
+                if layer.real:
+                    machine.operand_word()
+                    if value != 0:
+                        machine.operand_word_not_zero()
+                elif value != 0:
+                    machine.operand_spike()
+        machine.operand_written(layer.operand_words)
 
     def words(frame: np.ndarray) -> None:
         machine.frame_of_words()
@@ -162,11 +181,16 @@ def _walk(layer: RecordedLayer, wires: Wires, sample: int, machine: Machine) -> 
 
     for t in range(len(frames)):
         machine.step()
+        if layer.product and (t == 0 or not constant):
+            keep_operand(t)
         if not layer.real:
             for source in np.flatnonzero(frames[t]):
                 # A sum of several spikes is that many events.
                 for _ in range(round(abs(float(frames[t, source])) / layer.input_unit)):
-                    spike(wires[source][0])
+                    if layer.product:
+                        meet(*wires[source], t)
+                    else:
+                        spike(wires[source][0])
         elif t == 0 or not constant:
             words(frames[t])
         if layer.recurrent:

@@ -29,6 +29,8 @@ class Machine:
         self.weight, self.state = self.knobs["weight_bits"], self.knobs["state_bits"]
         self.input = self.knobs["input_bits"]
         self.skipped = Fraction(self.knobs.get("zero_skipping", 0.0))
+        self.operand = self._operand_bits()
+        self.factor_bits = self.operand if layer.product else self.weight
         self.share = 1 / Fraction(self.knobs.get("batch", 1.0))
         self.where: dict[str, tuple[str, float]] = {}
         self.times: dict[tuple, Fraction | int] = {}
@@ -76,9 +78,9 @@ class Machine:
         pj = functools.partial(add_pj, self.hardware, self.state)
         self.book("neuron", "comparator", "compare", (self.state,), times, pj)
 
-    def multiply(self, component: str, right: float, times: int) -> None:
-        pj = functools.partial(multiply_pj, self.hardware, self.weight, right)
-        self.book(component, "multiplier", "multiply", (self.weight, right), times, pj)
+    def multiply(self, component: str, left: float, right: float, times: int) -> None:
+        pj = functools.partial(multiply_pj, self.hardware, left, right)
+        self.book(component, "multiplier", "multiply", (left, right), times, pj)
 
     def access(self, tensor: str, verb: str, bits: float, times: Fraction | int) -> None:
         component, name = _TENSORS[tensor]
@@ -95,7 +97,26 @@ class Machine:
     def _message_pj(self, bits: float) -> float:
         return bits * self.knobs["hops"] * float(self.hardware.technology["link_pj_per_bit_hop"])
 
+    def _operand_bits(self) -> float:
+        """Width of a word of the operand: a sum, a word or a spike."""
+        if not self.layer.adds_up:
+            return self.state
+        return self.input if self.layer.real else 1.0
+
+    def factor(self, times: Fraction | int) -> None:
+        """Read what an input is multiplied with: a weight, or a word of the operand."""
+        if self.layer.product:
+            self.access("states", "read", self.operand, times)
+        else:
+            self.access("weights", "read", self.weight, times)
+
     # Rows that all three tables share.
+
+    def operand_reads(self, times: int) -> None:
+        self.access("states", "read", self.operand, times)
+
+    def operand_written(self, times: int) -> None:
+        self.access("states", "write", self.operand, times)
 
     def synapse(self, times: int) -> None:
         self.access("states", "read", self.state, times)
@@ -106,7 +127,7 @@ class Machine:
         law = self.layer
         self.access("states", "read", self.state, times * law.state_words)
         self.access("states", "write", self.state, times * law.state_words)
-        self.multiply("neuron", self.state, times * law.multiplies)
+        self.multiply("neuron", self.weight, self.state, times * law.multiplies)
         self.add("neuron", times * law.adds)
         self.compare(times * law.compares)
 
@@ -139,6 +160,12 @@ class Machine:
 
     def output_words(self, times: int) -> None: ...
 
+    def operand_spike(self) -> None: ...
+
+    def operand_word(self) -> None: ...
+
+    def operand_word_not_zero(self) -> None: ...
+
     # What fits where.
 
     def place(self) -> None:
@@ -150,10 +177,11 @@ class Machine:
         return layer.weights * Fraction(self.weight) + layer.biases * Fraction(self.state)
 
     def states_bits(self, least: int) -> Fraction:
-        """Size of states, at least so many words a neuron, and of stored currents besides."""
+        """Size of states, at least so many words a neuron, of stored currents and operand."""
         layer = self.layer
+        least = max(least, int(layer.adds_up))
         words = layer.neurons * max(layer.state_words, least) + layer.stored_currents
-        return words * Fraction(self.state)
+        return words * Fraction(self.state) + layer.operand_words * Fraction(self.operand)
 
     def nearest(self, tensor: str, need_bits: Fraction) -> tuple[str, float]:
         """The first level whose bank holds the whole tensor, and the size of that bank."""
@@ -196,7 +224,8 @@ class Classical(Machine):
         self.where["states"] = self.nearest("states", self.states_bits(least=0))
         self.where["queue"] = "queue", knobs["queue_events"] * knobs["event_bits"]
         if layer.real:
-            need_bits = layer.frames[0, 0].size * Fraction(self.input)
+            words = layer.frames[0, 0].size + (layer.operand[0, 0].size if layer.adds_up else 0)
+            need_bits = words * Fraction(self.input)
             self.where["words in"] = self.nearest("input words", need_bits)
         if layer.writes_words:
             need_bits = layer.neurons * Fraction(knobs["output_bits"])
@@ -215,12 +244,18 @@ class Classical(Machine):
     def input_word(self) -> None:
         self.access("words in", "read", self.input, 1)
 
+    def operand_spike(self) -> None:
+        self.access("queue", "read", self.knobs["event_bits"], 1)
+
+    def operand_word(self) -> None:
+        self.access("words in", "read", self.input, 1)
+
     def word_connections(self, times: int) -> None:
-        self.access("weights", "read", self.weight, times * (1 - self.skipped))
+        self.factor(times * (1 - self.skipped))
 
     def macs(self, times: int) -> None:
-        self.access("weights", "read", self.weight, times * self.skipped)
-        self.multiply("synapse", self.input, times)
+        self.factor(times * self.skipped)
+        self.multiply("synapse", self.factor_bits, self.input, times)
         self.add("synapse", times)
 
     def biases_added(self, times: int) -> None:
@@ -252,9 +287,15 @@ class EventDriven(Machine):
     def word_not_zero(self, fan_out: int) -> None:
         self.send(fan_out, self.knobs["event_bits"] + self.input)
 
+    def operand_spike(self) -> None:
+        self.send(1, self.knobs["event_bits"])
+
+    def operand_word_not_zero(self) -> None:
+        self.send(1, self.knobs["event_bits"] + self.input)
+
     def macs(self, times: int) -> None:
-        self.access("weights", "read", self.weight, times)
-        self.multiply("synapse", self.input, times)
+        self.factor(times)
+        self.multiply("synapse", self.factor_bits, self.input, times)
         self.synapse(times)
 
     def biases_added(self, times: int) -> None:
@@ -262,11 +303,13 @@ class EventDriven(Machine):
         self.add("neuron", times)
 
     def cores(self) -> int:
-        """Cores that the layer takes for itself."""
+        """Cores that the layer takes for itself; sums lie where another layer added them up."""
+        layer = self.layer
+        elsewhere = 0 if layer.adds_up else layer.operand_words * Fraction(self.state)
         needs = {
             "core_neurons": Fraction(self.layer.neurons),
             "core_weight_bytes": self.weights_bits() / 8,
-            "core_state_bytes": self.states_bits(least=1) / 8,
+            "core_state_bytes": (self.states_bits(least=1) - elsewhere) / 8,
         }
         return max(math.ceil(need / Fraction(self.knobs[knob])) for knob, need in needs.items())
 
@@ -295,8 +338,14 @@ class Spatial(Machine):
     def synops(self, times: int) -> None:
         self.synapse(times)
 
+    def word_connections(self, times: int) -> None:
+        if self.layer.product:
+            self.factor(times * (1 - self.skipped))
+
     def macs(self, times: int) -> None:
-        self.multiply("synapse", self.input, times)
+        if self.layer.product:
+            self.factor(times * self.skipped)
+        self.multiply("synapse", self.factor_bits, self.input, times)
         self.synapse(times)
 
     def biases_added(self, times: int) -> None:
@@ -312,6 +361,12 @@ class SpatialSparse(Spatial):
 
     def word_not_zero(self, fan_out: int) -> None:
         self.send(fan_out, _address_bits(len(self.wires)) + self.input)
+
+    def operand_spike(self) -> None:
+        self.send(1, _address_bits(self.layer.operand_words) + 1.0)
+
+    def operand_word_not_zero(self) -> None:
+        self.send(1, _address_bits(self.layer.operand_words) + self.input)
 
 
 class SpatialDense(Spatial):
@@ -332,6 +387,8 @@ class SpatialDense(Spatial):
     def _frame(self, bits: float) -> None:
         for targets, _ in self.wires:
             self.send(targets.size, bits)
+        for _ in range(self.layer.operand_words if self.layer.adds_up else 0):
+            self.send(1, bits)
 
 
 MACHINES: dict[str, tuple[type[Machine], ...]] = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
-from jsnn.audit.wires import Conv, Dense
+from jsnn.audit.wires import Conv, Dense, Product
 from jsnn.workload import INPUT_KINDS, InputKind
 
 # How far a value may lie from a whole number of events (averages of float32 spikes).
@@ -21,7 +22,7 @@ class RecordedLayer:
         name: its name.
         frames: `[T, B, *in]` as they arrived.
         spikes: `[T, B, *out]` as they left; zeros where the layer never fires.
-        wiring: `Dense` or `Conv`.
+        wiring: `Dense`, `Conv` or `Product`.
         input_kind: see `jsnn.workload.Geometry`.
         state_words, multiplies, adds, compares, adds_per_spike: see `jsnn.neurons.NeuronOps`.
         bias: whether there is a bias for each feature (the last axis of the output).
@@ -29,6 +30,8 @@ class RecordedLayer:
         recurrent: whether each spike is fed back to all neurons in the next step.
         input_unit: value of one input event.
         before: `[B, *out]` spikes of the step before the first, fed back; none by default.
+        operand: `[T, B, *operand]` spikes (or words) that a `Product` keeps as its operand; none
+            where its operand are sums.
 
     Raises:
         ValueError: shapes that do not fit each other, an unknown input kind, spikes other than 0
@@ -42,7 +45,7 @@ class RecordedLayer:
     name: str
     frames: np.ndarray
     spikes: np.ndarray
-    wiring: Dense | Conv
+    wiring: Dense | Conv | Product
     input_kind: InputKind
     state_words: int
     multiplies: int
@@ -54,6 +57,7 @@ class RecordedLayer:
     recurrent: bool = False
     input_unit: float = 1.0
     before: np.ndarray | None = None
+    operand: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.input_kind not in INPUT_KINDS:
@@ -73,6 +77,20 @@ class RecordedLayer:
                 f"{self.name}: expected spikes before {list(sent[1:])}, got "
                 f"{list(self.before.shape)}"
             )
+        arrives = isinstance(self.wiring, Product) and not self.wiring.sums
+        if arrives != (self.operand is not None):
+            raise ValueError(
+                f"{self.name}: a product of spikes needs an operand, no other layer has one; found "
+                f"{self.wiring} and {'none' if self.operand is None else 'one'}"
+            )
+        if arrives:
+            kept = (*self.frames.shape[:2], *self.wiring.operand_shape)
+            if self.operand.shape != kept:
+                raise ValueError(
+                    f"{self.name}: expected an operand {list(kept)}, got {list(self.operand.shape)}"
+                )
+            if not self.real and not np.isin(self.operand, (0, 1)).all():
+                raise ValueError(f"{self.name}: an operand of spikes must be 0 or 1")
         fired = self.spikes if self.before is None else np.append(self.spikes, self.before)
         if not np.isin(fired, (0, 1)).all():
             raise ValueError(f"{self.name}: spikes must be 0 or 1")
@@ -114,8 +132,23 @@ class RecordedLayer:
 
     @property
     def writes_words(self) -> bool:
-        """Whether real-valued words leave: from a layer that neither fires nor keeps a state."""
-        return not self.spiking and not self.state_words
+        """Whether real-valued words leave: not where there are spikes, a state or sums to keep."""
+        return not self.spiking and not self.state_words and not self.adds_up
+
+    @property
+    def product(self) -> bool:
+        """Whether an operand takes the place of weights."""
+        return isinstance(self.wiring, Product)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the results are sums that the next product reads where they are."""
+        return self.operand is not None
+
+    @property
+    def operand_words(self) -> int:
+        """Words of one frame of the operand."""
+        return math.prod(self.wiring.operand_shape) if self.product else 0
 
     @property
     def stored_currents(self) -> int:

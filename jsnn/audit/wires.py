@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from typing import Literal
 
 import numpy as np
 
@@ -120,3 +121,80 @@ class Conv:
         if not all(corners):
             raise ValueError(f"{self} does not fit frames {list(input_shape)}")
         return corners
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """One of the two products of attention, in which spikes meet spikes instead of weights.
+
+    With H heads, head h of queries, keys and values at token i and feature c:
+
+    * `rows`: queries x keys, `A[h, i, j] = Σ_c q[i, h, c] k[j, h, c]`; the operand is k;
+    * `mix`: values x sums, `y[i, h, e] = Σ_j A[h, i, j] v[j, h, e]`; the operand is A;
+    * `columns`: keys x values, `M[h, c, e] = Σ_j k[j, h, c] v[j, h, e]`; the operand is v;
+    * `ask`: queries x sums, `y[i, h, e] = Σ_c q[i, h, c] M[h, c, e]`; the operand is M.
+
+    Attributes:
+        tokens, features, heads: sizes; features are those of all heads together.
+        stage: which product.
+    """
+
+    tokens: int
+    features: int
+    heads: int
+    stage: Literal["rows", "mix", "columns", "ask"]
+
+    @property
+    def sums(self) -> bool:
+        """Whether the operand are sums of the product before."""
+        return self.stage in ("mix", "ask")
+
+    @property
+    def operand_shape(self) -> tuple[int, ...]:
+        """Shape of one frame of the operand."""
+        width = self.features // self.heads
+        return {
+            "rows": (self.tokens, self.features),
+            "mix": (self.heads, self.tokens, self.tokens),
+            "columns": (self.tokens, self.features),
+            "ask": (self.heads, width, width),
+        }[self.stage]
+
+    def kernel_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """No weights are stored."""
+        return (0,)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of a frame of results; ValueError if `input_shape` does not fit."""
+        expected = self.tokens, self.features
+        if tuple(input_shape) != expected:
+            raise ValueError(f"{self} takes frames {list(expected)}, found {list(input_shape)}")
+        width = self.features // self.heads
+        if self.stage == "rows":
+            return self.heads, self.tokens, self.tokens
+        return (self.heads, width, width) if self.stage == "columns" else expected
+
+    def wires(self, input_shape: tuple[int, ...]) -> Wires:
+        """For each input: the results it reaches and the word of the operand on the way to each.
+
+        >>> [(to.tolist(), by.tolist()) for to, by in Product(2, 1, 1, "rows").wires((2, 1))]
+        [([0, 1], [0, 1]), ([2, 3], [0, 1])]
+        """
+        results = np.arange(np.prod(self.output_shape(input_shape)))
+        results = results.reshape(self.output_shape(input_shape))
+        operand = np.arange(np.prod(self.operand_shape)).reshape(self.operand_shape)
+        width = self.features // self.heads
+        found = []
+        for token, feature in itertools.product(range(self.tokens), range(self.features)):
+            head, column = divmod(feature, width)
+            own = slice(head * width, (head + 1) * width)
+            if self.stage == "rows":
+                pairs = results[head, token, :], operand[:, feature]
+            elif self.stage == "mix":
+                pairs = results[:, feature], operand[head, :, token]
+            elif self.stage == "columns":
+                pairs = results[head, column, :], operand[token, own]
+            else:
+                pairs = results[token, own], operand[head, column, :]
+            found.append(pairs)
+        return tuple(found)

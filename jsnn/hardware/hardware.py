@@ -77,6 +77,9 @@ class Hardware:
     def prices(self, geometry: Geometry, temperature: float = 0.0) -> tuple[PriceTable, ...]:
         """PJ per event and component for a layer, one table for each dataflow.
 
+        Raises:
+            ValueError: a product layer on an architecture that publishes no price of one.
+
         >>> from jsnn.hardware import get
         >>> from jsnn.hypothetical import dense
         >>> (table,) = get("compute-only-45nm").prices(dense(3, 2, steps=1, rate=0.5).geometry)
@@ -84,6 +87,12 @@ class Hardware:
         {'synapse': 0.9}
         """
         tables = self.architecture.prices(self.technology, self.design, geometry, temperature)
+        if geometry.operand and not all("operand_reads" in table for table in tables):
+            raise ValueError(
+                f"{self.name}: architecture {self.architecture.name!r} has no price for products "
+                f"of spikes with spikes (layer {geometry.name!r}); the three machines classical, "
+                "event-driven and spatial, and compute-only, have"
+            )
         if not self._prices_static:
             return tables
         power_w, latency_s = self.technology["static_power_w"], self.technology["step_latency_s"]

@@ -16,11 +16,11 @@ COMPONENTS = (
 )
 
 EVENTS = {
-    "spikes_in": "spikes that arrive, fed-back ones included",
+    "spikes_in": "spikes that arrive, fed-back ones and operands included",
     "arrivals_by_reach": "spikes, or words that are not zero, that come from outside the layer, "
     "one number for each of their fan-outs",
     "recurrent_events": "spikes that are fed back",
-    "synops": "accumulations that those spikes cause",
+    "synops": "accumulations that those spikes cause (in a product: where they meet another)",
     "mean_synops": "accumulations of a mean step (synops / T)",
     "synapses": "connections that carry spikes",
     "synapse_steps": "connections that carry spikes x T",
@@ -33,6 +33,9 @@ EVENTS = {
     "bias_adds": "biases added",
     "current_writes": "currents of a constant input stored for the window",
     "current_reads": "stored currents read, one a neuron-step",
+    "operand_arrivals": "spikes, or words that are not zero, that arrive as operand of a product",
+    "operand_writes": "words of an operand written, zeros too",
+    "operand_reads": "words of an operand read for spikes: each spike x its fan-out",
     "neuron_steps": "neurons x T",
     "spikes_out": "spikes that leave",
     "words_out": "real-valued words that leave a layer without a state",

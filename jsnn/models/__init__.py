@@ -2,8 +2,9 @@
 
 from jsnn.models.conv import ConvNet
 from jsnn.models.mlp import MLP
+from jsnn.models.spikformer import Spikformer
 from jsnn.models.srnn import SRNN
 
-MODELS = {"mlp": MLP, "conv": ConvNet, "srnn": SRNN}
+MODELS = {"mlp": MLP, "conv": ConvNet, "srnn": SRNN, "spikformer": Spikformer}
 
-__all__ = ["MLP", "MODELS", "SRNN", "ConvNet"]
+__all__ = ["MLP", "MODELS", "SRNN", "ConvNet", "Spikformer"]

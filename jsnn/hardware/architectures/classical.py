@@ -10,6 +10,8 @@ and event, n the state words of a neuron, z = zero_skipping and B = batch:
 | synop             | weights    | 1 read                           | w     | weight_memory       |
 |                   | states     | 1 read, 1 write                  | v     | state_memory        |
 |                   | adder      | 1 add                            | v     | synapse             |
+| operand written   | states     | 1 write, zeros too               | p     | state_memory        |
+| operand read      | states     | 1 read                           | p     | state_memory        |
 | input word        | words      | 1 read, zeros too                | b     | activation_movement |
 | connection, frame | weights    | 1 - z reads                      | w     | weight_memory       |
 | mac               | weights    | z reads                          | w     | weight_memory       |
@@ -32,20 +34,26 @@ and event, n the state words of a neuron, z = zero_skipping and B = batch:
 |                   | weights    | 1/B writes of each weight        | w     | weight_memory       |
 |                   | weights    | 1/B writes of each bias          | v     | weight_memory       |
 
+In a product the operand takes the place of the weights: a synop reads none, the reads of a
+connection and a mac are of p bits, a product is of p x b. Its words are of p bits: 1 for a spike, b
+for a word, v for a sum. Spikes and words of an operand are input spikes and input words too. A
+spike that is read and is not there adds nothing, a sum is added whatever it is.
+
 An input word is read once and shared by all its connections; the sum of a real-valued frame stays
 in the accumulator until it is complete. A comparison costs an add. Spikes fed back are input spikes
 too. Input frames come from a sensor: bringing them is not counted, reading them is.
 
 What fits where: each level (local, global, dram) has a bank for each of three tensors: weights with
-biases and recurrent weights, states with stored currents, and one input frame of real-valued words
-(output words, where a layer without a state writes them, go to the bank of words that holds its
-output frame). A tensor lies whole in the nearest bank that holds it: `weights` in the table is
-`weights@local`, `weights@global` or `weights@dram`. Weights that lie in dram are not loaded. The
-queue is a memory of queue_events events. A tensor larger than dram is an error. The price of an
-access depends on the size of the bank, not on what lies in it.
+biases and recurrent weights, states with stored currents, sums and operand, and one input frame of
+real-valued words (output words, where a layer without a state writes them, go to the bank of words
+that holds its output frame). A tensor lies whole in the nearest bank that holds it: `weights` in
+the table is `weights@local`, `weights@global` or `weights@dram`. Weights that lie in dram are not
+loaded. The queue is a memory of queue_events events. A tensor larger than dram is an error. The
+price of an access depends on the size of the bank, not on what lies in it.
 
-Time (DERIVED): `pes` adders and multipliers work side by side, one operation a cycle each; the
-queue moves a spike a cycle; loading overlaps with work; one layer follows another.
+Time (DERIVED): `pes` adders and multipliers work side by side, one operation a cycle each, an
+operand read being one; the queue moves a spike a cycle; loading overlaps with work; one layer
+follows another.
 """
 
 from __future__ import annotations
@@ -112,20 +120,24 @@ class Classical(Machine):
         units = Units(technology, d, g, self.memory, self.arithmetic, temperature)
         weights = hierarchy(weight_bits(d, g), d, temperature)
         states = hierarchy(state_bits(d, g), d, temperature)
-        words = hierarchy(g.inputs * d.input_bits, d, temperature)
+        words = hierarchy((g.inputs + g.operand_inputs) * d.input_bits, d, temperature)
         outputs = hierarchy(g.neurons * d.output_bits, d, temperature)
 
         def weight(times):
+            if g.operand:
+                return units.operand("read", times, states)
             return units.access("weights", "read", times, d.weight_bits, weights)
 
         def state(verb, times):
             return units.access("states", verb, times, d.state_bits, states)
 
         n = g.state_words
+        fetch = () if g.operand else weight(1)
         return (
             {
                 "spikes_in": (units.queue("read"),),
-                "synops": (*weight(1), *state("read", 1), *state("write", 1), units.add("synapse")),
+                "synops": (*fetch, *state("read", 1), *state("write", 1), units.add("synapse")),
+                **units.product(states),
                 "words_in": units.access("words", "read", 1, d.input_bits, words),
                 "connections": weight(1 - d.zero_skipping),
                 "macs": (*weight(d.zero_skipping), *units.mac()),
@@ -148,7 +160,8 @@ class Classical(Machine):
         share = 1 / d.pes
         return {
             "spikes_in": 1.0,
-            "synops": share,
+            "synops": 0.0 if geometry.operand else share,
+            "operand_reads": share,
             # Without skipping, a zero is multiplied too.
             "connections": (1 - d.zero_skipping) * share,
             "macs": d.zero_skipping * share,
@@ -171,7 +184,7 @@ class Classical(Machine):
             needs = {
                 "weights": weight_bits(d, g),
                 "states": state_bits(d, g),
-                "input words": g.inputs * d.input_bits if g.real else 0,
+                "input words": (g.inputs + g.operand_inputs) * d.input_bits if g.real else 0,
                 "output words": g.neurons * d.output_bits if g.writes_words else 0,
             }
             check_dram(d, g.name, needs)

@@ -2,7 +2,8 @@
 
 | event          | computed                              | component | price               |
 |----------------|---------------------------------------|-----------|---------------------|
-| synop          | 1 add                                 | synapse   | add                 |
+| synop          | 1 add (of a product: none)            | synapse   | add or 0            |
+| operand read   | 1 add, whatever is read               | synapse   | add                 |
 | mac            | 1 multiply, 1 add                     | synapse   | mul + add           |
 | neuron-step    | multiplies, adds, compares of the law | neuron    | n·mul + (n + n)·add |
 | bias           | 1 add                                 | neuron    | add                 |
@@ -11,7 +12,9 @@
 | layer load     | nothing                               |           | unpriced            |
 
 A comparison is a subtraction whose sign is looked at: one add. The convention itself (Spikformer
-and its family) stops after the first two rows: `jsnn.energy.op_count_proxy`.
+and its family) stops after the first three rows: `jsnn.energy.op_count_proxy`. Of a product of
+spikes with spikes it counts every spike of one side against all of the other, as if that were
+dense.
 """
 
 from __future__ import annotations
@@ -73,7 +76,8 @@ class ComputeOnly:
         law = geometry.multiplies * mul + (geometry.adds + geometry.compares) * add
         return (
             {
-                "synops": {"synapse": add},
+                "synops": {"synapse": 0.0 if geometry.operand else add},
+                "operand_reads": {"synapse": add},
                 "macs": {"synapse": mul + add},
                 "neuron_steps": {"neuron": law},
                 "bias_adds": {"neuron": add},

@@ -15,6 +15,11 @@ the state words of a neuron and F = targets_per_message:
 |                 | states     | 1 read, 1 write                     | v     | state_memory  |
 |                 | multiplier | 1 multiply                          | w x b | synapse       |
 |                 | adder      | 1 add                               | v     | synapse       |
+| operand spike   | link       | 1 message                           | e     | routing       |
+| operand word,   | link       | 1 message                           | e + b | routing       |
+| not zero        |            |                                     |       |               |
+| operand written | states     | 1 write, zeros too                  | p     | state_memory  |
+| operand read    | states     | 1 read                              | p     | state_memory  |
 | neuron-step     | states     | n reads, n writes                   | v     | state_memory  |
 |                 | multiplier | multiplies of the law               | w x v | neuron        |
 |                 | adder      | adds of the law                     | v     | neuron        |
@@ -28,20 +33,25 @@ the state words of a neuron and F = targets_per_message:
 | inference       |            | nothing: weights stay in their core |       |               |
 
 A message carries the address of its sender to `F` targets in one destination core and costs its
-bits on each of its hops; with F = 1 each
-target has a message of its own. A zero is never sent. A spike fed back reaches all neurons of its
-layer. The sum of a real-valued frame is a state: every mac reads and writes it. What leaves a layer
-is paid where it arrives. A comparison costs an add.
+bits on each of its hops; with F = 1 each target has a message of its own. A zero is never sent. A
+spike fed back reaches all neurons of its layer. The sum of a real-valued frame is a state: every
+mac reads and writes it. What leaves a layer is paid where it arrives. A comparison costs an add.
+
+In a product the operand takes the place of the weights: a synop reads none, the read of a mac is of
+p bits and lies among the states, a multiplication is of p x b. Its words are of p bits: 1 for a
+spike, b for a word, v for a sum. A spike that is read and is not there adds nothing, a sum is added
+whatever it is. Sums stay where they were added up, and are cleared in every step.
 
 What fits where: `weights` and `states` are the memories of a core, `weights@core` and
 `states@core`; the price of an access depends on their size. A layer takes as many cores as its
-neurons, its weights (with biases) and its states (at least one word a neuron, and stored currents
-besides) need, whichever needs most, and shares none. A network that needs more cores than there are
-is an error.
+neurons, its weights (with biases) and its states (at least one word a neuron, stored currents and
+operand besides, but for sums that another layer added up) need, whichever needs most, and shares
+none. A network that needs more cores than there are is an error.
 
 Time (DERIVED): the work of a layer is spread evenly over its cores, `pes` operations a cycle in
-each; a core takes in a message a cycle, and every core of a layer hears every spike; a step begins
-when the last message has made its hops. All layers work at once, the slowest sets the pace.
+each, an operand read being one; a core takes in a message a cycle, and every core of a layer hears
+every spike; a step begins when the last message has made its hops. All layers work at once, the
+slowest sets the pace.
 """
 
 from __future__ import annotations
@@ -59,6 +69,7 @@ from jsnn.hardware.architectures.parts import (
     Bank,
     Units,
     messages,
+    operand_bits,
     state_bits,
     weight_bits,
 )
@@ -116,7 +127,8 @@ class EventDriven(Machine):
         def state(verb, times):
             return units.access("states", verb, times, d.state_bits, states)
 
-        weight = units.access("weights", "read", 1, d.weight_bits, weights)
+        fetch = () if g.operand else units.access("weights", "read", 1, d.weight_bits, weights)
+        factor = units.operand("read", 1, states) if g.operand else fetch
         n, sum_ = g.state_words, (*state("read", 1), *state("write", 1))
         per_input = messages(g.reaches, d.targets_per_message, temperature)
         per_neuron = messages((g.neurons,), d.targets_per_message, temperature)[0]
@@ -125,8 +137,10 @@ class EventDriven(Machine):
             {
                 "arrivals_by_reach": (units.send(per_input, message_bits),),
                 "recurrent_events": (units.send(per_neuron, d.event_bits),),
-                "synops": (*weight, *sum_, units.add("synapse")),
-                "macs": (*weight, *sum_, *units.mac()),
+                "synops": (*fetch, *sum_, units.add("synapse")),
+                "macs": (*factor, *sum_, *units.mac()),
+                "operand_arrivals": (units.send(1, message_bits),),
+                **units.product(states),
                 "neuron_steps": (*state("read", n), *state("write", n), *units.law()),
                 "bias_adds": (
                     *units.access("weights", "read", 1, d.state_bits, weights),
@@ -150,10 +164,13 @@ class EventDriven(Machine):
         >>> float(machine.cores(design, dense(100, 100, steps=4, rate=0.1).geometry))
         10.0
         """
+        own = state_bits(design, geometry, least=1)
+        if geometry.operand and geometry.operand.sums:
+            own = own - geometry.operand.words * operand_bits(design, geometry)
         shares = (
             geometry.neurons / design.core_neurons,
             weight_bits(design, geometry) / (design.core_weight_bytes * BYTE_BITS),
-            state_bits(design, geometry, least=1) / (design.core_state_bytes * BYTE_BITS),
+            own / (design.core_state_bytes * BYTE_BITS),
         )
         return ceil(jnp.max(jnp.stack([jnp.asarray(s, float) for s in shares])))
 
@@ -163,7 +180,8 @@ class EventDriven(Machine):
         return {
             "arrivals_by_reach": 1.0,
             "recurrent_events": 1.0,
-            "synops": share,
+            "synops": 0.0 if geometry.operand else share,
+            "operand_reads": share,
             "macs": share,
             "neuron_steps": share,
             "steps": design.hops,

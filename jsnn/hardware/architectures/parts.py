@@ -78,9 +78,10 @@ class Units:
         )
 
     def mac(self) -> tuple[Action, ...]:
-        """A product of weight and input word, and its accumulation."""
-        d = self.design
-        return self.multiply("synapse", 1, d.weight_bits, d.input_bits), self.add("synapse")
+        """A product of weight (or operand) and input word, and its accumulation."""
+        d, g = self.design, self.geometry
+        left_bits = operand_bits(d, g) if g.operand else d.weight_bits
+        return self.multiply("synapse", 1, left_bits, d.input_bits), self.add("synapse")
 
     def current(self) -> Action:
         """The addition that brings a stored current in, where the law has none of its own."""
@@ -108,6 +109,19 @@ class Units:
             )
             for bank in banks
         )
+
+    def operand(self, verb: str, times: Any, banks: tuple[Bank, ...]) -> tuple[Action, ...]:
+        """Accesses to the operand of a product; it lies among the states."""
+        return self.access("states", verb, times, operand_bits(self.design, self.geometry), banks)
+
+    def product(self, banks: tuple[Bank, ...]) -> dict[str, tuple[Action, ...]]:
+        """Rows of the operand; none where the layer is no product."""
+        if not self.geometry.operand:
+            return {}
+        return {
+            "operand_writes": self.operand("write", 1, banks),
+            "operand_reads": self.operand("read", 1, banks),
+        }
 
     def queue(self, verb: str) -> Action:
         """An access to the queue of spikes."""
@@ -153,11 +167,21 @@ def weight_bits(design: Design, geometry: Geometry) -> Any:
     return weights * design.weight_bits + geometry.biases * design.state_bits
 
 
+def operand_bits(design: Design, geometry: Geometry) -> Any:
+    """Width of a word of the operand: a spike, a word or a sum."""
+    if geometry.operand.sums:
+        return design.state_bits
+    return design.input_bits if geometry.real else 1
+
+
 def state_bits(design: Design, geometry: Geometry, least: int = 0) -> Any:
-    """Size of states and stored currents, at least `least` words a neuron."""
+    """Size of states and stored currents, at least `least` words a neuron, and of an operand."""
     stored = 1 if geometry.input_kind == "constant" else 0
-    words = max(geometry.state_words, least) + stored
-    return geometry.neurons * words * design.state_bits
+    words = max(geometry.state_words, least, int(geometry.keeps_sums)) + stored
+    size = geometry.neurons * words * design.state_bits
+    if geometry.operand:
+        size = size + geometry.operand.words * operand_bits(design, geometry)
+    return size
 
 
 def hierarchy(

@@ -16,6 +16,11 @@ targets_per_message, z = zero_skipping and B = batch:
 | mac                | states     | 1 read, 1 write                    | v     | state_memory  |
 |                    | multiplier | 1 multiply                         | w x b | synapse       |
 |                    | adder      | 1 add                              | v     | synapse       |
+| operand spike      | link       | sparse: 1 message                  | a + 1 | routing       |
+| operand word,      | link       | sparse: 1 message                  | a + b | routing       |
+| not zero           |            |                                    |       |               |
+| operand written    | states     | 1 write, zeros too                 | p     | state_memory  |
+| operand read       | states     | 1 read                             | p     | state_memory  |
 | neuron-step        | states     | n reads, n writes                  | v     | state_memory  |
 |                    | multiplier | multiplies of the law              | w x v | neuron        |
 |                    | adder      | adds of the law                    | v     | neuron        |
@@ -34,23 +39,31 @@ targets_per_message, z = zero_skipping and B = batch:
 | active connection  | weights    | z reads                            | w     | weight_memory |
 
 A message costs its bits on each of its hops. Each layer and sample sends its whole window sparse
-(an address with every value that is not zero) or dense (every value of every step in a fixed
-order, no address), whichever is cheaper in all. Senders are the inputs of the layer and, where it
-is recurrent, its own neurons (fan-out: all neurons; their addresses, and in the dense case their
-bit in every step, apart from those of the inputs). A connection is active if its input was not zero
-at least once in the window; recurrent ones always are. A weight is read once in an inference and
-kept, whatever T is: a connection counts once for each position where a convolution uses it. What
-leaves a layer is paid where it arrives. A comparison costs an add.
+(an address with every value that is not zero) or dense (every value of every step in a fixed order,
+no address), whichever is cheaper in all. Senders are the inputs of the layer and, where it is
+recurrent, its own neurons (fan-out: all neurons; their addresses, and in the dense case their bit
+in every step, apart from those of the inputs). A connection is active if its input was not zero at
+least once in the window; recurrent ones always are. A weight is read once in an inference and kept,
+whatever T is: a connection counts once for each position where a convolution uses it. What leaves a
+layer is paid where it arrives. A comparison costs an add.
+
+In a product the operand takes the place of the weights. It changes with every step, so it is not
+read once: every connection of a frame reads it (1 - z) times and every mac z times. A
+multiplication is of p x b. Its words are of p bits: 1 for a spike, b for a word, v for a sum. Where
+they arrive they are senders of their own, with addresses and in the dense case bits or words of
+their own. A spike that is read and is not there adds nothing, a sum is added whatever it is. Sums
+stay where they were added up, and are cleared in every step.
 
 What fits where: weights with biases and recurrent weights lie whole in the nearest of the banks
 local, global, dram that holds them (`weights@local` …); weights in dram are not loaded. States (at
-least one word a neuron, for the sum of a frame) and stored currents besides lie whole in the
-registers of all processing elements together if these hold them (`states@register`), else in the
-nearest bank of states. A tensor larger than dram is an error. The price of an access depends on the
-size of the bank; that of a register does not.
+least one word a neuron, for the sum of a frame), stored currents and operand besides lie whole in
+the registers of all processing elements together if these hold them (`states@register`), else in
+the nearest bank of states. A tensor larger than dram is an error. The price of an access depends on
+the size of the bank; that of a register does not.
 
-Time (DERIVED): `pes` processing elements do an operation a cycle each; links are never the
-bottleneck, but a step begins when the last message has made its hops; one layer follows another.
+Time (DERIVED): `pes` processing elements do an operation a cycle each (an operand read is one);
+links are never the bottleneck, but a step begins when the last message has made its hops; one layer
+follows another.
 """
 
 from __future__ import annotations
@@ -133,7 +146,7 @@ class Spatial(Machine):
             return units.access("states", verb, times, d.state_bits, states)
 
         n, sum_ = g.state_words, (*state("read", 1), *state("write", 1))
-        connections = g.synapses + g.recurrent_weights
+        connections = 0 if g.operand else g.synapses + g.recurrent_weights
         either = {
             "synops": (*sum_, units.add("synapse")),
             "macs": (*sum_, *units.mac()),
@@ -147,20 +160,28 @@ class Spatial(Machine):
                 *units.access("weights", "read", g.biases, d.state_bits, weights),
                 *units.load(weights),
             ),
-            "active_synapses": weight(d.zero_skipping),
         }
+        if g.operand:
+            either |= units.product(states)
+            either["connections"] = units.operand("read", 1 - d.zero_skipping, states)
+            either["macs"] = (*units.operand("read", d.zero_skipping, states), *either["macs"])
+        else:
+            either["active_synapses"] = weight(d.zero_skipping)
         per_input = messages(g.reaches, d.targets_per_message, temperature)
         per_neuron = messages((g.neurons,), d.targets_per_message, temperature)[0]
         everything = sum(m * k for m, k in zip(per_input, g.inputs_by_reach, strict=True))
+        everything = everything + g.operand_inputs
         spikes, words = (0, everything) if g.real else (everything, 0)
+        value_bits = d.input_bits if g.real else 1
         address, own_address = address_bits(g.inputs), address_bits(g.neurons)
         fed_back = g.neurons * per_neuron if g.recurrent_weights else 0
         sparse = {
-            "arrivals_by_reach": (
-                units.send(per_input, address + (d.input_bits if g.real else 1)),
-            ),
+            "arrivals_by_reach": (units.send(per_input, address + value_bits),),
             "recurrent_events": (units.send(per_neuron, own_address + 1),),
         }
+        if g.operand_inputs:
+            bits = address_bits(g.operand_inputs) + value_bits
+            sparse["operand_arrivals"] = (units.send(1, bits),)
         dense = {
             "steps": (units.send(spikes + fed_back, 1),),
             "frames": (units.send(words, d.input_bits),),
@@ -171,7 +192,8 @@ class Spatial(Machine):
         """Cycles of one event."""
         share = 1 / design.pes
         return {
-            "synops": share,
+            "synops": 0.0 if geometry.operand else share,
+            "operand_reads": share,
             "macs": share,
             "neuron_steps": share,
             "steps": design.hops,
