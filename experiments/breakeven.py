@@ -3,6 +3,7 @@
     python -m experiments.breakeven
     python -m experiments.breakeven --hardware neuromorphic-22nm --design weight_bits=4
     python -m experiments.breakeven --hardware yan-v1-spatial --network vgg16 --out maps
+    python -m experiments.breakeven --hardware classical-45nm --node-from-nm 45
 
 All inputs fire at one mean rate. The tables vary one number at a time; each says how many targets a
 message serves, for it moves the verdict. A second table takes the density of the twin as known
@@ -30,6 +31,7 @@ from matplotlib.figure import Figure
 from experiments.config import check, knob, parse
 from jsnn.breakeven import sweep
 from jsnn.hardware import Hardware, get
+from jsnn.hardware.scaling import by_node
 from jsnn.hypothetical import dense
 from jsnn.synapses import connectivity
 from jsnn.workload import Geometry
@@ -47,6 +49,7 @@ LABELS = {
     "hops": "hops of a message",
     "targets_per_message": "targets of a message",
     "fan_in": "inputs of a neuron",
+    "node_nm": "technology, feature size in nm",
 }
 
 
@@ -70,6 +73,10 @@ class Config:
     twin_bits: int | None = knob(
         None, "bits of the twin's activations; none: those of the window", least=1
     )
+    node_from_nm: float | None = knob(
+        None, "node of the machine's constants; given, logic is scaled to --nodes (DERIVED)"
+    )
+    nodes: tuple[int, ...] = knob((7, 10, 14, 20, 32, 45, 65, 90, 130, 180), "nodes of the map, nm")
     resolution: int = knob(64, "rates in a map", least=2)
     out: str = knob("runs/breakeven", "folder for the maps and figures")
 
@@ -256,6 +263,25 @@ def map_axes(config: Config, known: Sequence[str]) -> list[dict[str, list[float]
     return [{name: finer[name], "rate": rates} for name in known]
 
 
+def by_technology(
+    config: Config, hardware: Hardware, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Table and map over nodes: what is scaled moves together, DRAM and ratios stay."""
+    columns = by_node(hardware.technology, config.node_from_nm, config.nodes)
+    rest = {name: value for name, value in options.items() if name not in columns}
+    rates = np.geomspace(1e-3, 1, config.resolution)
+
+    def at(each: Sequence[float]) -> np.ndarray:
+        repeated = {n: np.repeat(column, len(each)) for n, column in columns.items()}
+        points = repeated | {"rate": np.tile(each, len(config.nodes))}
+        return np.asarray(sweep(hardware, points, **rest), float).reshape(-1, len(each))
+
+    found = np.asarray(sweep(hardware, columns, along="rate", **rest), float)
+    table = tables_of({"node_nm": config.nodes}, [found], [at((SILENT, BUSY))], config.at_steps)
+    drawn = {"node_nm": list(config.nodes), "rate": rates.tolist(), "ratio": at(rates).tolist()}
+    return table, {"node_nm": drawn}
+
+
 def picture(found: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> Figure:
     """A panel for each map: violet where spikes win, orange where the twin does, a line between."""
     columns = min(3, len(found))
@@ -343,9 +369,12 @@ def main(config: Config) -> dict[str, Any]:
         rates = swept(hardware, alone, options, along="rate")
         ratios = swept(hardware, [*between, *grids], options)
         densities = by_density(hardware, config, options)
+        nodes = ({}, {})
+        if config.node_from_nm is not None:
+            nodes = by_technology(config, hardware, options)
     ends, drawn = ratios[: len(between)], ratios[len(between) :]
-    tables = tables_of(known, rates, ends, config.at_steps)
-    drawn = {
+    tables = tables_of(known, rates, ends, config.at_steps) | nodes[0]
+    drawn = nodes[1] | {
         next(iter(grid)): {**grid, "ratio": one.tolist()}
         for grid, one in zip(grids, drawn, strict=True)
     }

@@ -393,6 +393,24 @@ def test_the_command_finds_spikes_per_synapse_by_density(written):
                 assert int(window) * float(back) == pytest.approx(x, rel=1e-6)
 
 
+@pytest.mark.parametrize(("name", "moves"), [("classical-45nm", True), ("event-45nm", False)])
+def test_the_command_maps_technologies(name, moves, tmp_path):
+    """At its own node a machine is itself; DRAM does not shrink with logic, so its loads weigh."""
+    small = {"steps": (5,), "weight_bits": (8,), "hops": (1,), "targets": (1,), "resolution": 3}
+    options = {"hardware": name, "fan_in": 64, "neurons": 64, **small}
+    result = command.main(
+        command.Config(**options, node_from_nm=45.0, nodes=(7, 45), out=str(tmp_path))
+    )
+    table, drawn = result["break_even"]["node_nm"], result["maps"]["node_nm"]
+    assert table["values"] == [7, 45] and len(table["winner"]) == 2
+    small_node, own = drawn["ratio"]
+    assert own == pytest.approx(
+        [float(ratio_at(get(name), steps=5, rate=r, fan_in=64, neurons=64)) for r in drawn["rate"]],
+        rel=1e-4,
+    )
+    assert (small_node != pytest.approx(own, rel=1e-3)) is moves
+
+
 def test_vgg16_has_its_weights_and_connections():
     layers = command.vgg16()
     assert sum(g.weights for g in layers) == 14_710_464 + 512 * 10

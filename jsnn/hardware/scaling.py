@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,34 @@ def scale(
         return _times(constant, delay if unit == "s" else energy, path)
 
     return Technology({name: moved(name, c) for name, c in technology.constants.items()})
+
+
+def by_node(
+    technology: Technology,
+    node_from_nm: float,
+    nodes_nm: Sequence[float],
+    process: str = "high-performance",
+) -> dict[str, list[float]]:
+    """Values of the constants that `scale` moves, by name, one for each node at its nominal supply.
+
+    As columns of design points (`jsnn.breakeven.sweep`) they draw a map over technologies.
+
+    Raises:
+        ValueError: no node, or as `scale`.
+
+    >>> add = Constant(0.9, "pJ", "Horowitz, ISSCC 2014", "SECONDARY")
+    >>> moved = by_node(Technology({"add_fp32_pj": add}), 45, [45, 7])
+    >>> [round(value, 3) for value in moved["add_fp32_pj"]]
+    [0.9, 0.051]
+    """
+    if not len(nodes_nm):
+        raise ValueError("expected one node or more, found none")
+    moved = [scale(technology, node_from_nm, node, process=process) for node in nodes_nm]
+    return {
+        name: [float(one[name]) for one in moved]
+        for name, constant in technology.constants.items()
+        if moved[0].constants[name] is not constant
+    }
 
 
 def _times(constant: Constant, factor: Any, path: str) -> Constant:
