@@ -25,6 +25,7 @@ ORDER = [
     "energy",
     "area",
     "twin",
+    "window",
     "attribution",
     "audit",
     "breakeven",

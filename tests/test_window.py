@@ -1,0 +1,96 @@
+"""A run over a window of another length: itself at its own, what is counted at others."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import jsnn
+from jsnn.energy import bill, floor
+from jsnn.hardware import get
+from jsnn.hypothetical import dense
+from jsnn.latency import latency
+from jsnn.products import Attention, product_workloads
+from jsnn.twin import twin
+from jsnn.window import over
+from jsnn.workload import Workload
+
+MACHINES = ("neuromorphic-22nm", "classical-45nm", "event-45nm", "spatial-45nm", "loihi-14nm")
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """A recurrent network on constant input, one on events, and attention."""
+    key = jax.random.key(0)
+    found = []
+    for model, frames in (
+        (jsnn.models.MLP((6,), 3, input_kind="constant"), jnp.ones((5, 2, 4))),
+        (jsnn.models.SRNN((6,), 3), 1.0 * jax.random.bernoulli(key, 0.4, (5, 2, 4))),
+    ):
+        found += jsnn.run(model, model.init(key, frames), frames)[1].layers
+    tokens = 1.0 * jax.random.bernoulli(key, 0.4, (5, 2, 3, 4, 4))
+    found += product_workloads(
+        Attention(2).stages(tokens), "attention", ops=jsnn.neurons.LIF().ops, spiking=True,
+        per_step=False, bias=False, spikes=tokens.sum((0, 2)),
+    )  # fmt: skip
+    return Workload(tuple(found))
+
+
+def test_its_own_window_changes_nothing(recorded):
+    same = over(recorded, 5)
+    for a, b in zip(jax.tree.leaves(recorded), jax.tree.leaves(same), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    work = Workload(recorded.layers[:4])
+    for name in MACHINES:
+        np.testing.assert_allclose(
+            bill(over(work, 5), get(name)).parts_pj, bill(work, get(name)).parts_pj, rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_longer_window_is_the_one_written_down(name):
+    """Rates kept, and every input independent of the others: 1 - (1 - 0.2)^2 = 0.36 fire."""
+    short = dense(40, 12, steps=4, rate=0.1, active=0.2)
+    long = dense(40, 12, steps=8, rate=0.1, active=0.36)
+    found = over(Workload((short,)), 8)
+    machine = get(name)
+    for of in (bill, floor, twin):
+        np.testing.assert_allclose(
+            of(found, machine).parts_pj, of(Workload((long,)), machine).parts_pj, rtol=1e-5
+        )
+
+
+def test_the_first_frame_is_shown_once(recorded):
+    first = over(recorded, 10).layers[0]
+    np.testing.assert_array_equal(first.arrivals, recorded.layers[0].arrivals)
+    np.testing.assert_array_equal(first.spikes, 2 * recorded.layers[0].spikes)
+
+
+@pytest.mark.parametrize("name", ["classical-45nm", "event-45nm", "spatial-45nm"])
+def test_energy_rises_with_time_with_a_true_gradient(name, recorded):
+    with jax.enable_x64(True):
+        work = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), recorded)
+        machine = get(name)
+
+        def energy(steps):
+            return bill(over(work, steps), machine).total_pj().sum()
+
+        check_grads(energy, (6.3,), order=1, modes=("rev",))
+        slope = jax.grad(energy)
+        for steps in (1.0, 5.0, 20.0):
+            assert np.isfinite(slope(steps)) and slope(steps) > 0
+        time = jax.grad(lambda steps: latency(over(work, steps), machine).seconds.sum())
+        assert time(6.3) > 0
+
+
+def test_silence_and_full_activity_have_gradients():
+    for active, rate in ((0.0, 0.0), (1.0, 1.0)):
+        work = Workload((dense(4, 3, steps=2, rate=rate, active=active),))
+        slope = jax.grad(lambda t, w=work: bill(over(w, t), get("spatial-45nm")).total_pj()[0])
+        assert np.isfinite(slope(3.0))
+
+
+def test_no_window_is_refused():
+    with pytest.raises(ValueError, match=r"at least one step, found steps = 0\.5"):
+        over(Workload((dense(4, 3, steps=2, rate=0.1),)), 0.5)
