@@ -12,7 +12,7 @@ from jsnn.hardware.architectures import Countable
 from jsnn.hardware.ledger import weighted
 from jsnn.workload import LayerWorkload
 
-__all__ = ["count", "tally"]
+__all__ = ["count", "count_by_step", "tally"]
 
 
 def count(layer: LayerWorkload) -> dict[str, Any]:
@@ -62,6 +62,37 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
         "words_out": g.neurons * steps if g.writes_words else 0,
         "steps": steps,
         "inferences": 1,
+    }
+
+
+def count_by_step(layer: LayerWorkload) -> dict[str, Any]:
+    """Events that travel, and steps and frames, `[B, T]` each (`[B, T, K]` by fan-out).
+
+    Where a layer does not say when they came, all of them stand as one step: `[B, 1]`.
+
+    >>> from jsnn.hypothetical import dense
+    >>> count_by_step(dense(100, 10, steps=5, rate=0.1))["steps"]
+    Array([[5.]], dtype=float32)
+    """
+    totals, by_step = count(layer), layer.by_step
+    if by_step is None:
+        shape = (*totals["synops"].shape, 1)
+        return {
+            "arrivals_by_reach": totals["arrivals_by_reach"][:, None],
+            "recurrent_events": totals["recurrent_events"][:, None],
+            "operand_arrivals": totals["operand_arrivals"][:, None],
+            "steps": jnp.full(shape, totals["steps"], totals["synops"].dtype),
+            "frames": jnp.full(shape, totals["frames"], totals["synops"].dtype),
+        }
+    ones = jnp.ones_like(by_step.recurrent_events)
+    # A constant frame is shown in the first step.
+    framed = jnp.arange(layer.steps) < totals["frames"]
+    return {
+        "arrivals_by_reach": by_step.arrivals,
+        "recurrent_events": by_step.recurrent_events,
+        "operand_arrivals": by_step.stored,
+        "steps": ones,
+        "frames": ones * framed,
     }
 
 

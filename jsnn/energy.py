@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsnn.counting import count, tally
+from jsnn.counting import count, count_by_step, tally
 from jsnn.hardware import Hardware, get
+from jsnn.hardware.architectures import Stepwise
 from jsnn.hardware.hardware import PJ_PER_J
 from jsnn.hardware.ledger import COMPONENTS, EVENTS, PriceTable, weighted
 from jsnn.latency import layer_cycles, total_cycles
@@ -94,9 +95,9 @@ class Bill:
         return "\n".join(lines)
 
 
-def _charge(counts: dict[str, Any], table: PriceTable) -> jax.Array:
-    """`[B, C]` of one dataflow: the sum over events of count x price."""
-    columns = {component: jnp.zeros_like(counts["synops"]) for component in COMPONENTS}
+def _charge(counts: dict[str, Any], table: PriceTable, like: jax.Array) -> jax.Array:
+    """`[..., C]` of one dataflow: the sum over events of count x price, counts shaped as `like`."""
+    columns = {component: jnp.zeros_like(like) for component in COMPONENTS}
     for event, row in table.items():
         if event not in counts or not columns.keys() >= row.keys():
             raise ValueError(
@@ -108,8 +109,25 @@ def _charge(counts: dict[str, Any], table: PriceTable) -> jax.Array:
     return jnp.stack(list(columns.values()), axis=-1)
 
 
+def _layer_pj(layer: LayerWorkload, hardware: Hardware, temperature: float) -> jax.Array:
+    """`[B, C]` of a layer in its cheapest dataflow, chosen once or in every step."""
+    counts = count(layer)
+    tables = hardware.prices(layer.geometry, temperature)
+    like = counts["synops"]
+    if not isinstance(hardware.architecture, Stepwise):
+        return _cheapest([_charge(counts, table, like) for table in tables], temperature)
+    moving = hardware.architecture.chosen_by_step
+    same = {event: row for event, row in tables[0].items() if event not in moving}
+    steps = count_by_step(layer)
+    plans = [
+        _charge(steps, {e: row for e, row in table.items() if e in moving}, steps["steps"])
+        for table in tables
+    ]
+    return _charge(counts, same, like) + _cheapest(plans, temperature).sum(-2)
+
+
 def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
-    """`[B, C]` of the dataflow with the smallest sum, chosen for each sample.
+    """`[..., C]` of the dataflow with the smallest sum, chosen for each sample (and step).
 
     With a temperature the value is the same, and the gradient that of a mixture with the weights
     `softmax(-sum / (temperature · smallest sum))`. The weights carry none themselves, so it is
@@ -117,7 +135,7 @@ def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
     """
     stacked = jnp.stack(plans)
     sums = jax.lax.stop_gradient(stacked.sum(-1))
-    best = jnp.take_along_axis(stacked, sums.argmin(0)[None, :, None], axis=0)[0]
+    best = jnp.take_along_axis(stacked, sums.argmin(0)[None, ..., None], axis=0)[0]
     if not temperature:
         return best
     smallest = sums.min(0)
@@ -155,15 +173,7 @@ def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float 
     if len(names := {hardware.name for _, hardware in pairs}) > 1:
         raise ValueError(f"expected the layers of one machine, found {sorted(names)}")
     pairs[0][1].check([(hardware.design, layer.geometry) for layer, hardware in pairs])
-    parts = []
-    for layer, hardware in pairs:
-        counts = count(layer)
-        parts.append(
-            _cheapest(
-                [_charge(counts, t) for t in hardware.prices(layer.geometry, temperature)],
-                temperature,
-            )
-        )
+    parts = [_layer_pj(layer, hardware, temperature) for layer, hardware in pairs]
     machine = pairs[0][1]
     parts_pj = jnp.stack(parts, axis=1)
     if machine.burns_while_it_works:
@@ -181,11 +191,11 @@ def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float 
 def bill(workload: Workload, hardware: Hardware, temperature: float = 0.0) -> Bill:
     """Energy of a workload on a machine: `parts[b, l, c] = Σ_e count[b, l, e] · price[l, e, c]`.
 
-    Differentiable with respect to every array of the workload, every constant and every knob;
-    where a machine offers several dataflows, each sample runs each layer in the cheapest, and the
-    gradient is that of the cheapest, or with a temperature that of a mixture in which the others
-    are felt too (`temperature`: as a share of the cheapest sum). A sample's bill does not depend
-    on its batch.
+    Differentiable with respect to every array of the workload, every constant and every knob.
+    Where a machine offers several dataflows, each sample runs each layer in the cheapest, chosen
+    anew in every step where the architecture is `Stepwise`. The gradient is that of the cheapest,
+    or with a temperature that of a mixture in which the others are felt too (`temperature`: as a
+    share of the cheapest sum). A sample's bill does not depend on its batch.
 
     >>> from jsnn.hypothetical import dense
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))

@@ -21,7 +21,7 @@ from jsnn.products import Product, product_workloads
 from jsnn.readouts import PerStep, Readout, Several, SpikeCount
 from jsnn.synapses import Connectivity, connectivity
 from jsnn.unroll import FoldState, fold, start_fold, unroll
-from jsnn.workload import INPUT_KINDS, Geometry, InputKind, LayerWorkload
+from jsnn.workload import INPUT_KINDS, ByStep, Geometry, InputKind, LayerWorkload
 
 WORKLOAD = "workload"
 STATE = "state"
@@ -95,7 +95,9 @@ class Spiking(nn.Module):
             self.put_variable(STATE, "population", after)
         if self.is_mutable_collection(WORKLOAD):
             fed_back = counts - after.spikes + (0 if before is None else before.spikes)
-            for name, record in self._records(frames, counts, fed_back).items():
+            spikes = out if self.readout is None else None
+            each = self._fed_back_each_step(frames, spikes, before)
+            for name, record in self._records(frames, counts, fed_back, each).items():
                 self.sow(WORKLOAD, name, record)
         return out
 
@@ -152,10 +154,19 @@ class Spiking(nn.Module):
             currents = self.norm(currents, use_running_average=not train)
         return jnp.broadcast_to(currents, (frames.shape[0], *currents.shape[1:]))
 
-    def _records(self, frames, counts, fed_back) -> dict[str, LayerWorkload]:
+    def _fed_back_each_step(self, frames, spikes, before) -> jax.Array | None:
+        """`[B, T]`; None where a readout has folded the spikes away."""
+        if not self.recurrent:
+            return jnp.zeros(frames.shape[1::-1], frames.dtype)
+        if spikes is None:
+            return None
+        first = jnp.zeros_like(spikes[0]) if before is None else before.spikes
+        return jnp.concatenate([first[None], spikes[:-1]]).sum(-1).T
+
+    def _records(self, frames, counts, fed_back, fed_back_each_step) -> dict[str, LayerWorkload]:
         """What to sow, by name: one record, or one for each product of spikes."""
         if not isinstance(self.synapse, Product):
-            return {"record": self._record(frames, counts, fed_back)}
+            return {"record": self._record(frames, counts, fed_back, fed_back_each_step)}
         stages = self.synapse.stages(frames)
         records = product_workloads(
             stages,
@@ -168,13 +179,19 @@ class Spiking(nn.Module):
         )
         return {stage.name: record for stage, record in zip(stages, records, strict=True)}
 
-    def _record(self, frames, counts, fed_back):
+    def _record(self, frames, counts, fed_back, fed_back_each_step=None):
         wiring = connectivity(self.synapse, frames.shape[2:])
+        shown = frames[:1] if self.input_kind == "constant" else frames
         if self.input_kind in ("spikes", "events"):
-            arrived = jnp.abs(frames).sum(0) / self.input_unit
+            came = jnp.abs(shown) / self.input_unit
         else:
-            shown = frames[:1] if self.input_kind == "constant" else frames
-            arrived = (shown != 0).sum(0).astype(frames.dtype)
+            came = (shown != 0).astype(frames.dtype)
+        arrived, by_step = came.sum(0), None
+        if fed_back_each_step is not None:
+            each = jnp.moveaxis(_by_reach(came, wiring, lead=2), 0, 1)
+            unseen = frames.shape[0] - shown.shape[0]
+            each = jnp.pad(each, ((0, 0), (0, unseen), (0, 0)))
+            by_step = ByStep(each, fed_back_each_step, jnp.zeros_like(fed_back_each_step))
         zero = jnp.zeros(frames.shape[1], frames.dtype)
         return LayerWorkload(
             arrivals=_by_reach(arrived, wiring),
@@ -183,6 +200,7 @@ class Spiking(nn.Module):
             spikes=counts,
             steps=frames.shape[0],
             geometry=self._geometry(wiring, counts.shape[1:]),
+            by_step=by_step,
         )
 
     def _geometry(self, wiring: Connectivity, output_shape) -> Geometry:
@@ -336,13 +354,14 @@ def _over_time(module: Callable, frames: jax.Array) -> jax.Array:
     return out.reshape(*frames.shape[:2], *out.shape[1:])
 
 
-def _flat_sum(values: jax.Array) -> jax.Array:
-    return values.reshape(values.shape[0], -1).sum(-1)
+def _flat_sum(values: jax.Array, lead: int = 1) -> jax.Array:
+    """Sum over all but the leading axes."""
+    return values.reshape(*values.shape[:lead], -1).sum(-1)
 
 
-def _by_reach(values: jax.Array, wiring: Connectivity) -> jax.Array:
-    """`[B, *input_shape]` summed over the inputs of each fan-out: `[B, K]`."""
+def _by_reach(values: jax.Array, wiring: Connectivity, lead: int = 1) -> jax.Array:
+    """`[..., *input_shape]` summed over the inputs of each fan-out: `[..., K]`."""
     if len(wiring.reaches) == 1:
-        return _flat_sum(values)[:, None]
+        return _flat_sum(values, lead)[..., None]
     masks = [jnp.asarray(wiring.fan_out == reach, values.dtype) for reach in wiring.reaches]
-    return jnp.stack([_flat_sum(values * mask) for mask in masks], axis=-1)
+    return jnp.stack([_flat_sum(values * mask, lead) for mask in masks], axis=-1)

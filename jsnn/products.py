@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.neurons import NeuronOps
-from jsnn.workload import Geometry, LayerWorkload, Operand, Stored
+from jsnn.workload import ByStep, Geometry, LayerWorkload, Operand, Stored
 
 Order = Literal["auto", "rows", "columns"]
 
@@ -172,9 +172,11 @@ def product_workloads(
         shape = spikes.shape[1:] if last else stage.results
         arrived = stage.stream.sum(0).reshape(stage.stream.shape[1], -1)
         batch = arrived.shape[:1]
-        stored = None
+        each = _each_step(stage.stream)
+        kept_each, stored = jnp.zeros_like(each), None
         if stage.kept is not None:
             kept = stage.kept.sum(0).reshape(*batch, -1)
+            kept_each = _each_step(stage.kept)
             stored = Stored(kept.sum(-1), jnp.minimum(kept, 1).sum(-1), stage.coincidences)
         geometry = Geometry(
             name=f"{name}/{stage.name}",
@@ -207,6 +209,12 @@ def product_workloads(
                 steps=stage.stream.shape[0],
                 geometry=geometry,
                 stored=stored,
+                by_step=ByStep(each[..., None], jnp.zeros_like(each), kept_each),
             )
         )
     return tuple(found)
+
+
+def _each_step(spikes: jax.Array) -> jax.Array:
+    """`[T, B, ...]` to spikes `[B, T]`."""
+    return spikes.reshape(*spikes.shape[:2], -1).sum(-1).T

@@ -20,7 +20,7 @@ from jsnn.hardware.architectures import Neuromorphic
 from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.trees import is_concrete
 from jsnn.hypothetical import dense
-from jsnn.workload import Geometry, LayerWorkload, Stored, Workload
+from jsnn.workload import ByStep, Geometry, LayerWorkload, Stored, Workload
 
 Density = Literal["measured", "average"]
 
@@ -82,6 +82,7 @@ def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> Layer
         else:
             kept = jnp.minimum(2 * stored.spikes / (layer.steps + 1), g.operand.words)
         stored = Stored(kept, kept, jnp.zeros_like(kept))
+    by_step = _words_by_step(layer, words) if per_step else None
     if recurrent:
         words = jnp.concatenate([words, layer.recurrent_events[:, None]], axis=-1)
     geometry = dataclasses.replace(
@@ -109,7 +110,19 @@ def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> Layer
         steps=layer.steps if per_step else 1,
         geometry=geometry,
         stored=stored,
+        by_step=by_step,
     )
+
+
+def _words_by_step(layer: LayerWorkload, words: jax.Array) -> ByStep | None:
+    """When the words of a twin arrive that passes once a step, fed-back ones among them."""
+    if layer.by_step is None:
+        return None
+    share = words / jnp.where(layer.arrivals > 0, layer.arrivals, 1)
+    arrivals, back = layer.by_step.arrivals * share[:, None], layer.by_step.recurrent_events
+    if layer.geometry.recurrent_weights:
+        arrivals = jnp.concatenate([arrivals, back[..., None]], axis=-1)
+    return ByStep(arrivals, jnp.zeros_like(back), layer.by_step.stored)
 
 
 def twin(

@@ -19,7 +19,7 @@ def over(workload: Workload, steps: Any) -> Workload:
 
     With r = steps / T, events are multiplied by r; words of a constant input, shown once, stay. Of
     n inputs, a of which fired at least once, `n (1 - (1 - a/n)^r)` do (steps independent of each
-    other). At `steps = T` the workload is itself, whatever it is.
+    other). When events came is not known of another window: `by_step` is dropped.
 
     `steps` may be traced: the bill, the floor and the latency of what is returned are then
     differentiable in T. It stands as static metadata, so build it inside the function that is
@@ -67,6 +67,7 @@ def _stretched(layer: LayerWorkload, steps: Any) -> LayerWorkload:
         spikes=layer.spikes * share,
         steps=steps,
         stored=stored,
+        by_step=None,
     )
 
 

@@ -136,6 +136,22 @@ class Stored:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class ByStep:
+    """The messages of a layer step by step: what a machine that chooses in every step looks at.
+
+    Attributes:
+        arrivals: `[B, T, K]`, over T they sum to `LayerWorkload.arrivals`.
+        recurrent_events: `[B, T]` spikes fed back.
+        stored: `[B, T]` spikes of the operand of a product.
+    """
+
+    arrivals: jax.Array
+    recurrent_events: jax.Array
+    stored: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class LayerWorkload:
     """Events of one layer, per sample and over the whole time window.
 
@@ -155,6 +171,8 @@ class LayerWorkload:
         steps: time steps of the window, T.
         geometry: static facts of the layer.
         stored: of a product whose operand are spikes, what these did.
+        by_step: when it came in; None where only sums are known, and a machine that chooses in
+            every step then chooses once, as if all steps were alike.
     """
 
     arrivals: jax.Array
@@ -164,6 +182,7 @@ class LayerWorkload:
     steps: int = dataclasses.field(metadata={"static": True})
     geometry: Geometry = dataclasses.field(metadata={"static": True})
     stored: Stored | None = None
+    by_step: ByStep | None = None
 
     @property
     def input_events(self) -> jax.Array:
@@ -267,6 +286,12 @@ def _mute(layer: LayerWorkload) -> LayerWorkload:
         "recurrent_events": jnp.zeros_like(layer.recurrent_events),
         "spikes": jnp.zeros_like(layer.spikes),
     }
+    by_step = layer.by_step
+    if by_step is not None:
+        silent = jax.tree.map(jnp.zeros_like, by_step)
+        outside = layer.geometry.input_kind != "spikes"
+        kept = by_step.arrivals if outside else silent.arrivals
+        gone["by_step"] = dataclasses.replace(silent, arrivals=kept)
     if layer.geometry.input_kind == "spikes":
         nothing = jnp.zeros_like(layer.arrivals)
         gone |= {"arrivals": nothing, "active": nothing}

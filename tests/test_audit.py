@@ -162,8 +162,12 @@ def layers(draw):
         recurrent, unit, before,
     )  # fmt: skip
     fed_back = spikes[:-1].sum(0) + (0 if before is None else before)
+    earlier = np.concatenate(
+        [np.zeros_like(spikes[:1]) if before is None else before[None], spikes]
+    )
+    each = earlier[:-1].reshape(steps, batch, -1).sum(-1).T * recurrent
     make = functools.partial(layer.apply, {}, method=Spiking._record)
-    return recorded, make(jnp.asarray(frames), jnp.asarray(spikes.sum(0)), jnp.asarray(fed_back))
+    return recorded, make(*map(jnp.asarray, (frames, spikes.sum(0), fed_back, each)))
 
 
 def exactly(fraction, number):

@@ -20,7 +20,7 @@ from jsnn.hardware.architectures import Classical
 from jsnn.hypothetical import dense
 from jsnn.latency import latency
 from jsnn.twin import twin, twin_workload
-from jsnn.workload import Workload
+from jsnn.workload import ByStep, Workload
 
 MACHINES = ("classical-45nm", "event-45nm", "spatial-45nm")
 LAYER = dense(64, 32, steps=4, rate=0.25, name="first")
@@ -113,6 +113,22 @@ def test_each_sample_is_sent_the_cheaper_way():
     sent = [float(bill(Workload((l,)), machine).components_pj()[0, column]) for l in (quiet, busy)]
     # 2.56 spikes with an address of 6 bits, against 64 bits in each of 4 steps.
     assert sent == pytest.approx([2.56 * 32 * 7 * 0.25, 4 * 64 * 32 * 0.25])
+
+
+def test_each_step_is_sent_the_cheaper_way():
+    """Five inputs: one spike with an address of three bits, or five bits; then all five."""
+    steps = jnp.array([[[1.0], [5.0], [0.0]]])
+    zero = jnp.zeros((1, 3))
+    layer = dataclasses.replace(
+        dense(5, 2, steps=3, rate=6 / 15), by_step=ByStep(steps, zero, zero)
+    )
+    machine = get("spatial-45nm").with_design(targets_per_message=2, hops=1)
+    column = COMPONENTS.index("routing")
+    sent = bill(Workload((layer,)), machine).components_pj()[0, column]
+    assert float(sent) == pytest.approx((4 + 5 + 0) * 0.25)
+    whole = dataclasses.replace(layer, by_step=None)
+    sent = bill(Workload((whole,)), machine).components_pj()[0, column]
+    assert float(sent) == pytest.approx(min(6 * 4, 3 * 5) * 0.25)
 
 
 @pytest.mark.parametrize("name", MACHINES)

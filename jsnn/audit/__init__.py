@@ -34,7 +34,8 @@ class LayerAudit:
         name: name of the layer.
         counts: for each dataflow and sample, `{(unit, verb, bits): times}` as integers or exact
             fractions; what never happens is left out.
-        plans_pj: `[P, B, C]` energy of each dataflow, sample and component.
+        plans_pj: `[P, B, 1 + T, C]` energy of each dataflow, sample, step and component; before the
+            first step what happens once in an inference.
         received: `[B, N]` accumulations that arrived at each neuron.
     """
 
@@ -45,13 +46,14 @@ class LayerAudit:
 
     @property
     def chosen(self) -> np.ndarray:
-        """`[B]` number of the cheapest dataflow of each sample."""
+        """`[B, 1 + T]` number of the cheapest dataflow of each sample and step."""
         return self.plans_pj.sum(-1).argmin(0)
 
     @property
     def parts_pj(self) -> np.ndarray:
-        """`[B, C]` energy of the cheapest dataflow of each sample."""
-        return self.plans_pj[self.chosen, np.arange(self.plans_pj.shape[1])]
+        """`[B, C]` energy of each sample, every step in its cheapest dataflow."""
+        best = np.take_along_axis(self.plans_pj, self.chosen[None, ..., None], axis=0)[0]
+        return best.sum(1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -123,14 +125,20 @@ def _audit_layer(layer: RecordedLayer, hardware: Hardware) -> LayerAudit:
     counts, plans_pj, received = [], [], []
     for plan in MACHINES[hardware.architecture.name]:
         samples = [plan(layer, hardware, wires) for _ in range(layer.frames.shape[1])]
-        received = [_walk(layer, wires, b, machine) for b, machine in enumerate(samples)]
+        walked = [_walk(layer, wires, b, machine) for b, machine in enumerate(samples)]
+        received = [targets for targets, _ in walked]
         counts.append(tuple(machine.counts() for machine in samples))
-        plans_pj.append([machine.parts_pj() for machine in samples])
+        plans_pj.append([each for _, each in walked])
     return LayerAudit(layer.name, tuple(counts), np.asarray(plans_pj), np.asarray(received))
 
 
-def _walk(layer: RecordedLayer, wires: Wires, sample: int, machine: Machine) -> np.ndarray:
-    """Everything that happens to one sample, in order; accumulations received by each neuron."""
+def _walk(
+    layer: RecordedLayer, wires: Wires, sample: int, machine: Machine
+) -> tuple[np.ndarray, np.ndarray]:
+    """Everything that happens to one sample, in order.
+
+    Gives the accumulations that each neuron received, and `[1 + T, C]` pJ of the steps.
+    """
     frames = layer.frames[:, sample].reshape(len(layer.frames), -1)
     fired = layer.spikes[:, sample].reshape(len(layer.spikes), -1)
     constant = layer.input_kind == "constant"
@@ -179,6 +187,7 @@ def _walk(layer: RecordedLayer, wires: Wires, sample: int, machine: Machine) -> 
                 received[targets] += 1
                 machine.macs(targets.size)
 
+    spent = [machine.parts_pj()]
     for t in range(len(frames)):
         machine.step()
         if layer.product and (t == 0 or not constant):
@@ -207,7 +216,8 @@ def _walk(layer: RecordedLayer, wires: Wires, sample: int, machine: Machine) -> 
         machine.output_spikes(int(np.count_nonzero(fired[t])))
         if layer.writes_words:
             machine.output_words(everyone.size)
-    return received
+        spent.append(machine.parts_pj())
+    return received, np.diff(spent, axis=0, prepend=0.0)
 
 
 def _before(layer: RecordedLayer, sample: int) -> np.ndarray:

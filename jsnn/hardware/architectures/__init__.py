@@ -7,7 +7,14 @@ from jsnn.hardware.architectures.event_driven import EventDriven
 from jsnn.hardware.architectures.hierarchy import Hierarchy
 from jsnn.hardware.architectures.instructions import Instructions
 from jsnn.hardware.architectures.neuromorphic import Neuromorphic
-from jsnn.hardware.architectures.protocol import Architecture, Bounded, Countable, Sized, Timed
+from jsnn.hardware.architectures.protocol import (
+    Architecture,
+    Bounded,
+    Countable,
+    Sized,
+    Stepwise,
+    Timed,
+)
 from jsnn.hardware.architectures.sata import Sata
 from jsnn.hardware.architectures.spatial import Spatial
 from jsnn.hardware.architectures.spikesim import SpikeSim
@@ -27,5 +34,6 @@ __all__ = [
     "Sized",
     "Spatial",
     "SpikeSim",
+    "Stepwise",
     "Timed",
 ]

@@ -58,6 +58,18 @@ class Countable(Protocol):
 
 
 @runtime_checkable
+class Stepwise(Protocol):
+    """An architecture that chooses its dataflow anew in every step.
+
+    Attributes:
+        chosen_by_step: events whose prices depend on the choice; those of all others are the same
+            in every table.
+    """
+
+    chosen_by_step: ClassVar[tuple[str, ...]]
+
+
+@runtime_checkable
 class Bounded(Protocol):
     """An architecture whose memories or cores can be too small for a network."""
 

@@ -38,9 +38,10 @@ targets_per_message, z = zero_skipping and B = batch:
 |                    | weights    | 1/B writes of each bias            | v     | weight_memory |
 | active connection  | weights    | z reads                            | w     | weight_memory |
 
-A message costs its bits on each of its hops. Each layer and sample sends its whole window sparse
-(an address with every value that is not zero) or dense (every value of every step in a fixed order,
-no address), whichever is cheaper in all. Senders are the inputs of the layer and, where it is
+A message costs its bits on each of its hops. Each layer and sample sends each step sparse (an
+address with every value that is not zero) or dense (every value of the step in a fixed order, no
+address), whichever is cheaper. Where a workload holds sums over the window only, as one written
+down does, the window is sent one way. Senders are the inputs of the layer and, where it is
 recurrent, its own neurons (fan-out: all neurons; their addresses, and in the dense case their bit
 in every step, apart from those of the inputs). A connection is active if its input was not zero at
 least once in the window; recurrent ones always are. A weight is read once in an inference and kept,
@@ -105,6 +106,13 @@ class Spatial(Machine):
         "dram_pj_per_bit",
         "register_pj_per_bit",
         "link_pj_per_bit_hop",
+    )
+    chosen_by_step: ClassVar[tuple[str, ...]] = (
+        "arrivals_by_reach",
+        "recurrent_events",
+        "operand_arrivals",
+        "steps",
+        "frames",
     )
     knobs: ClassVar[tuple[str, ...]] = (
         "weight_bits",
