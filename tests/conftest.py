@@ -1,6 +1,9 @@
 """Fixtures and set-up shared by all tests."""
 
+import contextlib
+import logging
 import os
+import re
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -18,6 +21,25 @@ settings.load_profile("jsnn")
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture
+def compilations(caplog):
+    """Names of the functions that jax compiles meanwhile: `with compilations() as names:`.
+
+    A trace can serve several compilations, such as those for other placements of the arguments.
+    """
+
+    @contextlib.contextmanager
+    def watch():
+        names = []
+        with caplog.at_level(logging.WARNING, logger="jax"), jax.log_compiles():
+            caplog.clear()
+            yield names
+        found = (re.match(r"Compiling jit\((.+?)\) with", m) for m in caplog.messages)
+        names += [match[1] for match in found if match]
+
+    return watch
 
 
 @pytest.fixture

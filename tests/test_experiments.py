@@ -279,7 +279,7 @@ def test_a_run_that_trained_on_its_validation_samples_claims_nothing_of_them(
     assert "validation samples too" in found["data_notes"]
 
 
-def test_each_jitted_function_compiles_once(tiny_run, tmp_path, monkeypatch):
+def test_each_jitted_function_compiles_once(tiny_run, tmp_path, monkeypatch, compilations):
     traced = []
     for name in ("make_train_step", "make_eval_step"):
         make = getattr(train, name)
@@ -295,8 +295,10 @@ def test_each_jitted_function_compiles_once(tiny_run, tmp_path, monkeypatch):
 
         monkeypatch.setattr(train, name, keep)
     # Splits of one size: a function of a whole set is compiled for each size of set.
-    tiny_run(tmp_path / "run")
+    with compilations() as compiled:
+        tiny_run(tmp_path / "run")
     assert sorted(traced) == ["make_eval_step", "make_train_step"]
+    assert compiled.count("step") == 2
 
 
 def test_new_runs_get_new_folders(tmp_path, monkeypatch):

@@ -59,17 +59,19 @@ def start(model=MODEL, weight=0.0, rate=5e-2, set_=None, living_weight=1.0, **op
     return state, make_train_step(model, objective, optimiser, ENCODER), objective
 
 
-def test_it_overfits_a_handful_of_samples_and_compiles_once():
+def test_it_overfits_a_handful_of_samples_and_compiles_once(compilations):
     set_ = data(6)
     state, _, objective = start(set_=set_)
     encoder = Counting()
     optimiser = make_optimiser(5e-2, 200, schedule="constant")
     step = make_train_step(MODEL, objective, optimiser, encoder)
-    for _ in range(300):
-        state, terms = step(state, set_, np.arange(6))
+    with compilations() as compiled:
+        for _ in range(300):
+            state, terms = step(state, set_, np.arange(6))
     assert float(terms["accuracy"]) == 1.0
     assert float(terms["task"]) < 0.05
     assert encoder.traces == 1
+    assert compiled.count("step") == 1
     assert int(state.step) == 300
 
 
@@ -156,18 +158,20 @@ def test_schedule_warms_up_and_decays_to_zero():
     np.testing.assert_allclose(sizes[10], 0, atol=1e-6)
 
 
-def test_evaluation_pads_the_last_batch_and_loses_no_sample():
+def test_evaluation_pads_the_last_batch_and_loses_no_sample(compilations):
     frames, labels = data(7)
     state, _, objective = start(set_=(frames, labels))
     encoder = Counting()
     step = make_eval_step(MODEL, objective, encoder)
-    sums = evaluate(step, state.variables, (frames, labels), 3, jax.random.key(0))
+    with compilations() as compiled:
+        sums = evaluate(step, state.variables, (frames, labels), 3, jax.random.key(0))
     _, workload = run(MODEL, state.variables, ENCODER(jax.random.key(0), frames))
     priced = bill(workload, MACHINE)
     assert sums["samples"] == 7
     np.testing.assert_allclose(sums["parts_pj"], priced.parts_pj.sum(0), rtol=1e-5)
     np.testing.assert_allclose(sums["ever"][0], workload.layers[0].spikes.sum(0))
     assert encoder.traces == 1
+    assert compiled.count("step") == 1
     with pytest.raises(ValueError, match="empty"):
         evaluate(step, state.variables, (frames[:0], labels[:0]), 3, jax.random.key(0))
 
