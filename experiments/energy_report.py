@@ -34,6 +34,7 @@ from jsnn import plots
 from jsnn.attribution import Attribution, attribute
 from jsnn.checkpoint import Checkpoints
 from jsnn.hardware import Hardware
+from jsnn.hardware.power import PJ_PER_J
 from jsnn.report import Comparison, Report, battery_life_s, compare
 from jsnn.training import init_state
 from jsnn.workload import LayerWorkload, Workload
@@ -239,7 +240,9 @@ def _life(one: Report, flags: Flags) -> dict[str, float] | None:
     drains = {"snn": one.snn_pj, "twin": one.twin_pj}
     return {
         name: float(
-            battery_life_s(flags.battery_j, pj * 1e-12, flags.rate_hz, flags.sensor_w, flags.idle_w)
+            battery_life_s(
+                flags.battery_j, pj / PJ_PER_J, flags.rate_hz, flags.sensor_w, flags.idle_w
+            )
         )
         for name, pj in drains.items()
     }

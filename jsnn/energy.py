@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jsnn.counting import count, count_by_step, tally
 from jsnn.hardware import Hardware, get
 from jsnn.hardware.architectures import Stepwise
-from jsnn.hardware.hardware import PJ_PER_J
 from jsnn.hardware.ledger import COMPONENTS, EVENTS, PriceTable, weighted
+from jsnn.hardware.power import PJ_PER_J
 from jsnn.latency import layer_cycles, total_cycles
 from jsnn.units import unit_of
 from jsnn.workload import LayerWorkload, Workload

@@ -20,6 +20,7 @@ import numpy as np
 from jsnn.energy import Bill, bill, floor, op_count_proxy
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Timed
+from jsnn.hardware.power import PJ_PER_J
 from jsnn.hardware.trees import is_concrete
 from jsnn.latency import latency
 from jsnn.twin import Density, twin, twin_workload
@@ -30,7 +31,6 @@ from jsnn.workload import Workload
 __all__ = ["Comparison", "Report", "battery_life_s", "compare", "report"]
 
 SHARE = 0.95
-J_PER_PJ = 1e-12
 # Constants and knobs named in the text of a report; the JSON holds all.
 _NAMED = 4
 _TARGETS = "targets_per_message"
@@ -98,7 +98,7 @@ class Report:
         if self.latency_s is None:
             return None
         pj = {"snn": self.snn_pj, "twin": self.twin_pj}
-        return {name: pj[name] * J_PER_PJ * time for name, time in self.latency_s.items()}
+        return {name: pj[name] / PJ_PER_J * time for name, time in self.latency_s.items()}
 
     @property
     def layer_ratios(self) -> tuple[float, ...]:

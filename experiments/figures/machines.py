@@ -12,7 +12,13 @@ from jsnn.hardware.architectures.sata import operations_pj
 from jsnn.hardware.architectures.spikesim import cycle_pj, cycles, element_pj
 from jsnn.hardware.catalogue import chips
 from jsnn.hardware.catalogue.davidson_furber import DAVIDSON_FURBER
-from jsnn.hardware.power import affine_power_w, average_pj, energy_delay, marginal_and_static
+from jsnn.hardware.power import (
+    PJ_PER_J,
+    affine_power_w,
+    average_pj,
+    energy_delay,
+    marginal_and_static,
+)
 from jsnn.hypothetical import dense
 from jsnn.workload import Geometry, Workload
 
@@ -34,7 +40,7 @@ def rows() -> Iterator[Row]:
 
 def _keras_and_seneca() -> Iterator[Row]:
     work = Workload((dense(784, 128, steps=1, rate=1.0),))
-    joule = 1e-12 * float(bill(work, get("cpu-kerasspiking")).total_pj()[0])
+    joule = float(bill(work, get("cpu-kerasspiking")).total_pj()[0]) / PJ_PER_J
     # 784·128·8.6e-9 + 128·8.6e-9 J, printed with three digits.
     yield Row(KERAS, "dense 784 to 128 on a CPU", 8.64e-4, "J", "EXACT", joule, 1e-3)
     (table,) = get("seneca-22nm").prices(dense(10, 10, steps=1, rate=0.1).geometry)

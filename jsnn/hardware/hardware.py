@@ -9,11 +9,10 @@ from typing import Any
 from jsnn.hardware.architectures.protocol import Architecture, Bounded, Timed
 from jsnn.hardware.design import Design
 from jsnn.hardware.ledger import PriceTable
+from jsnn.hardware.power import PJ_PER_J
 from jsnn.hardware.technology import Technology
 from jsnn.hardware.trees import pytree
 from jsnn.workload import Geometry
-
-PJ_PER_J = 1e12
 
 
 @pytree
