@@ -150,8 +150,8 @@ def monte_carlo(
         distribution: `log-uniform` or `triangular`.
         density: of the twin, see `jsnn.twin.twin_workload`.
         most: where samples cannot be averaged beforehand (the machine chooses a dataflow for each
-            of them), a draw prices at most so many, evenly spaced in the batch, scaled so that the
-            undrawn constants give the mean of them all.
+            of them, or burns static power while it works), a draw prices at most so many, evenly
+            spaced in the batch, scaled so that the undrawn constants give the mean of them all.
 
     Raises:
         ValueError: fewer than one draw or sample, an unknown distribution, a knob that the machine
@@ -219,10 +219,12 @@ def _thinned(
     """Fewer samples for the draws, and what scales both of their energies to those of all.
 
     With one dataflow, energy is linear in the counts, and so is the twin's where no minimum cuts
-    them: then the mean sample stands for all. Otherwise up to `most` samples do.
+    them: then the mean sample stands for all. Otherwise up to `most` samples do. Static power burns
+    as long as the slowest layer takes, another one from sample to sample.
     """
     choosing = any(len(hardware.prices(layer.geometry)) > 1 for layer in workload)
-    if not (choosing or workload.per_step or density != "measured"):
+    bent = choosing or hardware.burns_while_it_works
+    if not (bent or workload.per_step or density != "measured"):
         return jax.tree.map(lambda counts: counts.mean(0, keepdims=True), workload), (1.0, 1.0)
     count = workload.layers[0].arrivals.shape[0]
     if count <= most:

@@ -161,6 +161,27 @@ def test_a_draw_is_the_bill_of_a_machine_with_these_constants(name, density):
         np.testing.assert_allclose(drawn.twin_pj, float(other), rtol=1e-5)
 
 
+def test_static_power_burns_as_long_as_the_slowest_layer_of_each_sample():
+    """Either layer is the slow one of half the samples: the mean sample would burn less."""
+    power = Constant(2.0, "W", "a data sheet", "EXACT")
+    machine = get("event-45nm")
+    constants = machine.technology.constants | {"static_power_w": power}
+    known = {n: dataclasses.replace(c, low=None, high=None) for n, c in constants.items()}
+    machine = dataclasses.replace(machine, technology=Technology(known))
+    rates = np.array([0.02, 0.5])
+    work = Workload(
+        tuple(dense(64, 64, steps=4, rate=r, name=n) for n, r in (("a", rates), ("b", rates[::-1])))
+    )
+    certain = dict.fromkeys(MARKS, 1.0)
+    whole = float(bill(work, machine).total_pj().mean())
+    of_mean = jax.tree.map(lambda counts: counts.mean(0, keepdims=True), work)
+    assert float(bill(of_mean, machine).total_pj()[0]) < 0.7 * whole
+    drawn = monte_carlo(jax.random.key(0), work, machine, 2, spread=certain)
+    np.testing.assert_allclose(drawn.snn_pj, whole, rtol=1e-5)
+    other = float(twin(work, machine).total_pj().mean())
+    np.testing.assert_allclose(drawn.twin_pj, other, rtol=1e-5)
+
+
 def test_chunks_do_not_change_the_draws(monkeypatch):
     once = monte_carlo(jax.random.key(4), network(), NEUROMORPHIC, 7)
     monkeypatch.setattr("jsnn.uncertainty._CHUNK_ENTRIES", 12)
