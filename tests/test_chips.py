@@ -1,7 +1,9 @@
 """Machines of others against their own tables, their silicon and their programs."""
 
+import ast
 import dataclasses
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ from jsnn.hardware.catalogue import accelerators as acc
 from jsnn.hardware.catalogue import chips
 from jsnn.hardware.design import Design
 from jsnn.hardware.power import affine_power_w, average_pj, energy_delay, marginal_and_static
+from jsnn.hardware.presets import chips as preset_chips
 from jsnn.hypothetical import dense
 from jsnn.twin import ratio
 from jsnn.workload import Geometry, LayerWorkload, Workload
@@ -42,6 +45,17 @@ CHIPS = (
 )
 ACCELERATORS = ("sata", "sata-published", "spikesim-rram", "spikesim-sram")
 BLIND = ("sata-published", "spikesim-rram", "spikesim-sram", *CHIPS[-3:])
+
+
+def test_figures_of_chips_stand_in_the_catalogue_only():
+    """A preset holds no number of its own but one hop and one target."""
+    written = Path(preset_chips.__file__).read_text()
+    nodes = [n for n in ast.walk(ast.parse(written)) if isinstance(n, ast.Constant)]
+    assert {n.value for n in nodes if isinstance(n.value, int | float)} == {1}
+    assert get("loihi-14nm").design.targets_per_message == 1024
+    assert get("loihi-sanafe").design.targets_per_message == 1024
+    assert get("truenorth-28nm").design.core_neurons == 256
+    assert get("odin-28nm").design.clock_hz == 75e6
 
 
 def total_pj(name, *layers):

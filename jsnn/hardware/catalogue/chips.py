@@ -69,6 +69,10 @@ LOIHI_DAVIES = {
     ),
 }
 
+LOIHI_CORE_NEURONS = Constant(
+    1024.0, "neurons/core", "Davies et al., IEEE Micro 38(1), 2018", "RECALLED", "at most"
+)
+
 LOIHI_SANAFE = {
     "synop_pj": Constant(
         35.5, "pJ", _BOYLE, "EXACT", "dense; with sparse tables 33.6", low=23.6, high=35.5
@@ -176,6 +180,14 @@ TRUENORTH_CHIP = {
     "average_power_w": Constant(72e-3, "W", _MEROLLA, "SECONDARY", "20 Hz, 0.775 V"),
 }
 
+TRUENORTH_CORE_NEURONS = Constant(
+    TRUENORTH_CHIP["neurons"].value / TRUENORTH_CHIP["cores"].value,
+    "neurons/core",
+    _MEROLLA,
+    "DERIVED",
+    "neurons / cores of the chip",
+)
+
 # Mean firing rate in Hz -> power of the chip.
 TRUENORTH_SWEEP = {
     hz: Constant(watt, "W", _SWEEP, "SECONDARY", f"at {hz} Hz")
@@ -230,9 +242,11 @@ ODIN = {
     "synop_cycles": Constant(2.0, "cycles", _FRENKEL, "SECONDARY"),
 }
 
+ODIN_CLOCK_HZ = Constant(75e6, "Hz", _FRENKEL, "SECONDARY", "accelerated time")
+
 # Clock and synaptic operations per second -> power of the chip.
 ODIN_POINTS = {
-    (75e6, 37.5e6): Constant(477e-6, "W", _FRENKEL, "SECONDARY", "accelerated time"),
+    (ODIN_CLOCK_HZ.value, 37.5e6): Constant(477e-6, "W", _FRENKEL, "SECONDARY", "accelerated time"),
     (1.3e6, 650e3): Constant(35e-6, "W", _FRENKEL, "SECONDARY", "biological time"),
 }
 

@@ -18,6 +18,8 @@ _LOIHI = (
     ("static", "published by core and chip, but a step lasts as long as its load takes"),
     ("reset", "published by chip and inference, of no single layer"),
 )
+# One message reaches all of a layer that lie on a core.
+_LOIHI_MESSAGES = {"hops": 1, "targets_per_message": chips.LOIHI_CORE_NEURONS.value}
 _NOT_SAID = "not told apart in the source"
 _TWO_NUMBERS = (
     *_MEMORY,
@@ -41,12 +43,11 @@ def _chip(
 MACHINES: tuple[tuple[str, Hardware], ...] = (
     (
         "Loihi by its pre-silicon table: synaptic operation, neuron update, messages and hops",
-        # A core holds 1024 neurons at most (recalled): one message reaches all of a layer there.
-        _chip("loihi-14nm", chips.LOIHI_DAVIES, _LOIHI, hops=1, targets_per_message=1024),
+        _chip("loihi-14nm", chips.LOIHI_DAVIES, _LOIHI, **_LOIHI_MESSAGES),
     ),
     (
         "Loihi by SANA-FE's regressions on a board; every neuron updated in every step",
-        _chip("loihi-sanafe", chips.LOIHI_SANAFE, _LOIHI, hops=1, targets_per_message=1024),
+        _chip("loihi-sanafe", chips.LOIHI_SANAFE, _LOIHI, **_LOIHI_MESSAGES),
     ),
     (
         "Loihi as KerasSpiking counts it: 27.1 pJ an operation, 81 pJ a neuron-step",
@@ -63,7 +64,7 @@ MACHINES: tuple[tuple[str, Hardware], ...] = (
                 ("activation_movement", _IN_SYNOP),
                 ("routing", _IN_SYNOP),
             ),
-            core_neurons=256,
+            core_neurons=chips.TRUENORTH_CORE_NEURONS.value,
         ),
     ),
     (
@@ -90,7 +91,7 @@ MACHINES: tuple[tuple[str, Hardware], ...] = (
             "odin-28nm",
             chips.ODIN,
             (*_MEMORY, ("neuron", _IN_SYNOP), ("activation_movement", _ODIN), ("routing", _ODIN)),
-            clock_hz=75e6,
+            clock_hz=chips.ODIN_CLOCK_HZ.value,
         ),
     ),
     (
