@@ -15,7 +15,7 @@ from jax.test_util import check_grads
 
 from jsnn.energy import COMPONENTS, bill
 from jsnn.hardware import Hardware, Technology, get, presets
-from jsnn.hardware.architectures import Chip, Sata
+from jsnn.hardware.architectures import Chip, Itemised, Sata
 from jsnn.hardware.architectures.chip import VOCABULARY
 from jsnn.hardware.architectures.sata import operations_pj, training_counts, training_pj
 from jsnn.hardware.architectures.spikesim import cycle_pj, cycles, element_pj
@@ -56,6 +56,19 @@ def test_figures_of_chips_stand_in_the_catalogue_only():
     assert get("loihi-sanafe").design.targets_per_message == 1024
     assert get("truenorth-28nm").design.core_neurons == 256
     assert get("odin-28nm").design.clock_hz == 75e6
+
+
+def test_a_chip_says_what_it_prices_static_energy_included():
+    for name in presets():
+        assert isinstance(get(name).architecture, Itemised) == isinstance(
+            get(name).architecture, Chip
+        )
+    for name in ("truenorth-28nm", "odin-28nm"):
+        assert "static" in get(name).architecture.priced
+        assert "static" not in dict(get(name).unpriced)
+    mute = Chip(("synop_pj",), tuple((c, "unknown") for c in COMPONENTS[1:] if c != "static"))
+    bare = Hardware("mute", mute, Technology({"synop_pj": chips.ODIN["synop_pj"]}), Design())
+    assert "static" in dict(bare.unpriced)
 
 
 def total_pj(name, *layers):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from jsnn.hardware.architectures.protocol import Architecture, Bounded, Timed
+from jsnn.hardware.architectures.protocol import Architecture, Bounded, Itemised, Timed
 from jsnn.hardware.design import Design
 from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.power import PJ_PER_J
@@ -68,8 +68,9 @@ class Hardware:
     def unpriced(self) -> tuple[tuple[str, str], ...]:
         """Components without a price, each with the reason."""
         architecture = self.architecture
-        settled = (*getattr(architecture, "priced", ()), *dict(architecture.unpriced))
-        if self._prices_static or self.burns_while_it_works or "static" in settled:
+        priced = architecture.priced if isinstance(architecture, Itemised) else ()
+        settled = "static" in (*priced, *dict(architecture.unpriced))
+        if self._prices_static or self.burns_while_it_works or settled:
             return architecture.unpriced
         return (*architecture.unpriced, ("static", "no static power and latency published"))
 

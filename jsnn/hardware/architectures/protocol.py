@@ -70,6 +70,16 @@ class Stepwise(Protocol):
 
 
 @runtime_checkable
+class Itemised(Protocol):
+    """An architecture that prices what its source publishes, which may be static energy too."""
+
+    @property
+    def priced(self) -> tuple[str, ...]:
+        """Components with a price."""
+        ...
+
+
+@runtime_checkable
 class Bounded(Protocol):
     """An architecture whose memories or cores can be too small for a network."""
 
