@@ -95,6 +95,8 @@ def test_closed_form_ends_where_another_dataflow_is_cheaper():
     """A twin of few non-zeros sends events too (T = 16); dense spikes of one step always win."""
     with jax.enable_x64(True):
         assert rate(FOUR, 16, **WIDE) < 0.5 * break_even_rate(16, FOUR, 4096)
+        assert float(rate(FOUR, 16, **WIDE)) == pytest.approx(0.0067, abs=5e-5)
+        assert float(break_even_rate(16, FOUR, 4096)) == pytest.approx(0.0275, abs=5e-5)
         at_closed_form = break_even_rate(1, MESH, 4096)
         assert at_closed_form > (0.25 + 8 * 0.0385) / (3.0 + 8 * 0.0385)
         with pytest.raises(ValueError, match="spikes always win"):
