@@ -8,6 +8,11 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the cores: one thread each.
+    os.environ.setdefault(
+        "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    )
 
 import jax
 import pytest
@@ -51,9 +56,12 @@ def data_dir():
     return Path(folder)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def compiled(tmp_path_factory):
-    """A compilation cache for runs of the experiment, and the environment that shares it."""
+    """A compilation cache for all tests, and the environment that shares it with a command.
+
+    Much is compiled again: every loop over time that runs outside a jit, each run in a test.
+    """
     folder = str(tmp_path_factory.mktemp("compiled"))
     settings = {
         "jax_compilation_cache_dir": folder,
