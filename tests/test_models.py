@@ -57,11 +57,11 @@ def test_parameter_counts_of_the_papers(key):
     """BRF-36 on QTDB: 1,734; the weights of the 700-128-128-20 ALIF network on SHD: 141,312."""
     frames = jnp.zeros((2, 1, 4))
     brf = SRNN((36,), 6, neuron=BRF(), use_bias=False)
-    variables = brf.init(key, frames)
+    variables = jax.eval_shape(brf.init, key, frames)
     gains = variables["params"]["readout"]["neuron"]["r"].size
     assert leaves(variables) - gains == 1_734
     alif = SRNN((128, 128), 20, neuron=ALIF(), use_bias=False)
-    params = alif.init(key, jnp.zeros((1, 1, 700)))["params"]
+    params = jax.eval_shape(alif.init, key, jnp.zeros((1, 1, 700)))["params"]
     weights = [
         leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)
@@ -71,7 +71,8 @@ def test_parameter_counts_of_the_papers(key):
 
 
 def test_parameters_are_filed_under_their_layers(key):
-    params = MLP((4,), 2, norm=True).init(key, jnp.ones((2, 1, 3)))["params"]
+    model = MLP((4,), 2, norm=True)
+    params = jax.eval_shape(model.init, key, jnp.ones((2, 1, 3)))["params"]
     assert set(params) == {"hidden_0", "readout"}
     assert set(params["hidden_0"]) == {"synapse", "norm", "neuron"}
 

@@ -59,8 +59,8 @@ def test_true_derivatives(key):
     with jax.enable_x64(True):
         outputs = jax.random.normal(key, (3, 2, 4), jnp.float64)
         labels = jnp.array([1, 3])
-        check_grads(lambda o: cross_entropy(o[0], labels), (outputs,), order=2)
-        check_grads(lambda o: tet(o, labels), (outputs,), order=2)
+        check_grads(jax.jit(lambda o: cross_entropy(o[0], labels)), (outputs,), order=2)
+        check_grads(jax.jit(lambda o: tet(o, labels)), (outputs,), order=2)
 
 
 def silent_network():
@@ -112,13 +112,13 @@ def test_the_energy_term_reaches_the_weights_of_every_layer(key):
     from jsnn.models import MLP
 
     model, frames = MLP((12, 8), 3, neuron=LIF(tau_mem=2e-3)), jax.random.uniform(key, (4, 2, 6))
-    variables = model.init(key, frames)
+    variables = jax.jit(model.init)(key, frames)
 
     def energy(params):
         _, workload = run(model, {"params": params}, frames)
         return bill(workload, MACHINE).total_pj().mean()
 
-    grads = jax.grad(energy)(variables["params"])
+    grads = jax.jit(jax.grad(energy))(variables["params"])
     for name in ("hidden_0", "hidden_1"):
         assert float(jnp.abs(grads[name]["synapse"]["kernel"]).max()) > 0
     assert float(jnp.abs(grads["readout"]["synapse"]["kernel"]).max()) == 0

@@ -357,14 +357,14 @@ def test_an_output_folder_that_cannot_be_is_refused(tmp_path, finished):
 def test_latency_and_energy_delay_where_cycles_are_counted():
     """64 spikes, 2,048 synops and 128 neuron-steps; the twin reads 32 words of 32 connections."""
     work = Workload((dense(64, 32, steps=4, rate=0.25, active=0.5),))
-    found = report(work, get("classical-45nm"), draws=10)
+    found = report(work, get("classical-45nm"), draws=50)
     cycles = {"snn": 64 + 32 + (2048 + 128) / 256, "twin": (1024 + 32) / 256}
     assert found.latency_s == pytest.approx({name: n / 200e6 for name, n in cycles.items()})
     product = found.snn_pj * 1e-12 * cycles["snn"] / 200e6
     assert found.energy_delay_js["snn"] == pytest.approx(product)
     assert found.to_json()["latency_s"] == found.latency_s
     assert "energy x delay" in str(found)
-    other = report(work, get("hierarchy-45nm"), draws=10)
+    other = report(work, get("hierarchy-45nm"), draws=50)
     assert other.latency_s is None and other.energy_delay_js is None
     assert "delay" not in str(other)
 
@@ -372,7 +372,7 @@ def test_latency_and_energy_delay_where_cycles_are_counted():
 def test_the_command_keeps_what_events_save_apart_from_what_memory_saves(
     finished, tmp_path, capsys
 ):
-    words = f"--hardware classical-45nm,spatial-45nm --draws 2 --limit 8 --out {tmp_path / 'e'}"
+    words = f"--hardware classical-45nm,spatial-45nm --draws 2 --limit 5 --out {tmp_path / 'e'}"
     found = energy_report.run([str(finished), *words.split()])
     (gain,) = json.loads((tmp_path / "e" / "energy.json").read_text())["gains"]
     assert (gain["far"], gain["near"]) == ("classical-45nm", "spatial-45nm")

@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 from jsnn.synapses import connectivity
 
 
+def shapes(synapse, x):
+    """Parameters without values."""
+    return jax.eval_shape(synapse.init, jax.random.key(0), x)["params"]
+
+
 def transposed_ones(synapse, shape):
     """Fan-out by linear transposition of the real layer with every weight set to one."""
     x = jnp.zeros((1, *shape))
-    params = synapse.init(jax.random.key(0), x)["params"]
-    ones = {"kernel": jnp.ones_like(params["kernel"])}
+    ones = {"kernel": jnp.ones(shapes(synapse, x)["kernel"].shape)}
     linear = synapse.clone(use_bias=False)
     out, transpose = jax.vjp(lambda x: linear.apply({"params": ones}, x), x)
     return np.asarray(transpose(jnp.ones_like(out))[0][0])
@@ -43,7 +47,7 @@ def test_conv_fan_out_is_the_transposed_convolution_of_ones(
     )
     found = connectivity(synapse, (*size, 2))
     np.testing.assert_array_equal(found.fan_out, transposed_ones(synapse, (*size, 2)))
-    params = synapse.init(jax.random.key(0), jnp.zeros((1, *size, 2)))["params"]
+    params = shapes(synapse, jnp.zeros((1, *size, 2)))
     assert found.weights == params["kernel"].size
     assert found.biases == params["bias"].size
     assert found.fan_in == kernel[0] * kernel[1] * 2 // groups
