@@ -331,7 +331,11 @@ ORACLES = [
 ]
 
 
-@pytest.mark.parametrize(("neuron", "oracle", "scale"), ORACLES, ids=lambda x: str(x)[:40])
+def short(value):
+    return getattr(value, "__name__", str(value)[:40])
+
+
+@pytest.mark.parametrize(("neuron", "oracle", "scale"), ORACLES, ids=short)
 def test_law_equals_a_numpy_loop(neuron, oracle, scale):
     with jax.enable_x64(True):
         params = neuron.init_params(jax.random.key(3), (4,), jnp.float64)
