@@ -5,64 +5,36 @@ State in, state out: T steps at once equal T calls of one step, so a stream can 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+import dataclasses
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from jsnn.neurons.protocol import Neuron, Params
-
-Recurrent = Callable[[Array], Array]
-
-
-@runtime_checkable
-class Readout(Protocol):
-    """What every readout offers: frozen, hashable, without arrays.
-
-    Attributes:
-        per_step: the result has a time axis `[T, B, C]`; else it is `[B, C]`.
-        needs_spikes: reads spikes, so that a non-spiking neuron cannot feed it.
-        min_steps: fewest steps of a window that give a result.
-    """
-
-    @property
-    def per_step(self) -> bool: ...  # noqa: D102
-
-    @property
-    def needs_spikes(self) -> bool: ...  # noqa: D102
-
-    @property
-    def min_steps(self) -> int: ...  # noqa: D102
-
-    def init(self, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
-        """What is carried before the first step; `shape` is `[B, C]`."""
-        ...
-
-    def update(self, carry: Any, potential: Array, spikes: Array, t: Array) -> tuple[Any, Any]:
-        """Take in step t (from 0); also gives what this step emits, None for most."""
-        ...
-
-    def finish(self, carry: Any, emissions: Any, steps: Array | int) -> Any:
-        """The result after `steps` steps, of which `emissions` holds those of the last call."""
-        ...
+from jsnn.unroll.contract import Carry, FoldState, Plan, Readout, Recurrent
+from jsnn.unroll.rule import settle
 
 
-class FoldState(NamedTuple):
-    """Everything `fold` needs to go on where it stopped.
+@dataclasses.dataclass(frozen=True)
+class _Spikes:
+    """The spikes of every step: what `unroll` reads out."""
 
-    Attributes:
-        neuron: state of the population.
-        spikes: spikes of the last step, `[B, ...]`.
-        carry: what the readout has gathered.
-        steps: steps taken, int32 scalar.
-    """
+    per_step = True
+    needs_spikes = False
+    min_steps = 1
 
-    neuron: Any
-    spikes: Array
-    carry: Any
-    steps: Array
+    def init(self, shape, dtype=jnp.float32):
+        return ()
+
+    def update(self, carry, potential, spikes, t):
+        return carry, spikes
+
+    def finish(self, carry, emissions, steps):
+        return emissions
+
+
+_SPIKES = _Spikes()
 
 
 def unroll(
@@ -71,6 +43,7 @@ def unroll(
     currents: Array,
     state: Any = None,
     *,
+    plan: Plan | str | None = None,
     recurrent: Recurrent | None = None,
     spikes_before: Array | None = None,
     key: Array | None = None,
@@ -110,30 +83,26 @@ def unroll(
         True
     """
     state = _start(neuron, params, currents, state, key)
+    before = None
     if recurrent is None:
         if spikes_before is not None:
             raise ValueError("spikes_before is only used by recurrent; pass both or neither")
-
-        def step(state, current):
-            return neuron.step(params, state, current)
-
-        return jax.lax.scan(step, state, currents)
-
-    if spikes_before is None:
-        spikes_before = jnp.zeros(currents.shape[1:], currents.dtype)
-    if spikes_before.shape != currents.shape[1:] or spikes_before.dtype != currents.dtype:
-        raise ValueError(
-            f"spikes_before must be {currents.dtype}{list(currents.shape[1:])} like a step of the "
-            f"currents, got {spikes_before.dtype}{list(spikes_before.shape)}"
-        )
-
-    def step(carry, current):
-        state, spikes = carry
-        state, spikes = neuron.step(params, state, current + recurrent(spikes))
-        return (state, spikes), spikes
-
-    (state, _), spikes = jax.lax.scan(step, (state, spikes_before), currents)
-    return state, spikes
+    else:
+        before = spikes_before
+        if before is None:
+            before = jnp.zeros(currents.shape[1:], currents.dtype)
+        if before.shape != currents.shape[1:] or before.dtype != currents.dtype:
+            raise ValueError(
+                f"spikes_before must be {currents.dtype}{list(currents.shape[1:])} like a step of "
+                f"the currents, got {before.dtype}{list(before.shape)}"
+            )
+    steps = currents.shape[0]
+    plan = settle(plan, neuron, recurrent, steps)
+    times = jnp.arange(steps, dtype=jnp.int32)
+    end, spikes = plan.run(
+        neuron, _SPIKES, params, recurrent, currents, times, Carry(state, before, ())
+    )
+    return end.neuron, spikes
 
 
 def start_fold(
@@ -167,6 +136,7 @@ def fold(
     readout: Readout,
     state: FoldState | None = None,
     *,
+    plan: Plan | str | None = None,
     recurrent: Recurrent | None = None,
     key: Array | None = None,
 ) -> tuple[FoldState, Any]:
@@ -214,19 +184,13 @@ def fold(
         raise ValueError("key draws a first state, but a state was given; pass one of them")
     _check_state(neuron, state.neuron, currents)
 
-    def step(carry, current_and_time):
-        current, t = current_and_time
-        inner, spikes, gathered = carry
-        if recurrent is not None:
-            current = current + recurrent(spikes)
-        inner, spikes = neuron.step(params, inner, current)
-        gathered, emission = readout.update(gathered, neuron.potential(inner), spikes, t)
-        return (inner, spikes, gathered), emission
-
+    plan = settle(plan, neuron, recurrent, steps)
     times = state.steps + jnp.arange(steps, dtype=jnp.int32)
-    (inner, spikes, gathered), emissions = jax.lax.scan(step, state[:3], (currents, times))
-    state = FoldState(inner, spikes, gathered, state.steps + jnp.int32(steps))
-    return state, readout.finish(gathered, emissions, state.steps)
+    end, emissions = plan.run(
+        neuron, readout, params, recurrent, currents, times, Carry(*state[:3])
+    )
+    state = FoldState(*end, state.steps + jnp.int32(steps))
+    return state, readout.finish(end.gathered, emissions, state.steps)
 
 
 def _start(neuron: Neuron, params: Params, currents: Array, state: Any, key: Array | None) -> Any:
