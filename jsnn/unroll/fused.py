@@ -1,4 +1,4 @@
-"""One hand-written backward for the whole scan of a population."""
+"""One backward for the whole scan of a population, from the neuron's step alone."""
 
 from __future__ import annotations
 
@@ -11,29 +11,38 @@ import jax.numpy as jnp
 from jax import Array
 
 from jsnn.neurons.protocol import Neuron, Params
-from jsnn.unroll.adjoint import adjoint_of, floats_of, is_float, merge
 from jsnn.unroll.contract import Carry, DenseRecurrence, Readout, Recurrent
 from jsnn.unroll.scan import Scan
 
 
 @dataclasses.dataclass(frozen=True)
 class Fused:
-    """One `jax.custom_vjp` round the whole scan, with the same steps forward as `Scan`.
+    """One `jax.custom_vjp` round the whole scan, with the steps of `Scan` forward.
 
-    Forward keeps per step what the neuron's adjoint asks for (`jsnn.unroll.adjoint`): the membrane
-    of a LIF, the state of a neuron that is known by its `step` alone. Backward is one reverse scan;
-    gradients of parameters and of recurrent weights are products over all steps after it:
-
-    `dR = Σ_t spikes_(t−1)ᵀ dI_t`.
+    Forward keeps the state before each step (and the current, if recurrence added to it), where
+    `Scan` keeps every intermediate value that jax asks for. Backward is one reverse scan that takes
+    the step's `jax.vjp` at the kept state. The gradient of recurrent weights is one product after
+    it, over all steps: `dR = Σ_t spikes_(t−1)ᵀ dI_t`.
 
     Recurrence must be a `DenseRecurrence`. Reverse mode only, as spikes are.
+
+    Example:
+        >>> from jsnn.neurons import LIF
+        >>> from jsnn.unroll import unroll
+        >>> params = LIF().init_params(jax.random.key(0), (2,))
+        >>> def spikes_sent(currents, plan):
+        ...     return unroll(LIF(), params, currents, plan=plan)[1].sum()
+        >>> frames = jnp.full((5, 1, 2), 0.3)
+        >>> slow, fast = (jax.grad(spikes_sent)(frames, plan) for plan in (Scan(), Fused()))
+        >>> bool(jnp.allclose(slow, fast))
+        True
     """
 
     def refuses(self, neuron: Neuron, recurrent: Recurrent | None) -> str | None:
-        """Recurrence through a function, whose weights cannot be seen."""
+        """Recurrence through a function: its weights cannot be seen."""
         if recurrent is None or isinstance(recurrent, DenseRecurrence):
             return None
-        return "it cannot see the weights inside a function; pass DenseRecurrence(weights) or Scan"
+        return "the weights inside a function cannot be seen; pass DenseRecurrence(weights)"
 
     def run(
         self,
@@ -55,97 +64,100 @@ def _fused(neuron, readout, params, recurrent, currents, times, start):
 
 
 def _forward(neuron, readout, params, recurrent, currents, times, start):
-    adjoint = adjoint_of(neuron)
-    constants = adjoint.constants(neuron, params)
-
     def step(carry, current_and_time):
         current, t = current_and_time
-        fed = None
+        fed = before = None
         if recurrent is not None:
-            fed = current = current + recurrent(carry.spikes)
-        state, spikes = adjoint.advance(neuron, constants, carry.neuron, current)
+            before = carry.spikes
+            fed = current = current + recurrent(before)
+        state, spikes = neuron.step(params, carry.neuron, current)
         gathered, emission = readout.update(carry.gathered, neuron.potential(state), spikes, t)
-        before = None if recurrent is None else carry.spikes
         after = Carry(state, None if carry.spikes is None else spikes, gathered)
-        return after, (emission, (carry.neuron, fed, before, carry.gathered))
+        # XLA drops what the backward never reads: a sum's total, for one.
+        return after, (emission, (carry.neuron, carry.gathered, fed, before))
 
     end, (emissions, trail) = jax.lax.scan(step, start, (currents, times))
     return (end, emissions), (params, recurrent, currents, times, start, trail)
 
 
 def _backward(neuron, readout, saved, cotangents):
-    params, recurrent, currents, times, start, (states, fed, before, gathered) = saved
+    """A bar is the gradient with respect to what it stands over."""
+    params, recurrent, currents, times, start, (states, gathered, fed, before) = saved
     end_bar, emissions_bar = cotangents
-    adjoint = adjoint_of(neuron)
-    constants, to_params = jax.vjp(lambda p: adjoint.constants(neuron, p), params)
 
     def step(carry, at):
-        (state_bar, spikes_bar, gathered_bar), totals = carry
+        (state_bar, spikes_bar, gathered_bar), params_bar = carry
         state, current, gathered, t, emission_bar = at
-        (after, spikes), retreat = adjoint.replay(neuron, constants, state, current)
 
-        def read(gathered_floats, after_floats, spikes):
-            potential = neuron.potential(merge(after, after_floats))
-            return floats_of(readout.update(merge(gathered, gathered_floats), potential, spikes, t))
+        def forward(params, state_floats, current, gathered_floats):
+            after, spikes = neuron.step(params, _with(state, state_floats), current)
+            read = readout.update(
+                _with(gathered, gathered_floats), neuron.potential(after), spikes, t
+            )
+            kept = None if spikes_bar is None else spikes
+            return _floats(after), kept, _floats(read)
 
-        _, pull = jax.vjp(read, floats_of(gathered), floats_of(after), spikes)
-        gathered_bar, after_bar, read_bar = pull([*gathered_bar, *emission_bar])
-        state_bar = [a + b for a, b in zip(state_bar, after_bar, strict=True)]
-        spikes_bar = read_bar if spikes_bar is None else spikes_bar + read_bar
-        constants_bar, state_bar, current_bar = retreat(state_bar, spikes_bar)
-        totals = jax.tree.map(jnp.add, totals, constants_bar)
+        _, pull = jax.vjp(forward, params, _floats(state), current, _floats(gathered))
+        share, state_bar, current_bar, gathered_bar = pull(
+            (state_bar, spikes_bar, [*gathered_bar, *emission_bar])
+        )
         if recurrent is not None:
             spikes_bar = jnp.matmul(current_bar, recurrent.weights.T)
-        else:
-            spikes_bar = None if end_bar.spikes is None else jnp.zeros_like(spikes_bar)
-        return ((state_bar, spikes_bar, gathered_bar), totals), current_bar
+        elif spikes_bar is not None:
+            spikes_bar = jnp.zeros_like(spikes_bar)
+        params_bar = jax.tree.map(jnp.add, params_bar, share)
+        return ((state_bar, spikes_bar, gathered_bar), params_bar), current_bar
 
-    bars = (
-        _floats_like(start.neuron, end_bar.neuron),
+    end_bars = (
+        _floats_of_bar(end_bar.neuron, start.neuron),
         end_bar.spikes,
-        _floats_like(start.gathered, end_bar.gathered),
+        _floats_of_bar(end_bar.gathered, start.gathered),
     )
-    emissions_bar = [leaf for leaf in jax.tree.leaves(emissions_bar) if leaf.dtype != _NO_TANGENT]
-    trail = (states, currents if fed is None else fed, gathered, times, emissions_bar)
-
-    def size_of_totals(trail):
-        at = jax.tree.map(lambda leaf: leaf[0], trail[:2])
-        _, retreat = adjoint.replay(neuron, constants, *at)
-        return retreat(floats_of(at[0]), at[1])[0]
-
-    totals = jax.tree.map(jnp.zeros_like, jax.eval_shape(size_of_totals, trail))
-    (bars, totals), currents_bar = jax.lax.scan(step, (bars, totals), trail, reverse=True)
-    (params_bar,) = to_params(jax.tree.map(_sum_down, totals, constants))
+    emissions_bar = [bar for bar in jax.tree.leaves(emissions_bar) if bar.dtype != _NO_GRADIENT]
+    ((state_bar, spikes_bar, gathered_bar), params_bar), currents_bar = jax.lax.scan(
+        step,
+        (end_bars, jax.tree.map(jnp.zeros_like, params)),
+        (states, currents if fed is None else fed, gathered, times, emissions_bar),
+        reverse=True,
+    )
     recurrent_bar = None
     if recurrent is not None:
         n = len(recurrent.weights)
         sent, caused = before.reshape(-1, n), currents_bar.reshape(-1, n)
         recurrent_bar = DenseRecurrence(jnp.matmul(sent.T, caused))
-    state_bar, spikes_bar, gathered_bar = bars
     start_bar = Carry(
-        _restore(start.neuron, state_bar), spikes_bar, _restore(start.gathered, gathered_bar)
+        _bars(start.neuron, state_bar), spikes_bar, _bars(start.gathered, gathered_bar)
     )
     return params_bar, recurrent_bar, currents_bar, None, start_bar
 
 
 _fused.defvjp(_forward, _backward)
 
-_NO_TANGENT = jax.dtypes.float0
+_NO_GRADIENT = jax.dtypes.float0
 
 
-def _sum_down(total: Array, like: Array) -> Array:
-    """Sum over the leading and the broadcast axes that `like` does not have."""
-    total = total.sum(tuple(range(total.ndim - like.ndim)))
-    narrow = tuple(i for i, n in enumerate(like.shape) if n == 1 and total.shape[i] != 1)
-    return total.sum(narrow, keepdims=True)
+def _is_float(leaf: Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
-def _floats_like(primal, cotangents) -> list[Array]:
-    pairs = zip(jax.tree.leaves(primal), jax.tree.leaves(cotangents), strict=True)
-    return [bar for leaf, bar in pairs if is_float(leaf)]
+def _floats(tree: Any) -> list[Array]:
+    """The leaves that have a gradient; counters and keys have none."""
+    return [leaf for leaf in jax.tree.leaves(tree) if _is_float(leaf)]
 
 
-def _restore(tree, floats):
-    """Cotangents in the shape of the tree, None where a leaf has no gradient."""
+def _with(tree: Any, floats: list[Array]) -> Any:
+    """The tree with its floating leaves replaced."""
     new = iter(floats)
-    return jax.tree.map(lambda leaf: next(new) if is_float(leaf) else None, tree)
+    return jax.tree.map(lambda leaf: next(new) if _is_float(leaf) else leaf, tree)
+
+
+def _floats_of_bar(bar: Any, tree: Any) -> list[Array]:
+    """Bars of the leaves of `tree` that have a gradient."""
+    pairs = zip(jax.tree.leaves(bar), jax.tree.leaves(tree), strict=True)
+    return [bar for bar, leaf in pairs if _is_float(leaf)]
+
+
+def _bars(tree: Any, floats: list[Array]) -> Any:
+    """Bars in the shape of the tree, None where a leaf has no gradient."""
+    new = iter(floats)
+    return jax.tree.map(lambda leaf: next(new) if _is_float(leaf) else None, tree)

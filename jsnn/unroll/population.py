@@ -57,8 +57,9 @@ def unroll(
         params: its leaves.
         currents: `[T, B, ...]`.
         state: where to start; at rest by default.
-        recurrent: current `[B, ...]` that the spikes `[B, ...]` of the step before cause. The
-            matrix product of explicit recurrence runs inside the scan.
+        plan: how the scan is computed, see `PLANS`; a name or a plan. By `choose` if not given.
+        recurrent: current `[B, ...]` that the spikes `[B, ...]` of the step before cause, inside
+            the scan. A `DenseRecurrence` lets plans see its matrix; any function runs by `Scan`.
         spikes_before: spikes of the step before the first one, for `recurrent`; none by default.
             To go on with a stream, pass the last spikes of the call before: `spikes[-1]`.
         key: draws a random membrane where no state is given.
@@ -68,9 +69,10 @@ def unroll(
 
     Raises:
         ValueError: no steps; a dtype or shape that does not fit params or state; arguments that
-            exclude each other.
+            exclude each other; a plan that cannot run this population.
 
     Example:
+        >>> import jax
         >>> from jsnn.neurons import LIF
         >>> neuron = LIF()
         >>> params = neuron.init_params(jax.random.key(0), (2,))
@@ -142,10 +144,11 @@ def fold(
 ) -> tuple[FoldState, Any]:
     """Run a population and reduce it on the way: memory does not grow with T.
 
-    Equals `unroll` followed by the readout over all membranes and spikes.
+    Equals `unroll` followed by the readout over all membranes and spikes. `Parallel` and `Pallas`
+    hold the whole trajectory before they reduce it.
 
     Args:
-        neuron, params, currents, recurrent, key: as in `unroll`.
+        neuron, params, currents, plan, recurrent, key: as in `unroll`.
         readout: what to gather, see `jsnn.readouts`.
         state: where to go on. Without one the whole window is in `currents`; to feed a window in
             pieces begin with `start_fold` and pass on the state of each call.
@@ -158,6 +161,7 @@ def fold(
             shorter than the readout needs.
 
     Example:
+        >>> import jax
         >>> from jsnn.neurons import LI
         >>> from jsnn.readouts import LastMembrane
         >>> neuron = LI()
