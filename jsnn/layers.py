@@ -7,7 +7,6 @@ neurons' state between calls in the collection `state` when that one is mutable.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Literal
@@ -20,7 +19,7 @@ from jsnn.neurons import Neuron
 from jsnn.products import Product, product_workloads
 from jsnn.readouts import PerStep, Readout, Several, SpikeCount
 from jsnn.synapses import Connectivity, connectivity
-from jsnn.unroll import FoldState, fold, start_fold, unroll
+from jsnn.unroll import DenseRecurrence, FoldState, Plan, fold, start_fold, unroll
 from jsnn.workload import INPUT_KINDS, ByStep, Geometry, InputKind, LayerWorkload
 
 WORKLOAD = "workload"
@@ -52,9 +51,12 @@ class Spiking(nn.Module):
         random_state: in training, start from the neuron's random initial state (needs the rng
             stream `state`).
         readout: fold over time; the layer then returns the readout's result instead of spikes.
+        plan: how the population is run over time (`jsnn.unroll.PLANS`, a name or a plan); by
+            `jsnn.unroll.choose` if None.
 
     Raises:
-        ValueError: unknown input kind, frames without `[T, B, features]`, recurrence on images.
+        ValueError: unknown input kind, frames without `[T, B, features]`, recurrence on images; a
+            plan that cannot run this population.
 
     >>> import jax, jax.numpy as jnp, flax.linen as nn
     >>> from jsnn.neurons import LIF
@@ -74,6 +76,7 @@ class Spiking(nn.Module):
     input_unit: float = 1.0
     random_state: bool = False
     readout: Readout | None = None
+    plan: Plan | str | None = None
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -86,7 +89,7 @@ class Spiking(nn.Module):
         feedback = None
         if self.recurrent:
             weights = self.param("recurrent", self.recurrent_init, (channels, channels))
-            feedback = functools.partial(jnp.matmul, b=weights)
+            feedback = DenseRecurrence(weights)
         before = self.get_variable(STATE, "population")
         out, counts, after = self._populate(params, currents, before, feedback, train)
         if self.is_initializing():
@@ -109,7 +112,8 @@ class Spiking(nn.Module):
         key = self.make_rng("state") if drawn else None
         if self.readout is not None:
             gather = Several((self.readout, SpikeCount())) if neuron.spiking else self.readout
-            after, out = fold(neuron, params, currents, gather, before, recurrent=feedback, key=key)
+            options = {"recurrent": feedback, "plan": self.plan}
+            after, out = fold(neuron, params, currents, gather, before, key=key, **options)
             if not neuron.spiking:
                 return out, silent, after._replace(spikes=silent)
             out, counts = out
@@ -122,7 +126,7 @@ class Spiking(nn.Module):
         start = start_fold(neuron, params, _NOTHING, silent.shape, silent.dtype, key=key)
         start = start if before is None else before
         options = {"recurrent": feedback, "spikes_before": start.spikes} if feedback else {}
-        state, out = unroll(neuron, params, currents, start.neuron, **options)
+        state, out = unroll(neuron, params, currents, start.neuron, plan=self.plan, **options)
         after = FoldState(state, out[-1], (), start.steps + jnp.int32(len(out)))
         return out, out.sum(0), after
 

@@ -13,7 +13,7 @@ from jax import Array
 
 from jsnn.neurons.protocol import Neuron, Params
 from jsnn.unroll.contract import Carry, Readout, Recurrent
-from jsnn.unroll.structure import is_elementwise
+from jsnn.unroll.structure import bare, is_elementwise
 from jsnn.unroll.trajectory import read
 
 
@@ -101,7 +101,7 @@ def _forward(neuron, block, params, state, currents):
 
         def step(t, state):
             _store(befores, state, t)
-            state, sent = neuron.step(values, state, currents[t])
+            state, sent = bare(neuron.step)(values, state, currents[t])
             spikes[t], potentials[t] = sent, neuron.potential(state)
             return state
 
@@ -117,6 +117,13 @@ def _backward(neuron, block, saved, bars):
     params, currents, befores = saved
     steps = len(currents)
 
+    def forward(params, state, current):
+        state, sent = neuron.step(params, state, current)
+        return state, sent, neuron.potential(state)
+
+    def retreat(at, bars):
+        return jax.vjp(forward, *at)[1](bars)
+
     def kernel(params, currents, befores, end, spikes, potentials, params_out, state_out, out):
         values = _load(params)
 
@@ -124,13 +131,10 @@ def _backward(neuron, block, saved, bars):
             totals, state_bar = carry
             t = steps - 1 - i
 
-            def forward(params, state, current):
-                state, sent = neuron.step(params, state, current)
-                return state, sent, neuron.potential(state)
-
             before = jax.tree.map(lambda ref: ref[t], befores)
-            _, pull = jax.vjp(forward, values, before, currents[t])
-            share, state_bar, out[t] = pull((state_bar, spikes[t], potentials[t]))
+            share, state_bar, out[t] = bare(retreat)(
+                (values, before, currents[t]), (state_bar, spikes[t], potentials[t])
+            )
             return jax.tree.map(jnp.add, totals, share), state_bar
 
         start = jax.tree.map(jnp.zeros_like, values), _load(end)
@@ -149,6 +153,7 @@ def _launch(kernel, block, arguments, results):
     """Run the kernel over blocks of the last axis; results have the shapes of `results`."""
     # Late, so that importing the package does not load a kernel language few runs need.
     from jax.experimental import pallas as pl
+    from jax.experimental.pallas import triton
 
     def spec(leaf):
         if leaf.ndim == 1:
@@ -170,6 +175,8 @@ def _launch(kernel, block, arguments, results):
         grid=(inputs[0].shape[-1] // block,),
         in_specs=[spec(leaf) for leaf in inputs],
         out_specs=[spec(leaf) for leaf in outputs],
+        # The other GPU backend copies whole [T, block] windows into shared memory.
+        compiler_params=triton.CompilerParams(),
         interpret=jax.default_backend() != "gpu",
     )(*inputs)
     return jax.tree.unflatten(out_of, done)

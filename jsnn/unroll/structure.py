@@ -1,8 +1,9 @@
-"""What a neuron's step is made of, read from its jaxpr."""
+"""What a neuron's step is made of, read from its jaxpr; and a step down to bare operations."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +53,44 @@ def is_affine(neuron: Neuron) -> bool:
     return all(level <= _AFFINE for level in _levels(jaxpr, known)[:n_state])
 
 
+def bare(function: Callable) -> Callable:
+    """The same function with every call in it inlined and its differentiation rules gone.
+
+    Kernel languages know operations and no `custom_vjp`.
+
+    >>> from jsnn.surrogate import ATan
+    >>> print(jax.make_jaxpr(bare(ATan()))(1.0).pretty_print().count("custom_vjp"))
+    0
+    """
+
+    def run(*args):
+        leaves, _ = jax.tree.flatten(args)
+        closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+        results = _evaluate(closed.jaxpr, closed.consts, leaves)
+        return jax.tree.unflatten(jax.tree.structure(shape), results)
+
+    return run
+
+
+def _evaluate(jaxpr, consts, args) -> list:
+    value = dict(zip(jaxpr.constvars, consts, strict=True))
+    value.update(zip(jaxpr.invars, args, strict=True))
+
+    def of(atom):
+        return atom.val if isinstance(atom, Literal) else value[atom]
+
+    for equation in jaxpr.eqns:
+        inputs = [of(atom) for atom in equation.invars]
+        if equation.primitive.name in _CALLS:
+            inner = _inner(equation)
+            results = _evaluate(inner.jaxpr, inner.consts, inputs)
+        else:
+            results = equation.primitive.bind(*inputs, **equation.params)
+            results = results if equation.primitive.multiple_results else [results]
+        value.update(zip(equation.outvars, results, strict=True))
+    return [of(atom) for atom in jaxpr.outvars]
+
+
 def _jaxpr(neuron: Neuron):
     """The step on one sample of two neurons, its number of parameters and of state leaves."""
 
@@ -65,16 +104,15 @@ def _jaxpr(neuron: Neuron):
 
 
 def _inner(equation):
-    """The jaxpr that a call runs."""
-    inner = equation.params.get("call_jaxpr", equation.params.get("jaxpr"))
-    return getattr(inner, "jaxpr", inner)
+    """The closed jaxpr that a call runs."""
+    return equation.params.get("call_jaxpr", equation.params.get("jaxpr"))
 
 
 def _only_elementwise(jaxpr) -> bool:
     for equation in jaxpr.eqns:
         name = equation.primitive.name
         if name in _CALLS:
-            if not _only_elementwise(_inner(equation)):
+            if not _only_elementwise(_inner(equation).jaxpr):
                 return False
         elif name not in _ELEMENTWISE:
             return False
@@ -93,7 +131,7 @@ def _levels(jaxpr, known: list[int]) -> list[int]:
         floating = all(jnp.issubdtype(out.aval.dtype, jnp.floating) for out in equation.outvars)
         worst = max(inputs, default=_NOT)
         if name in _CALLS - {"custom_vjp_call", "custom_jvp_call"}:
-            outputs = _levels(_inner(equation), inputs)
+            outputs = _levels(_inner(equation).jaxpr, inputs)
         elif worst != _AFFINE:
             outputs = [worst] * len(equation.outvars)
         else:
