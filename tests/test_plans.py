@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jsnn.neurons import ALIF, BRF, LI, LIF, RF, CuBaLIF, LIFState
+from jsnn.neurons import ALIF, BRF, LI, LIF, PLIF, RF, LIFState
 from jsnn.readouts import (
     LastMembrane,
     MaxMembrane,
@@ -56,8 +56,7 @@ def test_fused_equals_scan(neuron, seed, alone):
 
 @pytest.mark.parametrize(
     ("neuron", "dtype"),
-    [(n, np.float32) for n in AFFINE]
-    + [(n, np.float64) for n in AFFINE if type(n) in (RF, CuBaLIF)],
+    [(n, np.float32) for n in AFFINE if type(n) is not PLIF] + [(RF(), np.float64)],
     ids=lambda x: x.__name__ if isinstance(x, type) else name_of(x),
 )
 @settings(max_examples=4)
@@ -74,8 +73,9 @@ def test_parallel_equals_scan(neuron, dtype, seed):
         if neuron.spiking:
             params, state, currents, *_ = case
             membrane = []
+            step = jax.jit(neuron.step)
             for current in currents:
-                state, _ = neuron.step(params, state, current)
+                state, _ = step(params, state, current)
                 membrane.append(neuron.potential(state))
             threshold = params.get("v_threshold", getattr(neuron, "v_threshold", None))
             far = np.abs(np.asarray(jnp.stack(membrane) - threshold)) > near
@@ -124,19 +124,21 @@ def test_fold_equals_the_reference(neuron, way, recurrent):
     assert (out[-1] > 0).any()
 
 
-@pytest.mark.parametrize("way", list(PLANS))
-def test_images_and_shared_parameters(way):
+def test_images_and_shared_parameters():
     """A parameter of one channel for all places, one for all channels; 4 x 4 images."""
-    neuron = LIF(reset="none") if way == "parallel" else LIF()
+    neuron = LIF(reset="none")
     params = {"tau_mem": jnp.full(3, 9e-3), "v_threshold": jnp.ones(1), "r": jnp.ones((4, 1, 3))}
-    currents = jax.random.normal(jax.random.key(0), (6, 2, 4, 4, 3))
+    currents = jax.random.normal(jax.random.key(0), (4, 2, 4, 4, 3))
 
-    def loss(params, currents, plan):
+    @functools.partial(jax.jit, static_argnums=2)
+    @functools.partial(jax.grad, argnums=(0, 1), has_aux=True)
+    def run(params, currents, plan):
         state, spikes = unroll(neuron, params, currents, plan=plan)
         return (spikes * jnp.sin(currents)).sum() + state.v.sum(), spikes
 
-    value = jax.grad(loss, (0, 1), has_aux=True)
-    assert_close(value(params, currents, way), value(params, currents, "scan"))
+    want = run(params, currents, "scan")
+    for way in PLANS:
+        assert_close(run(params, currents, way), want)
 
 
 class TestRecurrentWeights:
@@ -148,8 +150,9 @@ class TestRecurrentWeights:
             back = feedback(weights)
             return (unroll(neuron, params, currents, recurrent=back, plan=way)[1] * seen).sum()
 
-        by_function = jax.grad(loss)(weights, lambda w: lambda s: s @ w, None)
-        assert_close(jax.grad(loss)(weights, DenseRecurrence, "fused"), by_function)
+        grad = jax.jit(jax.grad(loss), static_argnums=(1, 2))
+        by_function = grad(weights, lambda w: lambda s: s @ w, None)
+        assert_close(grad(weights, DenseRecurrence, "fused"), by_function)
 
     def test_gradient_is_one_product_outside_the_loop(self):
         """The reverse loop holds one product, the spikes' gradient, and no [N, N] carry."""
@@ -179,7 +182,7 @@ def is_loop(equation):
     return equation.primitive.name == "scan"
 
 
-@pytest.mark.parametrize("readout", [None, MeanMembrane(), LastMembrane(), SpikeCount()], ids=str)
+@pytest.mark.parametrize("readout", [None, MeanMembrane()], ids=str)
 def test_fused_keeps_less(readout):
     """Temporaries of value and gradient, in arrays of [T, B, N]."""
     steps, batch, width = 200, 8, 64
@@ -248,7 +251,7 @@ def test_integers_pass_through_fused():
         state, (first, total, _, v) = fold(Counting(), params, currents, FirstSpike(), plan=way)
         return (total**2).sum() + (v**3).sum() + state.neuron[0].sum(), first
 
-    grad = jax.grad(loss, (0, 1), has_aux=True)
+    grad = jax.jit(jax.grad(loss, (0, 1), has_aux=True), static_argnums=2)
     want, first = grad(params, currents, "scan")
     got, same = grad(params, currents, "fused")
     np.testing.assert_array_equal(same, first)
@@ -267,12 +270,12 @@ def test_fused_maps_and_differentiates_twice():
     def curvature(currents, way):
         return (jax.grad(loss)(currents, way) * seen).sum()
 
-    for function in (loss, curvature):
-        want, got = (
-            jax.vmap(jax.grad(function), (0, None))(jnp.stack([currents, 2 * currents]), way)
-            for way in (Scan(), Fused())
-        )
-        assert_close(got, want)
+    @functools.partial(jax.jit, static_argnums=1)
+    def both(currents, way):
+        return [jax.vmap(jax.grad(f), (0, None))(currents, way) for f in (loss, curvature)]
+
+    pair = jnp.stack([currents, 2 * currents])
+    assert_close(both(pair, Fused()), both(pair, Scan()))
 
 
 @dataclasses.dataclass(frozen=True)
