@@ -17,7 +17,7 @@ from jsnn.layers import (
     td_batch_norm,
 )
 from jsnn.neurons import LI, LIF
-from jsnn.readouts import LastMembrane, PerStep, SpikeCount
+from jsnn.readouts import LastMembrane, MeanMembrane, PerStep, SpikeCount
 from jsnn.run import forward, run, step
 
 LAW = LIF(tau_mem=2e-3)
@@ -269,6 +269,29 @@ def test_random_initial_states_are_drawn_in_training_only(key):
     still = layer.apply(variables, frames, True, rngs={"state": key})
     assert np.asarray(still).std() > 0.05
     assert np.asarray(layer.apply(variables, frames, False)).std() == 0
+
+
+def test_a_layer_passes_its_plan_on(key):
+    frames = spikes(key, (7, 2, 6), 0.6)
+
+    def spikes_and_gradient(plan, readout):
+        layer = Spiking(nn.Dense(5), LAW, recurrent=True, plan=plan, readout=readout)
+        variables = layer.init(key, frames)
+
+        def loss(params):
+            out = layer.apply({"params": params}, frames)
+            return (out**2).sum(), out
+
+        return jax.grad(loss, has_aux=True)(variables["params"])
+
+    for readout in (None, MeanMembrane()):
+        gradient, out = spikes_and_gradient("scan", readout)
+        fused, same = spikes_and_gradient("fused", readout)
+        np.testing.assert_array_equal(same, out)
+        for got, want in zip(jax.tree.leaves(fused), jax.tree.leaves(gradient), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+        with pytest.raises(ValueError, match="each step waits"):
+            spikes_and_gradient("parallel", readout)
 
 
 def test_bad_frames_and_arguments_are_refused(key):
