@@ -66,7 +66,7 @@ def dataset(config) -> data.Dataset:
 def data_options(config) -> dict[str, Any]:
     """The data set's options, `key=value` pairs read as the types of their defaults."""
     known, options = data.options(config.dataset), {}
-    if config.model == "conv" and "image" in known:
+    if config.model in ("conv", "spikformer") and "image" in known:
         options["image"] = True
     for pair in filter(None, config.data_options.split(",")):
         name, _, word = pair.partition("=")
