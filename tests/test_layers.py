@@ -318,3 +318,22 @@ def test_steps_that_make_one_decision_have_a_twin_that_runs_once():
         outputs, workload = run(layer, layer.init(jax.random.key(0), frames), frames)
         assert outputs.shape == (4, 2, 3)
         assert workload.per_step is decides
+
+
+@pytest.mark.parametrize("kind", ["spikes", "events", "analog", "constant"])
+def test_what_came_in_each_step_sums_to_what_came(kind, key):
+    """Convolutions have several fan-outs; spikes are fed back a step later."""
+    image = jax.random.normal(key, (4, 2, 5, 5, 2)).round()
+    conv = Spiking(nn.Conv(3, (3, 3)), LIF(), input_kind=kind)
+    flat = Spiking(nn.Dense(6), LIF(v_threshold=0.2), input_kind=kind, recurrent=True)
+    for layer, frames in ((conv, image), (flat, image[..., 0, 0, :])):
+        _, workload = run(layer, jax.jit(layer.init)(key, frames), frames)
+        (record,) = workload
+        by_step = record.by_step
+        np.testing.assert_allclose(by_step.arrivals.sum(1), record.arrivals, rtol=1e-6)
+        np.testing.assert_array_equal(by_step.recurrent_events.sum(1), record.recurrent_events)
+        assert (by_step.recurrent_events[:, 0] == 0).all()
+    assert record.recurrent_events.sum() > 0
+    shown = 1 if kind == "constant" else 4
+    assert (by_step.arrivals[:, :shown].sum((0, 2)) > 0).all()
+    assert (by_step.arrivals[:, shown:] == 0).all()
