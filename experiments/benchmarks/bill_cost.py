@@ -11,16 +11,13 @@ that workload, every constant and every knob. Writes
 from __future__ import annotations
 
 import dataclasses
-import json
-import platform
 import statistics
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
 import jsnn
-from experiments.benchmarks.qtdb_step import seconds
+from experiments.benchmarks.measuring import FOLDER, in_turns, ratio, report, seconds
 from experiments.config import knob, parse
 from jsnn.models import MLP
 from jsnn.neurons import LI, LIF
@@ -36,7 +33,7 @@ class Config:
     rounds: int = knob(9, "pairs of timed slices", least=3)
     slice: int = knob(20, "bills in a slice, and a pass", least=1)
     width: int = knob(WIDTH, "neurons of a layer", least=1)
-    out: str = knob("experiments/results/benchmarks/bill_cost.json", "where the figures go")
+    out: str = knob(f"{FOLDER}/bill_cost.json", "where the figures go")
 
 
 def main(config: Config) -> dict:
@@ -65,17 +62,15 @@ def main(config: Config) -> dict:
         if "cores" in machine.design.knobs:
             machine = machine.with_design(cores=1e6)
         jax.block_until_ready(priced(workload, machine))
-        rows = [
-            (
-                seconds(lambda m=machine: priced(workload, m), config.slice),
-                seconds(lambda: forward(variables, frames), 1),
-            )
-            for _ in range(config.rounds)
-        ]
+        timers = {
+            "bill": lambda m=machine: seconds(lambda: priced(workload, m), config.slice),
+            "pass": lambda: seconds(lambda: forward(variables, frames), 1),
+        }
+        rows = in_turns(timers, config.rounds)
         found[name] = {
-            "bill_ms": 1e3 * statistics.median(bill for bill, _ in rows),
-            "pass_ms": 1e3 * statistics.median(passed for _, passed in rows),
-            "share": statistics.median(bill / passed for bill, passed in rows),
+            "bill_ms": 1e3 * statistics.median(rows["bill"]),
+            "pass_ms": 1e3 * statistics.median(rows["pass"]),
+            "share": ratio(rows, "bill", "pass")["median"],
         }
     result = {
         "command": "python -m experiments.benchmarks.bill_cost",
@@ -86,13 +81,8 @@ def main(config: Config) -> dict:
         "machines": found,
         "rounds": config.rounds,
         "slice": config.slice,
-        "versions": {"jax": jax.__version__, "python": platform.python_version()},
-        "device": jax.devices()[0].device_kind,
     }
-    path = Path(config.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    report(result, config.out)
     return result
 
 

@@ -10,17 +10,14 @@ shape and rate, so no file is needed. Writes `experiments/results/benchmarks/qtd
 from __future__ import annotations
 
 import dataclasses
-import json
-import platform
 import statistics
-import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments.benchmarks.measuring import FOLDER, in_turns, ratio, report, seconds
 from experiments.config import knob, parse
 from jsnn import hardware
 from jsnn.data import Recorded
@@ -46,7 +43,7 @@ class Config:
 
     rounds: int = knob(15, "pairs of timed slices", least=3)
     slice: int = knob(3, "steps in a slice", least=1)
-    out: str = knob("experiments/results/benchmarks/qtdb_step.json", "where the figures go")
+    out: str = knob(f"{FOLDER}/qtdb_step.json", "where the figures go")
 
 
 def bare_step(params, optimiser):
@@ -85,15 +82,6 @@ def bare_step(params, optimiser):
         return (optax.apply_updates(params, updates), opt_state), value
 
     return (params, optimiser.init(params)), jax.jit(step, donate_argnums=0)
-
-
-def seconds(run, count: int) -> float:
-    """Wall time of one of `count` calls, to the last result."""
-    started = time.perf_counter()
-    for _ in range(count):
-        result = run()
-    jax.block_until_ready(result)
-    return (time.perf_counter() - started) / count
 
 
 def main(config: Config) -> dict:
@@ -136,31 +124,22 @@ def main(config: Config) -> dict:
         return loss
 
     first = float(one_of_ours()), float(one_of_theirs())
-    rows = [
-        (seconds(one_of_ours, config.slice), seconds(one_of_theirs, config.slice))
-        for _ in range(config.rounds)
-    ]
-    ratios = sorted(ours / theirs for ours, theirs in rows)
+    timers = {
+        "jsnn": lambda: seconds(one_of_ours, config.slice),
+        "bare": lambda: seconds(one_of_theirs, config.slice),
+    }
+    rows = in_turns(timers, config.rounds)
     result = {
         "command": "python -m experiments.benchmarks.qtdb_step",
         "what": "training step of BRF-36, T = 1300, B = 16, energy term on, against a bare scan",
-        "jsnn_ms": 1e3 * statistics.median(ours for ours, _ in rows),
-        "bare_ms": 1e3 * statistics.median(theirs for _, theirs in rows),
-        "ratio": {
-            "median": statistics.median(ratios),
-            "min": ratios[0],
-            "max": ratios[-1],
-        },
+        "jsnn_ms": 1e3 * statistics.median(rows["jsnn"]),
+        "bare_ms": 1e3 * statistics.median(rows["bare"]),
+        "ratio": ratio(rows, "jsnn", "bare"),
         "first_loss": {"jsnn_with_energy_term": first[0], "bare": first[1]},
         "rounds": config.rounds,
         "slice": config.slice,
-        "versions": {"jax": jax.__version__, "python": platform.python_version()},
-        "device": jax.devices()[0].device_kind,
     }
-    path = Path(config.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    report(result, config.out)
     return result
 
 
