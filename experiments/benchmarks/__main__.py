@@ -1,0 +1,194 @@
+"""How fast jsnn trains, what it takes, and how the other libraries fare on the same workloads.
+
+    python -m experiments.benchmarks --json FILE                    # own plans
+    python -m experiments.benchmarks --workload shd,stream --rounds 15
+    python -m experiments.benchmarks --scaling                      # curves over T, width, ...
+    python -m experiments.benchmarks --peers --peer-python spyx=PATH --peer-python snntorch=PATH
+
+Every contestant lives in a process of its own and they are timed in turns, so that ratios within a
+round mean something on a busy machine. A peer runs in this interpreter unless another is given; one
+that cannot be had is reported with the reason. See `workloads.py` for what is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from experiments.benchmarks import ours, workloads
+from experiments.benchmarks.ceilings import ceilings, fractions
+from experiments.benchmarks.contest import Entry, compete
+from experiments.benchmarks.measuring import report
+from experiments.benchmarks.peers import PEERS
+
+# One size at a time, the others as in the workload `shd`.
+CURVES = {
+    "steps": (25, 50, 100, 250, 500, 1000),
+    "width": (32, 128, 512, 1024),
+    "batch": (1, 8, 32, 128, 256),
+    "layers": (1, 2, 4, 8),
+}
+
+
+def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", metavar="FILE", help="where the figures go (default: nowhere)")
+    parser.add_argument(
+        "--workload",
+        type=_names,
+        default=workloads.NAMES,
+        metavar="A,B",
+        help=f"workloads of {', '.join(workloads.NAMES)} and onm<n> (default: all)",
+    )
+    parser.add_argument(
+        "--plans",
+        type=_names,
+        default=("default",),
+        metavar="A,B",
+        help=f"own plans of {', '.join(ours.PLANS)}; the first is compared with (default: default)",
+    )
+    parser.add_argument("--rounds", type=_count, default=9, help="turns (default: 9)")
+    parser.add_argument("--scaling", action="store_true", help="curves over sizes of shd instead")
+    parser.add_argument("--peers", action="store_true", help="other libraries too")
+    parser.add_argument(
+        "--peer-python",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help=f"the interpreter that has this peer, of {', '.join(PEERS)}; repeatable",
+    )
+    given = parser.parse_args(words)
+    try:
+        for name in given.workload:
+            workloads.get(name)
+        _check(given.plans, ours.PLANS, "--plans")
+        _check([name for name, _ in given.peer_python], PEERS, "--peer-python")
+    except ValueError as wrong:
+        parser.error(str(wrong))
+    return given
+
+
+def entries(given: argparse.Namespace, workload: str) -> list[Entry]:
+    """Own plans first, then the peers in their modes."""
+    found = [Entry("jsnn", plan) for plan in given.plans]
+    if given.peers:
+        pythons = dict(given.peer_python)
+        found += [
+            Entry(peer, mode, pythons.get(peer, sys.executable))
+            for peer, modes in PEERS.items()
+            for mode in modes
+            if not (workload == "stream" and mode)
+        ]
+    return found
+
+
+def main(given: argparse.Namespace) -> dict[str, Any]:
+    """Measure, print a line for each figure, and write the file if one is named."""
+    device = {"gpu": "cuda", "tpu": "tpu"}.get(jax.default_backend(), "cpu")
+    top = ceilings()
+    print(
+        f"ceilings: {top['gemm_flop_per_s'] / 1e9:.0f} GFLOP/s float32 product, "
+        f"{top['triad_byte_per_s'] / 1e9:.1f} GB/s triad"
+    )
+    result = {
+        "command": " ".join(["python -m experiments.benchmarks", *_told(given)]),
+        "rounds": given.rounds,
+        "ceilings": top,
+    }
+    if given.scaling:
+        result["scaling"] = {
+            size: [_measured(given, "shd", {size: value}, top, device) for value in values]
+            for size, values in CURVES.items()
+        }
+    else:
+        result["workloads"] = {
+            name: _measured(given, name, {}, top, device) for name in given.workload
+        }
+    if given.json:
+        report(result, given.json)
+    return result
+
+
+def _measured(given, name: str, sizes: dict[str, int], top, device: str) -> dict[str, Any]:
+    workload = workloads.get(name, **sizes)
+    found = compete(entries(given, name), name, given.rounds, sizes=sizes, device=device)
+    for label, figures in found["contestants"].items():
+        for call in ("step", "forward", "stream"):
+            if call not in figures:
+                continue
+            figure = figures[call]
+            took_s = figure["seconds"]["median"]
+            if call != "stream":
+                figure |= fractions(workload, call, took_s, top)
+            print(_line(name, sizes, label, call, figure, figures), flush=True)
+    for label, why in found["missing"].items():
+        print(f"{name:8} {label:18} not measured: {why}", flush=True)
+    return {"sizes": sizes, **found}
+
+
+def _line(name, sizes, label, call, figure, figures) -> str:
+    scale, unit = (1e6, "us") if call == "stream" else (1e3, "ms")
+    took, over = figure["seconds"], figure["over_reference"]
+    words = [
+        f"{name:8} {label:18} {call:7}",
+        " ".join(f"{size}={value}" for size, value in sizes.items()),
+        f"{scale * took['median']:9.2f} {unit} ({scale * took['min']:.2f}-{scale * took['max']:.2f})",
+        f"x{over['median']:.2f} ({over['min']:.2f}-{over['max']:.2f})",
+        f"first {figure['first_s']:.2f} s",
+    ]
+    if "of_roofline" in figure:
+        words.append(f"gemm {figure['of_gemm']:.0%} roofline {figure['of_roofline']:.0%}")
+    if call == "step":
+        words.append(f"peak {figures['memory']['peak_mb']:.0f} MB")
+        if "energy_term" in figures:
+            info = figures["info"]
+            words.append(f"energy term x{figures['energy_term']['median']:.3f}")
+            words.append(f"temporaries {info['step_temporaries_mb']:.1f} MB")
+    return "  ".join(word for word in words if word)
+
+
+def _told(given: argparse.Namespace) -> list[str]:
+    """The flags of a run without paths: what another machine needs to run it again."""
+    words = [f"--workload {','.join(given.workload)}", f"--plans {','.join(given.plans)}"]
+    words.append(f"--rounds {given.rounds}")
+    words += ["--scaling"] if given.scaling else []
+    words += ["--peers"] if given.peers else []
+    return words
+
+
+def _names(word: str) -> tuple[str, ...]:
+    return tuple(word.split(","))
+
+
+def _count(word: str) -> int:
+    if int(word) < 1:
+        raise argparse.ArgumentTypeError("expected at least one round")
+    return int(word)
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, equals, path = word.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=PATH, got {word!r}")
+    return name, path
+
+
+def _check(names, known, flag: str) -> None:
+    unknown = set(names) - set(known)
+    if unknown:
+        raise ValueError(f"{flag}: unknown {sorted(unknown)}; known are {sorted(known)}")
+
+
+if __name__ == "__main__":
+    main(flags())

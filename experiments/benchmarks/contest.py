@@ -1,0 +1,188 @@
+"""Workers side by side: start them, ask them in turns, keep what could not be measured."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.benchmarks.measuring import Rows, in_turns, ratio, spread
+
+ROOT = Path(__file__).parents[2]
+SLICE_S = 0.7  # about how long one library is timed before the next has its turn
+MOST_CALLS = 20
+MOST_STREAM_CALLS = 2000
+
+
+class Missing(Exception):
+    """A contestant that could not be measured; its text says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A library, what it is to do differently (`mode`: a plan of ours), and whose Python runs it.
+
+    >>> Entry("snntorch", "compile").label
+    'snntorch:compile'
+    """
+
+    library: str
+    mode: str = ""
+    python: str = sys.executable
+
+    @property
+    def label(self) -> str:
+        """Name in reports."""
+        return f"{self.library}:{self.mode}" if self.mode else self.library
+
+
+class Worker:
+    """One process of `experiments.benchmarks.worker`; see there for what it answers."""
+
+    def __init__(
+        self, entry: Entry, workload: str, sizes: Mapping[str, int] | None = None, device="cpu"
+    ):
+        task = {"library": entry.library, "mode": entry.mode, "device": device}
+        task |= {"workload": workload, "sizes": dict(sizes or {})}
+        # Several processes share a device: none may take all of its memory.
+        environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
+        environment["PYTHONPATH"] = str(ROOT)
+        self.errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            [entry.python, "-m", "experiments.benchmarks.worker", json.dumps(task)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+        )
+        self.hello = self._answer()
+        self.calls = tuple(self.hello["ready"])
+        self.first: dict[str, float] = {}
+        self.values: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+
+    def ask(self, **question: Any) -> dict:
+        """One question, one answer."""
+        try:
+            self.process.stdin.write(json.dumps(question) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the answer that does not come says why
+        return self._answer()
+
+    def warm(self, call: str) -> None:
+        """Call it for the first time (compiling) and see how often it fits into a slice."""
+        found = self.ask(call=call, count=1)
+        self.first[call], self.values[call] = found["seconds"][0], found["value"]
+        one = min(self.ask(call=call, count=2)["seconds"])
+        most = MOST_STREAM_CALLS if call == "stream" else MOST_CALLS
+        self.counts[call] = max(1, min(most, int(SLICE_S / one)))
+
+    def slice(self, call: str) -> float:
+        """Median seconds of one call over a slice."""
+        return statistics.median(self.ask(call=call, count=self.counts[call])["seconds"])
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+        self.process.stdout.close()
+        self.errors.close()
+
+    def _answer(self) -> dict:
+        line = self.process.stdout.readline()
+        if line:
+            return json.loads(line)
+        self.process.wait(timeout=60)
+        self.errors.seek(0)
+        said = [line.strip() for line in self.errors.read().splitlines() if line.strip()]
+        raise Missing(said[-1] if said else f"ended with status {self.process.returncode}")
+
+
+@contextlib.contextmanager
+def workers(
+    entries: Sequence[Entry], workload: str, sizes: Mapping[str, int], device: str
+) -> Iterator[tuple[dict[str, Worker], dict[str, str]]]:
+    """Workers by label, and why the others are missing."""
+    found, missing = {}, {}
+    with contextlib.ExitStack() as stack:
+        for entry in entries:
+            try:
+                found[entry.label] = Worker(entry, workload, sizes, device)
+                stack.callback(found[entry.label].close)
+            except (Missing, FileNotFoundError) as why:
+                missing[entry.label] = str(why)
+        yield found, missing
+
+
+def compete(
+    entries: Sequence[Entry],
+    workload: str,
+    rounds: int,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    device: str = "cpu",
+    calls: Sequence[str] = ("step", "bare", "forward", "stream"),
+) -> dict[str, Any]:
+    """Time every call of every entry in turns.
+
+    Returns:
+        `contestants` by label, each with its calls, and `missing`, why by label. `over_reference` is the ratio within each round to the first entry; `energy_term`
+        the ratio of our step with energy term and records to the one without.
+
+    Raises:
+        Missing: the first entry, which the others are compared with, cannot be measured.
+    """
+    with workers(entries, workload, sizes or {}, device) as (found, missing):
+        reference = entries[0].label
+        for label, worker in list(found.items()):
+            try:
+                for call in worker.calls:
+                    if call in calls:
+                        worker.warm(call)
+            except Missing as why:
+                missing[label] = str(why)
+                del found[label]
+        if reference in missing:
+            raise Missing(f"{reference} on {workload}: {missing[reference]}")
+        contestants = {label: {} for label in found}
+        for call in calls:
+            if call == "bare":
+                continue  # timed beside `step`, whose worker it shares
+            rows = _rows(found, call, rounds)
+            for label, worker in found.items():
+                if label in rows:
+                    contestants[label][call] = {
+                        "seconds": spread(rows[label]),
+                        "first_s": worker.first[call],
+                        "value": worker.values[call],
+                        "over_reference": ratio(rows, label, reference),
+                    }
+                if f"{label} bare" in rows:
+                    contestants[label]["energy_term"] = ratio(rows, label, f"{label} bare")
+        for label, worker in found.items():
+            main = worker.calls[-1] if "step" not in worker.calls else "step"
+            contestants[label]["memory"] = worker.ask(call="memory", of=main)
+            contestants[label]["info"] = worker.ask(call="info")
+            contestants[label]["import_s"] = worker.hello["import_s"]
+        return {"contestants": contestants, "missing": missing}
+
+
+def _rows(found: Mapping[str, Worker], call: str, rounds: int) -> Rows:
+    timers = {}
+    for label, worker in found.items():
+        if call in worker.counts:
+            timers[label] = lambda w=worker: w.slice(call)
+        if call == "step" and "bare" in worker.counts:
+            timers[f"{label} bare"] = lambda w=worker: w.slice("bare")
+    return in_turns(timers, rounds)

@@ -1,0 +1,19 @@
+"""What a library brings to the benchmark. Imports nothing, so that any interpreter can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Contestant(NamedTuple):
+    """Calls that a worker times; each returns a float only once its work is done.
+
+    Attributes:
+        calls: by name: `step` (a training step), `forward` (loss alone), `bare` (ours: a step
+            without energy term and records), `stream` (one frame, state carried on).
+        info: facts for the report; may grow as calls are made.
+    """
+
+    calls: dict[str, Callable[[], float]]
+    info: dict[str, Any]

@@ -1,0 +1,203 @@
+"""The workloads in jsnn: a training step with the energy term on, the same without, a stream.
+
+The step is cross entropy + 0.1 x energy term with the full bill on `neuromorphic-22nm`, counted
+from records per sample, backward, Adam on the weights. `bare` is that step without energy term and
+records; `forward` gives the loss alone. The neurons subtract the threshold where they spike, before
+the next decay, with a detached reset and the surrogate 1 / (1 + 25 |x|)^2.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+import jsnn
+from experiments.benchmarks import workloads
+from experiments.benchmarks.contestant import Contestant
+from experiments.benchmarks.workloads import BETA, DT_S, THRESHOLD, Stage, Workload
+from jsnn.layers import Flatten, Network, Pool, Spiking
+from jsnn.neurons import ALIF, LI, LIF
+from jsnn.objectives import Objective, cross_entropy
+from jsnn.readouts import MeanMembrane, PerStep, SpikeCount
+from jsnn.run import forward, run, step
+from jsnn.surrogate import Scaled, SuperSpike
+
+MACHINE, ENERGY_WEIGHT = "neuromorphic-22nm", 0.1
+TAU_S = -DT_S / math.log(BETA)
+
+PLANS = ("default",)
+
+
+def network(workload: Workload, streaming: bool = False) -> nn.Module:
+    """The workload's network of jsnn's layers; streaming, its readout gives every step."""
+    layers = []
+    last = workload.synapses[-1]
+    # What the first synapse sees; a pool of four spikes sends quarters.
+    events = "events" if workload.density is not None else "analog"
+    kind, unit = ("constant" if workload.still else events), 1.0
+    for stage in workload.stages:
+        if stage.kind == "pool":
+            layers.append(Pool("average", 2))
+            unit = unit / 4
+        elif stage.kind == "flatten":
+            layers.append(Flatten())
+        else:
+            fold = _readout(stage, streaming) if stage is last else None
+            layers.append(_layer(stage, kind, unit, fold))
+            kind, unit = "spikes", 1.0
+    return Network(tuple(layers))
+
+
+def make(workload: Workload, plan: str, device: str) -> Contestant:
+    """Compiled lazily, on the first call of each."""
+    if plan not in PLANS:
+        raise ValueError(f"unknown plan {plan!r}; jsnn has {PLANS}")
+    data, labels = workloads.inputs(workload)
+    if workload.still:
+        data = jnp.broadcast_to(data, (workload.steps, *data.shape))
+    frames, labels = jnp.asarray(data), jnp.asarray(labels, jnp.int32)
+    if workload.name == "stream":
+        return _stream(workload, frames)
+    model = network(workload)
+    variables = _variables(model, frames[:1], workload)
+    optimiser = optax.adam(workloads.LEARNING_RATE)
+    mean = 1 / workload.steps if workload.stages[-1].neurons == "lif" else 1.0
+    objective = Objective("cross-entropy", jsnn.hardware.get(MACHINE), ENERGY_WEIGHT)
+    trained, fixed = _split(variables["params"])
+
+    def full(trained, frames, reference_pj):
+        passed = forward(model, {"params": _merge(trained, fixed)}, frames, train=True)
+        return objective(mean * passed.outputs, labels, passed.workload, reference_pj)[0]
+
+    def plain(trained, frames, _=None):
+        outputs = model.apply({"params": _merge(trained, fixed)}, frames, True)
+        return cross_entropy(mean * outputs, labels).mean()
+
+    def update(loss, state, frames, reference_pj):
+        trained, moments = state
+        value, grads = jax.value_and_grad(loss)(trained, frames, reference_pj)
+        changes, moments = optimiser.update(grads, moments, trained)
+        return (optax.apply_updates(trained, changes), moments), value
+
+    def bill_pj(variables, frames):
+        workload = run(model, variables, frames)[1]
+        return jsnn.bill(workload, objective.hardware).total_pj().mean()
+
+    info = {"energy": MACHINE}
+
+    def stepper(loss, note):
+        state = jax.tree.map(jnp.copy, (trained, optimiser.init(trained)))
+        compiled = None
+
+        def one():
+            nonlocal state, compiled
+            if compiled is None:
+                started = time.perf_counter()
+                jitted = jax.jit(functools.partial(update, loss), donate_argnums=0)
+                compiled = jitted.lower(state, frames, reference_pj).compile()
+                info[f"{note}_compile_s"] = time.perf_counter() - started
+                memory = compiled.memory_analysis()
+                info[f"{note}_temporaries_mb"] = memory.temp_size_in_bytes / 2**20
+            state, value = compiled(state, frames, reference_pj)
+            return float(value)
+
+        return one
+
+    reference_pj = jnp.asarray(jax.jit(bill_pj)(variables, frames), jnp.float32)
+    judged = jax.jit(plain)
+    return Contestant(
+        info=info,
+        calls={
+            "step": stepper(full, "step"),
+            "bare": stepper(plain, "bare"),
+            "forward": lambda: float(judged(trained, frames)),
+        },
+    )
+
+
+def _stream(workload: Workload, frames) -> Contestant:
+    model = network(workload, streaming=True)
+    variables = _variables(model, frames, workload)
+    jitted = jax.jit(functools.partial(step, model))
+    state = jitted(variables, frames[0])[0]
+
+    def one():
+        nonlocal state
+        state, outputs = jitted(state, frames[0])
+        return float(outputs[0, 0, 0])
+
+    return Contestant(info={}, calls={"stream": one})
+
+
+def _layer(stage: Stage, kind: str, unit: float, readout) -> Spiking:
+    if stage.kind == "conv":
+        synapse = nn.Conv(stage.outputs, (3, 3), use_bias=False, parent=None)
+    else:
+        synapse = nn.Dense(stage.outputs, use_bias=False, parent=None)
+    return Spiking(
+        synapse,
+        _neuron(stage),
+        input_kind=kind,
+        input_unit=unit,
+        recurrent=stage.neurons == "adaptive",
+        readout=readout,
+    )
+
+
+def _neuron(stage: Stage):
+    if stage.neurons == "lif":
+        surrogate = SuperSpike(workloads.SLOPE)
+        return LIF(tau_mem=TAU_S, strict=True, detach_reset=True, surrogate=surrogate)
+    if stage.neurons == "adaptive":
+        # Its current is scaled by 1 - decay, and so are threshold and surrogate here.
+        gain, memory = 1 - BETA, 1 - workloads.ADAPTATION_DECAY
+        return ALIF(
+            tau_mem=TAU_S,
+            tau_adp=-DT_S / math.log(workloads.ADAPTATION_DECAY),
+            v_threshold=gain * THRESHOLD,
+            beta=gain * workloads.ADAPTATION / memory,
+            detach_reset=True,
+            surrogate=Scaled(SuperSpike(workloads.SLOPE / gain), 1 / gain),
+        )
+    # A mean of currents is read by an integrator too: ten outputs.
+    return LI(tau_mem=TAU_S, scale_input=False)
+
+
+def _readout(stage: Stage, streaming: bool):
+    if streaming:
+        return PerStep()
+    return SpikeCount() if stage.neurons == "lif" else MeanMembrane()
+
+
+def _variables(model: nn.Module, frames, workload: Workload) -> dict:
+    """As initialised, with the workload's weights in place of the drawn ones."""
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
+    params = {name: dict(layer) for name, layer in variables["params"].items()}
+    arrays = iter(workloads.weights(workload))
+    for number, stage in enumerate(workload.stages):
+        if stage.kind in ("dense", "conv"):
+            layer = params[f"layers_{number}"]
+            layer["synapse"] = {"kernel": jnp.asarray(next(arrays))}
+            if stage.neurons == "adaptive":
+                layer["recurrent"] = jnp.asarray(next(arrays))
+    return {"params": params}
+
+
+def _split(params: dict) -> tuple[dict, dict]:
+    """Weights, which Adam trains, and constants of neurons, which stay as in the peers."""
+    fixed = {name: layer["neuron"] for name, layer in params.items()}
+    trained = {
+        name: {key: leaf for key, leaf in layer.items() if key != "neuron"}
+        for name, layer in params.items()
+    }
+    return trained, fixed
+
+
+def _merge(trained: dict, fixed: dict) -> dict:
+    return {name: {**layer, "neuron": fixed[name]} for name, layer in trained.items()}

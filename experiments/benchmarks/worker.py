@@ -1,0 +1,80 @@
+"""A process that holds one library and times its calls when asked; runs in any interpreter.
+
+    python -m experiments.benchmarks.worker '{"library": "norse", "mode": "", "workload": "shd",
+                                              "sizes": {}, "device": "cpu"}'
+
+Answers every line of standard input with a line of JSON: `{"call": "step", "count": 3}` gives the
+seconds of three steps, `{"call": "memory", "of": "step"}` the peak of resident memory of one more.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+from experiments.benchmarks import workloads
+
+
+def serve(task: dict, lines, answer) -> None:
+    """Build the contestant, say so, and answer until the lines end."""
+    home = "experiments.benchmarks"
+    started = time.perf_counter()
+    if task["library"] == "jsnn":
+        library = importlib.import_module(f"{home}.ours")
+    else:
+        library = importlib.import_module(f"{home}.peers.{task['library']}")
+    imported = time.perf_counter() - started
+    workload = workloads.get(task["workload"], **task["sizes"])
+    contestant = library.make(workload, task["mode"], task["device"])
+    answer({"ready": sorted(contestant.calls), "import_s": imported})
+    for line in lines:
+        asked = json.loads(line)
+        if asked["call"] == "memory":
+            answer(memory(contestant.calls[asked["of"]]))
+        elif asked["call"] == "info":
+            answer(contestant.info)
+        else:
+            answer(timed(contestant.calls[asked["call"]], asked["count"]))
+
+
+def timed(call, count: int) -> dict:
+    """Seconds of each of `count` calls, and what the last one returned."""
+    found = []
+    for _ in range(count):
+        started = time.perf_counter()
+        value = call()
+        found.append(time.perf_counter() - started)
+    return {"seconds": found, "value": value}
+
+
+def memory(call) -> dict:
+    """Peak of resident memory: of the process until now, and of one more call where Linux tells.
+
+    The first holds the compiler's memory too.
+    """
+    whole_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found = {"peak_mb": whole_mb}
+    reset = Path("/proc/self/clear_refs")
+    if os.access(reset, os.W_OK):
+        reset.write_text("5")  # forgets the peak so far
+        call()
+        status = Path("/proc/self/status").read_text().splitlines()
+        (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM"))
+        found["call_peak_mb"] = int(peak) / 1024
+    return found
+
+
+def main() -> None:
+    # Libraries print to standard output; answers go where it led, their words to standard error.
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    serve(json.loads(sys.argv[1]), sys.stdin, lambda found: print(json.dumps(found), file=out))
+
+
+if __name__ == "__main__":
+    main()
