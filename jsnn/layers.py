@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.neurons import Neuron
+from jsnn.pooling import pool
 from jsnn.products import Product, product_workloads
 from jsnn.readouts import PerStep, Readout, Several, SpikeCount
 from jsnn.synapses import Connectivity, connectivity
@@ -261,11 +262,7 @@ class Pool(nn.Module):
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
         """`[T, B, H, W, C]` to `[T, B, H / window, W / window, C]`."""
-        pools = {"max": nn.max_pool, "average": nn.avg_pool}
-        if self.kind not in pools:
-            raise ValueError(f"pool kind must be one of {sorted(pools)}, got {self.kind!r}")
-        window = (self.window, self.window)
-        return _over_time(lambda x: pools[self.kind](x, window, strides=window), frames)
+        return _over_time(lambda x: pool(x, self.kind, self.window), frames)
 
 
 class Dropout(nn.Module):

@@ -31,6 +31,8 @@ ORDER = [
     "breakeven",
     "uncertainty",
     "report",
+    "convolution",
+    "pooling",
     # ---- above: the core, no flax; below: flax
     "synapses",
     "products",

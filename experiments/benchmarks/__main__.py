@@ -140,10 +140,11 @@ def _measured(given, name: str, sizes: dict[str, int], top, device: str) -> dict
 def _line(name, sizes, label, call, figure, figures) -> str:
     scale, unit = (1e6, "us") if call == "stream" else (1e3, "ms")
     took, over = figure["seconds"], figure["over_reference"]
+    took = {name: scale * value for name, value in took.items()}
     words = [
         f"{name:8} {label:18} {call:7}",
         " ".join(f"{size}={value}" for size, value in sizes.items()),
-        f"{scale * took['median']:9.2f} {unit} ({scale * took['min']:.2f}-{scale * took['max']:.2f})",
+        f"{took['median']:9.2f} {unit} ({took['min']:.2f}-{took['max']:.2f})",
         f"x{over['median']:.2f} ({over['min']:.2f}-{over['max']:.2f})",
         f"first {figure['first_s']:.2f} s",
     ]

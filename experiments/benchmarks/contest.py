@@ -137,8 +137,9 @@ def compete(
     """Time every call of every entry in turns.
 
     Returns:
-        `contestants` by label, each with its calls, and `missing`, why by label. `over_reference` is the ratio within each round to the first entry; `energy_term`
-        the ratio of our step with energy term and records to the one without.
+        `contestants` by label, each with its calls, and `missing`, why by label. `over_reference`
+        is the ratio to the first entry within each round; `energy_term` the ratio of our step with
+        energy term and records to the one without.
 
     Raises:
         Missing: the first entry, which the others are compared with, cannot be measured.

@@ -27,6 +27,7 @@ from jsnn.objectives import Objective, cross_entropy
 from jsnn.readouts import MeanMembrane, PerStep, SpikeCount
 from jsnn.run import forward, run, step
 from jsnn.surrogate import Scaled, SuperSpike
+from jsnn.synapses import Conv
 
 MACHINE, ENERGY_WEIGHT = "neuromorphic-22nm", 0.1
 TAU_S = -DT_S / math.log(BETA)
@@ -137,7 +138,7 @@ def _stream(workload: Workload, frames) -> Contestant:
 
 def _layer(stage: Stage, kind: str, unit: float, readout) -> Spiking:
     if stage.kind == "conv":
-        synapse = nn.Conv(stage.outputs, (3, 3), use_bias=False, parent=None)
+        synapse = Conv(stage.outputs, (3, 3), use_bias=False, parent=None)
     else:
         synapse = nn.Dense(stage.outputs, use_bias=False, parent=None)
     return Spiking(

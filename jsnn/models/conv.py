@@ -9,6 +9,7 @@ from jsnn.layers import Dropout, Flatten, Pool, Spiking, td_batch_norm
 from jsnn.models.mlp import check_widths
 from jsnn.neurons import LI, LIF, Neuron
 from jsnn.readouts import MeanMembrane, Readout
+from jsnn.synapses import Conv
 from jsnn.workload import InputKind
 
 
@@ -59,7 +60,7 @@ class ConvNet(nn.Module):
             )
         x, kind = frames, self.input_kind
         for depth, channels in enumerate(self.widths):
-            synapse = nn.Conv(channels, (self.kernel, self.kernel), use_bias=False, parent=None)
+            synapse = Conv(channels, (self.kernel, self.kernel), use_bias=False, parent=None)
             x = Spiking(
                 synapse, self.neuron, input_kind=kind, norm=td_batch_norm(), name=f"conv_{depth}"
             )(x, train)

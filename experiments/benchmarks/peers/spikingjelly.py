@@ -1,8 +1,8 @@
 """SpikingJelly: multi-step layers, the plain PyTorch backend.
 
 Equations: v = beta v + x, threshold subtracted where it spikes, reset detached: those of jsnn's
-LIF. Surrogate SoftSign. No adaptive neuron: `shdrec` is `LinearRecurrentContainer(LIF)`, which works
-less.
+LIF. Surrogate SoftSign. No adaptive neuron: `shdrec` is `LinearRecurrentContainer(LIF)`, which
+works less.
 """
 
 import torch

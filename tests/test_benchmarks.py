@@ -1,0 +1,156 @@
+"""The benchmarks at tiny sizes: what they compute and report; nothing here looks at a clock."""
+
+import importlib.util
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.benchmarks import __main__ as command
+from experiments.benchmarks import measuring, ours, regime_map, workloads
+from experiments.benchmarks.ceilings import ceilings, fractions
+from experiments.benchmarks.contest import Entry, Missing, Worker, compete
+from experiments.benchmarks.peers import PEERS
+
+
+@pytest.mark.parametrize("name", workloads.NAMES)
+def test_shapes_weights_and_flops_of_a_workload(name):
+    small = workloads.get(name, steps=2, batch=2)
+    if name != "onm2048":
+        frames, labels = workloads.inputs(small)
+        assert frames.shape == (*(() if small.still else (2,)), 2, *small.frame)
+        assert labels.shape == (2,) and labels.max() < small.classes
+    arrays = workloads.weights(small)
+    flops, dense = workloads.flops(small), 0
+    if not any(stage.kind == "conv" for stage in small.stages):
+        dense = sum(2 * 4 * array.size for array in arrays)
+        assert flops["forward"] == dense
+    assert flops["forward"] < flops["step"] < 3 * flops["forward"]
+
+
+def test_flops_of_shd_by_hand():
+    layers = 700 * 128, 128 * 128, 128 * 20
+    forward = 2 * 100 * 128 * sum(layers)
+    found = workloads.flops(workloads.get("shd"))
+    assert found == {"forward": forward, "step": 3 * forward - 2 * 100 * 128 * layers[0]}
+
+
+def test_what_a_workload_has_not_is_refused():
+    with pytest.raises(ValueError, match="unknown workload"):
+        workloads.get("mnist")
+    with pytest.raises(ValueError, match="no \\['width'\\]"):
+        workloads.get("conv", width=3)
+
+
+def small_loss(steps=6):
+    """Loss of `shd` in plain NumPy: membrane, threshold, subtraction, leaky mean."""
+    workload = workloads.get("shd", steps=steps, batch=4, width=8)
+    frames, labels = workloads.inputs(workload)
+    spikes = frames
+    *hidden, last = workloads.weights(workload)
+    for array in hidden:
+        membrane, sent = 0.0, []
+        for current in spikes @ array:
+            membrane = workloads.BETA * membrane + current
+            fired = (membrane > workloads.THRESHOLD).astype(np.float32)
+            membrane = membrane - workloads.THRESHOLD * fired
+            sent.append(fired)
+        spikes = np.stack(sent)
+    membrane, total = 0.0, 0.0
+    for current in spikes @ last:
+        membrane = workloads.BETA * membrane + current
+        total = total + membrane / steps
+    logits = total - np.log(np.exp(total).sum(-1, keepdims=True))
+    return workload, -logits[np.arange(4), labels].mean()
+
+
+def test_ours_computes_the_workload_and_learns_from_it():
+    workload, wanted = small_loss()
+    contestant = ours.make(workload, "default", "cpu")
+    assert contestant.calls["forward"]() == pytest.approx(wanted, rel=1e-5)
+    first = contestant.calls["bare"]()
+    assert first == pytest.approx(wanted, rel=1e-5)
+    assert contestant.calls["bare"]() < first
+    # At the start the bill is its own reference: the term adds its weight.
+    assert contestant.calls["step"]() == pytest.approx(wanted + ours.ENERGY_WEIGHT, abs=0.02)
+    assert contestant.info["step_temporaries_mb"] >= 0
+    with pytest.raises(ValueError, match="unknown plan"):
+        ours.make(workload, "fastest", "cpu")
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_peer_computes_the_workload(peer):
+    if importlib.util.find_spec(peer) is None:
+        pytest.skip(f"{peer} is not installed in this interpreter")
+    workload, wanted = small_loss()
+    library = importlib.import_module(f"experiments.benchmarks.peers.{peer}")
+    found = library.make(workload, "", "cpu").calls["forward"]()
+    # Some reset at another moment: see their files.
+    assert found == pytest.approx(wanted, rel=0.1)
+
+
+def test_a_contest_of_one_reports_everything_and_says_who_is_missing(tmp_path):
+    sizes = {"steps": 3, "batch": 2, "width": 4}
+    nobody = Entry("norse", python=str(tmp_path / "python"))
+    found = compete([Entry("jsnn", "default"), nobody], "shd", 1, sizes=sizes)
+    assert set(found["missing"]) == {"norse"} and "No such file" in found["missing"]["norse"]
+    (figures,) = found["contestants"].values()
+    for call in ("step", "forward"):
+        assert figures[call]["seconds"]["min"] > 0
+        assert figures[call]["over_reference"] == {"median": 1.0, "min": 1.0, "max": 1.0}
+    assert figures["energy_term"]["median"] > 0
+    assert figures["memory"]["peak_mb"] > 0
+    assert {"step_compile_s", "step_temporaries_mb"} <= set(figures["info"])
+
+
+def test_a_worker_that_fails_says_why():
+    with pytest.raises(Missing, match="unknown plan"):
+        Worker(Entry("jsnn", "fastest"), "shd", {"steps": 1, "batch": 1})
+
+
+def test_the_command_line():
+    words = ["--workload", "shd,onm8", "--rounds", "2", "--peers", "--peer-python", "norse=/x/y"]
+    given = command.flags(words)
+    assert given.workload == ("shd", "onm8")
+    found = command.entries(given, "shd")
+    assert found[0].label == "jsnn:default"
+    pythons = {entry.library: entry.python for entry in found[1:]}
+    assert pythons["norse"] == "/x/y" and pythons["spyx"] == sys.executable
+    assert "snntorch:compile" not in [entry.label for entry in command.entries(given, "stream")]
+    for wrong in (["--workload", "mnist"], ["--rounds", "0"], ["--peer-python", "keras=/x"]):
+        with pytest.raises(SystemExit):
+            command.flags(wrong)
+
+
+def test_main_writes_what_it_measured(tmp_path, monkeypatch, capsys):
+    small = {"gemm_flop_per_s": 1e9, "triad_byte_per_s": 1e9}
+    monkeypatch.setattr(command, "ceilings", lambda: small)
+    out = tmp_path / "benchmarks.json"
+    command.main(command.flags(["--workload", "stream", "--rounds", "1", "--json", str(out)]))
+    result = json.loads(out.read_text())
+    assert result["ceilings"] == small and result["machine"]["cores"] >= 1
+    assert "stream" in result["workloads"]["stream"]["contestants"]["jsnn:default"]
+    assert str(tmp_path) not in out.read_text()
+    assert "us" in capsys.readouterr().out
+
+
+def test_ceilings_and_fractions():
+    top = ceilings(side=64, words=1024, rounds=1)
+    assert min(top.values()) > 0
+    workload = workloads.get("onm4", steps=2, batch=1)
+    top = {"gemm_flop_per_s": 32.0, "triad_byte_per_s": 1e9}
+    found = fractions(workload, "forward", 4.0, top)
+    assert found == {"flops": 64.0, "of_gemm": 0.5, "of_roofline": 0.5}
+
+
+def test_spreads_and_ratios_are_those_of_each_round():
+    rows = measuring.in_turns({"a": iter([2.0, 6.0]).__next__, "b": lambda: 2.0}, 2)
+    assert measuring.ratio(rows, "a", "b") == {"median": 2.0, "min": 1.0, "max": 3.0}
+
+
+def test_maps_of_design_points_are_timed(tmp_path):
+    out = tmp_path / "map.json"
+    result = regime_map.main(regime_map.Config(side=3, rounds=1, out=str(out)))
+    assert result["points"] == 9
+    assert set(json.loads(out.read_text())["machines"]) == set(regime_map.MACHINES)
