@@ -55,17 +55,18 @@ class Worker:
         # Several processes share a device: none may take all of its memory.
         environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
         environment["PYTHONPATH"] = str(ROOT)
-        self.errors = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            [entry.python, "-m", "experiments.benchmarks.worker", json.dumps(task)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-        )
-        self.hello = self._answer()
+        words = [entry.python, "-m", "experiments.benchmarks.worker", json.dumps(task)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with contextlib.ExitStack() as stack:
+            self.errors = stack.enter_context(tempfile.TemporaryFile("w+"))
+            self.process = subprocess.Popen(
+                words, **pipes, stderr=self.errors, cwd=ROOT, env=environment
+            )
+            stack.callback(self.process.stdout.close)
+            stack.callback(self.process.wait, timeout=60)
+            stack.callback(self._hush)
+            self.hello = self._answer()
+            self._open = stack.pop_all()
         self.calls = tuple(self.hello["ready"])
         self.first: dict[str, float] = {}
         self.values: dict[str, float] = {}
@@ -73,11 +74,10 @@ class Worker:
 
     def ask(self, **question: Any) -> dict:
         """One question, one answer."""
-        try:
+        # If the process has ended, the answer that does not come says why.
+        with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(question) + "\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # the answer that does not come says why
         return self._answer()
 
     def warm(self, call: str) -> None:
@@ -94,10 +94,12 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
-        self.process.stdout.close()
-        self.errors.close()
+        self._open.close()
+
+    def _hush(self) -> None:
+        # A process that has ended leaves a last question in the pipe.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
