@@ -118,7 +118,14 @@ def test_the_command_line():
     pythons = {entry.library: entry.python for entry in found[1:]}
     assert pythons["norse"] == "/x/y" and pythons["spyx"] == sys.executable
     assert "snntorch:compile" not in [entry.label for entry in command.entries(given, "stream")]
-    for wrong in (["--workload", "mnist"], ["--rounds", "0"], ["--peer-python", "keras=/x"]):
+    some = command.entries(command.flags(["--peers", "spyx,snntorch:compile"]), "shd")
+    assert [entry.label for entry in some[1:]] == ["spyx", "snntorch:compile"]
+    for wrong in (
+        ["--peers", "keras"],
+        ["--workload", "mnist"],
+        ["--rounds", "0"],
+        ["--peer-python", "keras=/x"],
+    ):
         with pytest.raises(SystemExit):
             command.flags(wrong)
 

@@ -36,6 +36,7 @@ CURVES = {
 
 def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
+    everyone = tuple(Entry(*peer).label for peer in _peers())
     parser = argparse.ArgumentParser(
         prog="python -m experiments.benchmarks",
         description=__doc__,
@@ -59,7 +60,15 @@ def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=_count, default=9, help="turns (default: 9)")
     parser.add_argument("--scaling", action="store_true", help="curves over sizes of shd instead")
-    parser.add_argument("--peers", action="store_true", help="other libraries too")
+    parser.add_argument(
+        "--peers",
+        type=_names,
+        nargs="?",
+        default=(),
+        const=everyone,
+        metavar="A,B",
+        help=f"other libraries too: all, or some of {', '.join(everyone)}",
+    )
     parser.add_argument(
         "--peer-python",
         type=_pair,
@@ -73,6 +82,7 @@ def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
         for name in given.workload:
             workloads.get(name)
         _check(given.plans, ours.PLANS, "--plans")
+        _check(given.peers, everyone, "--peers")
         _check([name for name, _ in given.peer_python], PEERS, "--peer-python")
     except ValueError as wrong:
         parser.error(str(wrong))
@@ -82,15 +92,16 @@ def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
 def entries(given: argparse.Namespace, workload: str) -> list[Entry]:
     """Own plans first, then the peers in their modes."""
     found = [Entry("jsnn", plan) for plan in given.plans]
-    if given.peers:
-        pythons = dict(given.peer_python)
-        found += [
-            Entry(peer, mode, pythons.get(peer, sys.executable))
-            for peer, modes in PEERS.items()
-            for mode in modes
-            if not (workload == "stream" and mode)
-        ]
+    pythons = dict(given.peer_python)
+    for peer, mode in _peers():
+        entry = Entry(peer, mode, pythons.get(peer, sys.executable))
+        if entry.label in given.peers and not (workload == "stream" and mode):
+            found.append(entry)
     return found
+
+
+def _peers() -> list[tuple[str, str]]:
+    return [(peer, mode) for peer, modes in PEERS.items() for mode in modes]
 
 
 def main(given: argparse.Namespace) -> dict[str, Any]:
@@ -164,7 +175,7 @@ def _told(given: argparse.Namespace) -> list[str]:
     words = [f"--workload {','.join(given.workload)}", f"--plans {','.join(given.plans)}"]
     words.append(f"--rounds {given.rounds}")
     words += ["--scaling"] if given.scaling else []
-    words += ["--peers"] if given.peers else []
+    words += [f"--peers {','.join(given.peers)}"] if given.peers else []
     return words
 
 
