@@ -57,16 +57,20 @@ def memory(call) -> dict:
 
     The first holds the compiler's memory too.
     """
-    whole_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found = {"peak_mb": whole_mb}
     reset = Path("/proc/self/clear_refs")
-    if os.access(reset, os.W_OK):
-        reset.write_text("5")  # forgets the peak so far
-        call()
-        status = Path("/proc/self/status").read_text().splitlines()
-        (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM"))
-        found["call_peak_mb"] = int(peak) / 1024
-    return found
+    if not os.access(reset, os.W_OK):
+        return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    # On Linux ru_maxrss starts from that of the parent; VmHWM is this process's own.
+    whole = _high_water_mb()
+    reset.write_text("5")  # forgets the peak so far
+    call()
+    return {"peak_mb": whole, "call_peak_mb": _high_water_mb()}
+
+
+def _high_water_mb() -> float:
+    status = Path("/proc/self/status").read_text().splitlines()
+    (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM"))
+    return int(peak) / 1024
 
 
 def main() -> None:
