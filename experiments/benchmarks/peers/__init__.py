@@ -2,7 +2,8 @@
 
 Each offers `make(workload, mode, device) -> Contestant`: the same shapes, inputs, weights and Adam,
 the library's own neurons. Where its equations differ the file says how; they cost the same unless
-it says otherwise.
+it says otherwise. Libraries in PyTorch flatten images channels first, so `conv` pairs its last
+weights with other inputs there.
 """
 
 # Library, modes that are measured, and the packages behind it.
