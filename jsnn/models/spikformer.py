@@ -12,6 +12,7 @@ from jsnn.layers import Pool, Residual, Spiking, batch_norm
 from jsnn.models.mlp import check_widths
 from jsnn.neurons import LI, LIF, Neuron
 from jsnn.readouts import MeanMembrane, Readout
+from jsnn.synapses import Conv
 from jsnn.workload import InputKind
 
 # Channels of the stem as shares of the features, and whether a pool follows.
@@ -86,7 +87,7 @@ class Spikformer(nn.Module):
         )(x.mean(2), train)
 
     def _conv(self, channels, kind, name):
-        synapse = nn.Conv(channels, (3, 3), use_bias=False, parent=None)
+        synapse = Conv(channels, (3, 3), use_bias=False, parent=None)
         return Spiking(synapse, self.neuron, input_kind=kind, norm=batch_norm(), name=name)
 
     def _features(self, frames) -> int:
