@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -43,6 +45,7 @@ class SelfAttention(nn.Module):
     heads: int
     scale: float = 0.125
     order: Order = "auto"
+    causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -74,6 +77,7 @@ class Mixer(nn.Module):
 
     neuron: Neuron
     hidden: int
+    causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:

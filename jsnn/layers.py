@@ -2,14 +2,16 @@
 
 Every layer takes and returns `[T, B, ...]`. A `Spiking` layer records what it did in the
 collection `workload` when that collection is mutable (`jsnn.run` makes it so), and keeps its
-neurons' state between calls in the collection `state` when that one is mutable.
+neurons' state between calls in the collection `state` when that one is mutable. The collection
+`start`, where mutable, receives what `state` holds before the first step.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -17,14 +19,16 @@ import jax.numpy as jnp
 
 from jsnn.neurons import Neuron
 from jsnn.pooling import pool
+from jsnn.precision import F32, Precision
 from jsnn.products import Product, product_workloads
 from jsnn.readouts import PerStep, Readout, Several, SpikeCount
 from jsnn.synapses import Connectivity, connectivity
 from jsnn.unroll import DenseRecurrence, FoldState, Plan, fold, start_fold, unroll
-from jsnn.workload import INPUT_KINDS, ByStep, Geometry, InputKind, LayerWorkload
+from jsnn.workload import INPUT_KINDS, ByStep, Geometry, InputKind, LayerWorkload, newly_active
 
 WORKLOAD = "workload"
 STATE = "state"
+START = "start"
 
 # A layer of spikes gathers nothing: every step is its result.
 _NOTHING = PerStep()
@@ -54,6 +58,7 @@ class Spiking(nn.Module):
         readout: fold over time; the layer then returns the readout's result instead of spikes.
         plan: how the population is run over time (`jsnn.unroll.PLANS`, a name or a plan); by
             `jsnn.unroll.choose` if None.
+        precision: of the recurrent product; a synapse has its own (`Precision.dense`).
 
     Raises:
         ValueError: unknown input kind, frames without `[T, B, features]`, recurrence on images; a
@@ -78,6 +83,7 @@ class Spiking(nn.Module):
     random_state: bool = False
     readout: Readout | None = None
     plan: Plan | str | None = None
+    precision: Precision = F32
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -90,46 +96,65 @@ class Spiking(nn.Module):
         feedback = None
         if self.recurrent:
             weights = self.param("recurrent", self.recurrent_init, (channels, channels))
-            feedback = DenseRecurrence(weights)
+            narrow = functools.partial(self.precision.matmul, b=weights)
+            feedback = DenseRecurrence(weights) if self.precision == F32 else narrow
         before = self.get_variable(STATE, "population")
-        out, counts, after = self._populate(params, currents, before, feedback, train)
-        if self.is_initializing():
-            return out
-        if self.is_mutable_collection(STATE):
-            self.put_variable(STATE, "population", after)
-        if self.is_mutable_collection(WORKLOAD):
-            fed_back = counts - after.spikes + (0 if before is None else before.spikes)
+        before = before or self._start(params, currents, train)
+        out, counts, after = self._populate(params, currents, before, feedback)
+        self._keep("population", before, after)
+        if self.is_mutable_collection(WORKLOAD) and not self.is_initializing():
+            fed_back = counts - after.spikes + before.spikes
             spikes = out if self.readout is None else None
             each = self._fed_back_each_step(frames, spikes, before)
             for name, record in self._records(frames, counts, fed_back, each).items():
                 self.sow(WORKLOAD, name, record)
         return out
 
-    def _populate(self, params, currents, before: FoldState | None, feedback, train):
+    def _gather(self) -> Readout:
+        """What is folded over time: the readout's result and the spikes of every neuron."""
+        if self.readout is None:
+            return _NOTHING
+        return Several((self.readout, SpikeCount())) if self.neuron.spiking else self.readout
+
+    def _start(self, params, currents, train: bool) -> FoldState:
+        """State of a window that begins here."""
+        gather, steps = self._gather(), currents.shape[0]
+        asked = self.is_mutable_collection(START) and not self.is_initializing()
+        if steps < gather.min_steps and not asked:
+            raise ValueError(
+                f"{gather} needs at least {gather.min_steps} steps, got {steps}; lengthen the "
+                "window, or feed it in pieces (jsnn.stream)"
+            )
+        drawn = train and self.random_state and not self.is_initializing()
+        key = self.make_rng("state") if drawn else None
+        return start_fold(self.neuron, params, gather, currents.shape[1:], currents.dtype, key=key)
+
+    def _populate(self, params, currents, before: FoldState, feedback):
         """Result, spikes of every neuron summed over time, and the state to go on from."""
         neuron = self.neuron
-        silent = jnp.zeros(currents.shape[1:], currents.dtype)
-        drawn = train and self.random_state and before is None and not self.is_initializing()
-        key = self.make_rng("state") if drawn else None
         if self.readout is not None:
-            gather = Several((self.readout, SpikeCount())) if neuron.spiking else self.readout
             options = {"recurrent": feedback, "plan": self.plan}
-            after, out = fold(neuron, params, currents, gather, before, key=key, **options)
+            after, out = fold(neuron, params, currents, self._gather(), before, **options)
             if not neuron.spiking:
+                silent = jnp.zeros_like(before.spikes)
                 return out, silent, after._replace(spikes=silent)
             out, counts = out
-            return out, counts if before is None else counts - before.carry[1], after
+            return out, counts - before.carry[1], after
         if not neuron.spiking:
             raise ValueError(
                 f"{type(neuron).__name__} sends no spikes: give the layer a readout or "
                 "another neuron"
             )
-        start = start_fold(neuron, params, _NOTHING, silent.shape, silent.dtype, key=key)
-        start = start if before is None else before
-        options = {"recurrent": feedback, "spikes_before": start.spikes} if feedback else {}
-        state, out = unroll(neuron, params, currents, start.neuron, plan=self.plan, **options)
-        after = FoldState(state, out[-1], (), start.steps + jnp.int32(len(out)))
+        options = {"recurrent": feedback, "spikes_before": before.spikes} if feedback else {}
+        state, out = unroll(neuron, params, currents, before.neuron, plan=self.plan, **options)
+        after = FoldState(state, out[-1], (), before.steps + jnp.int32(len(out)))
         return out, out.sum(0), after
+
+    def _keep(self, name: str, before: Any, after: Any) -> None:
+        """File what a window begins with and what the next piece of it goes on from."""
+        for collection, value in ((START, before), (STATE, after)):
+            if self.is_mutable_collection(collection) and not self.is_initializing():
+                self.put_variable(collection, name, value)
 
     def _check(self, frames):
         if frames.ndim < 3:
@@ -153,10 +178,14 @@ class Spiking(nn.Module):
             )
 
     def _currents(self, frames, train):
-        shown = frames[:1] if self.input_kind == "constant" else frames
-        currents = _over_time(self.synapse, shown)
-        if self.norm is not None:
-            currents = self.norm(currents, use_running_average=not train)
+        constant = self.input_kind == "constant"
+        currents = self.get_variable(STATE, "current") if constant else None
+        if currents is None:
+            currents = _over_time(self.synapse, frames[:1] if constant else frames)
+            if self.norm is not None:
+                currents = self.norm(currents, use_running_average=not train)
+        if constant:
+            self._keep("current", currents, currents)
         return jnp.broadcast_to(currents, (frames.shape[0], *currents.shape[1:]))
 
     def _fed_back_each_step(self, frames, spikes, before) -> jax.Array | None:
@@ -165,14 +194,16 @@ class Spiking(nn.Module):
             return jnp.zeros(frames.shape[1::-1], frames.dtype)
         if spikes is None:
             return None
-        first = jnp.zeros_like(spikes[0]) if before is None else before.spikes
-        return jnp.concatenate([first[None], spikes[:-1]]).sum(-1).T
+        return jnp.concatenate([before.spikes[None], spikes[:-1]]).sum(-1).T
 
     def _records(self, frames, counts, fed_back, fed_back_each_step) -> dict[str, LayerWorkload]:
         """What to sow, by name: one record, or one for each product of spikes."""
         if not isinstance(self.synapse, Product):
             return {"record": self._record(frames, counts, fed_back, fed_back_each_step)}
         stages = self.synapse.stages(frames)
+        arrived = [stage.totals for stage in stages]
+        before = self.get_variable(STATE, "arrived", jax.tree.map(jnp.zeros_like, arrived))
+        self._keep("arrived", before, jax.tree.map(jnp.add, before, arrived))
         records = product_workloads(
             stages,
             "/".join(self.path) or "layer",
@@ -181,6 +212,7 @@ class Spiking(nn.Module):
             per_step=_decides_per_step(self.readout),
             bias=self.norm is not None,
             spikes=counts,
+            before=before,
         )
         return {stage.name: record for stage, record in zip(stages, records, strict=True)}
 
@@ -191,7 +223,13 @@ class Spiking(nn.Module):
             came = jnp.abs(shown) / self.input_unit
         else:
             came = (shown != 0).astype(frames.dtype)
+        # Pieces of a window add up: an input is active, and a constant one shown, once in all.
+        before = self.get_variable(STATE, "arrived", jnp.zeros_like(came[0]))
+        if self.input_kind == "constant":
+            came = came - before
         arrived, by_step = came.sum(0), None
+        after = before + arrived
+        self._keep("arrived", before, after)
         if fed_back_each_step is not None:
             each = jnp.moveaxis(_by_reach(came, wiring, lead=2), 0, 1)
             unseen = frames.shape[0] - shown.shape[0]
@@ -200,7 +238,7 @@ class Spiking(nn.Module):
         zero = jnp.zeros(frames.shape[1], frames.dtype)
         return LayerWorkload(
             arrivals=_by_reach(arrived, wiring),
-            active=_by_reach(jnp.minimum(arrived, 1), wiring),
+            active=_by_reach(newly_active(before, after), wiring),
             recurrent_events=_flat_sum(fed_back) if self.recurrent else zero,
             spikes=counts,
             steps=frames.shape[0],
@@ -239,6 +277,8 @@ class Spiking(nn.Module):
 class Flatten(nn.Module):
     """Images to flat frames: `[T, B, H, W, C]` to `[T, B, H W C]`."""
 
+    causal: ClassVar[bool] = True
+
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
         """Flatten everything behind time and batch."""
@@ -258,6 +298,7 @@ class Pool(nn.Module):
 
     kind: Literal["max", "average"]
     window: int
+    causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -276,6 +317,7 @@ class Dropout(nn.Module):
     """
 
     rate: float
+    causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -292,6 +334,7 @@ class Residual(nn.Module):
 
     block: nn.Module
     mode: Literal["add", "and", "iand"] = "add"
+    causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -316,6 +359,7 @@ class Network(nn.Module):
     """Layers in a row; each is called with `(frames, train)`."""
 
     layers: tuple[nn.Module, ...]
+    causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.neurons import NeuronOps
-from jsnn.workload import ByStep, Geometry, LayerWorkload, Operand, Stored
+from jsnn.workload import ByStep, Geometry, LayerWorkload, Operand, Stored, newly_active
 
 Order = Literal["auto", "rows", "columns"]
 
@@ -37,6 +37,13 @@ class Stage(NamedTuple):
     operand: Operand
     kept: jax.Array | None
     coincidences: jax.Array | None
+
+    @property
+    def totals(self) -> tuple[jax.Array, jax.Array | None]:
+        """`[B, inputs]` spikes of each input, and of each word of the operand."""
+        batch = self.stream.shape[1]
+        kept = None if self.kept is None else self.kept.sum(0).reshape(batch, -1)
+        return self.stream.sum(0).reshape(batch, -1), kept
 
 
 @runtime_checkable
@@ -153,6 +160,7 @@ def product_workloads(
     per_step: bool,
     bias: bool,
     spikes: jax.Array,
+    before: list[tuple[jax.Array, jax.Array | None]] | None = None,
 ) -> tuple[LayerWorkload, ...]:
     """Workloads of products, the last of them with the neurons that it feeds.
 
@@ -164,20 +172,24 @@ def product_workloads(
         per_step: whether the readout decides at every step.
         bias: whether a normalisation left a bias behind.
         spikes: `[B, *out]` output spikes over the window.
+        before: `Stage.totals` of the pieces of the window that came before, of each stage.
     """
     found = []
-    for stage in stages:
+    if before is None:
+        before = jax.tree.map(jnp.zeros_like, [stage.totals for stage in stages])
+    for stage, (arrived_before, kept_before) in zip(stages, before, strict=True):
         last = stage is stages[-1]
         law = ops if last else NeuronOps(0, 0, 0, 0, 0)
         shape = spikes.shape[1:] if last else stage.results
-        arrived = stage.stream.sum(0).reshape(stage.stream.shape[1], -1)
+        arrived, kept = stage.totals
         batch = arrived.shape[:1]
+        active = newly_active(arrived_before, arrived_before + arrived)
         each = _each_step(stage.stream)
         kept_each, stored = jnp.zeros_like(each), None
         if stage.kept is not None:
-            kept = stage.kept.sum(0).reshape(*batch, -1)
             kept_each = _each_step(stage.kept)
-            stored = Stored(kept.sum(-1), jnp.minimum(kept, 1).sum(-1), stage.coincidences)
+            met = newly_active(kept_before, kept_before + kept).sum(-1)
+            stored = Stored(kept.sum(-1), met, stage.coincidences)
         geometry = Geometry(
             name=f"{name}/{stage.name}",
             kind="product",
@@ -203,7 +215,7 @@ def product_workloads(
         found.append(
             LayerWorkload(
                 arrivals=arrived.sum(-1, keepdims=True),
-                active=jnp.minimum(arrived, 1).sum(-1, keepdims=True),
+                active=active.sum(-1, keepdims=True),
                 recurrent_events=jnp.zeros(batch, arrived.dtype),
                 spikes=spikes if last else jnp.zeros((*batch, *shape), arrived.dtype),
                 steps=stage.stream.shape[0],

@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 
+from jsnn.causal import causal
+from jsnn.chunked import apply_chunked
 from jsnn.layers import STATE, WORKLOAD
+from jsnn.timeplan import WHOLE, Chunked, TimePlan
 from jsnn.workload import LayerWorkload, Workload
 
 
@@ -28,7 +31,7 @@ class Forward(NamedTuple):
 
 
 def run(
-    model: nn.Module, variables: Mapping[str, Any], frames: jax.Array
+    model: nn.Module, variables: Mapping[str, Any], frames: jax.Array, *, plan: TimePlan = WHOLE
 ) -> tuple[jax.Array, Workload]:
     """Run `model` in evaluation mode: outputs and the workload of every spiking layer.
 
@@ -36,9 +39,10 @@ def run(
         model: a linen module of `Spiking` layers, called as `model(frames, train)`.
         variables: what `model.init` returned (or trained since).
         frames: `[T, B, ...]`.
+        plan: `jsnn.timeplan.WHOLE`, or `Chunked(steps)` for memory that does not grow with T.
 
     Raises:
-        ValueError: the model recorded no layer.
+        ValueError: the model recorded no layer, or cannot be cut into chunks.
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> model = jsnn.models.MLP((16,), 3)
@@ -49,7 +53,7 @@ def run(
     >>> workload["hidden_0"].macs.tolist()
     [128.0, 128.0]
     """
-    passed = forward(model, variables, frames)
+    passed = forward(model, variables, frames, plan=plan)
     return passed.outputs, passed.workload
 
 
@@ -60,6 +64,7 @@ def forward(
     *,
     train: bool = False,
     rngs: Mapping[str, jax.Array] | None = None,
+    plan: TimePlan = WHOLE,
 ) -> Forward:
     """`run`, with training mode (batch statistics, dropout, random initial states) and updates.
 
@@ -69,11 +74,16 @@ def forward(
         frames: `[T, B, ...]`.
         train: training mode.
         rngs: keys of the streams `dropout` and `state` (random initial neuron states).
+        plan: as for `run`.
     """
     # A record left over from an earlier pass would be counted a second time.
     clean = {name: tree for name, tree in variables.items() if name != WORKLOAD}
     mutable = [WORKLOAD, "batch_stats"] if train else [WORKLOAD]
-    outputs, changed = model.apply(clean, frames, train, mutable=mutable, rngs=rngs)
+    if isinstance(plan, Chunked):
+        outputs, record = apply_chunked(model, clean, frames, train, rngs, plan)
+        changed = {WORKLOAD: record}
+    else:
+        outputs, changed = model.apply(clean, frames, train, mutable=mutable, rngs=rngs)
     updates = {name: tree for name, tree in changed.items() if name not in (WORKLOAD, STATE)}
     layers = tuple(_records(changed.get(WORKLOAD, {})))
     if not layers:
@@ -91,8 +101,13 @@ def step(
 
     The state of every population rides in `variables["state"]`; drop it to start afresh. Readouts
     see one frame at a time, so a network that classifies a stream should end in `PerStep`.
+    `jsnn.stream` has the compiled form.
+
+    Raises:
+        ValueError: a layer that is not causal, or in training mode (see `jsnn.causal`).
     """
-    outputs, changed = model.apply(variables, frame[None], False, mutable=[STATE])
+    with causal(streaming=True):
+        outputs, changed = model.apply(variables, frame[None], False, mutable=[STATE])
     return {**variables, STATE: changed[STATE]}, outputs
 
 

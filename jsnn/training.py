@@ -15,6 +15,7 @@ import optax
 from jsnn.energy import Bill, bill, floor, op_count_proxy
 from jsnn.objectives import TASKS, Objective, accuracy
 from jsnn.run import forward
+from jsnn.timeplan import WHOLE, TimePlan
 from jsnn.twin import twin
 
 Encoder = Callable[[jax.Array, jax.Array], jax.Array]
@@ -193,6 +194,8 @@ def make_train_step(
     objective: Objective,
     optimiser: optax.GradientTransformation,
     encoder: Encoder,
+    *,
+    plan: TimePlan = WHOLE,
 ) -> Callable:
     """One jitted step: `(state, (frames, labels), index) -> (state, terms)`; the state is donated.
 
@@ -200,16 +203,41 @@ def make_train_step(
     `[B]`; a set that does not fit is given batch by batch with `index = arange(B)`. The encoder
     turns a batch into `[T, B, ...]` with the key of the step. A step whose loss or gradient is not
     finite returns the state unchanged but for the count, so that the caller can stop with a good
-    network in hand; `terms["finite"]` says so.
+    network in hand; `terms["finite"]` says so. `plan` is how the network goes over its window.
     """
+    return jax.jit(_step(model, objective, optimiser, encoder, plan), donate_argnums=0)
 
+
+def make_epoch(
+    model: nn.Module,
+    objective: Objective,
+    optimiser: optax.GradientTransformation,
+    encoder: Encoder,
+    *,
+    plan: TimePlan = WHOLE,
+) -> Callable:
+    """Many steps in one jitted call: `(state, (frames, labels), index [n, B]) -> (state, terms)`.
+
+    `jax.lax.scan` of the step of `make_train_step` over the rows of `index`; every term gets a
+    first axis of n. The same keys, so the same network as from n single steps, without n
+    dispatches; the whole set must live on the device. A length n of its own is compiled anew.
+    """
+    step = _step(model, objective, optimiser, encoder, plan)
+
+    def epoch(state: TrainState, data, index):
+        return jax.lax.scan(lambda state, row: step(state, data, row), state, index)
+
+    return jax.jit(epoch, donate_argnums=0)
+
+
+def _step(model, objective, optimiser, encoder, plan) -> Callable:
     def step(state: TrainState, data, index):
         key = _step_key(state)
         frames, labels = encoder(key, data[0][index]), data[1][index]
 
         def loss(params):
             variables = {"params": params, **state.collections}
-            passed = forward(model, variables, frames, train=True, rngs=_streams(key))
+            passed = forward(model, variables, frames, train=True, rngs=_streams(key), plan=plan)
             value, terms = objective(
                 passed.outputs, labels, passed.workload, state.reference_pj, state.step
             )
@@ -228,10 +256,12 @@ def make_train_step(
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
         return dataclasses.replace(kept, step=state.step + 1), terms | {"finite": finite}
 
-    return jax.jit(step, donate_argnums=0)
+    return step
 
 
-def make_eval_step(model: nn.Module, objective: Objective, encoder: Encoder) -> Callable:
+def make_eval_step(
+    model: nn.Module, objective: Objective, encoder: Encoder, *, plan: TimePlan = WHOLE
+) -> Callable:
     """One jitted evaluation batch: `(variables, frames, labels, weight, key) -> sums`.
 
     `weight` `[B]` is 1 for a sample and 0 for padding. Sums over the batch: `samples`, `task`,
@@ -240,7 +270,7 @@ def make_eval_step(model: nn.Module, objective: Objective, encoder: Encoder) -> 
     """
 
     def step(variables, samples, labels, weight, key):
-        passed = forward(model, variables, encoder(key, samples))
+        passed = forward(model, variables, encoder(key, samples), plan=plan)
         workload, hardware = passed.workload, objective.hardware
         return {
             "samples": weight.sum(),

@@ -276,6 +276,14 @@ class Workload:
         return dataclasses.replace(self, layers=tuple(_mute(layer) for layer in self.layers))
 
 
+def newly_active(before: jax.Array, after: jax.Array) -> jax.Array:
+    """Inputs that are active by what arrived until now, less those that were so before.
+
+    `min(after, 1) - min(before, 1)`: over the pieces of a window it adds up to `min(arrived, 1)`.
+    """
+    return jnp.minimum(after, 1) - jnp.minimum(before, 1)
+
+
 def _along(by_reach: jax.Array, reaches: tuple[int, ...]) -> jax.Array:
     # A product summed in full precision: matmuls may round counts on accelerators.
     return (by_reach * jnp.asarray(reaches, by_reach.dtype)).sum(-1)

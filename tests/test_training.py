@@ -16,11 +16,13 @@ from jsnn.models import MLP, ConvNet
 from jsnn.neurons import LIF
 from jsnn.objectives import Objective
 from jsnn.run import run
+from jsnn.timeplan import WHOLE, Chunked
 from jsnn.training import (
     evaluate,
     init_state,
     initial_bill,
     label_params,
+    make_epoch,
     make_eval_step,
     make_optimiser,
     make_train_step,
@@ -199,6 +201,42 @@ def test_every_step_draws_anew_and_the_same_seed_draws_the_same():
         runs.append(tasks)
     assert runs[0] == runs[1]
     assert len(set(runs[0])) == 3
+
+
+def test_an_epoch_in_one_call_is_its_steps_one_by_one():
+    set_, model = data(), dataclasses.replace(MODEL, dropout=0.3)
+    order = np.random.default_rng(1).permutation(8).reshape(4, 2)
+    state, step, objective = start(model=model, weight=0.5)
+    every = []
+    for index in order:
+        state, terms = step(state, set_, index)
+        every.append(terms)
+    encoder = Counting()
+    optimiser = make_optimiser(5e-2, 200, schedule="constant")
+    epoch = make_epoch(model, objective, optimiser, encoder)
+    again, _, _ = start(model=model, weight=0.5)
+    before = again
+    again, found = epoch(again, set_, order)
+    jax.tree.map(np.testing.assert_array_equal, again, state)
+    jax.tree.map(np.testing.assert_array_equal, found, jax.tree.map(lambda *x: np.stack(x), *every))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params))
+    again, _ = epoch(again, set_, order[::-1])
+    assert encoder.traces == 1
+    assert int(again.step) == 8
+
+
+def test_a_step_in_chunks_learns_as_the_whole_one_does():
+    trained = []
+    for plan in (WHOLE, Chunked(2)):
+        state, _, objective = start(weight=0.5)
+        optimiser = make_optimiser(5e-2, 200, schedule="constant")
+        step = make_train_step(MODEL, objective, optimiser, Direct(5), plan=plan)
+        trained.append(step(state, data(), np.arange(8)))
+    (one, terms), (other, same) = trained
+    assert float(terms["total_pj"]) == pytest.approx(float(same["total_pj"]), rel=1e-6)
+    for a, b in zip(*(jax.tree.leaves(state.params) for state in (one, other)), strict=True):
+        # Adam's first step is the sign of the gradient.
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_bad_schedules_and_labels_are_refused():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 
 from jsnn.layers import Dropout, Flatten, Pool, Spiking, td_batch_norm
 from jsnn.models.mlp import check_widths
 from jsnn.neurons import LI, LIF, Neuron
+from jsnn.precision import F32, Precision
 from jsnn.readouts import MeanMembrane, Readout
 from jsnn.synapses import Conv
 from jsnn.workload import InputKind
@@ -27,6 +30,7 @@ class ConvNet(nn.Module):
         kernel: height and width of every kernel.
         pool: window and stride of every pool.
         hidden: width of a dense spiking layer before the readout; 0 for none.
+        precision: of the synapses' products.
 
     Raises:
         ValueError: no width, a width below 1, or an image too small for its pools.
@@ -47,6 +51,8 @@ class ConvNet(nn.Module):
     kernel: int = 3
     pool: int = 2
     hidden: int = 0
+    precision: Precision = F32
+    causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -60,14 +66,20 @@ class ConvNet(nn.Module):
             )
         x, kind = frames, self.input_kind
         for depth, channels in enumerate(self.widths):
-            synapse = Conv(channels, (self.kernel, self.kernel), use_bias=False, parent=None)
+            synapse = Conv(
+                channels,
+                (self.kernel, self.kernel),
+                use_bias=False,
+                parent=None,
+                **self.precision.conv,
+            )
             x = Spiking(
                 synapse, self.neuron, input_kind=kind, norm=td_batch_norm(), name=f"conv_{depth}"
             )(x, train)
             x, kind = Pool("max", self.pool)(x), "spikes"
         x = Dropout(self.dropout)(Flatten()(x), train)
         if self.hidden:
-            synapse = nn.Dense(self.hidden, use_bias=False, parent=None)
+            synapse = nn.Dense(self.hidden, use_bias=False, parent=None, **self.precision.dense)
             x = Spiking(synapse, self.neuron, norm=td_batch_norm(), name="hidden")(x, train)
-        synapse = nn.Dense(self.classes, parent=None)
+        synapse = nn.Dense(self.classes, parent=None, **self.precision.dense)
         return Spiking(synapse, self.readout_neuron, readout=self.readout, name="readout")(x, train)

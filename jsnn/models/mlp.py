@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 
 from jsnn.layers import Dropout, Flatten, Spiking, batch_norm
 from jsnn.neurons import LI, LIF, Neuron
+from jsnn.precision import F32, Precision
 from jsnn.readouts import MeanMembrane, Readout
 from jsnn.workload import InputKind
 
@@ -25,6 +28,7 @@ class MLP(nn.Module):
         dropout: share of each hidden layer's spikes dropped in training.
         input_dropout: share of the inputs dropped in training, each for the whole window.
         norm: batch norm of the hidden currents, over time and batch.
+        precision: of the synapses' products.
 
     Raises:
         ValueError: no width, or a width below 1.
@@ -45,6 +49,8 @@ class MLP(nn.Module):
     dropout: float = 0.0
     input_dropout: float = 0.0
     norm: bool = False
+    precision: Precision = F32
+    causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -54,14 +60,20 @@ class MLP(nn.Module):
         x, kind = Dropout(self.input_dropout)(Flatten()(frames), train), self.input_kind
         for depth, width in enumerate(self.widths):
             x = Spiking(
-                nn.Dense(width, use_bias=not self.norm, kernel_init=init, parent=None),
+                nn.Dense(
+                    width,
+                    use_bias=not self.norm,
+                    kernel_init=init,
+                    parent=None,
+                    **self.precision.dense,
+                ),
                 self.neuron,
                 input_kind=kind,
                 norm=batch_norm() if self.norm else None,
                 name=f"hidden_{depth}",
             )(x, train)
             x, kind = Dropout(self.dropout)(x, train), "spikes"
-        synapse = nn.Dense(self.classes, parent=None)
+        synapse = nn.Dense(self.classes, parent=None, **self.precision.dense)
         return Spiking(synapse, self.readout_neuron, readout=self.readout, name="readout")(x, train)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -61,6 +62,7 @@ class Spikformer(nn.Module):
     input_kind: InputKind = "constant"
     heads: int = 4
     mlp_ratio: int = 4
+    causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -117,6 +119,7 @@ class Block(nn.Module):
     attend: Neuron
     heads: int
     hidden: int
+    causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 
 from jsnn.layers import Dropout, Flatten, Spiking
 from jsnn.models.mlp import check_widths
 from jsnn.neurons import ALIF, LI, Neuron
+from jsnn.precision import F32, Precision
 from jsnn.readouts import PerStep, Readout
 from jsnn.workload import InputKind
 
@@ -29,6 +32,7 @@ class SRNN(nn.Module):
         use_bias: biases on all synapses.
         recurrent_init: `orthogonal`, or `xavier` as for the feed-forward weights.
         random_state: random initial membranes in training.
+        precision: of the synapses' products.
 
     Raises:
         ValueError: no width, or a width below 1.
@@ -49,6 +53,8 @@ class SRNN(nn.Module):
     use_bias: bool = True
     recurrent_init: str = "orthogonal"
     random_state: bool = False
+    precision: Precision = F32
+    causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
@@ -61,17 +67,20 @@ class SRNN(nn.Module):
                 f"recurrent_init must be one of {sorted(inits)}, got {self.recurrent_init!r}"
             )
         recurrent = inits[self.recurrent_init]
-        x, kind = Flatten()(frames), self.input_kind
+        x, kind, products = Flatten()(frames), self.input_kind, self.precision.dense
         for depth, width in enumerate(self.widths):
             x = Spiking(
-                nn.Dense(width, use_bias=self.use_bias, kernel_init=init, parent=None),
+                nn.Dense(width, use_bias=self.use_bias, kernel_init=init, parent=None, **products),
                 self.neuron,
                 input_kind=kind,
                 recurrent=True,
                 recurrent_init=recurrent,
                 random_state=self.random_state,
+                precision=self.precision,
                 name=f"hidden_{depth}",
             )(x, train)
             x, kind = Dropout(self.dropout)(x, train), "spikes"
-        synapse = nn.Dense(self.classes, use_bias=self.use_bias, kernel_init=init, parent=None)
+        synapse = nn.Dense(
+            self.classes, use_bias=self.use_bias, kernel_init=init, parent=None, **products
+        )
         return Spiking(synapse, self.readout_neuron, readout=self.readout, name="readout")(x, train)

@@ -1,0 +1,126 @@
+"""One frame at a time equals the window, for every model; what needs the window is refused."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jsnn.layers import Dropout, Network, Spiking
+from jsnn.models import MLP, MODELS, SRNN, ConvNet, Spikformer
+from jsnn.neurons import ALIF, LIF
+from jsnn.readouts import MeanMembrane, PerStep, SpikeCount, SumSoftmax
+from jsnn.run import run, step
+from jsnn.stream import make_stream
+
+LAW = LIF(tau_mem=2e-3)
+CASES = {
+    "mlp": (MLP((9, 5), 3, LAW, input_kind="events"), (6,)),
+    "conv": (ConvNet((3,), 3, LAW, PerStep(), hidden=4, input_kind="analog"), (4, 4, 1)),
+    "srnn": (SRNN((8,), 3, ALIF(), readout=PerStep()), (5,)),
+    "spikformer": (
+        Spikformer(
+            (8,), 3, LIF(v_threshold=0.2), LIF(v_threshold=0.05), input_kind="analog", heads=2
+        ),
+        (4, 4, 1),
+    ),
+    "constant": (MLP((9,), 3, LAW, norm=True), (6,)),
+    "counts": (MLP((9,), 3, LAW, SpikeCount(), readout_neuron=LAW, input_kind="events"), (6,)),
+    "late": (SRNN((8,), 3, LAW, readout=SumSoftmax(skip=2)), (5,)),
+}
+STEPS = 6
+
+
+def case(name):
+    model, shape = CASES[name]
+    frames = 3.0 * jax.random.bernoulli(jax.random.key(3), 0.5, (STEPS, 2, *shape))
+    if name == "constant":
+        frames = jnp.broadcast_to(frames[:1], frames.shape)
+    return model, jax.jit(model.init)(jax.random.key(1), frames), frames
+
+
+def test_every_model_is_tested():
+    assert {type(model) for model, _ in CASES.values()} == set(MODELS.values())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_stream_ends_where_the_window_does(name):
+    model, variables, frames = case(name)
+    whole, workload = jax.jit(lambda v, x: run(model, v, x))(variables, frames)
+    assert float(workload.layers[0].output_events.sum()) > 0
+    stream = make_stream(model, variables, frames[0])
+    state = stream.start(frames[0])
+    for t, frame in enumerate(frames):
+        state, outputs = stream.step(state, frame)
+        if model.readout.per_step:
+            np.testing.assert_allclose(outputs[0], whole[t], rtol=1e-5, atol=1e-6)
+    if not model.readout.per_step:
+        np.testing.assert_allclose(outputs, whole, rtol=1e-5, atol=1e-6)
+
+
+def test_a_constant_input_is_read_from_the_first_frame_alone():
+    model, variables, frames = case("constant")
+    stream = make_stream(model, variables, frames[0])
+    results = []
+    for later in (frames[0], 0 * frames[0]):
+        state = stream.start(frames[0])
+        for frame in (frames[0], later):
+            state, outputs = stream.step(state, frame)
+        results.append(outputs)
+    np.testing.assert_array_equal(*results)
+
+
+def test_a_step_compiles_once_takes_few_arrays_and_gives_them_back():
+    model, variables, frames = case("mlp")
+    stream = make_stream(model, variables, frames[0])
+    state = stream.start(frames[0])
+    assert set(state) == {"float32", "int32"}
+    before = state
+    for frame in frames:
+        state, _ = stream.step(state, frame)
+    assert stream.step._cache_size() == 1
+    assert all(leaf.is_deleted() for leaf in before.values())
+    np.testing.assert_array_equal(state["int32"], [STEPS] * 3)
+
+
+class Reversed(nn.Module):
+    def __call__(self, frames, train=False):
+        return frames[::-1]
+
+
+class Always(nn.Module):
+    """Calls its layer in training mode."""
+
+    layer: nn.Module
+    causal = True
+
+    def __call__(self, frames, train=False):
+        return self.layer(frames, True)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Network((Reversed(), Spiking(nn.Dense(3), LAW))), "does not say that it is causal"),
+        (Always(Spiking(nn.Dense(3), LAW)), "is in training mode"),
+        (Always(Dropout(0.5)), "is in training mode"),
+    ],
+)
+def test_what_cannot_stream_is_refused(model, message, key):
+    frames = jnp.ones((2, 1, 5))
+    variables = model.init({"params": key, "dropout": key}, frames)
+    with pytest.raises(ValueError, match=message):
+        make_stream(model, variables, frames[0])
+    with pytest.raises(ValueError, match=message):
+        step(model, variables, frames[0])
+
+
+def test_a_stream_of_means_is_the_mean_so_far(key):
+    model = MLP((9,), 3, LAW, MeanMembrane(), input_kind="events")
+    frames = 3.0 * jax.random.bernoulli(key, 0.5, (3, 1, 6))
+    variables = model.init(key, frames)
+    stream = make_stream(model, variables, frames[0])
+    state = stream.start(frames[0])
+    for t, frame in enumerate(frames, 1):
+        state, outputs = stream.step(state, frame)
+        np.testing.assert_allclose(outputs, run(model, variables, frames[:t])[0], rtol=1e-5)
