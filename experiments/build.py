@@ -17,6 +17,7 @@ from jsnn.hardware import get as get_hardware
 from jsnn.models import MODELS
 from jsnn.neurons import LI, NEURONS, Neuron
 from jsnn.objectives import TASKS
+from jsnn.precision import PRECISIONS
 from jsnn.readouts import READOUTS, PerStep, Readout
 from jsnn.surrogate import SURROGATES, Custom
 from jsnn.training import make_optimiser
@@ -29,6 +30,7 @@ NAMED = {
     "surrogate": {name: kind for name, kind in SURROGATES.items() if kind is not Custom},
     "readout": READOUTS,
     "encoder": ENCODERS,
+    "precision": PRECISIONS,
 }
 
 
@@ -134,8 +136,11 @@ def network(config, loaded: data.Dataset, input_kind: str) -> nn.Module:
         "hidden": config.hidden,
         "use_bias": config.use_bias,
         "recurrent_init": config.recurrent_init,
+        "precision": lookup("precision", PRECISIONS, config.precision),
     }
     known = inspect.signature(model).parameters
+    if "precision" not in known and config.precision != "f32":
+        raise ValueError(f"--model {config.model} has no --precision {config.precision}, only f32")
     return model(**{name: value for name, value in options.items() if name in known})
 
 

@@ -40,10 +40,10 @@ class Progress:
     def __exit__(self, *_) -> None:
         self._bar.stop()
 
-    def step(self) -> None:
-        """One optimiser step is done."""
-        self._done += 1
-        self._bar.advance(self._task)
+    def step(self, steps: int = 1) -> None:
+        """Optimiser steps are done."""
+        self._done += steps
+        self._bar.advance(self._task, steps)
 
     def show(self, row: dict[str, Any]) -> None:
         """Show a row of metrics (see `experiments.train`)."""

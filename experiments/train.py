@@ -24,7 +24,8 @@ import numpy as np
 from rich.console import Console
 
 import jsnn
-from experiments import build
+from experiments import build, pace
+from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
 from experiments.progress import Progress
 from experiments.recipes import RECIPES
@@ -41,6 +42,7 @@ from jsnn.training import (
     init_state,
     initial_bill,
     label_params,
+    make_epoch,
     make_eval_step,
     make_train_step,
     with_reference,
@@ -108,6 +110,10 @@ class Config:
     threshold_scale: float = knob(0.0, "learning rate of thresholds / that of weights", least=0)
     select: str = knob("best", "epoch that is tested: best on validation, or last")
     checkpoint_seconds: float = knob(20.0, "at least this long between two checkpoints", least=0)
+    # how it is computed: time and memory, not results
+    plan: str = knob("auto", "the time window: auto, whole, or chunked:STEPS for long ones")
+    loop: str = knob("auto", "calls: auto, epoch (one each), step, or host (the set stays there)")
+    precision: str = knob("f32", "operands of matrix products, f32 or bf16; this one does change")
 
     def __post_init__(self):
         check(self)
@@ -149,18 +155,23 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
     )
     optimiser = build.optimiser(config, data)
     augmented = data_sets.Shifted(encoder, config.shift) if config.shift else encoder
-    train_step = make_train_step(model, objective, optimiser, augmented)
-    eval_step = make_eval_step(model, objective, encoder)
-    train = jax.device_put((data.train.frames, data.train.labels))
+    train = (data.train.frames, data.train.labels)
     validation = (data.validation.frames, data.validation.labels)
 
     # ---- start, or go on where the run stopped ---------------------------------------------------
     sample = jax.random.permutation(jax.random.key(config.seed), len(data.train))[:256]
     shapes = encoder(jax.random.key(0), train[0][:1])
     state = init_state(model, optimiser, shapes, config.seed)
-    first = initial_bill(state, model, objective, encoder, train[0][sample])
+    first = initial_bill(state, model, objective, encoder, train[0][np.asarray(sample)])
     state = with_reference(state, first)
     traced = jax.eval_shape(lambda: _workload(model, state, shapes, config.task, train[1][:1]))
+    window = pace.window(config.plan, traced, config.batch, "batch_stats" in state.collections)
+    loop = _loop(config, traced, train)
+    make = make_epoch if loop.kind == "epoch" else make_train_step
+    advance = make(model, objective, optimiser, augmented, plan=window.plan)
+    eval_step = make_eval_step(model, objective, encoder, plan=window.plan)
+    if loop.kind != "host":
+        train = jax.device_put(train)
     best = {"state": state, "score": -np.inf, "task": np.inf, "epoch": 0}
     folder = resume or RunFolder.create(out, config.dataset, config)
     checkpoints = Checkpoints(folder.checkpoints)
@@ -176,6 +187,7 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
         f"{len(data.test)} test; {config.model} {sizes} ({config.neuron}), T = {len(shapes)}, "
         f"{_parameters(state)} parameters; weight of the energy {config.energy_weight}"
     )
+    console.print(f"window: {window.plan} ({window.reason}); loop: {loop.kind} ({loop.reason})")
     console.print(f"\nBefore training:\n{first}\n", markup=False)
 
     # ---- the loop --------------------------------------------------------------------------------
@@ -184,12 +196,8 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
         while epoch < config.epochs:
             epoch += 1
             order = np.random.default_rng((config.seed, epoch)).permutation(len(data.train))
-            terms = []
-            for index in order[: epoch_steps * config.batch].reshape(epoch_steps, config.batch):
-                state, term = train_step(state, train, index)
-                terms.append(term)
-                progress.step()
-            terms = jax.tree.map(np.asarray, jax.device_get(terms))
+            order = order[: epoch_steps * config.batch].reshape(epoch_steps, config.batch)
+            state, terms = _epoch(loop.kind, advance, state, train, order, progress)
             _stop_if_not_finite(terms, (epoch - 1) * epoch_steps, checkpoints, folder)
 
             sums = evaluate(
@@ -273,6 +281,30 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
         console.print(line)
     console.print(f"\n{_since(started):.0f} s; everything is in {folder.path}")
     return result
+
+
+def _loop(config: Config, workload: jsnn.Workload, train) -> pace.Loop:
+    device, size = jax.devices()[0], sum(array.nbytes for array in train)
+    room = pace.room_of(device)
+    return pace.loop(config.loop, workload, config.batch, size, device.platform, room)
+
+
+def _epoch(kind: str, advance, state: TrainState, train, order: np.ndarray, progress: Progress):
+    """State after the steps of an epoch, and the terms of each."""
+    if kind == "epoch":
+        state, terms = advance(state, train, order)
+        terms = jax.tree.map(np.asarray, jax.device_get(terms))
+        progress.step(len(order))
+        return state, [{name: rows[n] for name, rows in terms.items()} for n in range(len(order))]
+    terms = []
+    for index in order:
+        given = train
+        if kind == "host":
+            given, index = (train[0][index], train[1][index]), np.arange(len(index))
+        state, term = advance(state, given, index)
+        terms.append(term)
+        progress.step()
+    return state, jax.tree.map(np.asarray, jax.device_get(terms))
 
 
 def _workload(model, state: TrainState, frames, task: str, labels) -> jsnn.Workload:
@@ -394,6 +426,8 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """`main` with a command line."""
     flags = parse(Flags, argv, __doc__)
     out, resume, smoke = (flags.pop(name, None) for name in ("out", "resume", "smoke"))
+    if flags.pop("compile_cache", True):
+        keep_compiled()
     if resume is not None:
         if out is not None or smoke:
             raise ValueError("--resume takes everything from the run: leave --out and --smoke away")
@@ -414,6 +448,7 @@ class Flags(Config):
     out: str | None = knob(None, "folder of the run; none: a new one below runs/")
     resume: str | None = knob(None, "go on with the run in this folder, bit for bit")
     smoke: bool = knob(False, "two epochs on 256 samples: does it run at all?")
+    compile_cache: bool = knob(True, "keep compiled programs for the next run")
 
 
 if __name__ == "__main__":

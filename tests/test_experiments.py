@@ -279,26 +279,40 @@ def test_a_run_that_trained_on_its_validation_samples_claims_nothing_of_them(
     assert "validation samples too" in found["data_notes"]
 
 
-def test_each_jitted_function_compiles_once(tiny_run, tmp_path, monkeypatch, compilations):
+@pytest.mark.parametrize(
+    ("loop", "made"),
+    [("auto", "make_epoch"), ("step", "make_train_step"), ("host", "make_train_step")],
+)
+def test_each_jitted_function_compiles_once(
+    loop, made, finished, tiny_run, tmp_path, monkeypatch, compilations
+):
     traced = []
-    for name in ("make_train_step", "make_eval_step"):
+    for name in ("make_train_step", "make_epoch", "make_eval_step"):
         make = getattr(train, name)
 
-        def keep(*args, make=make, name=name):
+        def keep(*args, make=make, name=name, **options):
             *others, encoder = args
 
             def counted(key, batch):
                 traced.append(name)
                 return encoder(key, batch)
 
-            return make(*others, counted)
+            return make(*others, counted, **options)
 
         monkeypatch.setattr(train, name, keep)
     # Splits of one size: a function of a whole set is compiled for each size of set.
     with compilations() as compiled:
-        tiny_run(tmp_path / "run")
-    assert sorted(traced) == ["make_eval_step", "make_train_step"]
-    assert compiled.count("step") == 2
+        tiny_run(tmp_path / "run", "--loop", loop)
+    assert sorted(traced) == sorted(["make_eval_step", made])
+    # Training in single steps, evaluating.
+    assert compiled.count("step") == (1 if loop == "auto" else 2)
+    assert compiled.count("epoch") == (1 if loop == "auto" else 0)
+    # Loops differ in time, not in one bit of what is learned.
+    rows, expected = (
+        [json.loads(row) | {"seconds": None} for row in path.read_text().splitlines()]
+        for path in (tmp_path / "run" / "metrics.jsonl", finished / "metrics.jsonl")
+    )
+    assert rows == expected
 
 
 def test_new_runs_get_new_folders(tmp_path, monkeypatch):

@@ -1,0 +1,141 @@
+"""A long window in chunks against all at once, and a stream of single frames.
+
+    python -m experiments.benchmarks.long_window
+
+Dense 700-128-128-20 on events (2 % of inputs a step). First value and gradient of a training loss
+with the bill in it, for 128 samples: bytes of XLA's temporaries and time, plans in turns. Then a
+stream of one sample: a frame through `jsnn.stream`, through a jitted `jsnn.step`, and through a
+program that takes and gives the same arrays but computes next to nothing. Writes
+`experiments/results/benchmarks/long_window.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import statistics
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+import jsnn
+from experiments.benchmarks.qtdb_step import seconds
+from experiments.config import check, knob, parse
+from jsnn.models import MLP
+from jsnn.neurons import LI, LIF
+from jsnn.objectives import Objective
+from jsnn.readouts import PerStep
+from jsnn.run import forward
+from jsnn.stream import make_stream
+from jsnn.timeplan import WHOLE, Chunked
+
+INPUTS, WIDTHS, CLASSES, RATE = 700, (128, 128), 20, 0.02
+PLANS = (WHOLE, Chunked(10), Chunked(25), Chunked(50))
+LAW, INTEGRATOR = LIF(tau_mem=20e-3), LI(tau_mem=20e-3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Knobs of the benchmark."""
+
+    steps: int = knob(1000, "steps of the long window", least=2)
+    batch: int = knob(128, "samples of a training step", least=1)
+    rounds: int = knob(7, "timings of each, in turns", least=3)
+    frames: int = knob(2000, "frames of a timed slice of the stream", least=1)
+    out: str = knob("experiments/results/benchmarks/long_window.json", "where the figures go")
+
+    def __post_init__(self):
+        check(self)
+
+
+def main(config: Config) -> dict:
+    """Measure both and write them."""
+    result = {
+        "command": "python -m experiments.benchmarks.long_window",
+        "what": "a long window by plan, and a stream of one sample, 700-128-128-20",
+        "config": dataclasses.asdict(config),
+        "window": window(config),
+        "stream": stream(config),
+        "versions": {"jax": jax.__version__, "python": platform.python_version()},
+        "device": jax.devices()[0].device_kind,
+    }
+    path = Path(config.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+    return result
+
+
+def window(config: Config) -> dict:
+    """Temporaries and time of a training step's gradient, by plan."""
+    model = MLP(WIDTHS, CLASSES, LAW, readout_neuron=INTEGRATOR, input_kind="events", gain=0.5)
+    shape = (config.steps, config.batch, INPUTS)
+    frames = jax.random.bernoulli(jax.random.key(0), RATE, shape).astype(jnp.float32)
+    labels = jnp.arange(config.batch) % CLASSES
+    params = model.init(jax.random.key(1), frames[:2])["params"]
+    objective = Objective("cross-entropy", jsnn.hardware.get("neuromorphic-22nm"), 0.25)
+    unit = jnp.float32(1e6)
+
+    def loss(params, frames, plan):
+        passed = forward(model, {"params": params}, frames, train=True, plan=plan)
+        return objective(passed.outputs, labels, passed.workload, unit, jnp.int32(1))[0]
+
+    compiled = {
+        str(plan): jax.jit(jax.value_and_grad(lambda p, x, plan=plan: loss(p, x, plan)))
+        .lower(params, frames)
+        .compile()
+        for plan in PLANS
+    }
+    times = {name: [] for name in compiled}
+    for _ in range(config.rounds):
+        for name, call in compiled.items():
+            times[name].append(seconds(lambda call=call: call(params, frames), 1))
+    return {
+        name: {
+            "temporary_mb": call.memory_analysis().temp_size_in_bytes / 1e6,
+            "ms": 1e3 * statistics.median(times[name]),
+            "of_whole": statistics.median(
+                mine / whole for mine, whole in zip(times[name], times[str(WHOLE)], strict=True)
+            ),
+        }
+        for name, call in compiled.items()
+    }
+
+
+def stream(config: Config) -> dict:
+    """Microseconds a frame of one sample."""
+    model = MLP(WIDTHS, CLASSES, LAW, PerStep(), INTEGRATOR, input_kind="events", gain=0.5)
+    frames = jax.random.bernoulli(jax.random.key(0), RATE, (64, 1, INPUTS)).astype(jnp.float32)
+    frames = [jax.device_put(frame) for frame in frames]
+    variables = model.init(jax.random.key(1), frames[0][None])
+    compiled = make_stream(model, variables, frames[0])
+    plain = jax.jit(lambda variables, frame: jsnn.step(model, variables, frame))
+    idle = jax.jit(
+        lambda state, frame: ({k: v + 1 for k, v in state.items()}, frame[:, :CLASSES]),
+        donate_argnums=0,
+    )
+    starts = {
+        "stream": (compiled.step, lambda: compiled.start(frames[0])),
+        "step": (plain, lambda: plain(variables, frames[0])[0]),
+        "idle": (idle, lambda: compiled.start(frames[0])),
+    }
+
+    def pass_frames(step, state):
+        for number in range(config.frames):
+            state, out = step(state, frames[number % len(frames)])
+        return out
+
+    times = {name: [] for name in starts}
+    for _ in range(config.rounds):
+        for name, (step, start) in starts.items():
+            jax.block_until_ready(step(start(), frames[0]))
+            state = start()
+            taken = seconds(lambda step=step, state=state: pass_frames(step, state), 1)
+            times[name].append(1e6 * taken / config.frames)
+    return {f"{name}_us": statistics.median(taken) for name, taken in times.items()}
+
+
+if __name__ == "__main__":
+    main(Config(**parse(Config, None, __doc__)))

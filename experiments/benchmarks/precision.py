@@ -1,0 +1,80 @@
+"""What bf16 operands change on digits: accuracy, energy and time, against f32, seed by seed.
+
+    python -m experiments.benchmarks.precision
+
+The default training of `experiments.train`, once with each precision for each seed, in turns.
+Writes `experiments/results/benchmarks/precision.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import statistics
+import tempfile
+from pathlib import Path
+
+import jax
+
+from experiments import train
+from experiments.config import check, knob, parse
+from jsnn.precision import PRECISIONS
+
+FIGURES = ("test_accuracy", "total_pj", "floor_pj", "ratio_to_twin", "chosen_epoch", "seconds")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Knobs of the benchmark."""
+
+    seeds: tuple[int, ...] = knob((0, 1, 2), "seeds of the runs")
+    epochs: int = knob(train.Config.epochs, "epochs of a run", least=1)
+    out: str = knob("experiments/results/benchmarks/precision.json", "where the figures go")
+
+    def __post_init__(self):
+        check(self)
+
+
+def main(config: Config) -> dict:
+    """Train and write figures, and what bf16 adds to each, in pairs of one seed."""
+    runs = {name: [] for name in PRECISIONS}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in config.seeds:
+            for name, rows in runs.items():
+                words = f"--seed {seed} --epochs {config.epochs} --precision {name}"
+                out = str(Path(folder) / f"{name}-{seed}")
+                found = train.run([*words.split(), "--out", out])
+                command = f"python -m experiments.train {words}"
+                rows.append(
+                    {"command": command, "spikes": sum(found["spikes"])}
+                    | {figure: found[figure] for figure in FIGURES}
+                )
+    added = {
+        figure: [
+            new[figure] - old[figure] for new, old in zip(runs["bf16"], runs["f32"], strict=True)
+        ]
+        for figure in ("test_accuracy", "total_pj", "spikes")
+    }
+    result = {
+        "command": "python -m experiments.benchmarks.precision",
+        "what": "accuracy, bill and time of digits with bf16 operands of products, and with f32",
+        "seeds": list(config.seeds),
+        "runs": runs,
+        "medians": {
+            name: {figure: statistics.median(row[figure] for row in rows) for figure in FIGURES}
+            for name, rows in runs.items()
+        },
+        "bf16_less_f32": added,
+        "versions": {"jax": jax.__version__, "python": platform.python_version()},
+        "device": jax.devices()[0].device_kind,
+    }
+    path = Path(config.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+    return result
+
+
+if __name__ == "__main__":
+    main(Config(**parse(Config, None, __doc__)))

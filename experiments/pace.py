@@ -1,0 +1,93 @@
+"""How the steps of a run are carried out: its window and its loop, by rule or as told."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+
+from jsnn.timeplan import Choice, choose, kept_bytes, read
+from jsnn.workload import Workload
+
+LOOPS = ("epoch", "step", "host")
+# Multiply-adds of a training step's forward pass below which a CPU gains from an epoch in one call:
+# at 118 million it took 0.71 of the time (0.13 on tiny networks), at 204 million 1.06.
+SMALL_MACS = 150e6
+# The share of an accelerator's memory that a whole set may take.
+SET_SHARE = 0.5
+
+
+class Loop(NamedTuple):
+    """How batches are made and steps are called, and why so.
+
+    Attributes:
+        kind: `epoch` (all steps of an epoch in one call, the set on the device), `step` (a call
+            a step, the set on the device) or `host` (a call a step, one batch at a time moved).
+        reason: in words.
+    """
+
+    kind: str
+    reason: str
+
+
+def window(word: str, workload: Workload, batch: int, norm: bool) -> Choice:
+    """The plan that `--plan` names, or the rule's choice for `auto` (see `jsnn.timeplan.choose`).
+
+    Args:
+        word: of the flag.
+        workload: of any batch; shapes are enough.
+        batch: samples of a step.
+        norm: whether training takes batch statistics.
+    """
+    plan = read(word)
+    if plan is not None:
+        return Choice(plan, "as told")
+    (steps,) = {layer.steps for layer in workload}
+    return choose(steps, kept_bytes(workload, batch), chunkable=not norm)
+
+
+def loop(
+    word: str, workload: Workload, batch: int, set_bytes: int, platform: str, room: int | None
+) -> Loop:
+    """The loop that `--loop` names, or the rule's choice for `auto`.
+
+    A set beyond its share of the device's memory stays on the host. Else an epoch is one call,
+    which saves the host's work for each step. XLA's CPU code is slower inside a scan: up to 10x for
+    the weight gradients of convolutions, 1.3x for large matrices. There a CPU makes single calls.
+
+    Args:
+        word: of the flag.
+        workload: of any batch; shapes are enough.
+        batch: samples of a step.
+        set_bytes: size of the training set.
+        platform: of the device, as `cpu` or `gpu`.
+        room: bytes of the device's memory; None where it does not say, as a CPU.
+
+    Raises:
+        ValueError: an unknown word.
+    """
+    if word != "auto":
+        if word not in LOOPS:
+            raise ValueError(f"--loop must be auto or one of {', '.join(LOOPS)}, got {word!r}")
+        return Loop(word, "as told")
+    if room is not None and set_bytes > SET_SHARE * room:
+        return Loop("host", f"the set takes {set_bytes / 2**30:.3g} GiB of {room / 2**30:.3g}")
+    if platform != "cpu":
+        return Loop("epoch", "the set fits the device")
+    if any(layer.geometry.kind == "conv" for layer in workload):
+        return Loop("step", "convolutions inside a scan are slow on a CPU")
+    macs = batch * sum(_macs(layer) for layer in workload)
+    if macs > SMALL_MACS:
+        return Loop("step", f"{macs / 1e6:.3g} million multiply-adds a step are no less in a scan")
+    return Loop("epoch", f"{macs / 1e6:.3g} million multiply-adds a step")
+
+
+def room_of(device: jax.Device) -> int | None:
+    """Bytes of a device's memory, where it says so."""
+    return (device.memory_stats() or {}).get("bytes_limit")
+
+
+def _macs(layer) -> int:
+    """Multiply-adds of one sample, zeros included."""
+    shown = 1 if layer.geometry.input_kind == "constant" else layer.steps
+    return layer.geometry.synapses * shown + layer.geometry.recurrent_weights * layer.steps
