@@ -12,16 +12,13 @@ program that takes and gives the same arrays but computes next to nothing. Write
 from __future__ import annotations
 
 import dataclasses
-import json
-import platform
 import statistics
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
 import jsnn
-from experiments.benchmarks.qtdb_step import seconds
+from experiments.benchmarks.measuring import FOLDER, in_turns, ratio, report, seconds
 from experiments.config import check, knob, parse
 from jsnn.models import MLP
 from jsnn.neurons import LI, LIF
@@ -44,7 +41,7 @@ class Config:
     batch: int = knob(128, "samples of a training step", least=1)
     rounds: int = knob(7, "timings of each, in turns", least=3)
     frames: int = knob(2000, "frames of a timed slice of the stream", least=1)
-    out: str = knob("experiments/results/benchmarks/long_window.json", "where the figures go")
+    out: str = knob(f"{FOLDER}/long_window.json", "where the figures go")
 
     def __post_init__(self):
         check(self)
@@ -58,13 +55,8 @@ def main(config: Config) -> dict:
         "config": dataclasses.asdict(config),
         "window": window(config),
         "stream": stream(config),
-        "versions": {"jax": jax.__version__, "python": platform.python_version()},
-        "device": jax.devices()[0].device_kind,
     }
-    path = Path(config.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    report(result, config.out)
     return result
 
 
@@ -88,17 +80,16 @@ def window(config: Config) -> dict:
         .compile()
         for plan in PLANS
     }
-    times = {name: [] for name in compiled}
-    for _ in range(config.rounds):
-        for name, call in compiled.items():
-            times[name].append(seconds(lambda call=call: call(params, frames), 1))
+    timers = {
+        name: lambda call=call: seconds(lambda: call(params, frames), 1)
+        for name, call in compiled.items()
+    }
+    times = in_turns(timers, config.rounds)
     return {
         name: {
             "temporary_mb": call.memory_analysis().temp_size_in_bytes / 1e6,
             "ms": 1e3 * statistics.median(times[name]),
-            "of_whole": statistics.median(
-                mine / whole for mine, whole in zip(times[name], times[str(WHOLE)], strict=True)
-            ),
+            "of_whole": ratio(times, name, str(WHOLE))["median"],
         }
         for name, call in compiled.items()
     }
@@ -127,13 +118,16 @@ def stream(config: Config) -> dict:
             state, out = step(state, frames[number % len(frames)])
         return out
 
-    times = {name: [] for name in starts}
-    for _ in range(config.rounds):
-        for name, (step, start) in starts.items():
-            jax.block_until_ready(step(start(), frames[0]))
-            state = start()
-            taken = seconds(lambda step=step, state=state: pass_frames(step, state), 1)
-            times[name].append(1e6 * taken / config.frames)
+    def timed(step, start):
+        jax.block_until_ready(step(start(), frames[0]))
+        state = start()
+        return 1e6 * seconds(lambda: pass_frames(step, state), 1) / config.frames
+
+    timers = {
+        name: lambda step=step, start=start: timed(step, start)
+        for name, (step, start) in starts.items()
+    }
+    times = in_turns(timers, config.rounds)
     return {f"{name}_us": statistics.median(taken) for name, taken in times.items()}
 
 

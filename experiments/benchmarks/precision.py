@@ -9,15 +9,12 @@ Writes `experiments/results/benchmarks/precision.json`.
 from __future__ import annotations
 
 import dataclasses
-import json
-import platform
 import statistics
 import tempfile
 from pathlib import Path
 
-import jax
-
 from experiments import train
+from experiments.benchmarks.measuring import FOLDER, report
 from experiments.config import check, knob, parse
 from jsnn.precision import PRECISIONS
 
@@ -30,7 +27,7 @@ class Config:
 
     seeds: tuple[int, ...] = knob((0, 1, 2), "seeds of the runs")
     epochs: int = knob(train.Config.epochs, "epochs of a run", least=1)
-    out: str = knob("experiments/results/benchmarks/precision.json", "where the figures go")
+    out: str = knob(f"{FOLDER}/precision.json", "where the figures go")
 
     def __post_init__(self):
         check(self)
@@ -66,13 +63,8 @@ def main(config: Config) -> dict:
             for name, rows in runs.items()
         },
         "bf16_less_f32": added,
-        "versions": {"jax": jax.__version__, "python": platform.python_version()},
-        "device": jax.devices()[0].device_kind,
     }
-    path = Path(config.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    report(result, config.out)
     return result
 
 
