@@ -65,6 +65,15 @@ def small_loss(steps=6):
     return workload, -logits[np.arange(4), labels].mean()
 
 
+@pytest.mark.parametrize("plan", ["scan", "fused", "chunked:4", "fused+chunked:3"])
+def test_every_plan_computes_the_same(plan):
+    workload, wanted = small_loss()
+    contestant = ours.make(workload, plan, "cpu")
+    first = contestant.calls["step"]()
+    assert first == pytest.approx(wanted + ours.ENERGY_WEIGHT, rel=1e-4)
+    assert contestant.calls["step"]() != first
+
+
 def test_ours_computes_the_workload_and_learns_from_it():
     workload, wanted = small_loss()
     contestant = ours.make(workload, "default", "cpu")

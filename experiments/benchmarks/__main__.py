@@ -81,7 +81,8 @@ def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
     try:
         for name in given.workload:
             workloads.get(name)
-        _check(given.plans, ours.PLANS, "--plans")
+        for plan in given.plans:
+            ours.plans(plan)
         _check(given.peers, everyone, "--peers")
         _check([name for name, _ in given.peer_python], PEERS, "--peer-python")
     except ValueError as wrong:

@@ -2,8 +2,8 @@
 
 The step is cross entropy + 0.1 x energy term with the full bill on `neuromorphic-22nm`, counted
 from records per sample, backward, Adam on the weights. `bare` is that step without energy term and
-records; `forward` gives the loss alone. The neurons subtract the threshold where they spike, before
-the next decay, with a detached reset and the surrogate 1 / (1 + 25 |x|)^2.
+records, over the whole window; `forward` gives the loss alone. The neurons subtract the threshold
+where they spike, before the next decay, with a detached reset and the surrogate 1 / (1 + 25 |x|)^2.
 """
 
 from __future__ import annotations
@@ -25,17 +25,43 @@ from jsnn.layers import Flatten, Network, Pool, Spiking
 from jsnn.neurons import ALIF, LI, LIF
 from jsnn.objectives import Objective, cross_entropy
 from jsnn.readouts import MeanMembrane, PerStep, SpikeCount
-from jsnn.run import forward, run, step
+from jsnn.run import forward, run
+from jsnn.stream import make_stream
 from jsnn.surrogate import Scaled, SuperSpike
 from jsnn.synapses import Conv
+from jsnn.unroll import PLANS as POPULATION_PLANS
+from jsnn.window import WHOLE, Chunked
+from jsnn.window import Plan as Window
 
 MACHINE, ENERGY_WEIGHT = "neuromorphic-22nm", 0.1
 TAU_S = -DT_S / math.log(BETA)
 
-PLANS = ("default",)
+DEFAULT, CHUNKED = "default", "chunked:"
+PLANS = (DEFAULT, *POPULATION_PLANS, CHUNKED + "<steps>")
 
 
-def network(workload: Workload, streaming: bool = False) -> nn.Module:
+def plans(mode: str) -> tuple[str | None, Window]:
+    """Plan of the hidden populations (None: by rule) and of the window, joined by `+`.
+
+    Raises:
+        ValueError: no such plan.
+
+    >>> plans("default"), plans("fused+chunked:25")
+    ((None, Whole()), ('fused', Chunked(steps=25)))
+    """
+    population, window = None, WHOLE
+    for part in mode.split("+"):
+        steps = part.removeprefix(CHUNKED)
+        if part in POPULATION_PLANS:
+            population = part
+        elif steps != part and steps.isdigit():
+            window = Chunked(int(steps))
+        elif part != DEFAULT:
+            raise ValueError(f"unknown plan {part!r}; jsnn has {', '.join(PLANS)}, joined by +")
+    return population, window
+
+
+def network(workload: Workload, streaming: bool = False, plan: str | None = None) -> nn.Module:
     """The workload's network of jsnn's layers; streaming, its readout gives every step."""
     layers = []
     last = workload.synapses[-1]
@@ -50,22 +76,22 @@ def network(workload: Workload, streaming: bool = False) -> nn.Module:
             layers.append(Flatten())
         else:
             fold = _readout(stage, streaming) if stage is last else None
-            layers.append(_layer(stage, kind, unit, fold))
+            own = None if stage is last else plan
+            layers.append(_layer(stage, kind, unit, fold, own))
             kind, unit = "spikes", 1.0
     return Network(tuple(layers))
 
 
 def make(workload: Workload, plan: str, device: str) -> Contestant:
     """Compiled lazily, on the first call of each."""
-    if plan not in PLANS:
-        raise ValueError(f"unknown plan {plan!r}; jsnn has {PLANS}")
+    population, window = plans(plan)
     data, labels = workloads.inputs(workload)
     if workload.still:
         data = jnp.broadcast_to(data, (workload.steps, *data.shape))
     frames, labels = jnp.asarray(data), jnp.asarray(labels, jnp.int32)
     if workload.name == "stream":
         return _stream(workload, frames)
-    model = network(workload)
+    model = network(workload, plan=population)
     variables = _variables(model, frames[:1], workload)
     optimiser = optax.adam(workloads.LEARNING_RATE)
     mean = 1 / workload.steps if workload.stages[-1].neurons == "lif" else 1.0
@@ -73,7 +99,8 @@ def make(workload: Workload, plan: str, device: str) -> Contestant:
     trained, fixed = _split(variables["params"])
 
     def full(trained, frames, reference_pj):
-        passed = forward(model, {"params": _merge(trained, fixed)}, frames, train=True)
+        params = _merge(trained, fixed)
+        passed = forward(model, {"params": params}, frames, train=True, plan=window)
         return objective(mean * passed.outputs, labels, passed.workload, reference_pj)[0]
 
     def plain(trained, frames, _=None):
@@ -125,18 +152,18 @@ def make(workload: Workload, plan: str, device: str) -> Contestant:
 def _stream(workload: Workload, frames) -> Contestant:
     model = network(workload, streaming=True)
     variables = _variables(model, frames, workload)
-    jitted = jax.jit(functools.partial(step, model))
-    state = jitted(variables, frames[0])[0]
+    stream = make_stream(model, variables, frames[0])
+    state = stream.start(frames[0])
 
     def one():
         nonlocal state
-        state, outputs = jitted(state, frames[0])
+        state, outputs = stream.step(state, frames[0])
         return float(outputs[0, 0, 0])
 
     return Contestant(info={}, calls={"stream": one})
 
 
-def _layer(stage: Stage, kind: str, unit: float, readout) -> Spiking:
+def _layer(stage: Stage, kind: str, unit: float, readout, plan: str | None) -> Spiking:
     if stage.kind == "conv":
         synapse = Conv(stage.outputs, (3, 3), use_bias=False, parent=None)
     else:
@@ -148,6 +175,7 @@ def _layer(stage: Stage, kind: str, unit: float, readout) -> Spiking:
         input_unit=unit,
         recurrent=stage.neurons == "adaptive",
         readout=readout,
+        plan=plan,
     )
 
 
