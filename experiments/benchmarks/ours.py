@@ -29,9 +29,8 @@ from jsnn.run import forward, run
 from jsnn.stream import make_stream
 from jsnn.surrogate import Scaled, SuperSpike
 from jsnn.synapses import Conv
+from jsnn.timeplan import WHOLE, Chunked, TimePlan
 from jsnn.unroll import PLANS as POPULATION_PLANS
-from jsnn.window import WHOLE, Chunked
-from jsnn.window import Plan as Window
 
 MACHINE, ENERGY_WEIGHT = "neuromorphic-22nm", 0.1
 TAU_S = -DT_S / math.log(BETA)
@@ -40,7 +39,7 @@ DEFAULT, CHUNKED = "default", "chunked:"
 PLANS = (DEFAULT, *POPULATION_PLANS, CHUNKED + "<steps>")
 
 
-def plans(mode: str) -> tuple[str | None, Window]:
+def plans(mode: str) -> tuple[str | None, TimePlan]:
     """Plan of the hidden populations (None: by rule) and of the window, joined by `+`.
 
     Raises:
