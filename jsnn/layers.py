@@ -17,6 +17,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jsnn.events import EventFrames
+from jsnn.events import currents as event_currents
 from jsnn.neurons import Neuron
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
@@ -47,7 +49,9 @@ class Spiking(nn.Module):
             a compact method it needs `parent=None`, else flax files it under the outer module.
         neuron: the law of the population (`jsnn.neurons`).
         input_kind: what comes in (see `jsnn.workload.Geometry`). `constant` computes the synapse
-            once, on the first frame, and shows its current at every step.
+            once, on the first frame, and shows its current at every step. Frames that are
+            `spikes` or `events` may come as `jsnn.events.EventFrames` where the synapse is
+            `nn.Dense`: the same outputs up to rounding, the same workload.
         norm: a normalisation of currents, statistics over time and batch (`batch_norm()`,
             `td_batch_norm()`); at inference it folds into the weights and costs a bias.
         recurrent: all-to-all recurrence inside the population (flat frames only).
@@ -62,7 +66,8 @@ class Spiking(nn.Module):
 
     Raises:
         ValueError: unknown input kind, frames without `[T, B, features]`, recurrence on images; a
-            plan that cannot run this population.
+            plan that cannot run this population; `EventFrames` for another input kind or unit, or
+            another synapse.
 
     >>> import jax, jax.numpy as jnp, flax.linen as nn
     >>> from jsnn.neurons import LIF
@@ -86,7 +91,7 @@ class Spiking(nn.Module):
     precision: Precision = F32
 
     @nn.compact
-    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, frames: jax.Array | EventFrames, train: bool = False) -> jax.Array:
         """`[T, B, *input_shape]` to spikes `[T, B, *output_shape]` or the readout's result."""
         self._check(frames)
         currents = self._currents(frames, train)
@@ -163,6 +168,8 @@ class Spiking(nn.Module):
             raise ValueError("frames have no time step (T = 0); a network needs at least one")
         if self.input_kind not in INPUT_KINDS:
             raise ValueError(f"input_kind must be one of {INPUT_KINDS}, got {self.input_kind!r}")
+        if isinstance(frames, EventFrames):
+            self._check_events()
         if isinstance(self.synapse, Product) and (self.input_kind, self.input_unit) != (
             "spikes",
             1,
@@ -175,6 +182,18 @@ class Spiking(nn.Module):
             raise ValueError(
                 "recurrence needs flat frames [T, B, features], got shape "
                 f"{list(frames.shape)}; put jsnn.layers.Flatten() before this layer"
+            )
+
+    def _check_events(self):
+        if type(self.synapse) is not nn.Dense:
+            raise ValueError(
+                f"EventFrames go into an nn.Dense synapse, got {type(self.synapse).__name__}; "
+                "give it jsnn.events.dense(events)"
+            )
+        if self.input_kind not in ("spikes", "events") or self.input_unit != 1:
+            raise ValueError(
+                "EventFrames are events of value 1: input_kind 'events' (or 'spikes') and "
+                f"input_unit 1, got {self.input_kind!r} and {self.input_unit}"
             )
 
     def _currents(self, frames, train):
@@ -218,21 +237,16 @@ class Spiking(nn.Module):
 
     def _record(self, frames, counts, fed_back, fed_back_each_step=None):
         wiring = connectivity(self.synapse, frames.shape[2:])
-        shown = frames[:1] if self.input_kind == "constant" else frames
-        if self.input_kind in ("spikes", "events"):
-            came = jnp.abs(shown) / self.input_unit
-        else:
-            came = (shown != 0).astype(frames.dtype)
+        arrived, each = self._came(frames, wiring)
         # Pieces of a window add up: an input is active, and a constant one shown, once in all.
-        before = self.get_variable(STATE, "arrived", jnp.zeros_like(came[0]))
+        before = self.get_variable(STATE, "arrived", jnp.zeros_like(arrived))
         if self.input_kind == "constant":
-            came = came - before
-        arrived, by_step = came.sum(0), None
-        after = before + arrived
+            arrived, each = arrived - before, each - _by_reach(before, wiring)
+        by_step, after = None, before + arrived
         self._keep("arrived", before, after)
         if fed_back_each_step is not None:
-            each = jnp.moveaxis(_by_reach(came, wiring, lead=2), 0, 1)
-            unseen = frames.shape[0] - shown.shape[0]
+            each = jnp.moveaxis(each, 0, 1)
+            unseen = frames.shape[0] - each.shape[1]
             each = jnp.pad(each, ((0, 0), (0, unseen), (0, 0)))
             by_step = ByStep(each, fed_back_each_step, jnp.zeros_like(fed_back_each_step))
         zero = jnp.zeros(frames.shape[1], frames.dtype)
@@ -245,6 +259,18 @@ class Spiking(nn.Module):
             geometry=self._geometry(wiring, counts.shape[1:]),
             by_step=by_step,
         )
+
+    def _came(self, frames, wiring):
+        """What came in: of each input over time `[B, *input_shape]`, of each step `[T, B, K]`."""
+        if isinstance(frames, EventFrames):
+            # A dense synapse has one fan-out.
+            return frames.each_input(), frames.each_step()[..., None]
+        shown = frames[:1] if self.input_kind == "constant" else frames
+        if self.input_kind in ("spikes", "events"):
+            came = jnp.abs(shown) / self.input_unit
+        else:
+            came = (shown != 0).astype(frames.dtype)
+        return came.sum(0), _by_reach(came, wiring, lead=2)
 
     def _geometry(self, wiring: Connectivity, output_shape) -> Geometry:
         ops = self.neuron.ops
@@ -282,6 +308,8 @@ class Flatten(nn.Module):
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
         """Flatten everything behind time and batch."""
+        if isinstance(frames, EventFrames):
+            return frames.flat()
         return frames.reshape(*frames.shape[:2], -1)
 
 
@@ -322,6 +350,11 @@ class Dropout(nn.Module):
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
         """`[T, B, ...]`; needs the rng stream `dropout` in training."""
+        if isinstance(frames, EventFrames) and self.rate and train:
+            raise ValueError(
+                "dropout scales what it keeps, and EventFrames have no values: leave inputs whole "
+                "or give it jsnn.events.dense(events)"
+            )
         return nn.Dropout(self.rate, broadcast_dims=(0,))(frames, deterministic=not train)
 
 
@@ -395,8 +428,19 @@ def _decides_per_step(readout: Readout | None) -> bool:
 
 def _over_time(module: Callable, frames: jax.Array) -> jax.Array:
     """Apply a module without time to all steps at once, as one batch of T B frames."""
+    if isinstance(frames, EventFrames):
+        return _dense_of_events(module, frames)
     out = module(frames.reshape(-1, *frames.shape[2:]))
     return out.reshape(*frames.shape[:2], *out.shape[1:])
+
+
+def _dense_of_events(synapse: nn.Dense, frames: EventFrames) -> jax.Array:
+    """The currents of flax's Dense, which keeps its parameters, without its matrix product."""
+    # No frame at all is enough for it to make or find them.
+    nothing = synapse(jnp.zeros((0, frames.size), frames.dtype))
+    params = {k: v.astype(nothing.dtype) for k, v in synapse.variables["params"].items()}
+    out = event_currents(frames, params["kernel"])
+    return out + params["bias"] if "bias" in params else out
 
 
 def _flat_sum(values: jax.Array, lead: int = 1) -> jax.Array:

@@ -19,6 +19,7 @@ ORDER = [
     "readouts",
     "workload",
     "timeplan",
+    "events",
     "hardware",
     "hypothetical",
     "units",
