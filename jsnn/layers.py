@@ -185,11 +185,6 @@ class Spiking(nn.Module):
             )
 
     def _check_events(self):
-        if type(self.synapse) is not nn.Dense:
-            raise ValueError(
-                f"EventFrames go into an nn.Dense synapse, got {type(self.synapse).__name__}; "
-                "give it jsnn.events.dense(events)"
-            )
         if self.input_kind not in ("spikes", "events") or self.input_unit != 1:
             raise ValueError(
                 "EventFrames are events of value 1: input_kind 'events' (or 'spikes') and "
@@ -434,8 +429,13 @@ def _over_time(module: Callable, frames: jax.Array) -> jax.Array:
     return out.reshape(*frames.shape[:2], *out.shape[1:])
 
 
-def _dense_of_events(synapse: nn.Dense, frames: EventFrames) -> jax.Array:
+def _dense_of_events(synapse: Callable, frames: EventFrames) -> jax.Array:
     """The currents of flax's Dense, which keeps its parameters, without its matrix product."""
+    if type(synapse) is not nn.Dense:
+        raise ValueError(
+            "only a Spiking layer with an nn.Dense synapse takes EventFrames; give anything else "
+            "jsnn.events.dense(events)"
+        )
     # No frame at all is enough for it to make or find them.
     nothing = synapse(jnp.zeros((0, frames.size), frames.dtype))
     params = {k: v.astype(nothing.dtype) for k, v in synapse.variables["params"].items()}

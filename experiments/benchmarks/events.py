@@ -146,7 +146,6 @@ def convolve(activity: float, rounds: int) -> dict:
         return row, *jnp.divmod(rest, channels)
 
     def looped(kernel, numbers):
-        # Padding falls into the row below the image, cut off with the border.
         patches = kernel[::-1, ::-1].transpose(2, 0, 1, 3)
         rows, columns, sources = places(numbers)
         lengths = (numbers < packed.size).sum(1)
@@ -166,14 +165,15 @@ def convolve(activity: float, rounds: int) -> dict:
     def scattered(kernel, numbers):
         patches = kernel[::-1, ::-1].transpose(2, 0, 1, 3)
         rows, columns, sources = places(numbers)
-        out = jnp.zeros((count, height + 3, width + 2, features))
+        # Far below the image, where an update is dropped.
+        rows = jnp.where(numbers < packed.size, rows, 2 * height)
+        out = jnp.zeros((count, height + 2, width + 2, features))
         for down in range(3):
             for right in range(3):
                 at = jnp.arange(count)[:, None], rows + down, columns + right
                 out = out.at[at].add(patches[sources, down, right], mode="drop")
-        return out[:, 1 : height + 1, 1:-1]
+        return out[:, 1:-1, 1:-1]
 
-    # A number of the padding lies one row below: the scatter writes it there or drops it.
     given = {"dense": (dense, dense_frames), "loop": (looped, numbers)}
     given["scatter"] = (scattered, numbers)
     runs = {

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jsnn.events import BitFrames, EventFrames, unpack_bits
 from jsnn.workload import InputKind
 
 
@@ -196,6 +197,9 @@ class Delta:
 class Recorded:
     """Recorded frames as they are, time axis first.
 
+    A set may lie on the device as lists of events (`jsnn.events.pack`), which stay lists, or at a
+    bit an input (`jsnn.events.pack_bits`), of which this unpacks a batch.
+
     Args:
         analog: True if the frames are real values rather than events.
 
@@ -214,8 +218,14 @@ class Recorded:
         """`analog` for real-valued frames, else `events`."""
         return "analog" if self.analog else "events"
 
-    def __call__(self, key: jax.Array, batch: jax.Array) -> jax.Array:
+    def __call__(
+        self, key: jax.Array, batch: jax.Array | EventFrames | BitFrames
+    ) -> jax.Array | EventFrames:
         """Recordings `[B, T, ...]` to float32 frames `[T, B, ...]`; the key is not used."""
+        if isinstance(batch, EventFrames):
+            return batch.time_first()
+        if isinstance(batch, BitFrames):
+            return unpack_bits(batch.time_first())
         return _time_first(batch)
 
 

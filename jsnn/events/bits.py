@@ -36,6 +36,11 @@ class BitFrames:
         """That of the frames."""
         return (*self.bits.shape[:-1], *self.inputs)
 
+    @property
+    def ndim(self) -> int:
+        """Axes of the frames."""
+        return len(self.shape)
+
     def __len__(self) -> int:
         return len(self.bits)
 

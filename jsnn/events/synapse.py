@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jsnn.events.frames import EventFrames
 
 # Rows added in one pass over the currents: fewer passes, and still a kernel that compiles quickly.
-_ROWS = 32
+_ROWS = 64
 # Events of a frame that one turn of the backward loop takes.
 _TURN = 4
 
