@@ -436,6 +436,11 @@ def _dense_of_events(synapse: Callable, frames: EventFrames) -> jax.Array:
             "only a Spiking layer with an nn.Dense synapse takes EventFrames; give anything else "
             "jsnn.events.dense(events)"
         )
+    if synapse.dot_general is not None or synapse.dot_general_cls is not None:
+        raise ValueError(
+            "events are read without a matrix product, so that the synapse's own dot_general would "
+            "go unused; leave it away or give the layer jsnn.events.dense(events)"
+        )
     # No frame at all is enough for it to make or find them.
     nothing = synapse(jnp.zeros((0, frames.size), frames.dtype))
     params = {k: v.astype(nothing.dtype) for k, v in synapse.variables["params"].items()}

@@ -336,6 +336,7 @@ class Own(nn.Dense):
     [
         (Spiking(nn.Conv(2, (3, 3)), LIF(), input_kind="events"), IMAGES, ONLY),
         (Spiking(Own(2), LIF(), input_kind="events"), FLAT, ONLY),
+        (Spiking(nn.Dense(2, dot_general=jax.lax.dot_general), LIF(), "events"), FLAT, "unused"),
         (Spiking(DENSE, LIF(), input_kind="analog"), FLAT, "input_kind 'events'.*got 'analog'"),
         (Spiking(DENSE, LIF(), input_kind="constant"), FLAT, "got 'constant'"),
         (Spiking(DENSE, LIF(), input_kind="events", input_unit=0.25), FLAT, "and 0.25"),

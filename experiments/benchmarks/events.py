@@ -12,12 +12,7 @@ adding a patch of the kernel to the output, as a loop over events and as a scatt
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import platform
-import statistics
-import time
-from pathlib import Path
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +20,7 @@ import numpy as np
 import optax
 
 import jsnn
+from experiments.benchmarks.measuring import FOLDER, in_turns, ratio, report, seconds, spread
 from experiments.config import knob, parse
 from jsnn.events import choose, pack
 from jsnn.hardware import get
@@ -41,7 +37,7 @@ class Config:
 
     rounds: int = knob(9, "pairs of timed calls", least=3)
     steps: tuple[int, ...] = knob((100, 250), "lengths of the window")
-    out: str = knob("experiments/results/benchmarks/events.json", "where the figures go")
+    out: str = knob(f"{FOLDER}/events.json", "where the figures go")
 
 
 # name: share of inputs that send in a frame, shortest list
@@ -56,28 +52,15 @@ CASES = {
 }
 
 
-def in_turns(runs: dict, rounds: int) -> list[dict[str, float]]:
-    """Seconds of every run in each round."""
-    rows = []
-    for _ in range(rounds):
-        row = {}
-        for name, (run, arguments) in runs.items():
-            started = time.perf_counter()
-            jax.block_until_ready(run(*arguments))
-            row[name] = time.perf_counter() - started
-        rows.append(row)
-    return rows
-
-
-def medians(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Milliseconds of every run."""
-    return {name: 1e3 * statistics.median(row[name] for row in rows) for name in rows[0]}
-
-
-def over_dense(rows: list[dict[str, float]], name: str) -> dict[str, float]:
-    """Spread of a run's time over that of `dense` in the same round."""
-    ratios = sorted(row[name] / row["dense"] for row in rows)
-    return {"median": statistics.median(ratios), "min": ratios[0], "max": ratios[-1]}
+def times(runs: dict, rounds: int) -> tuple[dict, dict]:
+    """Milliseconds of every run, and of each but `dense` the ratio to that one in its round."""
+    timers = {
+        name: functools.partial(seconds, functools.partial(run, *arguments), 1)
+        for name, (run, arguments) in runs.items()
+    }
+    rows = in_turns(timers, rounds)
+    ms = {name: spread([1e3 * value for value in row]) for name, row in rows.items()}
+    return ms, {name: ratio(rows, name, "dense") for name in runs if name != "dense"}
 
 
 def compare(steps: int, activity: float, least: int, rounds: int) -> dict:
@@ -108,14 +91,15 @@ def compare(steps: int, activity: float, least: int, rounds: int) -> dict:
     for way, frames in given.items():
         runs[way] = jax.jit(step).lower(params, state, frames).compile()
         results[way] = jax.block_until_ready(runs[way](params, state, frames))
-    rows = in_turns({way: (run, (params, state, given[way])) for way, run in runs.items()}, rounds)
+    turns = {way: (run, (params, state, given[way])) for way, run in runs.items()}
+    ms, over_dense = times(turns, rounds)
     choice = choose(activity, packed.places, INPUTS, jax.default_backend())
     return {
         "steps": steps,
         "activity": activity,
         "places": packed.places,
-        "ms": medians(rows),
-        "events_over_dense": over_dense(rows, "events"),
+        "ms": ms,
+        "over_dense": over_dense,
         "input_mib": {
             way: sum(leaf.nbytes for leaf in jax.tree.leaves(x)) / 2**20 for way, x in given.items()
         },
@@ -180,15 +164,15 @@ def convolve(activity: float, rounds: int) -> dict:
         name: (jax.jit(run).lower(kernel, x).compile(), (kernel, x))
         for name, (run, x) in given.items()
     }
-    results = {name: run(*arguments) for name, (run, arguments) in runs.items()}
-    rows = in_turns(runs, rounds)
+    results = {name: jax.block_until_ready(run(*given)) for name, (run, given) in runs.items()}
+    ms, over_dense = times(runs, rounds)
     return {
         "frames": [count, height, width, channels],
         "features": features,
         "activity": activity,
         "places": packed.places,
-        "ms": medians(rows),
-        "over_dense": {name: over_dense(rows, name) for name in ("loop", "scatter")},
+        "ms": ms,
+        "over_dense": over_dense,
         "apart": max(float(jnp.abs(x - results["dense"]).max()) for x in results.values()),
     }
 
@@ -208,14 +192,8 @@ def main(config: Config) -> dict:
         "convolution": [convolve(activity, config.rounds) for activity in (0.005, 0.02)],
         "rounds": config.rounds,
         "seed": 0,
-        "versions": {"jax": jax.__version__, "python": platform.python_version()},
-        "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)),
     }
-    path = Path(config.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    report(result, config.out)
     return result
 
 
