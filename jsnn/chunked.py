@@ -64,7 +64,10 @@ def apply_chunked(
         return (changed[STATE], sums), (out, _by_step(changed))
 
     def chunk(carry, number):
-        cut = jax.lax.dynamic_slice_in_dim(frames, number * steps, steps)
+        # Leaf by leaf: frames may be lists of events.
+        cut = jax.tree.map(
+            lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, number * steps, steps), frames
+        )
         return advance(carry, cut)
 
     again = jax.checkpoint(chunk, prevent_cse=False)

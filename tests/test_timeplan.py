@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jsnn.events import pack
 from jsnn.layers import Flatten, Network, Pool, Residual, Spiking
 from jsnn.models import MLP, SRNN, ConvNet
 from jsnn.neurons import LI, LIF
@@ -261,3 +262,15 @@ def test_plans_are_read_as_they_are_printed():
     with pytest.raises(ValueError, match="at least 1 step"):
         Chunked(0)
     assert hash(dataclasses.replace(Chunked(3))) == hash(Chunked(3))
+
+
+def test_events_are_cut_too(key):
+    """Lists of events in chunks against the whole window of dense frames."""
+    model = MLP((5,), 3, input_kind="events")
+    frames = np.asarray(jax.random.bernoulli(key, 0.3, (7, 2, 6)), np.float32)
+    variables = model.init(key, frames)
+    outputs, workload = run(model, variables, jnp.asarray(frames))
+    found, counted = run(model, variables, pack(frames), plan=Chunked(3))
+    np.testing.assert_allclose(found, outputs, rtol=1e-5)
+    for whole, cut in zip(jax.tree.leaves(workload), jax.tree.leaves(counted), strict=True):
+        np.testing.assert_allclose(cut, whole, rtol=1e-6)
