@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from jsnn.events import EventFrames
 from jsnn.events import currents as event_currents
+from jsnn.merging import merge, part
 from jsnn.neurons import Neuron
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
@@ -425,8 +426,7 @@ def _over_time(module: Callable, frames: jax.Array) -> jax.Array:
     """Apply a module without time to all steps at once, as one batch of T B frames."""
     if isinstance(frames, EventFrames):
         return _dense_of_events(module, frames)
-    out = module(frames.reshape(-1, *frames.shape[2:]))
-    return out.reshape(*frames.shape[:2], *out.shape[1:])
+    return part(module(merge(frames)), *frames.shape[:2])
 
 
 def _dense_of_events(synapse: Callable, frames: EventFrames) -> jax.Array:

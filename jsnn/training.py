@@ -200,8 +200,8 @@ def make_train_step(
     """One jitted step: `(state, (frames, labels), index) -> (state, terms)`; the state is donated.
 
     `frames` `[N, ...]` and `labels` live on the device and are indexed inside the jit with `index`
-    `[B]`; a set that does not fit is given batch by batch with `index = arange(B)`. The encoder
-    turns a batch into `[T, B, ...]` with the key of the step. A step whose loss or gradient is not
+    `[B]`; a set that does not fit is given batch by batch with `index = None`. The encoder turns a
+    batch into `[T, B, ...]` with the key of the step. A step whose loss or gradient is not
     finite returns the state unchanged but for the count, so that the caller can stop with a good
     network in hand; `terms["finite"]` says so. `plan` is how the network goes over its window.
     """
@@ -233,7 +233,8 @@ def make_epoch(
 def _step(model, objective, optimiser, encoder, plan) -> Callable:
     def step(state: TrainState, data, index):
         key = _step_key(state)
-        frames, labels = encoder(key, data[0][index]), data[1][index]
+        samples, labels = data if index is None else (data[0][index], data[1][index])
+        frames = encoder(key, samples)
 
         def loss(params):
             variables = {"params": params, **state.collections}

@@ -14,6 +14,7 @@ ORDER = [
     "surrogate",
     "quantise",
     "precision",
+    "merging",
     "neurons",
     "unroll",
     "readouts",
@@ -36,6 +37,7 @@ ORDER = [
     "report",
     "convolution",
     "pooling",
+    "devices",
     # ---- above: the core, no flax; below: flax
     "synapses",
     "products",

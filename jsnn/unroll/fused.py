@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jsnn.merging import merge
 from jsnn.neurons.protocol import Neuron, Params
 from jsnn.unroll.contract import Carry, DenseRecurrence, Readout, Recurrent
 from jsnn.unroll.scan import Scan
@@ -122,9 +123,7 @@ def _backward(neuron, readout, saved, cotangents):
     )
     recurrent_bar = None
     if recurrent is not None:
-        n = len(recurrent.weights)
-        sent, caused = before.reshape(-1, n), currents_bar.reshape(-1, n)
-        recurrent_bar = DenseRecurrence(jnp.matmul(sent.T, caused))
+        recurrent_bar = DenseRecurrence(jnp.matmul(merge(before).T, merge(currents_bar)))
     start_bar = Carry(
         _bars(start.neuron, state_bar), spikes_bar, _bars(start.gathered, gathered_bar)
     )
