@@ -24,9 +24,10 @@ import numpy as np
 from rich.console import Console
 
 import jsnn
-from experiments import build, pace
+from experiments import build, hosts, pace
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
+from experiments.hosts import HERE, Hosts
 from experiments.progress import Progress
 from experiments.recipes import RECIPES
 from experiments.runfolder import RunFolder
@@ -130,9 +131,15 @@ class Config:
             )
 
 
-def main(config: Config, out: str | None = None, resume: RunFolder | None = None) -> dict[str, Any]:
+def main(
+    config: Config,
+    out: str | None = None,
+    resume: RunFolder | None = None,
+    where: Hosts = HERE,
+) -> dict[str, Any]:
     """Train, evaluate once on test, write everything below the run folder; returns the result."""
-    started, console = time.perf_counter(), Console(highlight=False, soft_wrap=True)
+    started, devices = time.perf_counter(), where.take(config.batch)
+    console = Console(highlight=False, soft_wrap=True, quiet=not devices.first)
 
     # ---- data, network, objective ---------------------------------------------------------------
     build.check_names(config)
@@ -157,6 +164,7 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
     augmented = data_sets.Shifted(encoder, config.shift) if config.shift else encoder
     train = (data.train.frames, data.train.labels)
     validation = (data.validation.frames, data.validation.labels)
+    devices.agree("data set", [(part.frames, part.labels) for part in data.splits.values()])
 
     # ---- start, or go on where the run stopped ---------------------------------------------------
     sample = jax.random.permutation(jax.random.key(config.seed), len(data.train))[:256]
@@ -168,12 +176,15 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
     window = pace.window(config.plan, traced, config.batch, "batch_stats" in state.collections)
     loop = _loop(config, traced, train)
     make = make_epoch if loop.kind == "epoch" else make_train_step
-    advance = make(model, objective, optimiser, augmented, plan=window.plan)
+    advance = devices.training(make(model, objective, optimiser, augmented, plan=window.plan))
     eval_step = make_eval_step(model, objective, encoder, plan=window.plan)
+    eval_step = devices.evaluation(eval_step)
     if loop.kind != "host":
-        train = jax.device_put(train)
+        train = devices.replicate(train)
+    devices.agree("first state", state)
+    state = devices.replicate(state)
     best = {"state": state, "score": -np.inf, "task": np.inf, "epoch": 0}
-    folder = resume or RunFolder.create(out, config.dataset, config)
+    folder = hosts.folder(devices, out, config.dataset, config, resume)
     checkpoints = Checkpoints(folder.checkpoints)
     epoch = 0
     if resume and checkpoints.latest() is not None:
@@ -261,10 +272,13 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
         "data_notes": data.notes,
         "versions": _versions(),
         "device": jax.devices()[0].device_kind,
+        "devices": devices.count,
         "platform": platform.platform(),
         "seconds": _since(started),
     }
     folder.write(folder.result, result)
+    if not devices.first:
+        return result
 
     # ---- show ------------------------------------------------------------------------------------
     final = dataclasses.replace(
@@ -273,7 +287,7 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
     plots.curves(folder.rows(), first.layers, folder.path / "curves.png")
     plots.breakdown(first.mean(), final, folder.path / "breakdown.png")
     frames = encoder(jax.random.key(0), test[0][:1])
-    trains = diagnose.spike_trains(model, chosen.variables, frames)
+    trains = diagnose.spike_trains(model, jax.device_get(chosen.variables), frames)
     plots.raster(trains, folder.path / "raster.png")
     chosen_by = "the last" if config.select == "last" else "chosen on validation"
     console.print(f"\nAfter training (epoch {best['epoch']}, {chosen_by}):\n{final}\n")
@@ -284,7 +298,7 @@ def main(config: Config, out: str | None = None, resume: RunFolder | None = None
 
 
 def _loop(config: Config, workload: jsnn.Workload, train) -> pace.Loop:
-    device, size = jax.devices()[0], sum(array.nbytes for array in train)
+    device, size = jax.local_devices()[0], sum(array.nbytes for array in train)
     room = pace.room_of(device)
     return pace.loop(config.loop, workload, config.batch, size, device.platform, room)
 
@@ -300,7 +314,7 @@ def _epoch(kind: str, advance, state: TrainState, train, order: np.ndarray, prog
     for index in order:
         given = train
         if kind == "host":
-            given, index = (train[0][index], train[1][index]), np.arange(len(index))
+            given, index = (train[0][index], train[1][index]), None
         state, term = advance(state, given, index)
         terms.append(term)
         progress.step()
@@ -426,6 +440,9 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """`main` with a command line."""
     flags = parse(Flags, argv, __doc__)
     out, resume, smoke = (flags.pop(name, None) for name in ("out", "resume", "smoke"))
+    knobs = [field.name for field in dataclasses.fields(Hosts)]
+    where = Hosts(**{name: flags.pop(name) for name in knobs if name in flags})
+    where.join()
     if flags.pop("compile_cache", True):
         keep_compiled()
     if resume is not None:
@@ -435,15 +452,15 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
         knobs = [field.name for field in dataclasses.fields(Config)]
         stored = folder.stored_config(flags, knobs)
         stored["widths"] = tuple(stored["widths"])
-        return main(Config(**stored), resume=folder)
+        return main(Config(**stored), resume=folder, where=where)
     recipe = RECIPES.get(flags.get("dataset", Config.dataset), {})
     short = {"epochs": 2, "limit": 256} if smoke else {}
-    return main(Config(**recipe | short | flags), out=out)
+    return main(Config(**recipe | short | flags), out=out, where=where)
 
 
 @dataclasses.dataclass(frozen=True)
-class Flags(Config):
-    """The knobs of a run and where it goes."""
+class Flags(Hosts, Config):
+    """The knobs of a run, where it is computed and where it goes."""
 
     out: str | None = knob(None, "folder of the run; none: a new one below runs/")
     resume: str | None = knob(None, "go on with the run in this folder, bit for bit")

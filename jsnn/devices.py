@@ -75,6 +75,11 @@ class Devices:
         return self.mesh.size
 
     @property
+    def alone(self) -> bool:
+        """Whether this process is the only one."""
+        return jax.process_count() == 1
+
+    @property
     def first(self) -> bool:
         """Whether this process is the one that writes and prints."""
         return jax.process_index() == 0
@@ -141,7 +146,7 @@ class Devices:
 
     def wait(self, name: str) -> None:
         """Wait until every process has come here."""
-        if jax.process_count() > 1:
+        if not self.alone:
             multihost_utils.sync_global_devices(name)
 
     def agree(self, what: str, tree: Any) -> None:
@@ -150,7 +155,7 @@ class Devices:
         Raises:
             ValueError: they are not the same everywhere.
         """
-        if jax.process_count() == 1:
+        if self.alone:
             return
         total = 0
         for leaf in jax.tree.leaves(tree):
@@ -165,7 +170,7 @@ class Devices:
 
     def _put(self, tree: Any, spec: Spec) -> Any:
         sharding = NamedSharding(self.mesh, spec)
-        if jax.process_count() == 1:
+        if self.alone:
             return jax.device_put(tree, sharding)
         return jax.tree.map(lambda leaf: _from_each(leaf, sharding), tree)
 

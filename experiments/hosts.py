@@ -1,0 +1,89 @@
+"""Where a run is computed: devices of this host or of several, and which process writes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from experiments.config import knob
+from experiments.runfolder import RunFolder
+from jsnn.devices import AUTO, Devices, join, take
+
+
+@dataclasses.dataclass(frozen=True)
+class Hosts:
+    """The knobs of where; a run may go on elsewhere, so none of them is part of its config."""
+
+    devices: int | None = knob(
+        None, "devices that share each batch; none: one, or all of several processes", least=1
+    )
+    distributed: str | None = knob(None, "auto: be one of several processes, as SLURM or TPU say")
+    coordinator: str | None = knob(None, "address:port of process 0, the same in all processes")
+    processes: int | None = knob(None, "with --coordinator: how many there are", least=1)
+    process: int | None = knob(None, "with --coordinator: which this is, from 0", least=0)
+
+    def join(self) -> None:
+        """Become one of several processes, if the knobs say so.
+
+        Raises:
+            ValueError: knobs that do not go together.
+        """
+        numbers = (self.processes, self.process)
+        if self.distributed is not None:
+            if self.distributed != AUTO:
+                raise ValueError(f"--distributed must be auto or none, got {self.distributed!r}")
+            if self.coordinator is not None:
+                raise ValueError("--distributed auto finds the coordinator: leave it away")
+            join(AUTO, *numbers)
+        elif self.coordinator is not None:
+            join(self.coordinator, *numbers)
+        elif numbers != (None, None):
+            raise ValueError("--processes and --process need --coordinator address:port")
+
+    def take(self, batch: int) -> Devices:
+        """The devices, each with its share of a batch (see `jsnn.devices.take`)."""
+        return take(self.devices, batch)
+
+
+HERE = Hosts()
+
+
+class Onlooker(RunFolder):
+    """A run's folder as all but the first process see it: they read, the first one writes."""
+
+    def write(self, file: Path, content: Any) -> None:
+        """Nothing."""
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def rewind(self, epoch: int) -> None:
+        """Nothing."""
+
+
+def folder(
+    devices: Devices, out: str | None, name: str, config: Any, resume: RunFolder | None
+) -> RunFolder:
+    """The folder of a run, made by the first process.
+
+    Args:
+        devices: of the run.
+        out: where; None names one, in a single process only.
+        name: of the data set.
+        config: of the run.
+        resume: the folder of an earlier run, or None.
+
+    Raises:
+        ValueError: several processes and no name that they share.
+        OSError: see `RunFolder.create`.
+    """
+    if devices.alone:
+        return resume or RunFolder.create(out, name, config)
+    if resume is None and out is None:
+        raise ValueError("several processes need --out, a folder that all of them see")
+    found = resume
+    if found is None and devices.first:
+        found = RunFolder.create(out, name, config)
+    devices.wait("folder")
+    return found if devices.first else Onlooker(resume.path if resume else Path(out))
