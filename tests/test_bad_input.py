@@ -42,7 +42,7 @@ def checkpoint(folder: Path, epoch: int) -> dict[str, str]:
     ("flags", "message"),
     [
         ("--dataset digit", r"unknown data set 'digit'; did you mean 'digits'\? Known: digits, "),
-        ("--model mpl", r"unknown model 'mpl'; valid: \['conv', 'mlp', 'srnn'\]"),
+        ("--model mpl", r"unknown model 'mpl'; valid: \['conv', 'mlp', 'spikformer', 'srnn'\]"),
         ("--hardware abacus", "'abacus'.*compute-only-45nm.*hierarchy-45nm.*neuromorphic-22nm"),
         ("--neuron lfi", "unknown neuron 'lfi'; valid: .*'adlif'.*'lif'"),
         ("--surrogate atna", "unknown surrogate 'atna'; valid: .*'atan'"),
@@ -203,23 +203,47 @@ def test_checkpoint_of_a_newer_version(finished, tmp_path, monkeypatch):
 
 def poison(monkeypatch, at: int):
     """Make weights NaN before a step (counted from 1), as a diverged optimiser would."""
-    make = train.make_train_step
 
-    def poisoned(*args):
-        step = make(*args)
+    def spoilt(state):
+        bad = jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)
+        return dataclasses.replace(state, params=bad)
 
-        def after(state, data, index):
-            if int(state.step) + 1 == at:
-                bad = jax.tree.map(lambda leaf: leaf * jnp.nan, state.params)
-                state = dataclasses.replace(state, params=bad)
-            return step(state, data, index)
+    def of_steps(make):
+        def poisoned(*args, **options):
+            step = make(*args, **options)
 
-        return after
+            def after(state, data, index):
+                return step(spoilt(state) if int(state.step) + 1 == at else state, data, index)
 
-    monkeypatch.setattr(train, "make_train_step", poisoned)
+            return after
+
+        return poisoned
+
+    def of_epochs(make):
+        def poisoned(*args, **options):
+            epoch = make(*args, **options)
+
+            def after(state, data, index):
+                good = at - 1 - int(state.step)
+                if not 0 <= good < len(index):
+                    return epoch(state, data, index)
+                pieces = []
+                if good:
+                    state, terms = epoch(state, data, index[:good])
+                    pieces.append(terms)
+                state, terms = epoch(spoilt(state), data, index[good:])
+                return state, jax.tree.map(lambda *rows: jnp.concatenate(rows), *pieces, terms)
+
+            return after
+
+        return poisoned
+
+    monkeypatch.setattr(train, "make_train_step", of_steps(train.make_train_step))
+    monkeypatch.setattr(train, "make_epoch", of_epochs(train.make_epoch))
 
 
-def test_loss_that_is_not_finite(finished, tiny_run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("loop", ["epoch", "step"])
+def test_loss_that_is_not_finite(loop, finished, tiny_run, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     with monkeypatch.context() as patched:
         poison(patched, at=7)
@@ -227,7 +251,7 @@ def test_loss_that_is_not_finite(finished, tiny_run, tmp_path, monkeypatch):
             FloatingPointError,
             match=r"step 7: task.* not finite\. The checkpoint of epoch 1 in ",
         ):
-            tiny_run(folder)
+            tiny_run(folder, "--loop", loop)
     assert not (folder / "result.json").exists()
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["1"]
