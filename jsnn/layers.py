@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from jsnn.events import EventFrames
 from jsnn.events import currents as event_currents
-from jsnn.merging import merge, part
+from jsnn.merging import merge, part, total
 from jsnn.neurons import Neuron
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
@@ -154,7 +154,7 @@ class Spiking(nn.Module):
         options = {"recurrent": feedback, "spikes_before": before.spikes} if feedback else {}
         state, out = unroll(neuron, params, currents, before.neuron, plan=self.plan, **options)
         after = FoldState(state, out[-1], (), before.steps + jnp.int32(len(out)))
-        return out, out.sum(0), after
+        return out, total(out), after
 
     def _keep(self, name: str, before: Any, after: Any) -> None:
         """File what a window begins with and what the next piece of it goes on from."""

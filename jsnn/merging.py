@@ -1,4 +1,4 @@
-"""Time and batch as one axis, for modules that know no time."""
+"""Time and batch as one axis, for modules that know no time; sums over time."""
 
 from __future__ import annotations
 
@@ -30,6 +30,32 @@ def part(values: Array, steps: int, batch: int) -> Array:
     if _spread():
         return jnp.swapaxes(values.reshape(batch, steps, *values.shape[1:]), 0, 1)
     return values.reshape(steps, batch, *values.shape[1:])
+
+
+@jax.custom_vjp
+def total(values: Array) -> Array:
+    """Sum over the first axis, `[T, ...]` to `[...]`.
+
+    As a product with ones, in full precision: exact for counts, and on the CPU many times faster
+    than XLA's sum over a leading axis.
+
+    >>> total(jnp.arange(6.0).reshape(3, 2))
+    Array([6., 9.], dtype=float32)
+    """
+    ones = jnp.ones((1, len(values)), values.dtype)
+    flat = values.reshape(len(values), -1)
+    return jnp.matmul(ones, flat, precision=jax.lax.Precision.HIGHEST).reshape(values.shape[1:])
+
+
+def _total_forward(values: Array) -> tuple[Array, int]:
+    return total(values), len(values)
+
+
+def _total_backward(steps: int, bar: Array) -> tuple[Array]:
+    return (jnp.broadcast_to(bar, (steps, *bar.shape)),)
+
+
+total.defvjp(_total_forward, _total_backward)
 
 
 def _spread() -> bool:

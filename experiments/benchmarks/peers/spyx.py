@@ -95,10 +95,12 @@ def make(workload, mode, device):
         def advance(params, state, frame):
             return nnx.merge(graph, params, rest)(frame, state)
 
+        frame = np.asarray(frames[0])
+
         def one():
             nonlocal state
-            out, state = advance(params, state, frames[0])
-            return float(out[0, 0])
+            out, state = advance(params, state, frame)
+            return float(np.asarray(out)[0, 0])
 
         return Contestant({"stream": one}, info)
 
