@@ -19,13 +19,13 @@ import jax.numpy as jnp
 
 from jsnn.events import EventFrames
 from jsnn.events import currents as event_currents
-from jsnn.merging import merge, part, total
 from jsnn.neurons import Neuron
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
 from jsnn.products import Product, product_workloads
 from jsnn.readouts import PerStep, Readout, Several, SpikeCount
 from jsnn.synapses import Connectivity, connectivity
+from jsnn.timeaxis import merge, part, total
 from jsnn.unroll import DenseRecurrence, FoldState, Plan, fold, start_fold, unroll
 from jsnn.workload import INPUT_KINDS, ByStep, Geometry, InputKind, LayerWorkload, newly_active
 

@@ -14,7 +14,7 @@ ORDER = [
     "surrogate",
     "quantise",
     "precision",
-    "merging",
+    "timeaxis",
     "neurons",
     "unroll",
     "readouts",

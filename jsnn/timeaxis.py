@@ -1,4 +1,4 @@
-"""Time and batch as one axis, for modules that know no time; sums over time."""
+"""The time axis of `[T, B, ...]`: joined with the batch, parted again, summed over."""
 
 from __future__ import annotations
 
