@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jsnn.energy import bill
+from jsnn.energy import Bill, bill_layers
 from jsnn.hardware import Hardware
+from jsnn.levers import Lever, price
 from jsnn.workload import Workload
 
 TaskLoss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -134,6 +136,7 @@ class Objective:
             so that a network learns to fire before it learns to fire less.
         temperature: of the choice between dataflows in the gradient: a layer in the dense one
             must still feel what its spikes would cost in the sparse one; 0 is the hard choice.
+        levers: those of the network (`jsnn.levers.Levered`), which change what its layers cost.
 
     Raises:
         ValueError: unknown task, negative weight or temperature, share outside (0, 1].
@@ -146,6 +149,7 @@ class Objective:
     living_share: float = 0.1
     ramp_steps: int = 0
     temperature: float = 0.5
+    levers: tuple[Lever, ...] = ()
 
     def __post_init__(self):
         if self.task not in TASKS:
@@ -156,6 +160,10 @@ class Objective:
         if not 0 < self.living_share <= 1:
             raise ValueError(f"living_share must lie in (0, 1], got {self.living_share}")
 
+    def bill(self, workload: Workload, params: Any = None, temperature: float = 0.0) -> Bill:
+        """The bill of the network with its levers, whose leaves stand in `params`."""
+        return bill_layers(price(self.levers, params, workload, self.hardware), temperature)
+
     def __call__(
         self,
         outputs: jax.Array,
@@ -163,6 +171,7 @@ class Objective:
         workload: Workload,
         reference_pj: jax.Array,
         step: jax.Array | int | None = None,
+        params: Any = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss, and its raw terms: task, energy (relative), silence, total_pj, accuracy.
 
@@ -172,8 +181,9 @@ class Objective:
             workload: of the same batch.
             reference_pj: unit of the energy term.
             step: optimiser steps done, for the ramp; None is past its end.
+            params: of the network; only levers read them.
         """
-        total_pj = bill(workload, self.hardware, self.temperature).total_pj().mean()
+        total_pj = self.bill(workload, params, self.temperature).total_pj().mean()
         share = living(workload)
         terms = {
             "task": TASKS[self.task](outputs, labels).mean(),

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jsnn.energy import Bill, bill, floor, op_count_proxy
+from jsnn.energy import Bill, op_count_proxy
+from jsnn.levers import LEVERS, NETWORK
 from jsnn.objectives import TASKS, Objective, accuracy
 from jsnn.run import forward
 from jsnn.timeplan import WHOLE, TimePlan
@@ -62,7 +63,8 @@ def label_params(params: Any) -> Any:
     """Label every leaf with one of `LABELS`.
 
     `weights` are kernels, biases and recurrent weights; `time_constants` are in seconds,
-    `frequencies` (of resonators) in 1/s; `neuron` is what else a neuron has.
+    `frequencies` (of resonators) in 1/s; `neuron` is what else a neuron has. The leaves of a lever
+    (`jsnn.levers`) are labelled `lever.` and its name, those of the network it moves as ever.
 
     The labels are what `make_optimiser` gives learning rates to: trainability belongs to the
     optimiser, not to the layer.
@@ -72,13 +74,16 @@ def label_params(params: Any) -> Any:
     """
 
     def label(path, _):
-        names = [entry.key for entry in path]
+        names = [entry.key for entry in path if hasattr(entry, "key")]
+        if levered and names[0] == LEVERS:
+            return f"lever.{names[1]}"
         if "neuron" not in names:
             norm = any(name == "norm" or name.startswith("BatchNorm") for name in names)
             return "norm" if norm else "weights"
         fitting = (v for k, v in _NEURON_LABELS.items() if names[-1].startswith(k))
         return next(fitting, "neuron")
 
+    levered = set(params) == {NETWORK, LEVERS}
     return jax.tree_util.tree_map_with_path(label, params)
 
 
@@ -91,6 +96,7 @@ def make_optimiser(
     weight_decay: float = 0.0,
     clip: float = 1.0,
     scales: Mapping[str, float] | None = None,
+    levers: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
     """AdamW with linear warm-up, cosine or linear decay to zero, global clipping, rates by label.
 
@@ -104,6 +110,7 @@ def make_optimiser(
         scales: factor on the learning rate for each label of `label_params`; 0 freezes. Labels
             left out: `weights` and `norm` 1, the others 0. Time constants are in seconds: a
             factor of one step's length moves them in steps as weights move in ones.
+        levers: factor on the learning rate for each lever of the network, by name; 0 freezes.
 
     Raises:
         ValueError: unknown schedule or label, a schedule shorter than its warm-up.
@@ -119,6 +126,7 @@ def make_optimiser(
     if unknown:
         raise ValueError(f"unknown parameter labels {sorted(unknown)}; known are {sorted(rates)}")
     rates |= scales or {}
+    rates |= {f"lever.{name}": factor for name, factor in (levers or {}).items()}
     decays = {
         "cosine": optax.schedules.cosine_decay_schedule(learning_rate, steps - warmup),
         "linear": optax.schedules.linear_schedule(learning_rate, 0.0, steps - warmup),
@@ -178,7 +186,7 @@ def initial_bill(
         passed = forward(
             model, state.variables, encoder(key, frames), train=True, rngs=_streams(key)
         )
-        return bill(passed.workload, objective.hardware)
+        return objective.bill(passed.workload, state.params)
 
     return measure(state, frames)
 
@@ -240,7 +248,7 @@ def _step(model, objective, optimiser, encoder, plan) -> Callable:
             variables = {"params": params, **state.collections}
             passed = forward(model, variables, frames, train=True, rngs=_streams(key), plan=plan)
             value, terms = objective(
-                passed.outputs, labels, passed.workload, state.reference_pj, state.step
+                passed.outputs, labels, passed.workload, state.reference_pj, state.step, params
             )
             rates = jnp.stack([layer.spike_rate.mean() for layer in passed.workload])
             return value, (terms | {"spike_rates": rates}, passed.updates)
@@ -267,19 +275,21 @@ def make_eval_step(
 
     `weight` `[B]` is 1 for a sample and 0 for padding. Sums over the batch: `samples`, `task`,
     `accuracy`, `parts_pj` `[L, C]` of the bill, `floor_pj`, `twin_pj`, `op_count_pj`, `spikes` and
-    `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch (`ever`).
+    `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch (`ever`). The twin
+    runs on the machine as it is before any lever.
     """
 
     def step(variables, samples, labels, weight, key):
         passed = forward(model, variables, encoder(key, samples), plan=plan)
-        workload, hardware = passed.workload, objective.hardware
+        workload, params = passed.workload, variables["params"]
+        parts_pj = objective.bill(workload, params).parts_pj
         return {
             "samples": weight.sum(),
             "task": weight @ TASKS[objective.task](passed.outputs, labels),
             "accuracy": weight @ accuracy(passed.outputs, labels),
-            "parts_pj": jnp.einsum("b,blc->lc", weight, bill(workload, hardware).parts_pj),
-            "floor_pj": weight @ floor(workload, hardware).total_pj(),
-            "twin_pj": weight @ twin(workload, hardware).total_pj(),
+            "parts_pj": jnp.einsum("b,blc->lc", weight, parts_pj),
+            "floor_pj": weight @ objective.bill(workload.silenced(), params).total_pj(),
+            "twin_pj": weight @ twin(workload, objective.hardware).total_pj(),
             "op_count_pj": weight @ op_count_proxy(workload),
             "spikes": jnp.stack([weight @ layer.output_events for layer in workload]),
             "rates": jnp.stack([weight @ layer.spike_rate for layer in workload]),

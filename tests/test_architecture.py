@@ -49,6 +49,7 @@ ORDER = [
     "run",
     "stream",
     "recording",
+    "levers",
     "objectives",
     "training",
     "checkpoint",

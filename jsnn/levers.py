@@ -1,0 +1,155 @@
+"""What may be moved beside the weights, and what each such lever does to network and bill.
+
+outputs = lever_n.outputs(... model(lever_n.network(... params)))
+bill    = bill_layers(lever_n.price(... [(layer, hardware)]))
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+
+from jsnn.hardware import Hardware
+from jsnn.run import run
+from jsnn.workload import LayerWorkload, Workload
+
+__all__ = ["LEVERS", "NETWORK", "Lever", "Levered", "Pairs", "price", "split"]
+
+# Where the leaves of a levered network stand among its parameters.
+NETWORK, LEVERS = "network", "levers"
+
+# What each layer does, and what it runs on.
+Pairs = list[tuple[LayerWorkload, Hardware]]
+
+
+class Lever(abc.ABC):
+    """Something trained beside the weights: bit widths, gates, knobs of the hardware.
+
+    A frozen dataclass of hyper-parameters; what is trained are leaves that it makes and is given
+    back. Each method leaves what it is given as it is, unless a lever says otherwise.
+
+    Attributes:
+        name: of its leaves among the parameters, and of their learning rate
+            (`jsnn.training.make_optimiser`).
+    """
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array, params: Any, workload: Workload) -> Any:
+        """Leaves to start from, for a network of these parameters that did this."""
+
+    def network(self, leaves: Any, params: Any) -> Any:
+        """The parameters that the network runs with."""
+        return params
+
+    def outputs(self, leaves: Any, outputs: jax.Array) -> jax.Array:
+        """What becomes of the outputs of the readout."""
+        return outputs
+
+    def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
+        """What each layer is billed for, and on what, given the trained parameters."""
+        return pairs
+
+
+@dataclasses.dataclass(frozen=True)
+class Levered:
+    """A network with levers: takes the place of the module in `jsnn.run` and `jsnn.training`.
+
+    Its parameters are `{"network": of the module, "levers": {name: leaves}}`. Levers act in turn.
+
+    Attributes:
+        model: the network.
+        levers: what is moved beside its weights.
+
+    Raises:
+        ValueError: no lever, or two of one name.
+
+    >>> import jax.numpy as jnp
+    >>> from jsnn.models import MLP
+    >>> class Halved(Lever):
+    ...     name = "share"
+    ...     def init(self, key, params, workload):
+    ...         return jnp.float32(0.5)
+    ...     def outputs(self, leaves, outputs):
+    ...         return leaves * outputs
+    >>> model, frames = MLP((4,), 3), jnp.ones((5, 2, 8))
+    >>> levered = Levered(model, (Halved(),))
+    >>> variables = levered.init(jax.random.key(0), frames)
+    >>> half, _ = run(levered, variables, frames)
+    >>> whole, _ = run(model, {"params": variables["params"]["network"]}, frames)
+    >>> bool((half == whole / 2).all())
+    True
+    """
+
+    model: nn.Module
+    levers: tuple[Lever, ...]
+
+    def __post_init__(self) -> None:
+        names = [lever.name for lever in self.levers]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"expected levers of different names, at least one, found {names}")
+
+    def init(self, key: jax.Array, frames: jax.Array) -> dict[str, Any]:
+        """Variables of the network and leaves of the levers, for frames `[T, B, ...]`."""
+        variables = dict(self.model.init(key, frames))
+        _, workload = run(self.model, variables, frames)
+        network = variables.pop("params")
+        leaves = {
+            lever.name: lever.init(jax.random.fold_in(key, number), network, workload)
+            for number, lever in enumerate(self.levers)
+        }
+        return {"params": {NETWORK: network, LEVERS: leaves}, **variables}
+
+    def apply(self, variables: Mapping[str, Any], frames: jax.Array, *args: Any, **options: Any):
+        """As `flax.linen.Module.apply`."""
+        network, leaves = split(variables["params"])
+        for lever in self.levers:
+            network = lever.network(leaves[lever.name], network)
+        out = self.model.apply({**variables, "params": network}, frames, *args, **options)
+        outputs, *changed = out if options.get("mutable") else (out,)
+        for lever in self.levers:
+            outputs = lever.outputs(leaves[lever.name], outputs)
+        return (outputs, *changed) if changed else outputs
+
+
+def split(params: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """Parameters of the network and leaves of the levers; ValueError where there are none.
+
+    >>> split({"network": {"w": 1}, "levers": {"bits": 4}})
+    ({'w': 1}, {'bits': 4})
+    """
+    if set(params) != {NETWORK, LEVERS}:
+        raise ValueError(
+            f"expected parameters {{{NETWORK!r}, {LEVERS!r}}} of a levered network, found "
+            f"{sorted(params)}; make them with jsnn.levers.Levered"
+        )
+    return params[NETWORK], params[LEVERS]
+
+
+def price(levers: Sequence[Lever], params: Any, workload: Workload, hardware: Hardware) -> Pairs:
+    """Each layer and what it runs on, by all levers in turn; what `bill_layers` takes.
+
+    Args:
+        levers: those of the network; with none, every layer runs on `hardware` as it is.
+        params: of a `Levered` network; not read without levers.
+        workload: of a batch.
+        hardware: the machine before any lever.
+
+    >>> from jsnn.hardware import get
+    >>> from jsnn.hypothetical import dense
+    >>> work = Workload((dense(64, 32, steps=5, rate=0.05),))
+    >>> len(price((), None, work, get("neuromorphic-22nm")))
+    1
+    """
+    pairs = [(layer, hardware) for layer in workload]
+    if levers:
+        network, leaves = split(params)
+        for lever in levers:
+            pairs = lever.price(leaves[lever.name], network, pairs)
+    return pairs
