@@ -68,7 +68,7 @@ def dataset(config) -> data.Dataset:
 def data_options(config) -> dict[str, Any]:
     """The data set's options, `key=value` pairs read as the types of their defaults."""
     known, options = data.options(config.dataset), {}
-    if config.model in ("conv", "spikformer") and "image" in known:
+    if "image" in known and lookup("model", MODELS, config.model).images:
         options["image"] = True
     for pair in filter(None, config.data_options.split(",")):
         name, _, word = pair.partition("=")

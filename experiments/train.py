@@ -67,7 +67,7 @@ class Config:
     limit: int | None = knob(None, "use at most this many samples of each split", least=1)
     task: str = knob("cross-entropy", "loss: cross-entropy, every-step or tet")
     # the network
-    model: str = knob("mlp", "mlp, conv or srnn")
+    model: str = knob("mlp", "mlp, conv, srnn or spikformer")
     widths: tuple[int, ...] = knob((256, 256), "neurons (channels) of each hidden layer")
     hidden: int = knob(0, "conv: width of a dense layer before the readout", least=0)
     neuron: str = knob("lif", "law of the hidden neurons")

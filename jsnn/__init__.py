@@ -4,6 +4,9 @@ The core (`surrogate`, `neurons`, `unroll`, `readouts`, `workload`, `hardware`, 
 knows no module system; `layers`, `models` and what follows are built on flax.linen.
 """
 
+import importlib
+import importlib.util
+
 from jsnn import hardware, models, neurons, objectives, readouts, surrogate, training
 from jsnn.energy import Bill, avoidable, bill, floor, op_count_proxy
 from jsnn.run import run, step
@@ -33,3 +36,10 @@ __all__ = [
     "twin",
     "unroll",
 ]
+
+
+def __getattr__(name: str):
+    """Modules that are not imported with the package are on first use, `jsnn.stream` say."""
+    if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")

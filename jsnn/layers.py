@@ -171,10 +171,8 @@ class Spiking(nn.Module):
             raise ValueError(f"input_kind must be one of {INPUT_KINDS}, got {self.input_kind!r}")
         if isinstance(frames, EventFrames):
             self._check_events()
-        if isinstance(self.synapse, Product) and (self.input_kind, self.input_unit) != (
-            "spikes",
-            1,
-        ):
+        unit_spikes = self.input_kind == "spikes" and self.input_unit == 1
+        if isinstance(self.synapse, Product) and not unit_spikes:
             raise ValueError(
                 "a product of spikes takes 0/1 spikes of layers: input_kind 'spikes' and "
                 f"input_unit 1, got {self.input_kind!r} and {self.input_unit}"
@@ -231,7 +229,7 @@ class Spiking(nn.Module):
         )
         return {stage.name: record for stage, record in zip(stages, records, strict=True)}
 
-    def _record(self, frames, counts, fed_back, fed_back_each_step=None):
+    def _record(self, frames, counts, fed_back, fed_back_each_step):
         wiring = connectivity(self.synapse, frames.shape[2:])
         arrived, each = self._came(frames, wiring)
         # Pieces of a window add up: an input is active, and a constant one shown, once in all.

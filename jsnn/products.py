@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.neurons import NeuronOps
+from jsnn.timeaxis import total
 from jsnn.workload import ByStep, Geometry, LayerWorkload, Operand, Stored, newly_active
 
 Order = Literal["auto", "rows", "columns"]
@@ -42,8 +43,8 @@ class Stage(NamedTuple):
     def totals(self) -> tuple[jax.Array, jax.Array | None]:
         """`[B, inputs]` spikes of each input, and of each word of the operand."""
         batch = self.stream.shape[1]
-        kept = None if self.kept is None else self.kept.sum(0).reshape(batch, -1)
-        return self.stream.sum(0).reshape(batch, -1), kept
+        kept = None if self.kept is None else total(self.kept).reshape(batch, -1)
+        return total(self.stream).reshape(batch, -1), kept
 
 
 @runtime_checkable
@@ -81,11 +82,6 @@ class Attention(nn.Module):
     heads: int
     scale: float = 0.125
     order: Order = "auto"
-
-    @property
-    def use_bias(self) -> bool:
-        """A product has no bias."""
-        return False
 
     @nn.compact
     def __call__(self, frames: jax.Array) -> jax.Array:

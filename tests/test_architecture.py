@@ -116,3 +116,18 @@ assert not jax.live_arrays(), jax.live_arrays()
 """
     before = "import sys, jax, flax.linen, optax\npreloaded = set(sys.modules)\n"
     subprocess.run([sys.executable, "-c", before + script], check=True, timeout=120)
+
+
+def test_a_module_is_there_once_it_is_asked_for():
+    script = """
+import sys, jsnn
+assert "jsnn.stream" not in sys.modules
+assert jsnn.stream.make_stream and jsnn.data.names()
+try:
+    jsnn.steam
+except AttributeError as error:
+    assert "steam" in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)

@@ -99,6 +99,16 @@ def test_states_in_registers_need_no_dram_and_stored_sums_are_counted():
             bill(work, without)
 
 
+def test_of_registers_that_are_not_known_yet_nothing_is_said():
+    """Registers of 64 bytes hold the states, but under a gradient their size is no number."""
+    work = Workload((dense(1, 32, steps=4, rate=0.25, name="first"),))
+    machine = get("spatial-45nm").with_design(dram_bytes=63, pe_state_bytes=8)
+    found = jax.value_and_grad(lambda pes: bill(work, machine.with_design(pes=pes)).total_pj()[0])
+    value, slope = found(8.0)
+    assert value == bill(work, machine.with_design(pes=8.0)).total_pj()[0]
+    assert jnp.isfinite(slope)
+
+
 def test_messages_are_whole():
     """64 inputs at a rate of a quarter for 4 steps: 64 spikes; 32 targets."""
     for targets, messages in ((1, 32), (5, 7), (32, 1), (100, 1)):

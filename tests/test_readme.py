@@ -38,3 +38,13 @@ def test_machines_that_load_their_weights_from_dram_are_named():
 def test_data_sets_and_machines_are_all_listed():
     for name in (*data.names(), *jsnn.hardware.presets()):
         assert re.search(rf"\b{name}\b", README), f"README does not mention {name}"
+
+
+def test_what_the_readme_names_is_there():
+    # Behind no slash or word, so that paths are left out; files end in py, json and the like.
+    named = set(re.findall(r"(?<![\w/.])jsnn(?:\.[A-Za-z_]\w*)+", README))
+    assert len(named) > 5
+    for name in named:
+        thing = jsnn
+        for part in name.split(".")[1:]:
+            thing = getattr(thing, part)

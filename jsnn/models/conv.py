@@ -53,6 +53,7 @@ class ConvNet(nn.Module):
     hidden: int = 0
     precision: Precision = F32
     causal: ClassVar[bool] = True
+    images: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:

@@ -51,6 +51,7 @@ class MLP(nn.Module):
     norm: bool = False
     precision: Precision = F32
     causal: ClassVar[bool] = True
+    images: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:

@@ -63,6 +63,7 @@ class Spikformer(nn.Module):
     heads: int = 4
     mlp_ratio: int = 4
     causal: ClassVar[bool] = True
+    images: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:

@@ -55,6 +55,7 @@ class SRNN(nn.Module):
     random_state: bool = False
     precision: Precision = F32
     causal: ClassVar[bool] = True
+    images: ClassVar[bool] = False
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:

@@ -220,6 +220,8 @@ class Spatial(Machine):
         """ValueError if a tensor is larger than dram, and states than all registers too."""
         for d, g in layers:
             states, registers = state_bits(d, g, least=1), d.pes * d.pe_state_bytes * BYTE_BITS
-            kept = is_concrete(states) and is_concrete(registers) and states <= registers
-            needs = {"weights": weight_bits(d, g), "states": 0 if kept else states}
+            # Nothing is said of sizes that are not known yet.
+            known = is_concrete(states) and is_concrete(registers)
+            spilled = states if known and states > registers else 0
+            needs = {"weights": weight_bits(d, g), "states": spilled}
             check_dram(d, g.name, needs)
