@@ -1,13 +1,15 @@
 """What training minimises: a task loss, the energy of inference and a term that keeps layers alive.
 
 loss = task + energy_weight * (mean_B(bill) / bill at initialisation + living_weight * silence)
+
+or, under a constraint, task + penalty + living_weight * silence
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ import optax
 
 from jsnn.energy import Bill, bill_layers
 from jsnn.hardware import Hardware
-from jsnn.levers import Lever, price
+from jsnn.levers import Lever, Pairs, price
 from jsnn.workload import Workload
 
 TaskLoss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -115,6 +117,31 @@ def _half_saturation(rates: jax.Array, half: float) -> jax.Array:
     return (rates / (rates + half)).mean()
 
 
+class Constraint(Protocol):
+    """What an inference may spend; hashable, takes the place of the weighted energy."""
+
+    def spent(self, pairs: Pairs, total_pj: jax.Array) -> dict[str, jax.Array]:
+        """What each sample spends of what is limited, `[B]` each, by name.
+
+        Args:
+            pairs: layers and what they run on.
+            total_pj: their bill, `[B]`.
+        """
+        ...
+
+    def penalty(
+        self, goal: Any, spent: dict[str, jax.Array], step: jax.Array | int | None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The term of the loss, and what is to be reported beside it.
+
+        Args:
+            goal: the limits, as the state of the run holds them (`TrainState.goal`).
+            spent: means over the batch.
+            step: optimiser steps done; None is past the end.
+        """
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Objective:
     """Task, energy and living terms with their weights.
@@ -125,6 +152,11 @@ class Objective:
     The bill stands relative to the bill at initialisation: a fixed weight on its logarithm has a
     gradient that grows as the bill falls, and runs away to dead networks. A network that is all
     silent pays its initial bill again (living_weight 1).
+
+    With a constraint: loss = mean_B task + penalty + living_weight * silence.
+
+    A goal holds the numbers that one run has and another has not, as arrays, so that one compiled
+    step serves both: `{"energy_weight": w}`, or what the constraint takes.
 
     Attributes:
         task: one of `TASKS`.
@@ -137,9 +169,11 @@ class Objective:
         temperature: of the choice between dataflows in the gradient: a layer in the dense one
             must still feel what its spikes would cost in the sparse one; 0 is the hard choice.
         levers: those of the network (`jsnn.levers.Levered`), which change what its layers cost.
+        constraint: what an inference may spend (`jsnn.codesign.budget`), in place of a weight.
 
     Raises:
-        ValueError: unknown task, negative weight or temperature, share outside (0, 1].
+        ValueError: unknown task, negative weight or temperature, share outside (0, 1], a weight
+            beside a constraint.
     """
 
     task: str
@@ -150,6 +184,7 @@ class Objective:
     ramp_steps: int = 0
     temperature: float = 0.5
     levers: tuple[Lever, ...] = ()
+    constraint: Constraint | None = None
 
     def __post_init__(self):
         if self.task not in TASKS:
@@ -159,10 +194,22 @@ class Objective:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 < self.living_share <= 1:
             raise ValueError(f"living_share must lie in (0, 1], got {self.living_share}")
+        if self.constraint is not None and self.energy_weight:
+            raise ValueError(
+                f"a constraint takes the place of a weight: energy_weight must be 0 beside it, "
+                f"got {self.energy_weight}"
+            )
 
     def bill(self, workload: Workload, params: Any = None, temperature: float = 0.0) -> Bill:
         """The bill of the network with its levers, whose leaves stand in `params`."""
         return bill_layers(price(self.levers, params, workload, self.hardware), temperature)
+
+    def spent(self, workload: Workload, params: Any = None) -> dict[str, jax.Array]:
+        """What each sample spends of what the constraint limits, `[B]`; empty without one."""
+        if self.constraint is None:
+            return {}
+        pairs = price(self.levers, params, workload, self.hardware)
+        return self.constraint.spent(pairs, bill_layers(pairs).total_pj())
 
     def __call__(
         self,
@@ -172,8 +219,11 @@ class Objective:
         reference_pj: jax.Array,
         step: jax.Array | int | None = None,
         params: Any = None,
+        goal: Any = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss, and its raw terms: task, energy (relative), silence, total_pj, accuracy.
+
+        Under a constraint also what it reports.
 
         Args:
             outputs: of the readout.
@@ -182,8 +232,14 @@ class Objective:
             reference_pj: unit of the energy term.
             step: optimiser steps done, for the ramp; None is past its end.
             params: of the network; only levers read them.
+            goal: of the run; None: the energy weight above.
+
+        Raises:
+            ValueError: a constraint and no goal.
         """
-        total_pj = self.bill(workload, params, self.temperature).total_pj().mean()
+        pairs = price(self.levers, params, workload, self.hardware)
+        each_pj = bill_layers(pairs, self.temperature).total_pj()
+        total_pj = each_pj.mean()
         share = living(workload)
         terms = {
             "task": TASKS[self.task](outputs, labels).mean(),
@@ -192,8 +248,16 @@ class Objective:
             "total_pj": total_pj,
             "accuracy": accuracy(outputs, labels).mean(),
         }
+        if self.constraint is not None:
+            if goal is None:
+                raise ValueError("a constraint needs a goal: put its limits into TrainState.goal")
+            spent = self.constraint.spent(pairs, each_pj)
+            means = {name: each.mean() for name, each in spent.items()}
+            penalty, reported = self.constraint.penalty(goal, means, step)
+            loss = terms["task"] + penalty + self.living_weight * terms["silence"]
+            return loss, terms | reported | {"loss": loss}
         cost = terms["energy"] + self.living_weight * terms["silence"]
-        weight = self.energy_weight
+        weight = self.energy_weight if goal is None else goal["energy_weight"]
         if self.ramp_steps and step is not None:
             weight = weight * jnp.minimum(step / self.ramp_steps, 1.0)
         loss = terms["task"] + weight * cost

@@ -44,6 +44,8 @@ class TrainState:
         opt_state: of the optimiser.
         key: PRNG key data of the run; step keys are folded out of it, so it never changes.
         reference_pj: bill at initialisation, the unit of the energy term.
+        goal: numbers of this run that its compiled step is given (see `jsnn.objectives.Objective`);
+            None: those of the objective.
     """
 
     step: jax.Array
@@ -52,6 +54,7 @@ class TrainState:
     opt_state: Any
     key: jax.Array
     reference_pj: jax.Array
+    goal: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -248,7 +251,13 @@ def _step(model, objective, optimiser, encoder, plan) -> Callable:
             variables = {"params": params, **state.collections}
             passed = forward(model, variables, frames, train=True, rngs=_streams(key), plan=plan)
             value, terms = objective(
-                passed.outputs, labels, passed.workload, state.reference_pj, state.step, params
+                passed.outputs,
+                labels,
+                passed.workload,
+                state.reference_pj,
+                state.step,
+                params,
+                state.goal,
             )
             rates = jnp.stack([layer.spike_rate.mean() for layer in passed.workload])
             return value, (terms | {"spike_rates": rates}, passed.updates)
@@ -276,7 +285,8 @@ def make_eval_step(
     `weight` `[B]` is 1 for a sample and 0 for padding. Sums over the batch: `samples`, `task`,
     `accuracy`, `parts_pj` `[L, C]` of the bill, `floor_pj`, `twin_pj`, `op_count_pj`, `spikes` and
     `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch (`ever`). The twin
-    runs on the machine as it is before any lever.
+    runs on the machine as it is before any lever. Under a constraint also `spent` and
+    `spent_floor`, by what is limited: of the network, and of it silenced.
     """
 
     def step(variables, samples, labels, weight, key):
@@ -294,6 +304,8 @@ def make_eval_step(
             "spikes": jnp.stack([weight @ layer.output_events for layer in workload]),
             "rates": jnp.stack([weight @ layer.spike_rate for layer in workload]),
             "ever": [jnp.einsum("b,b...->...", weight, layer.spikes) for layer in workload],
+            "spent": _weighed(weight, objective.spent(workload, params)),
+            "spent_floor": _weighed(weight, objective.spent(workload.silenced(), params)),
         }
 
     return jax.jit(step)
@@ -324,6 +336,10 @@ def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Arr
     if total is None:
         raise ValueError("the set to evaluate is empty")
     return total
+
+
+def _weighed(weight: jax.Array, spent: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {name: weight @ each for name, each in spent.items()}
 
 
 def _step_key(state: TrainState) -> jax.Array:
