@@ -52,6 +52,7 @@ ORDER = [
     "levers",
     "objectives",
     "training",
+    "codesign",
     "checkpoint",
     "data",
     "diagnose",
