@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import flax.linen as nn
 import optax
 
 from jsnn import data
+from jsnn.codesign.budget import RESOURCES, Budget
 from jsnn.data.encoders import ENCODERS
 from jsnn.hardware import Hardware
 from jsnn.hardware import get as get_hardware
@@ -21,6 +23,7 @@ from jsnn.precision import PRECISIONS
 from jsnn.readouts import READOUTS, PerStep, Readout
 from jsnn.surrogate import SURROGATES, Custom
 from jsnn.training import make_optimiser
+from jsnn.units import parse as parse_quantity
 
 NAMED = {
     "task": TASKS,
@@ -31,6 +34,14 @@ NAMED = {
     "readout": READOUTS,
     "encoder": ENCODERS,
     "precision": PRECISIONS,
+}
+
+# Knobs of a config that limit what an inference may spend, and what they limit.
+BUDGETS = {
+    "energy_budget": "energy_pj",
+    "latency_budget": "latency_s",
+    "memory_budget": "memory_bytes",
+    "area_budget": "area_mm2",
 }
 
 
@@ -108,6 +119,44 @@ def encoder(config, loaded: data.Dataset):
     if recorded:
         return chosen(analog=loaded.analog)
     return chosen(steps=config.steps)
+
+
+def limits(config) -> dict[str, float]:
+    """The limits that a config sets, by what they limit, in the units jsnn counts in.
+
+    Raises:
+        ValueError: not a quantity of its kind.
+    """
+    found = {}
+    for knob, name in BUDGETS.items():
+        word = getattr(config, knob)
+        if word is not None:
+            try:
+                found[name] = parse_quantity(word, RESOURCES[name])
+            except ValueError as error:
+                raise ValueError(f"--{knob.replace('_', '-')}: {error}") from error
+    return found
+
+
+def budget(config, steps: int) -> Budget | None:
+    """The budget of a config for a run of so many optimiser steps; None without one.
+
+    Raises:
+        ValueError: an area on a machine whose name does not say its node.
+    """
+    limited = limits(config)
+    if not limited:
+        return None
+    node_nm = None
+    if "area_mm2" in limited:
+        node = re.search(r"-(\d+)nm", config.hardware)
+        if node is None:
+            raise ValueError(
+                f"--area-budget needs a machine whose name says its node, as spatial-45nm; "
+                f"{config.hardware} does not"
+            )
+        node_nm = float(node[1])
+    return Budget(**limited, node_nm=node_nm, steps=steps)
 
 
 def step_s(loaded: data.Dataset) -> float:

@@ -57,7 +57,7 @@ def parse(cls: type, argv: Sequence[str] | None = None, description: str = "") -
 
     Args:
         cls: a dataclass whose fields are made by `knob`. Types: str, int, float, bool,
-            `tuple[int, ...]` (written `256,256`) and any of these `| None` (written `none`).
+            tuples of one of these (written `256,256`) and any of them `| None` (written `none`).
         argv: words to parse; None takes those of the process.
         description: what `--help` starts with.
     """
@@ -84,7 +84,9 @@ def _reader(hint: Any):
         inner = _reader(next(kind for kind in typing.get_args(hint) if kind is not type(None)))
         return _named(lambda word: None if word == "none" else inner(word), inner.__name__)
     if typing.get_origin(hint) is tuple:
-        return _named(lambda word: tuple(int(part) for part in word.split(",")), "numbers a,b,c")
+        inner = typing.get_args(hint)[0]
+        name = "words a,b,c" if inner is str else "numbers a,b,c"
+        return _named(lambda word: tuple(inner(part) for part in word.split(",")), name)
     return hint
 
 

@@ -27,12 +27,12 @@ from rich.console import Console
 
 import jsnn
 from experiments import build
+from experiments import restored as trained
 from experiments.config import check, knob, parse
 from experiments.runfolder import RunFolder
 from experiments.train import Config
 from jsnn import plots
 from jsnn.attribution import Attribution, attribute
-from jsnn.checkpoint import Checkpoints
 from jsnn.hardware import Hardware
 from jsnn.hardware.power import PJ_PER_J
 from jsnn.report import Comparison, Report, battery_life_s, compare
@@ -182,17 +182,12 @@ def restored(folder: RunFolder, config: Config, data) -> tuple[dict[str, Any], i
         FileNotFoundError: the run stopped before its first checkpoint.
         ValueError: the checkpoint does not fit the network of its config.
     """
-    if not folder.checkpoints.is_dir():
-        raise FileNotFoundError(
-            f"{folder.path} has no checkpoint: go on with the run by --resume {folder.path}"
-        )
     encoder = build.encoder(config, data)
     model = build.network(config, data, encoder.input_kind)
     frames = encoder(jax.random.key(0), jnp.asarray(data.train.frames[:1]))
     like = init_state(model, build.optimiser(config, data), frames, config.seed)
-    with Checkpoints(folder.checkpoints) as checkpoints:
-        tree, record = checkpoints.restore({"state": like, "best": like})
-    return tree["best"].variables, record["best"]["epoch"]
+    params, collections, epoch = trained.network(folder, like)
+    return {"params": params, **collections}, epoch
 
 
 def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray) -> Workload:

@@ -15,39 +15,46 @@ import errno
 import platform
 import sys
 import time
-from collections.abc import Sequence
-from importlib import metadata
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 from rich.console import Console
 
 import jsnn
-from experiments import build, hosts, pace
+from experiments import build, holding, hosts, pace, restored
+from experiments.build import BUDGETS, limits
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
 from experiments.hosts import HERE, Hosts
 from experiments.progress import Progress
 from experiments.recipes import RECIPES
 from experiments.runfolder import RunFolder
+from experiments.summary import at_bits, means, parameters, since, summary, versions
 from jsnn import data as data_sets
 from jsnn import diagnose, plots
 from jsnn.checkpoint import Checkpoints
+from jsnn.devices import Devices
+from jsnn.hardware import Hardware
 from jsnn.objectives import TASKS, Objective
-from jsnn.quantise import fake_quantise
 from jsnn.run import forward
+from jsnn.timeplan import Choice
 from jsnn.training import (
     TrainState,
     evaluate,
     init_state,
     initial_bill,
-    label_params,
     make_epoch,
     make_eval_step,
     make_train_step,
     with_reference,
 )
+
+# At a living weight of 1 networks of tight budgets stayed 5 % above them and lost 2 points.
+UNDER_A_BUDGET = {"energy_weight": 0.0, "living_weight": 0.1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +103,12 @@ class Config:
     energy_weight: float = knob(0.25, "weight of bill / bill at initialisation", least=0)
     energy_ramp: float = knob(0.5, "share of training in which that weight rises", least=0, below=1)
     living_weight: float = knob(1.0, "weight of the term that keeps layers alive", least=0)
+    energy_budget: str | None = knob(None, "most an inference may burn on average, as 40nJ")
+    latency_budget: str | None = knob(None, "most it may take on average, as 1ms")
+    memory_budget: str | None = knob(None, "most that weights and states may occupy, as 64KiB")
+    area_budget: str | None = knob(None, "most that the machine's memories may take, as 2mm2")
     # how
+    warm_start: str | None = knob(None, "folder of a run whose network to start from")
     seed: int = knob(0, "seed of weights, batches and encoders", least=0)
     epochs: int = knob(100, "passes over the training samples", least=1)
     batch: int = knob(32, "samples of a step", least=1)
@@ -124,6 +136,11 @@ class Config:
             raise ValueError(
                 "--refit leaves no samples to choose an epoch by: it needs --select last"
             )
+        if limits(self) and self.energy_weight:
+            raise ValueError(
+                "a budget takes the place of --energy-weight: leave one of them away, got "
+                f"--energy-weight {self.energy_weight}"
+            )
         if not self.warmup_epochs < self.epochs:
             raise ValueError(
                 f"--warmup-epochs must be less than --epochs, got {self.warmup_epochs} of "
@@ -131,17 +148,66 @@ class Config:
             )
 
 
-def main(
-    config: Config,
-    out: str | None = None,
-    resume: RunFolder | None = None,
-    where: Hosts = HERE,
-) -> dict[str, Any]:
-    """Train, evaluate once on test, write everything below the run folder; returns the result."""
-    started, devices = time.perf_counter(), where.take(config.batch)
-    console = Console(highlight=False, soft_wrap=True, quiet=not devices.first)
+class Setting(NamedTuple):
+    """What runs of one config share, whatever their seeds, weights and budgets: compiled once.
 
-    # ---- data, network, objective ---------------------------------------------------------------
+    Attributes:
+        data, hardware, encoder, model, objective, optimiser: of the config.
+        epoch_steps: optimiser steps of an epoch.
+        shapes: one encoded sample.
+        traced: shapes of a workload.
+        window, loop: how steps are carried out (`experiments.pace`).
+        train: where its loop wants it.
+        advance: an epoch or a step.
+        eval_step: of `jsnn.training.make_eval_step`.
+    """
+
+    data: data_sets.Dataset
+    hardware: Hardware
+    encoder: Any
+    model: Any
+    objective: Objective
+    optimiser: optax.GradientTransformation
+    epoch_steps: int
+    shapes: jax.Array
+    traced: jsnn.Workload
+    window: Choice
+    loop: pace.Loop
+    train: tuple
+    advance: Callable
+    eval_step: Callable
+
+    @property
+    def validation(self) -> tuple:
+        """Frames and labels."""
+        return self.data.validation.frames, self.data.validation.labels
+
+
+class Begun(NamedTuple):
+    """A run before its first step.
+
+    Attributes:
+        state: of the run, with its goal.
+        first: bill of the untrained network.
+        hold: what a budget asks for, None without one.
+    """
+
+    state: TrainState
+    first: jsnn.Bill
+    hold: holding.Hold | None
+
+
+def program(config: Config) -> tuple:
+    """What runs must have in common to share a setting: all but seeds, weights and sizes."""
+    shown = dataclasses.asdict(config)
+    limited = tuple(name for name in BUDGETS if shown.pop(name) is not None)
+    for own in ("seed", "energy_weight", "warm_start"):
+        del shown[own]
+    return (*shown.items(), limited)
+
+
+def prepare(config: Config, devices: Devices) -> Setting:
+    """Everything that does not depend on the seed or the size of a weight or budget."""
     build.check_names(config)
     data = build.dataset(config)
     hardware = build.hardware(config, data)
@@ -159,20 +225,17 @@ def main(
         config.energy_weight,
         living_weight=config.living_weight,
         ramp_steps=int(config.energy_ramp * config.epochs * epoch_steps),
+        constraint=build.budget(config, config.epochs * epoch_steps),
     )
     optimiser = build.optimiser(config, data)
     augmented = data_sets.Shifted(encoder, config.shift) if config.shift else encoder
     train = (data.train.frames, data.train.labels)
-    validation = (data.validation.frames, data.validation.labels)
     devices.agree("data set", [(part.frames, part.labels) for part in data.splits.values()])
-
-    # ---- start, or go on where the run stopped ---------------------------------------------------
-    sample = jax.random.permutation(jax.random.key(config.seed), len(data.train))[:256]
     shapes = encoder(jax.random.key(0), train[0][:1])
-    state = init_state(model, optimiser, shapes, config.seed)
-    first = initial_bill(state, model, objective, encoder, train[0][np.asarray(sample)])
-    state = with_reference(state, first)
-    traced = jax.eval_shape(lambda: _workload(model, state, shapes, config.task, train[1][:1]))
+    state = jax.eval_shape(lambda: init_state(model, optimiser, shapes, config.seed))
+    traced = jax.eval_shape(
+        lambda state: _workload(model, state, shapes, config.task, train[1][:1]), state
+    )
     window = pace.window(config.plan, traced, config.batch, "batch_stats" in state.collections)
     loop = _loop(config, traced, train)
     make = make_epoch if loop.kind == "epoch" else make_train_step
@@ -181,23 +244,104 @@ def main(
     eval_step = devices.evaluation(eval_step)
     if loop.kind != "host":
         train = devices.replicate(train)
+    return Setting(
+        data,
+        hardware,
+        encoder,
+        model,
+        objective,
+        optimiser,
+        epoch_steps,
+        shapes,
+        traced,
+        window,
+        loop,
+        train,
+        advance,
+        eval_step,
+    )
+
+
+def begin(config: Config, made: Setting, devices: Devices, own: bool = True) -> Begun:
+    """A run of the setting before its first step.
+
+    Args:
+        config: of the run.
+        made: of this config, or of one that differs in seed, weight or size of a budget only.
+        devices: of the run.
+        own: whether the setting was made for this config alone.
+
+    Raises:
+        Infeasible: a budget below the floor of the network.
+    """
+    frames = made.data.train.frames
+    sample = jax.random.permutation(jax.random.key(config.seed), len(frames))[:256]
+    state = init_state(made.model, made.optimiser, made.shapes, config.seed)
+    first = initial_bill(
+        state, made.model, made.objective, made.encoder, made.train[0][np.asarray(sample)]
+    )
+    state = with_reference(state, first)
+    if config.warm_start is not None:
+        state = _warm(state, config)
     devices.agree("first state", state)
     state = devices.replicate(state)
+    hold = None
+    if limits(config):
+        budget = build.budget(config, config.epochs * made.epoch_steps)
+        hold = holding.start(budget, made, state.variables, config)
+        state = dataclasses.replace(state, goal=devices.replicate(budget.goal(hold.start)))
+    elif not own:
+        goal = {"energy_weight": jnp.float32(config.energy_weight)}
+        state = dataclasses.replace(state, goal=devices.replicate(goal))
+    return Begun(state, first, hold)
+
+
+def main(
+    config: Config,
+    out: str | None = None,
+    resume: RunFolder | None = None,
+    where: Hosts = HERE,
+    made: Setting | None = None,
+) -> dict[str, Any]:
+    """Train, evaluate once on test, write everything below the run folder; returns the result.
+
+    Args:
+        config: of the run.
+        out: folder of the run; None: a new one.
+        resume: folder of an earlier run to go on with.
+        where: devices and processes.
+        made: a setting shared with other runs, which then prints and draws nothing.
+
+    Raises:
+        Infeasible: the budget is below the floor, or the trained network is above it.
+    """
+    started, devices = time.perf_counter(), where.take(config.batch)
+    quiet = made is not None
+    console = Console(highlight=False, soft_wrap=True, quiet=quiet or not devices.first)
+
+    # ---- data, network, objective; start, or go on where the run stopped -------------------------
+    made = made or prepare(config, devices)
+    state, first, hold = begin(config, made, devices, own=not quiet)
+    goal = jax.device_get(state.goal)
     best = {"state": state, "score": -np.inf, "task": np.inf, "epoch": 0}
     folder = hosts.folder(devices, out, config.dataset, config, resume)
     checkpoints = Checkpoints(folder.checkpoints)
     epoch = 0
     if resume and checkpoints.latest() is not None:
-        saved, record = checkpoints.restore({"state": state, "best": state})
-        state, best = saved["state"], {**record["best"], "state": saved["best"]}
+        like = _goalless(state)
+        saved, record = checkpoints.restore({"state": like, "best": like})
+        state = dataclasses.replace(saved["state"], goal=devices.replicate(goal))
+        best = {**record["best"], "state": saved["best"]}
         epoch = record["epoch"]
     folder.rewind(epoch)
-    sizes = "-".join(str(layer.geometry.inputs) for layer in traced) + f"-{data.classes}"
+    data, epoch_steps = made.data, made.epoch_steps
+    aim = f"weight of the energy {config.energy_weight}" if hold is None else str(hold)
     console.print(
         f"[bold]{config.dataset}[/]: {len(data.train)} train, {len(data.validation)} validation, "
-        f"{len(data.test)} test; {config.model} {sizes} ({config.neuron}), T = {len(shapes)}, "
-        f"{_parameters(state)} parameters; weight of the energy {config.energy_weight}"
+        f"{len(data.test)} test; {config.model} {_sizes(made)} ({config.neuron}), "
+        f"T = {len(made.shapes)}, {parameters(state)} parameters; {aim}"
     )
+    window, loop = made.window, made.loop
     console.print(f"window: {window.plan} ({window.reason}); loop: {loop.kind} ({loop.reason})")
     console.print(f"\nBefore training:\n{first}\n", markup=False)
 
@@ -206,95 +350,159 @@ def main(
     with Progress(console, config.epochs * epoch_steps, epoch * epoch_steps) as progress:
         while epoch < config.epochs:
             epoch += 1
-            order = np.random.default_rng((config.seed, epoch)).permutation(len(data.train))
-            order = order[: epoch_steps * config.batch].reshape(epoch_steps, config.batch)
-            state, terms = _epoch(loop.kind, advance, state, train, order, progress)
+            order = draw_order(config, epoch, len(data.train), epoch_steps)
+            state, terms = _epoch(loop.kind, made.advance, state, made.train, order, progress)
             _stop_if_not_finite(terms, (epoch - 1) * epoch_steps, checkpoints, folder)
 
             sums = evaluate(
-                eval_step, state.variables, validation, config.batch, jax.random.key(config.seed)
+                made.eval_step,
+                state.variables,
+                made.validation,
+                config.batch,
+                jax.random.key(config.seed),
             )
-            row = {"epoch": epoch, **_means(terms, sums, first), "seconds": _since(started)}
+            row = {"epoch": epoch, **means(terms, sums, first), "seconds": since(started)}
             _stop_if_not_finite_after(row, checkpoints, folder)
             folder.append(row)
             progress.show(row)
-            # The same trade as in the loss, with accuracy in place of the task's loss.
-            relative = row["validation_pj"] / float(state.reference_pj)
-            score = row["validation_accuracy"] - config.energy_weight * relative
+            score = score_of(config, row, sums, float(state.reference_pj), hold)
             better = (score, -row["validation_task"]) > (best["score"], -best["task"])
             if better or config.select == "last":
                 # The step donates its state, so the best one needs buffers of its own.
-                copied = jax.tree.map(lambda leaf: leaf.copy(), state)
+                copied = jax.tree.map(lambda leaf: leaf.copy(), _goalless(state))
                 best = {
                     "state": copied,
                     "score": score,
                     "task": row["validation_task"],
                     "epoch": epoch,
                 }
-            if epoch == config.epochs or _since(saved_at) > config.checkpoint_seconds:
+            if epoch == config.epochs or since(saved_at) > config.checkpoint_seconds:
                 record = {"epoch": epoch, "best": {k: v for k, v in best.items() if k != "state"}}
-                _save(checkpoints, epoch, {"state": state, "best": best["state"]}, record, folder)
+                tree = {"state": _goalless(state), "best": best["state"]}
+                _save(checkpoints, epoch, tree, record, folder)
                 saved_at = time.perf_counter()
     checkpoints.close()
 
-    # ---- test, once ------------------------------------------------------------------------------
-    chosen: TrainState = best["state"]
+    # ---- test, once; show ------------------------------------------------------------------------
+    chosen, sums, result = finish(
+        config, made, Begun(state, first, hold), best["state"], best["epoch"], folder.rows()
+    )
+    result |= {"devices": devices.count, "platform": platform.platform(), "seconds": since(started)}
+    folder.write(folder.result, result)
+    if not quiet and devices.first:
+        _show(config, made, first, chosen, sums, result, folder, console)
+        console.print(f"\n{since(started):.0f} s; everything is in {folder.path}")
+    if hold is not None:
+        hold.check(result["budget"], folder.path)
+    return result
+
+
+def draw_order(config: Config, epoch: int, samples: int, steps: int) -> np.ndarray:
+    """The samples of each step of an epoch, `[steps, batch]`."""
+    order = np.random.default_rng((config.seed, epoch)).permutation(samples)
+    return order[: steps * config.batch].reshape(steps, config.batch)
+
+
+def score_of(
+    config: Config, row: dict, sums: dict, reference_pj: float, hold: holding.Hold | None
+) -> float:
+    """What an epoch is chosen by: the trade of the loss, with accuracy in place of its task."""
+    if hold is not None:
+        return row["validation_accuracy"] - hold.penalty(sums)
+    return row["validation_accuracy"] - config.energy_weight * row["validation_pj"] / reference_pj
+
+
+def finish(
+    config: Config,
+    made: Setting,
+    begun: Begun,
+    chosen: TrainState,
+    epoch: int,
+    rows: Sequence[dict[str, Any]],
+) -> tuple[TrainState, dict, dict[str, Any]]:
+    """Bring the chosen network under its budget and test it once: network, sums and result.
+
+    Args:
+        config, made, begun: of the run.
+        chosen: state of the chosen epoch.
+        epoch: its number.
+        rows: metrics of the run.
+    """
+    first, hold, data = begun.first, begun.hold, made.data
+    held = None
+    if hold is not None:
+        chosen, held = hold.apply(made, chosen, config, rows)
     test = (data.test.frames, data.test.labels)
     test_key = jax.random.key(config.seed + 1)
-    sums = evaluate(eval_step, chosen.variables, test, config.batch, test_key)
-    measured = _summary(sums, first)
-    bits = int(hardware.design.weight_bits or 32)
-    rounded = evaluate(eval_step, _at_bits(chosen, bits).variables, test, config.batch, test_key)
-    spiking = [layer.geometry.spiking for layer in traced]
-    silent = diagnose.silent_layers(first.layers, sums["ever"], spiking)
+    sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
+    measured = summary(sums, first)
+    bits = int(made.hardware.design.weight_bits or 32)
+    rounded = evaluate(
+        made.eval_step, at_bits(chosen, bits).variables, test, config.batch, test_key
+    )
+    spiking = [layer.geometry.spiking for layer in made.traced]
+    validation_accuracy = rows[epoch - 1]["validation_accuracy"]
+    if held is not None:
+        validation_accuracy = held["accuracy"]["validation"]
+        held = hold.tested(held, sums)
     result = {
         "config": dataclasses.asdict(config),
-        "chosen_epoch": best["epoch"],
+        "chosen_epoch": epoch,
         # Of samples that were trained on it would say nothing.
-        "validation_accuracy": None
-        if config.refit
-        else folder.rows()[best["epoch"] - 1]["validation_accuracy"],
+        "validation_accuracy": None if config.refit else validation_accuracy,
         "test_accuracy": measured["accuracy"],
         "test_accuracy_at_weight_bits": {
             "weight_bits": bits,
             "accuracy": rounded["accuracy"] / rounded["samples"],
         },
         "test_majority": data.test.majority,
-        "initial_pj": float(state.reference_pj),
+        "initial_pj": float(begun.state.reference_pj),
         **{name: value for name, value in measured.items() if name != "accuracy"},
-        "silent_layers": silent,
-        "steps": len(shapes),
-        "network": f"{config.model} {sizes} {config.neuron}",
+        "silent_layers": diagnose.silent_layers(first.layers, sums["ever"], spiking),
+        **({} if held is None else {"budget": held}),
+        "steps": len(made.shapes),
+        "network": f"{config.model} {_sizes(made)} {config.neuron}",
         "layers": list(first.layers),
-        "parameters": _parameters(state),
+        "parameters": parameters(chosen),
         "constants": list(first.marks),
         "unpriced": dict(first.unpriced),
         "data_notes": data.notes,
-        "versions": _versions(),
+        "versions": versions(),
         "device": jax.devices()[0].device_kind,
-        "devices": devices.count,
-        "platform": platform.platform(),
-        "seconds": _since(started),
     }
-    folder.write(folder.result, result)
-    if not devices.first:
-        return result
+    return chosen, sums, result
 
-    # ---- show ------------------------------------------------------------------------------------
-    final = dataclasses.replace(
-        first, parts_pj=np.asarray(sums["parts_pj"] / sums["samples"])[None]
-    )
+
+def _show(config, made: Setting, first, chosen: TrainState, sums, result, folder, console) -> None:
+    """Pictures, and the lines to read at the end."""
+    parts_pj = np.asarray(sums["parts_pj"] / sums["samples"])[None]
+    final = dataclasses.replace(first, parts_pj=parts_pj)
     plots.curves(folder.rows(), first.layers, folder.path / "curves.png")
     plots.breakdown(first.mean(), final, folder.path / "breakdown.png")
-    frames = encoder(jax.random.key(0), test[0][:1])
-    trains = diagnose.spike_trains(model, jax.device_get(chosen.variables), frames)
+    frames = made.encoder(jax.random.key(0), made.data.test.frames[:1])
+    trains = diagnose.spike_trains(made.model, jax.device_get(chosen.variables), frames)
     plots.raster(trains, folder.path / "raster.png")
     chosen_by = "the last" if config.select == "last" else "chosen on validation"
-    console.print(f"\nAfter training (epoch {best['epoch']}, {chosen_by}):\n{final}\n")
+    console.print(f"\nAfter training (epoch {result['chosen_epoch']}, {chosen_by}):\n{final}\n")
     for line in diagnose.describe(result):
         console.print(line)
-    console.print(f"\n{_since(started):.0f} s; everything is in {folder.path}")
-    return result
+
+
+def _goalless(state: TrainState) -> TrainState:
+    """What is kept of a state: its goal follows from the config."""
+    return dataclasses.replace(state, goal=None)
+
+
+def _warm(state: TrainState, config: Config) -> TrainState:
+    """The state with the network of another run."""
+    folder = RunFolder.existing(config.warm_start)
+    params, collections, _ = restored.network(folder, _goalless(state))
+    return dataclasses.replace(state, params=params, collections=collections)
+
+
+def _sizes(made: Setting) -> str:
+    inputs = "-".join(str(layer.geometry.inputs) for layer in made.traced)
+    return f"{inputs}-{made.data.classes}"
 
 
 def _loop(config: Config, workload: jsnn.Workload, train) -> pace.Loop:
@@ -326,44 +534,6 @@ def _workload(model, state: TrainState, frames, task: str, labels) -> jsnn.Workl
     passed = forward(model, state.variables, frames)
     TASKS[task](passed.outputs, labels)
     return passed.workload
-
-
-def _means(terms: list[dict], sums: dict, first: jsnn.Bill) -> dict[str, Any]:
-    """One row of metrics: training terms averaged over the epoch, validation over its set."""
-    names = ("loss", "task", "energy", "silence", "accuracy")
-    trained = {f"train_{name}": float(np.mean([term[name] for term in terms])) for name in names}
-    measured = _summary(sums, first)
-    return {
-        **trained,
-        "train_pj": float(np.mean([term["total_pj"] for term in terms])),
-        "validation_task": float(sums["task"] / sums["samples"]),
-        "validation_accuracy": measured["accuracy"],
-        "validation_pj": measured["total_pj"],
-        "validation_floor_pj": measured["floor_pj"],
-        "spikes": measured["spikes"],
-    }
-
-
-def _summary(sums: dict, first: jsnn.Bill) -> dict[str, Any]:
-    """Means of an evaluated set, as JSON."""
-    count = float(sums["samples"])
-    parts = sums["parts_pj"] / count
-    total, floor, twin = float(parts.sum()), sums["floor_pj"] / count, sums["twin_pj"] / count
-    return {
-        "accuracy": float(sums["accuracy"] / count),
-        "total_pj": total,
-        "floor_pj": float(floor),
-        "avoidable_pj": float(total - floor),
-        "twin_pj": float(twin),
-        "ratio_to_twin": float(total / twin),
-        "op_count_pj": float(sums["op_count_pj"] / count),
-        "bill_pj": {
-            layer: dict(zip(first.components, row, strict=True))
-            for layer, row in zip(first.layers, parts.tolist(), strict=True)
-        },
-        "spikes": (sums["spikes"] / count).tolist(),
-        "spike_rates": (sums["rates"] / count).tolist(),
-    }
 
 
 def _stop_if_not_finite(
@@ -408,34 +578,6 @@ def _save(checkpoints: Checkpoints, epoch: int, tree: Any, record: dict, folder:
         ) from error
 
 
-def _at_bits(state: TrainState, bits: int) -> TrainState:
-    """The network with its weights rounded to the width that the bill is priced at."""
-    labels = label_params(state.params)
-    rounded = jax.tree.map(
-        lambda leaf, label: fake_quantise(leaf, bits) if label == "weights" else leaf,
-        state.params,
-        labels,
-    )
-    return dataclasses.replace(state, params=rounded)
-
-
-def _parameters(state: TrainState) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(state.params))
-
-
-def _since(moment: float) -> float:
-    return round(time.perf_counter() - moment, 3)
-
-
-def _versions() -> dict[str, str]:
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    return {
-        "python": platform.python_version(),
-        "jsnn": jsnn.__version__,
-        **{name: metadata.version(name) for name in packages},
-    }
-
-
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """`main` with a command line."""
     flags = parse(Flags, argv, __doc__)
@@ -453,9 +595,16 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
         stored = folder.stored_config(flags, knobs)
         stored["widths"] = tuple(stored["widths"])
         return main(Config(**stored), resume=folder, where=where)
+    return main(configured(flags, smoke), out=out, where=where)
+
+
+def configured(flags: dict[str, Any], smoke: bool = False) -> Config:
+    """The config of flags: recipe of the data set, `--smoke`, a budget, then the flags."""
     recipe = RECIPES.get(flags.get("dataset", Config.dataset), {})
     short = {"epochs": 2, "limit": 256} if smoke else {}
-    return main(Config(**recipe | short | flags), out=out, where=where)
+    # A budget takes the place of the recipe's weight, not of one that was asked for.
+    limited = any(flags.get(name) for name in BUDGETS)
+    return Config(**recipe | short | (UNDER_A_BUDGET if limited else {}) | flags)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from jsnn.codesign.budget import RESOURCES
 from jsnn.layers import WORKLOAD, Spiking
-from jsnn.units import energy_text
+from jsnn.units import energy_text, text
 
 __all__ = ["describe", "silent_layers", "spike_trains"]
 
@@ -136,7 +137,8 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     """The lines to read at the end of a run.
 
     Accuracy; the full bill before and after; floor and what is still avoidable; the full bill
-    beside the operation count and the quantised twin; rates; provenance; silent layers.
+    beside the operation count and the quantised twin; whether a budget holds; rates; provenance;
+    silent layers.
 
     The bill at initialisation is compared with the floor of the evaluated set, so the share of the
     avoidable energy that is still paid is (total - floor) / (initial - floor).
@@ -150,7 +152,8 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     missing = [name for name in _NEEDED if name not in result]
     if missing:
         raise ValueError(f"not the result of a run: it has no {', '.join(missing)}")
-    lines = [_accuracy(result), *_energy(result), _rates(result), *_provenance(result)]
+    lines = [_accuracy(result), *_energy(result), *_budget(result.get("budget"))]
+    lines += [_rates(result), *_provenance(result)]
     return lines + _warnings(result["silent_layers"])
 
 
@@ -186,6 +189,28 @@ def _energy(result: Mapping[str, Any]) -> Iterator[str]:
     )
     verdict = "it loses" if ratio > 1 else "it wins" if ratio < 1 else "it is a draw"
     yield f"The spiking network costs {ratio:.3g}x its quantised twin: {verdict}."
+
+
+def _budget(budget: Mapping[str, Any] | None) -> Iterator[str]:
+    if budget is None:
+        return
+    for name, one in budget["limits"].items():
+        kind = RESOURCES[name]
+        splits = ", ".join(
+            f"{split} {text(one[split], kind)} "
+            f"({abs(one['margin'][split]):.1%} {'below' if one['holds'][split] else 'OVER'})"
+            for split in ("train", "validation", "test")
+        )
+        yield (
+            f"Budget of {kind} {text(one['limit'], kind)}: {splits}; floor "
+            f"{text(one['floor'], kind)}; multiplier {one['multiplier']:.3g}."
+        )
+    yield f"Thresholds {budget['threshold_factor']:.3g} times as high as trained."
+    if budget["dead_layers"]:
+        yield (
+            f"DEAD on the training samples: {', '.join(budget['dead_layers'])}; accuracy and "
+            "energies above are those of a dead network."
+        )
 
 
 def _rates(result: Mapping[str, Any]) -> str:

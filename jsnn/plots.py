@@ -21,7 +21,7 @@ from jsnn.report import Report
 from jsnn.uncertainty import Sensitivity
 from jsnn.units import unit_of
 
-__all__ = ["breakdown", "curves", "raster", "ratios", "tornado"]
+__all__ = ["breakdown", "curves", "front", "raster", "ratios", "tornado"]
 
 # Source: Okabe & Ito, Color Universal Design (2008), without its yellow; told apart with every
 # common colour blindness.
@@ -304,6 +304,57 @@ def ratios(reports: Sequence[Report], path: str | os.PathLike | None = None) -> 
     return _written(figure, path)
 
 
+def front(
+    points: Sequence[Mapping[str, Any]],
+    floor_pj: float | None = None,
+    path: str | os.PathLike | None = None,
+) -> Figure:
+    """Accuracy over energy: every point with the spread of its runs, the front joined.
+
+    Args:
+        points: each with `label`, `pj` and `accuracy` (mean, standard deviation) and `chosen`,
+            whether it lies on the front.
+        floor_pj: bill of the silent network, drawn as a line.
+        path: where to write the picture; none: nowhere.
+
+    Raises:
+        ValueError: no points.
+    """
+    if not points:
+        raise ValueError("expected at least one point, got none")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    means = [point["pj"][0] for point in points]
+    scale, unit = unit_of(max(means))
+    for chosen, colour, label in ((True, _BLUE, "front"), (False, _GREY, "beaten")):
+        of = sorted((p for p in points if p["chosen"] == chosen), key=lambda p: p["pj"][0])
+        if not of:
+            continue
+        pj, accuracy = (np.asarray([p[name] for p in of], float) for name in ("pj", "accuracy"))
+        axes.errorbar(
+            pj[:, 0] / scale,
+            100 * accuracy[:, 0],
+            xerr=pj[:, 1] / scale,
+            yerr=100 * accuracy[:, 1],
+            fmt="o-" if chosen else "o",
+            fillstyle="full" if chosen else "none",
+            color=colour,
+            label=label,
+            capsize=2,
+        )
+        for point in of:
+            at = (point["pj"][0] / scale, 100 * point["accuracy"][0])
+            axes.annotate(
+                point["label"], at, (4, -9), textcoords="offset points", fontsize=7, color=colour
+            )
+    if floor_pj is not None:
+        axes.axvline(floor_pj / scale, linestyle=":", color=_BLACK, label="floor")
+    _finish(axes, "Chosen on validation, measured on test", "test accuracy (%)")
+    _log_axis(axes, "x")
+    axes.set_xlabel(f"full bill of an inference ({unit})")
+    return _written(figure, path)
+
+
 def _with_targets(one: Report) -> str:
     targets = one.targets_per_message
     plural = "" if targets == 1 else "s"
@@ -376,14 +427,15 @@ def _bare(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _log_axis(axes: Axes) -> None:
-    """A logarithmic y axis with enough plain numbers on it, however few decades it spans."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
+def _log_axis(axes: Axes, name: str = "y") -> None:
+    """A logarithmic axis with enough plain numbers on it, however few decades it spans."""
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
+    axes.set(**{f"{name}scale": "log"})
+    low, high = axis.get_view_interval()
     steps = (1.0,) if high / low > 300 else (1.0, 2.0, 5.0) if high / low > 5 else range(1, 10)
-    axes.yaxis.set_major_locator(LogLocator(subs=steps))
-    axes.yaxis.set_major_formatter(_plain)
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(_plain)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _activity_axis(axes: Axes, spikes: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """What an inference may spend, as a constraint in place of a weight.
 
-    penalty = strength * sum_k relu(c_k)^2,   c_k = log(spent_k / limit_k(step))
+penalty = strength * sum_k relu(c_k)^2,   c_k = log(spent_k / limit_k(step))
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from jsnn.levers import Pairs
 
 __all__ = ["RESOURCES", "Budget", "Infeasible", "memory_bytes", "seconds"]
 
-RESOURCES = ("energy_pj", "latency_s", "memory_bytes", "area_mm2")
+# What can be limited, and its kind of quantity (`jsnn.units.QUANTITIES`).
+RESOURCES = {
+    "energy_pj": "energy",
+    "latency_s": "time",
+    "memory_bytes": "memory",
+    "area_mm2": "area",
+}
 # Words of a machine that has no knob for their width.
 FULL_BITS = 32
 
@@ -39,7 +45,7 @@ def memory_bytes(pairs: Pairs) -> jax.Array:
     >>> from jsnn.hardware import get
     >>> from jsnn.hypothetical import dense
     >>> machine = get("neuromorphic-22nm").with_design(weight_bits=4, state_bits=16)
-    >>> float(memory_bytes([(dense(64, 32, steps=5, rate=0.1), machine)]))  # 2048 weights, 32 states
+    >>> float(memory_bytes([(dense(64, 32, steps=5, rate=0.1), machine)]))
     1088.0
     """
     bits = 0.0

@@ -1,0 +1,271 @@
+"""A whole front of accuracy and energy: many weights or budgets x seeds, one program for all.
+
+    python -m experiments.front --weights 0,0.05,0.15,0.5 --seeds 0,1
+    python -m experiments.front --budgets 45nJ,70nJ,120nJ --warm-start neighbour --out runs/front
+    python -m experiments.front --resume runs/front
+
+Takes every flag of `experiments.train` too. Members differ in seed and in one number, which is an
+array of the compiled step, so that each process compiles once. On a CPU members go to processes,
+each on a core of its own; on an accelerator they are vmapped. Points are chosen on validation and
+reported on test. Every member is a run folder below `members/`, which `experiments.energy_report`
+and `--warm-start` take like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from experiments import members
+from experiments.compiled import keep_compiled
+from experiments.config import flag, knob, parse
+from experiments.members import Member
+from experiments.runfolder import RunFolder
+from experiments.summary import versions
+from experiments.train import Config, configured
+from jsnn import plots
+from jsnn.codesign.front import hypervolume, pareto
+from jsnn.units import energy_text
+from jsnn.units import parse as parse_quantity
+
+WARM = ("none", "first", "neighbour")
+
+
+@dataclasses.dataclass(frozen=True)
+class Front:
+    """What the members of a front differ in, and how they are trained."""
+
+    weights: tuple[float, ...] | None = knob(None, "energy weights of the members, a,b,c")
+    budgets: tuple[str, ...] | None = knob(None, "or their energy budgets, as 45nJ,70nJ")
+    seeds: tuple[int, ...] = knob((0,), "seeds of each")
+    warm: str = knob("none", "start each member from: none, the first of its seed, its neighbour")
+    together: str = knob("auto", "auto, turns (one after another, in processes) or vmap")
+    workers: int = knob(2, "turns: processes, each on a core of its own; 1: this one", least=1)
+
+    def __post_init__(self):
+        if (self.weights is None) == (self.budgets is None):
+            raise ValueError("a front is made of --weights or of --budgets: give one of them")
+        if self.warm not in WARM:
+            raise ValueError(f"--warm must be one of {', '.join(WARM)}, got {self.warm!r}")
+        if self.together not in members.WAYS:
+            raise ValueError(
+                f"--together must be one of {', '.join(members.WAYS)}, got {self.together!r}"
+            )
+        for name in ("values", "seeds"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise ValueError(f"expected different {name}, got {', '.join(map(str, given))}")
+        if len(self.values) < 2:
+            raise ValueError(
+                f"a front needs at least two weights or budgets, got {len(self.values)}; for one "
+                "use experiments.train"
+            )
+
+    @property
+    def values(self) -> list[float | str]:
+        """From the member that may spend most to the one that may spend least."""
+        if self.weights is not None:
+            return sorted(self.weights)
+        return sorted(self.budgets, key=lambda word: -parse_quantity(word, "energy"))
+
+
+def main(front: Front, config: Config, folder: RunFolder, command: str = "") -> dict[str, Any]:
+    """Train what is missing, summarise; writes and returns the summary.
+
+    Args:
+        front: its members.
+        config: of all of them, but for seed, weight and budget.
+        folder: of the front.
+        command: what it was started by.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    if config.refit:
+        raise ValueError("points are chosen on validation samples: a front needs --no-refit")
+    phases = plan(front, config, folder.path / "members")
+    every = [member for phase in phases for member in phase]
+    done = sum(member.done for member in every)
+    console.print(f"{len(every)} members, {done} of them done before")
+    started, failed = time.perf_counter(), {}
+    for phase in phases:
+        failed |= members.train(phase, front.together, front.workers, console.print)
+    seconds = round(time.perf_counter() - started, 3)
+    found = [member.read(failed.get(member.name)) for member in every]
+    summary = {
+        "command": command,
+        "front": dataclasses.asdict(front),
+        "config": dataclasses.asdict(config),
+        **summarise(found),
+        "seconds": seconds,
+        "versions": versions(),
+        "device": jax.devices()[0].device_kind,
+    }
+    folder.write(folder.path / "front.json", summary)
+    if summary["points"]:
+        plots.front(
+            [{**p, "pj": p["test_pj"], "accuracy": p["test_accuracy"]} for p in summary["points"]],
+            path=folder.path / "front.png",
+        )
+    for line in describe(summary):
+        console.print(line, markup=False)
+    console.print(f"\n{seconds:.0f} s; everything is in {folder.path}")
+    return summary
+
+
+def plan(front: Front, config: Config, folder: Path) -> list[list[Member]]:
+    """The members, in phases: what starts from another network comes behind it."""
+
+    def member(value: float | str, seed: int, after: Path | None) -> Member:
+        kind = {"energy_weight": value} if front.weights is not None else {"energy_budget": value}
+        name = f"{'w' if front.weights is not None else ''}{value}-s{seed}"
+        warm = {} if after is None else {"warm_start": str(after)}
+        chosen = dataclasses.replace(config, seed=seed, **kind, **warm)
+        return Member(name, str(value), chosen, folder / name)
+
+    ranks, before = [], [None] * len(front.seeds)
+    for rank, value in enumerate(front.values):
+        made = [member(value, s, b) for s, b in zip(front.seeds, before, strict=True)]
+        ranks.append(made)
+        if front.warm == "neighbour" or (front.warm == "first" and rank == 0):
+            before = [one.path for one in made]
+    if front.warm == "neighbour":
+        return ranks
+    rest = [one for rank in ranks[1:] for one in rank]
+    return [ranks[0], rest] if front.warm == "first" else [ranks[0] + rest]
+
+
+def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Points by value, means and standard deviations over seeds; the front; what it holds.
+
+    A point is a value whose members all ended within their budgets. Which of them form the front is
+    decided on validation. The hypervolume is that of the chosen points on test, seed by seed, in
+    decades of energy below the bill at initialisation x share of right answers above the majority.
+
+    Args:
+        found: by member, from `Member.read`.
+    """
+    points = []
+    for value in dict.fromkeys(one["value"] for one in found):
+        of = [one for one in found if one["value"] == value]
+        if not all(one["within"] for one in of):
+            continue
+        columns = ("validation_accuracy", "validation_pj", "test_accuracy", "test_pj")
+        spread = {name: _spread([one[name] for one in of]) for name in columns}
+        dead = sum(bool(one["dead_layers"]) for one in of)
+        points.append({"label": value, "runs": len(of), "dead": dead, **spread})
+    if points:
+        validation = ([p[f"validation_{n}"][0] for p in points] for n in ("pj", "accuracy"))
+        chosen = pareto(*validation)
+        points = [p | {"chosen": bool(c)} for p, c in zip(points, chosen, strict=True)]
+    labels = {point["label"] for point in points if point["chosen"]}
+    held = [
+        hypervolume(
+            [np.log10(one["test_pj"]) for one in of],
+            [one["test_accuracy"] for one in of],
+            (np.log10(of[0]["initial_pj"]), of[0]["test_majority"]),
+        )
+        for seed in dict.fromkeys(one["seed"] for one in found)
+        if (of := [one for one in found if one["seed"] == seed and one["value"] in labels])
+    ]
+    return {
+        "points": points,
+        "hypervolume": _spread(held) if held else None,
+        "members": list(found),
+    }
+
+
+def describe(summary: Mapping[str, Any]) -> list[str]:
+    """A line for each point, best first, and what went wrong."""
+    lines = ["", f"{'point':>10}  {'test accuracy':>16}  {'test bill':>18}  runs"]
+    for point in summary["points"]:
+        (accuracy, a), (pj, p) = point["test_accuracy"], point["test_pj"]
+        said = "" if point["chosen"] else "  beaten on validation"
+        said += f"  {point['dead']} DEAD" if point["dead"] else ""
+        lines.append(
+            f"{point['label']:>10}  {accuracy:8.2%} ± {100 * a:4.2f}  "
+            f"{energy_text(pj):>9} ± {energy_text(p):>6}  {point['runs']}{said}"
+        )
+    if summary["hypervolume"]:
+        volume, spread = summary["hypervolume"]
+        lines.append(f"Hypervolume {volume:.4f} ± {spread:.4f} decades x share, on test.")
+    lines += [
+        f"{one['name']}: {one['error']}" for one in summary["members"] if one["error"] is not None
+    ]
+    return lines
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (0 of one value)."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags(Config, Front):
+    """The knobs of a front, those of its runs, and where it goes."""
+
+    out: str | None = knob(None, "folder of the front; none: a new one below runs/")
+    resume: str | None = knob(None, "go on with the front in this folder")
+    smoke: bool = knob(False, "two epochs on 256 samples: does it run at all?")
+    compile_cache: bool = knob(True, "keep compiled programs for the next run")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """What the folder of a front is resumed from."""
+
+    command: str
+    front: Front
+    config: Config
+
+
+def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """`main` with a command line."""
+    flags = parse(Flags, argv, __doc__)
+    words = [] if argv is None else list(argv)
+    command = shlex.join(["python", "-m", "experiments.front", *(words or sys.argv[1:])])
+    out, resume, smoke = (flags.pop(name, None) for name in ("out", "resume", "smoke"))
+    if flags.pop("compile_cache", True):
+        keep_compiled()
+    if resume is not None:
+        if out is not None or flags or smoke:
+            raise ValueError("--resume takes everything from the front: leave other flags away")
+        folder = RunFolder.existing(resume)
+        stored = json.loads(folder.config.read_text())
+        if "command" not in stored or "config" not in stored:
+            raise ValueError(f"{resume} holds a run, not a front; use experiments.train --resume")
+        front, config = Front(**_tuples(stored["front"])), Config(**_tuples(stored["config"]))
+        return main(front, config, folder, stored["command"])
+    for name in ("seed", "energy_weight", "energy_budget", "warm_start"):
+        if name in flags:
+            raise ValueError(
+                f"{flag(name)} is of one run: a front takes --seeds, --weights, "
+                "--budgets and --warm"
+            )
+    knobs = [field.name for field in dataclasses.fields(Front)]
+    front = Front(**{name: flags.pop(name) for name in knobs if name in flags})
+    budget = {"energy_budget": front.values[0]} if front.budgets is not None else {}
+    config = configured(flags | budget, bool(smoke))
+    kept = Kept(command, front, config)
+    folder = RunFolder.create(out, f"{config.dataset}-front", kept)
+    return main(front, config, folder, command)
+
+
+def _tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
+    # JSON has lists only.
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+
+
+if __name__ == "__main__":
+    try:
+        run()
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,163 @@
+"""How a run holds its budget: refused below the floor, brought under it, told on every split."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.summary import MULTIPLIER
+from jsnn import diagnose
+from jsnn.codesign.budget import RESOURCES, Budget, Infeasible
+from jsnn.codesign.threshold import search, with_factor
+from jsnn.training import TrainState, evaluate
+from jsnn.units import text
+
+# Training samples that thresholds are set by; more would say the same.
+SAMPLES = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Hold:
+    """A budget and what a run needs to keep it.
+
+    Attributes:
+        budget: the limits.
+        start: what the network spends before training, by what is limited.
+        floor: what it spends when none of its own neurons fires.
+    """
+
+    budget: Budget
+    start: Mapping[str, float]
+    floor: Mapping[str, float]
+
+    def __str__(self) -> str:
+        limits = self.budget.limited.items()
+        return "budget " + ", ".join(text(limit, RESOURCES[name]) for name, limit in limits)
+
+    def penalty(self, sums: dict) -> float:
+        """The term of the loss for an evaluated set, the limits at their end."""
+        goal = self.budget.goal(self.start)
+        return float(self.budget.penalty(goal, spent(sums))[0])
+
+    def apply(
+        self, made, state: TrainState, config, rows: Sequence[Mapping[str, Any]]
+    ) -> tuple[TrainState, dict[str, Any]]:
+        """The network with the thresholds that bring it under its budget, and a record.
+
+        Thresholds are lowered only where a limit was felt in training: a network that never needed
+        what it may spend is left as it is.
+
+        Args:
+            made: setting of the run.
+            state: the chosen one.
+            config: of the run.
+            rows: metrics of the run.
+        """
+        spiking = [layer.geometry.name for layer in made.traced if layer.geometry.spiking]
+        multiplier = {name: rows[-1][f"train_{MULTIPLIER}{name}"] for name in self.budget.limited}
+        found: dict[float, dict] = {}
+
+        def turned(factor: float) -> TrainState:
+            if factor == 1:
+                return state
+            factor = np.float32(factor)
+            return dataclasses.replace(state, params=with_factor(state.params, factor, spiking))
+
+        def ratio(factor: float) -> float:
+            found[factor] = on_training(made, turned(factor).variables, config)
+            return max(self.budget.over(spent(found[factor])).values())
+
+        felt = [row[f"train_{MULTIPLIER}{name}"] > 0 for row in rows for name in multiplier]
+        factor, _ = search(ratio, fill=any(felt))
+        state, train = turned(factor), found[factor]
+        key = jax.random.key(config.seed)
+        validation = evaluate(made.eval_step, state.variables, made.validation, config.batch, key)
+        fires = [layer.geometry.spiking for layer in made.traced]
+        silent = diagnose.silent_layers(made.traced.names, train["ever"], fires)
+        record = {
+            "threshold_factor": factor,
+            "spiking_layers": spiking,
+            "training_samples": int(train["samples"]),
+            "dead_layers": [n for n, one in silent.items() if one["silent"] == one["neurons"]],
+            "accuracy": {"train": _accuracy(train), "validation": _accuracy(validation)},
+            "limits": {
+                name: {
+                    "limit": limit,
+                    "floor": self.floor[name],
+                    "start": self.start[name],
+                    "multiplier": multiplier[name],
+                }
+                for name, limit in self.budget.limited.items()
+            },
+        }
+        record = _measured(record, "train", train)
+        return state, _measured(record, "validation", validation)
+
+    def tested(self, record: dict[str, Any], sums: dict) -> dict[str, Any]:
+        """The record with what was measured on test."""
+        return _measured(record, "test", sums)
+
+    def check(self, record: Mapping[str, Any], folder: Path) -> None:
+        """Raise `Infeasible` unless the trained network is within every limit on training."""
+        over = [
+            " against ".join([f"{name} is {text(one['train'], kind)}", text(one["limit"], kind)])
+            for name, one in record["limits"].items()
+            for kind in [RESOURCES[name]]
+            if not one["holds"]["train"]
+        ]
+        if over:
+            raise Infeasible(
+                f"infeasible budget: on the training samples {'; '.join(over)}, with thresholds "
+                f"{record['threshold_factor']:.3g} times as high as trained. The network and its "
+                f"figures are in {folder}; raise the budget, train longer or take a smaller network"
+            )
+
+
+def start(budget: Budget, made, variables: Any, config) -> Hold:
+    """What a budget asks of a network that starts from these variables.
+
+    Raises:
+        Infeasible: a limit below the floor.
+    """
+    sums = on_training(made, variables, config)
+    floor = {name: float(v / sums["samples"]) for name, v in sums["spent_floor"].items()}
+    budget.refuse_below(floor)
+    return Hold(budget, spent(sums), floor)
+
+
+def on_training(made, variables: Any, config) -> dict:
+    """Sums over training samples, the same in every run of a split."""
+    frames, labels = made.data.train.frames, made.data.train.labels
+    if len(frames) > SAMPLES:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(frames))[:SAMPLES])
+        frames, labels = frames[chosen], labels[chosen]
+    key = jax.random.key(config.seed)
+    return evaluate(made.eval_step, variables, (frames, labels), config.batch, key)
+
+
+def spent(sums: dict) -> dict[str, float]:
+    """Means of what is limited."""
+    return {name: float(value / sums["samples"]) for name, value in sums["spent"].items()}
+
+
+def _accuracy(sums: dict) -> float:
+    return float(sums["accuracy"] / sums["samples"])
+
+
+def _measured(record: dict[str, Any], split: str, sums: dict) -> dict[str, Any]:
+    values, limits = spent(sums), {}
+    for name, one in record["limits"].items():
+        share = values[name] / one["limit"]
+        limits[name] = {
+            **one,
+            split: values[name],
+            "holds": {**one.get("holds", {}), split: share <= 1},
+            # Share of the limit that is left; negative: over it.
+            "margin": {**one.get("margin", {}), split: 1 - share},
+        }
+    return {**record, "limits": limits}

@@ -1,0 +1,266 @@
+"""Many runs that share one compiled program: in processes on cores, or vmapped together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import jax
+
+from experiments import together
+from experiments.reproduce import ONE_CORE, ROOT
+from experiments.runfolder import RunFolder
+from experiments.train import Config, main, prepare, program
+from jsnn.codesign.budget import Infeasible
+from jsnn.devices import take
+
+WAYS = ("auto", "turns", "vmap")
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One run of many.
+
+    Attributes:
+        name: of its folder.
+        value: what its point is called.
+        config: of the run.
+        path: its folder.
+    """
+
+    name: str
+    value: str
+    config: Config
+    path: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether its result is there."""
+        return RunFolder(self.path).result.exists()
+
+    def read(self, error: str | None) -> dict[str, Any]:
+        """What a summary says of it.
+
+        Args:
+            error: why it has no network within its budget, None if it has.
+        """
+        said = {
+            "name": self.name,
+            "value": self.value,
+            "seed": self.config.seed,
+            "within": False,
+            "error": error,
+            "dead_layers": [],
+        }
+        folder = RunFolder(self.path)
+        if not folder.result.exists():
+            return said
+        result = json.loads(folder.result.read_text())
+        budget, silent = result.get("budget"), result["silent_layers"]
+        row = folder.rows()[result["chosen_epoch"] - 1]
+        limits = {} if budget is None else budget["limits"]
+        measured = limits.get("energy_pj", {"validation": row["validation_pj"]})
+        dead = [name for name, one in silent.items() if one["silent"] == one["neurons"]]
+        return {
+            **said,
+            "within": all(one["holds"]["train"] for one in limits.values()),
+            "dead_layers": dead,
+            "chosen_epoch": result["chosen_epoch"],
+            "validation_accuracy": result["validation_accuracy"],
+            "validation_pj": measured["validation"],
+            "test_accuracy": result["test_accuracy"],
+            "test_pj": result["total_pj"],
+            "test_floor_pj": result["floor_pj"],
+            "test_majority": result["test_majority"],
+            "initial_pj": result["initial_pj"],
+            "budget": budget,
+            "seconds": result["seconds"],
+        }
+
+
+def train(
+    members: Sequence[Member], way: str, workers: int, say: Callable[[str], None]
+) -> dict[str, str]:
+    """Train the members that have no result yet; returns why each infeasible one is so.
+
+    Args:
+        members: that may all be trained at once.
+        way: `turns`, `vmap`, or `auto`: vmap where there is an accelerator.
+        workers: processes of `turns`.
+        say: prints a line.
+
+    Raises:
+        RuntimeError: a process failed, with what it said.
+    """
+    missing = [member for member in members if not member.done]
+    failed = {member.name: error for member in members if (error := _refused(member))}
+    if way == "auto":
+        way = "turns" if jax.default_backend() == "cpu" else "vmap"
+    groups: dict[Any, list[Member]] = {}
+    for member in missing:
+        groups.setdefault(program(member.config), []).append(member)
+    if way == "vmap":
+        ended = (pair for group in groups.values() for pair in _vmapped(group))
+    elif workers == 1:
+        ended = serve(missing)
+    else:
+        ended = _in_processes([m for group in groups.values() for m in group], workers)
+    for number, (member, error) in enumerate(ended, 1):
+        if error is not None:
+            failed[member.name] = error
+        say(f"[{number}/{len(missing)}] {member.name}: {error or _line(member)}")
+    return failed
+
+
+def serve(members: Iterable[Member]) -> Iterator[tuple[Member, str | None]]:
+    """One after another in this process, each program compiled once: member and, if so, why not."""
+    made = {}
+    for member in members:
+        key = program(member.config)
+        if key not in made:
+            made[key] = prepare(member.config, take(1, member.config.batch))
+        before = RunFolder(member.path) if RunFolder(member.path).config.exists() else None
+        error = None
+        try:
+            main(member.config, out=str(member.path), resume=before, made=made[key])
+        except Infeasible as found:
+            error = str(found)
+        yield member, error
+
+
+def _vmapped(group: Sequence[Member]) -> Iterator[tuple[Member, str | None]]:
+    first = group[0].config
+    devices = take(1, first.batch)
+    folders = [_folder(member) for member in group]
+    made = prepare(first, devices)
+    errors = together.train([member.config for member in group], made, devices, folders)
+    yield from zip(group, errors, strict=True)
+
+
+def _folder(member: Member) -> RunFolder:
+    folder = RunFolder(member.path)
+    if not folder.config.exists():
+        return RunFolder.create(str(member.path), member.name, member.config)
+    return folder
+
+
+def _refused(member: Member) -> str | None:
+    """Why a member that was trained before is not within its budget."""
+    if not member.done:
+        return None
+    limits = json.loads(RunFolder(member.path).result.read_text()).get("budget", {})
+    over = [n for n, one in limits.get("limits", {}).items() if not one["holds"]["train"]]
+    return f"infeasible budget: {', '.join(over)} over its limit on training" if over else None
+
+
+def _line(member: Member) -> str:
+    one = member.read(None)
+    return (
+        f"{one['test_accuracy']:.2%}, {one['test_pj'] / 1e3:,.1f} nJ on test, "
+        f"{one['seconds']:.0f} s"
+    )
+
+
+# ---- processes -----------------------------------------------------------------------------------
+
+
+def _in_processes(members: Sequence[Member], workers: int) -> Iterator[tuple[Member, str | None]]:
+    """Members as they end, from workers that take the next one when they have ended one."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if cores and workers > len(cores):
+        raise ValueError(f"--workers must be at most {len(cores)}, the cores; got {workers}")
+    waiting: queue.SimpleQueue = queue.SimpleQueue()
+    for member in members:
+        waiting.put(member)
+    ended: queue.SimpleQueue = queue.SimpleQueue()
+    threads = [
+        threading.Thread(
+            target=_feed, args=(waiting, ended, cores[n] if cores else None), daemon=True
+        )
+        for n in range(min(workers, len(members)))
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in members:
+        member, answer = ended.get()
+        if "failed" in answer:
+            raise RuntimeError(f"{member.name}: {answer['failed']}")
+        yield member, answer["error"]
+    for thread in threads:
+        thread.join()
+
+
+def _feed(waiting, ended, core: int | None) -> None:
+    """A worker process and the members it is given, one by one."""
+    # On Linux it is the calling thread that is pinned, and the children it starts.
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    with tempfile.TemporaryFile("w+") as said, _worker(said) as process:
+        while not waiting.empty():
+            try:
+                member = waiting.get_nowait()
+            except queue.Empty:
+                break
+            answer = _ask(process, member)
+            if answer is None:
+                process.wait()
+                said.seek(0)
+                lines = said.read().strip().splitlines()
+                ended.put((member, {"failed": "\n".join(lines[-10:]) or "its process ended"}))
+                break
+            ended.put((member, answer))
+
+
+def _ask(process: subprocess.Popen, member: Member) -> dict[str, Any] | None:
+    """The answer of a worker, None if it ended."""
+    task = {"config": dataclasses.asdict(member.config), "path": str(member.path.resolve())}
+    try:
+        process.stdin.write(json.dumps(task) + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return None
+    answer = process.stdout.readline()
+    return json.loads(answer) if answer else None
+
+
+def _worker(said: IO[str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.members"],
+        cwd=ROOT,
+        env=os.environ | ONE_CORE,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=said,
+        text=True,
+    )
+
+
+def _tasks(lines: Iterable[str]) -> Iterator[Member]:
+    for line in lines:
+        task = json.loads(line)
+        task["config"]["widths"] = tuple(task["config"]["widths"])
+        path = Path(task["path"])
+        yield Member(path.name, "", Config(**task["config"]), path)
+
+
+if __name__ == "__main__":
+    from experiments.compiled import keep_compiled
+
+    keep_compiled()
+    # Libraries print to standard output; answers go where it led, their words to standard error.
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    try:
+        for _, error in serve(_tasks(sys.stdin)):
+            print(json.dumps({"error": error}), file=out)
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,88 @@
+"""What a run measured, as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+
+import jsnn
+from jsnn.quantise import fake_quantise
+from jsnn.training import TrainState, label_params
+
+MULTIPLIER = "multiplier_"
+
+
+def means(terms: list[dict], sums: dict, first: jsnn.Bill) -> dict[str, Any]:
+    """One row of metrics: training terms averaged over the epoch, validation over its set."""
+    names = ("loss", "task", "energy", "silence", "accuracy")
+    names += tuple(name for name in terms[0] if name.startswith(MULTIPLIER))
+    trained = {f"train_{name}": float(np.mean([term[name] for term in terms])) for name in names}
+    measured = summary(sums, first)
+    return {
+        **trained,
+        "train_pj": float(np.mean([term["total_pj"] for term in terms])),
+        "validation_task": float(sums["task"] / sums["samples"]),
+        "validation_accuracy": measured["accuracy"],
+        "validation_pj": measured["total_pj"],
+        "validation_floor_pj": measured["floor_pj"],
+        "spikes": measured["spikes"],
+    }
+
+
+def summary(sums: dict, first: jsnn.Bill) -> dict[str, Any]:
+    """Means of an evaluated set, as JSON."""
+    count = float(sums["samples"])
+    parts = sums["parts_pj"] / count
+    total, floor, twin = float(parts.sum()), sums["floor_pj"] / count, sums["twin_pj"] / count
+    return {
+        "accuracy": float(sums["accuracy"] / count),
+        "total_pj": total,
+        "floor_pj": float(floor),
+        "avoidable_pj": float(total - floor),
+        "twin_pj": float(twin),
+        "ratio_to_twin": float(total / twin),
+        "op_count_pj": float(sums["op_count_pj"] / count),
+        "bill_pj": {
+            layer: dict(zip(first.components, row, strict=True))
+            for layer, row in zip(first.layers, parts.tolist(), strict=True)
+        },
+        "spikes": (sums["spikes"] / count).tolist(),
+        "spike_rates": (sums["rates"] / count).tolist(),
+    }
+
+
+def at_bits(state: TrainState, bits: int) -> TrainState:
+    """The network with its weights rounded to the width that the bill is priced at."""
+    labels = label_params(state.params)
+    rounded = jax.tree.map(
+        lambda leaf, label: fake_quantise(leaf, bits) if label == "weights" else leaf,
+        state.params,
+        labels,
+    )
+    return dataclasses.replace(state, params=rounded)
+
+
+def parameters(state: TrainState) -> int:
+    """Trained numbers of a network."""
+    return sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+
+def since(moment: float) -> float:
+    """Seconds since a moment of `time.perf_counter`."""
+    return round(time.perf_counter() - moment, 3)
+
+
+def versions() -> dict[str, str]:
+    """Of python, jsnn and what its results depend on."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {
+        "python": platform.python_version(),
+        "jsnn": jsnn.__version__,
+        **{name: metadata.version(name) for name in packages},
+    }

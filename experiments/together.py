@@ -1,0 +1,134 @@
+"""Runs that take every step at once: one vmapped epoch for all members of a front."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.runfolder import RunFolder
+from experiments.summary import means, since
+from experiments.train import Begun, Config, Setting, begin, draw_order, finish, score_of
+from jsnn.checkpoint import Checkpoints
+from jsnn.codesign.budget import Infeasible
+from jsnn.devices import Devices
+from jsnn.training import evaluate
+
+
+def train(
+    configs: Sequence[Config], made: Setting, devices: Devices, folders: Sequence[RunFolder]
+) -> list[str | None]:
+    """Train the members in lockstep; why each infeasible one is so, None for the others.
+
+    Each has the keys, batches and numbers of its own run, so that it becomes the same network up to
+    rounding. Evaluations of one epoch share a key. A group that was broken off starts afresh.
+
+    Args:
+        configs: of the members, of one program (`experiments.train.program`).
+        made: their setting.
+        devices: one.
+        folders: of their runs.
+
+    Raises:
+        ValueError: the set does not fit the device, so that epochs are not single calls.
+        FloatingPointError: a member left the finite numbers.
+    """
+    if made.loop.kind != "epoch":
+        raise ValueError(
+            f"members train together by whole epochs, the loop is {made.loop.kind} "
+            f"({made.loop.reason}): use --together turns, or --loop epoch"
+        )
+    started = time.perf_counter()
+    errors, live = [None] * len(configs), []
+    for number, config in enumerate(configs):
+        try:
+            live.append((number, begin(config, made, devices, own=False)))
+        except Infeasible as error:
+            errors[number] = str(error)
+    if not live:
+        return errors
+    numbers, begun = zip(*live, strict=True)
+    every = [configs[number] for number in numbers]
+    advance = jax.jit(jax.vmap(made.advance, in_axes=(0, None, 0)), donate_argnums=0)
+    measure = jax.jit(jax.vmap(made.eval_step, in_axes=(0, None, None, None, None)))
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[one.state for one in begun])
+    best, scores = jax.tree.map(jnp.copy, states), [(-np.inf, -np.inf)] * len(every)
+    chosen = np.zeros(len(every), int)
+    rows: list[list[dict[str, Any]]] = [[] for _ in every]
+    for epoch in range(1, every[0].epochs + 1):
+        orders = [
+            draw_order(config, epoch, len(made.data.train), made.epoch_steps) for config in every
+        ]
+        states, terms = advance(states, made.train, np.stack(orders))
+        terms = jax.device_get(terms)
+        key = jax.random.key(every[0].seed)
+        sums = evaluate(measure, states.variables, made.validation, every[0].batch, key)
+        better = np.zeros(len(every), bool)
+        for n, config in enumerate(every):
+            own = jax.tree.map(lambda leaf, n=n: leaf[n], sums)
+            row = {"epoch": epoch, **means(_by_step(terms, n), own, begun[n].first)}
+            _stop_if_not_finite(terms["finite"][n], row, folders[numbers[n]])
+            rows[n].append(row | {"seconds": since(started)})
+            reference_pj = float(begun[n].state.reference_pj)
+            score = score_of(config, row, own, reference_pj, begun[n].hold), -row["validation_task"]
+            better[n] = score > scores[n] or config.select == "last"
+            if better[n]:
+                scores[n], chosen[n] = score, epoch
+        best = _where(better, states, best)
+    for n, (config, one) in enumerate(zip(every, begun, strict=True)):
+        last, picked = (_member(tree, n) for tree in (states, best))
+        errors[numbers[n]] = _end(
+            config, made, one, last, picked, int(chosen[n]), rows[n], folders[numbers[n]], started
+        )
+    return errors
+
+
+def _end(config, made, begun: Begun, last, picked, epoch, rows, folder, started) -> str | None:
+    """Write everything of a member; why it is infeasible, None if it is not."""
+    folder.rewind(0)
+    for row in rows:
+        folder.append(row)
+    record = {"epoch": config.epochs, "best": {"score": 0.0, "task": 0.0, "epoch": epoch}}
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        checkpoints.save(config.epochs, {"state": last, "best": picked}, record)
+    _, _, result = finish(config, made, begun, picked, epoch, rows)
+    result |= {"devices": 1, "platform": platform.platform(), "seconds": since(started)}
+    folder.write(folder.result, result)
+    if begun.hold is not None:
+        try:
+            begun.hold.check(result["budget"], folder.path)
+        except Infeasible as error:
+            return str(error)
+    return None
+
+
+def _by_step(terms: dict[str, np.ndarray], n: int) -> list[dict[str, Any]]:
+    steps = len(terms["loss"][n])
+    return [{name: rows[n][step] for name, rows in terms.items()} for step in range(steps)]
+
+
+def _where(mask: np.ndarray, new: Any, old: Any) -> Any:
+    def pick(a, b):
+        return jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, new, old)
+
+
+def _member(states: Any, n: int) -> Any:
+    """One state of many; its goal follows from the config."""
+    return dataclasses.replace(jax.tree.map(lambda leaf: leaf[n], states), goal=None)
+
+
+def _stop_if_not_finite(finite: np.ndarray, row: dict[str, Any], folder: RunFolder) -> None:
+    validated = np.isfinite([row["validation_task"], row["validation_pj"]]).all()
+    if not (finite.all() and validated):
+        raise FloatingPointError(
+            f"{folder.path.name}, epoch {row['epoch']}: loss, gradient or bill is not finite. "
+            "Lower --learning-rate or --clip, or leave this member away"
+        )
