@@ -44,8 +44,13 @@ class Member:
 
     @property
     def done(self) -> bool:
-        """Whether its result is there."""
-        return RunFolder(self.path).result.exists()
+        """Whether its result is there; ValueError if the folder is of another config."""
+        folder = RunFolder(self.path)
+        if folder.config.exists():
+            wanted = json.loads(json.dumps(dataclasses.asdict(self.config)))
+            if json.loads(folder.config.read_text()) != wanted:
+                raise ValueError(f"{self.path} is of a run with another config: move it away")
+        return folder.result.exists()
 
     def read(self, error: str | None) -> dict[str, Any]:
         """What a summary says of it.

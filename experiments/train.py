@@ -53,8 +53,9 @@ from jsnn.training import (
     with_reference,
 )
 
-# At a living weight of 1 networks of tight budgets stayed 5 % above them and lost 2 points.
-UNDER_A_BUDGET = {"energy_weight": 0.0, "living_weight": 0.1}
+# At a living weight of 1 networks of tight budgets stayed 5 % above them and lost 2 points. The last
+# epoch is where the limit has come down and the network has settled at it.
+UNDER_A_BUDGET = {"energy_weight": 0.0, "living_weight": 0.1, "select": "last"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,221 @@
+"""Do budgets hold? Networks trained to budgets between their floor and what they would spend.
+
+    python -m experiments.budgets
+    python -m experiments.budgets --datasets digits --count 5 --epochs 40
+
+For each data set a front of energy weights comes first: its member of weight 0 says what the
+network spends without a budget, the others which accuracy an energy buys. Then as many budgets as
+asked for, log-uniform between 1.15 x floor and that bill. How many bills end within 3 % of their
+budget on training samples, how many hold on test, how many networks died, and how far the accuracy
+is from the front, goes to `experiments/results/budgets/`. Runs that are there already are kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import members
+from experiments.compiled import keep_compiled
+from experiments.config import check, knob, parse
+from experiments.members import Member
+from experiments.summary import versions
+from experiments.train import Config, configured
+from jsnn.codesign.front import pareto
+from jsnn.units import energy_text
+
+# The lowest budget, as a multiple of the floor.
+LOWEST = 1.15
+WITHIN = 0.03
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What is run."""
+
+    datasets: tuple[str, ...] = knob(("digits", "fashion-mnist"), "names, a,b,c")
+    count: int = knob(20, "budgets of each data set", least=2)
+    seed: int = knob(0, "seed of the networks and of the draw of budgets", least=0)
+    weights: tuple[float, ...] = knob(
+        (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0), "energy weights of the front; 0 must be one"
+    )
+    epochs: int | None = knob(None, "passes over the training samples; none: of the recipe")
+    workers: int = knob(2, "processes, each on a core of its own; 1: this one", least=1)
+    runs: str = knob("runs/budgets", "folder of the runs")
+    out: str = knob("experiments/results/budgets", "folder of the results")
+
+    def __post_init__(self):
+        check(self)
+        if 0.0 not in self.weights:
+            raise ValueError(f"--weights must hold 0, the network without budget: {self.weights}")
+
+
+def main(flags: Flags, command: str = "") -> dict[str, dict[str, Any]]:
+    """Run every data set; writes and returns the results, by data set."""
+    found = {}
+    for dataset in flags.datasets:
+        started = time.perf_counter()
+        result = of(dataset, flags)
+        result = {
+            "command": command,
+            "flags": dataclasses.asdict(flags),
+            **result,
+            "seconds": round(time.perf_counter() - started, 3),
+            "versions": versions(),
+            "device": jax.devices()[0].device_kind,
+        }
+        file = Path(flags.out) / f"{dataset}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(result, indent=2) + "\n")
+        for line in describe(result):
+            print(line, flush=True)
+        found[dataset] = result
+    return found
+
+
+def of(dataset: str, flags: Flags) -> dict[str, Any]:
+    """Front, budgets and what came of them, for one data set."""
+    given = {"dataset": dataset, "seed": flags.seed}
+    if flags.epochs is not None:
+        given["epochs"] = flags.epochs
+    folder = Path(flags.runs) / dataset
+
+    def say(line: str) -> None:
+        print(f"{dataset} {line}", flush=True)
+
+    def member(name: str, **more: Any) -> Member:
+        config: Config = configured({**given, **more})
+        return Member(name, name, config, folder / name)
+
+    front = [member(f"w{weight}", energy_weight=weight) for weight in flags.weights]
+    members.train(front, "turns", flags.workers, say)
+    points = [one.read(None) for one in front]
+    free = points[flags.weights.index(0.0)]
+    low, high = LOWEST * free["test_floor_pj"], free["test_pj"]
+    if not low < high:
+        raise ValueError(
+            f"{dataset}: the bill without budget, {energy_text(high)}, is not above "
+            f"{LOWEST} x floor; there is nothing to save"
+        )
+    # One in each of as many equal parts of the logarithm.
+    shares = (np.arange(flags.count) + np.random.default_rng(flags.seed).random(flags.count)) / (
+        flags.count
+    )
+    budgets = [f"{pj:.1f}pJ" for pj in low * (high / low) ** shares]
+    held = [member(word, energy_budget=word) for word in budgets]
+    failed = members.train(held, "turns", flags.workers, say)
+    return summarise(points, [one.read(failed.get(one.name)) for one in held]) | {
+        "range_pj": [low, high]
+    }
+
+
+def summarise(
+    points: Sequence[Mapping[str, Any]], held: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Counts over the budgets, and each of them beside the front.
+
+    Args:
+        points: members of the front of weights (`Member.read`).
+        held: members with a budget.
+    """
+    rows = []
+    for one in held:
+        if one["budget"] is None:
+            rows.append({"budget": one["value"], "error": one["error"]})
+            continue
+        limit = one["budget"]["limits"]["energy_pj"]
+        row = {
+            "budget_pj": limit["limit"],
+            "train_pj": limit["train"],
+            "validation_pj": limit["validation"],
+            "test_pj": limit["test"],
+            "multiplier": limit["multiplier"],
+            "threshold_factor": one["budget"]["threshold_factor"],
+            "within": 1 - WITHIN <= limit["train"] / limit["limit"] <= 1,
+            "holds_on_validation": limit["holds"]["validation"],
+            "holds_on_test": limit["holds"]["test"],
+            "dead_layers": sorted({*one["budget"]["dead_layers"], *one["dead_layers"]}),
+            "test_accuracy": one["test_accuracy"],
+            "front_accuracy": on_front(points, limit["limit"]),
+            "error": one["error"],
+        }
+        row["points_below_front"] = 100 * (row["front_accuracy"] - row["test_accuracy"])
+        rows.append(row)
+    trained = [row for row in rows if "train_pj" in row]
+    return {
+        "budgets": len(rows),
+        "within_3_percent_on_train": sum(row["within"] for row in trained),
+        "hold_on_validation": sum(row["holds_on_validation"] for row in trained),
+        "hold_on_test": sum(row["holds_on_test"] for row in trained),
+        "dead": sum(bool(row["dead_layers"]) for row in trained),
+        "points_below_front_mean": float(np.mean([r["points_below_front"] for r in trained])),
+        "points_below_front_worst": float(np.max([r["points_below_front"] for r in trained])),
+        "rows": rows,
+        "front": [
+            {name: one[name] for name in ("value", "test_pj", "test_accuracy", "dead_layers")}
+            for one in points
+        ],
+    }
+
+
+def on_front(points: Sequence[Mapping[str, Any]], pj: float) -> float:
+    """Test accuracy that a front of weights has at an energy: linear in its logarithm.
+
+    The front is that of validation; beyond its ends it is flat.
+
+    >>> point = dict(validation_pj=10.0, validation_accuracy=0.5, test_pj=10.0, test_accuracy=0.5)
+    >>> dear = dict(validation_pj=1e3, validation_accuracy=0.9, test_pj=1e3, test_accuracy=0.9)
+    >>> round(on_front([point, dear], 100.0), 3)
+    0.7
+    """
+    on = pareto(
+        [one["validation_pj"] for one in points], [one["validation_accuracy"] for one in points]
+    )
+    chosen = sorted(
+        (one["test_pj"], one["test_accuracy"])
+        for one, is_on in zip(points, on, strict=True)
+        if is_on
+    )
+    energies, accuracies = zip(*chosen, strict=True)
+    return float(np.interp(np.log(pj), np.log(energies), accuracies))
+
+
+def describe(result: Mapping[str, Any]) -> list[str]:
+    """The counts, and a line for each budget."""
+    lines = [
+        f"{result['within_3_percent_on_train']} of {result['budgets']} within 3 % on training, "
+        f"{result['hold_on_test']} hold on test, {result['dead']} dead; "
+        f"{result['points_below_front_mean']:.2f} points below the front on average, "
+        f"{result['points_below_front_worst']:.2f} at worst"
+    ]
+    for row in result["rows"]:
+        if "train_pj" not in row:
+            lines.append(f"{row['budget']}: {row['error']}")
+            continue
+        train, test = (row[name] / row["budget_pj"] for name in ("train_pj", "test_pj"))
+        lines.append(
+            f"{energy_text(row['budget_pj']):>9}  train {train:.3f}  test {test:.3f}  "
+            f"{row['test_accuracy']:.2%} (front {row['front_accuracy']:.2%})  thresholds "
+            f"x{row['threshold_factor']:.3f}  multiplier {row['multiplier']:.3f}"
+            + (f"  DEAD {row['dead_layers']}" if row["dead_layers"] else "")
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    try:
+        words = shlex.join(["python", "-m", "experiments.budgets", *sys.argv[1:]])
+        chosen = Flags(**parse(Flags, description=__doc__))
+        keep_compiled()
+        main(chosen, words)
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
