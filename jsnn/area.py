@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import numpy as np
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Sized
 from jsnn.hardware.catalogue.cells import SRAM_CELLS_UM2
+from jsnn.workload import LayerWorkload
 
 MM2_PER_UM2 = 1e-6
 
@@ -54,6 +57,28 @@ def cell_um2(node_nm: Any) -> Any:
         )
     cells = [SRAM_CELLS_UM2[node].value for node in nodes]
     return jnp.exp(jnp.interp(jnp.log(node_nm), np.log(nodes), np.log(cells)))
+
+
+def memory_area_layers_mm2(pairs: Sequence[tuple[LayerWorkload, Hardware]], node_nm: Any) -> Any:
+    """Area of the one machine that layers with knobs of their own run on, mm².
+
+    Each memory is as large as the layer that asks for most of it. Differentiable in every knob.
+
+    Raises:
+        ValueError: no layer, and as `memory_area_mm2`.
+
+    >>> from jsnn.hardware import get
+    >>> from jsnn.hypothetical import dense
+    >>> layer, machine = dense(64, 32, steps=4, rate=0.25), get("spatial-45nm")
+    >>> pairs = [(layer, machine.with_design(weight_bits=4)), (layer, machine)]
+    >>> float(memory_area_layers_mm2(pairs, 45) / memory_area_mm2(machine, 45))
+    1.0
+    """
+    if not pairs:
+        raise ValueError("expected a workload of at least one layer, found none")
+    tables = [memory_bits(hardware) for _, hardware in pairs]
+    largest = [functools.reduce(jnp.maximum, [t[name] for t in tables]) for name in tables[0]]
+    return sum(largest) * cell_um2(node_nm) * MM2_PER_UM2
 
 
 def memory_area_mm2(hardware: Hardware, node_nm: Any) -> Any:

@@ -146,10 +146,10 @@ def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
     return mixture + jax.lax.stop_gradient(best - mixture)
 
 
-def _static(pairs: list[tuple[LayerWorkload, Hardware]]) -> jax.Array:
+def _static(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float) -> jax.Array:
     """`[B, L]` static power x the time the work takes, shared by the time of each layer."""
     machine = pairs[0][1]
-    cycles = jnp.stack([layer_cycles(layer, hardware) for layer, hardware in pairs], axis=-1)
+    cycles = jnp.stack([layer_cycles(*pair, temperature) for pair in pairs], axis=-1)
     seconds = total_cycles(cycles, machine.architecture.concurrent) / machine.design.clock_hz
     static_pj = machine.technology["static_power_w"] * seconds * PJ_PER_J
     busy = cycles.sum(-1, keepdims=True)
@@ -178,7 +178,7 @@ def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float 
     parts_pj = jnp.stack(parts, axis=1)
     if machine.burns_while_it_works:
         column = COMPONENTS.index("static")
-        parts_pj = parts_pj.at[..., column].add(_static(pairs))
+        parts_pj = parts_pj.at[..., column].add(_static(pairs, temperature))
     return Bill(
         parts_pj=parts_pj,
         layers=tuple(layer.geometry.name for layer, _ in pairs),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from jsnn.hardware.architectures import Timed
 from jsnn.hardware.ledger import weighted
 from jsnn.workload import LayerWorkload, Workload
 
-__all__ = ["Latency", "latency", "layer_cycles", "total_cycles"]
+__all__ = ["Latency", "latency", "latency_layers", "layer_cycles", "total_cycles"]
 
 
 @jax.tree_util.register_dataclass
@@ -33,8 +34,14 @@ class Latency:
     layers: tuple[str, ...] = dataclasses.field(metadata={"static": True})
 
 
-def layer_cycles(layer: LayerWorkload, hardware: Hardware) -> jax.Array:
+def layer_cycles(layer: LayerWorkload, hardware: Hardware, temperature: float = 0.0) -> jax.Array:
     """`[B]` clock cycles of a layer: `Σ_e count[b, e] · cycles[e]`.
+
+    Args:
+        layer: what it did.
+        hardware: what it runs on.
+        temperature: of hard choices such as whole cores, for their gradient only
+            (`jsnn.hardware.relax`).
 
     Raises:
         ValueError: the architecture publishes no times.
@@ -51,8 +58,9 @@ def layer_cycles(layer: LayerWorkload, hardware: Hardware) -> jax.Array:
             "its latency is unknown"
         )
     counts = count(layer)
+    table = architecture.cycles(hardware.design, layer.geometry, temperature)
     cycles = jnp.zeros_like(layer.recurrent_events)
-    for event, each in architecture.cycles(hardware.design, layer.geometry).items():
+    for event, each in table.items():
         cycles = cycles + weighted(event, counts[event], each)
     return cycles
 
@@ -60,6 +68,35 @@ def layer_cycles(layer: LayerWorkload, hardware: Hardware) -> jax.Array:
 def total_cycles(cycles: jax.Array, concurrent: bool) -> jax.Array:
     """`[B]` of a network whose layers take `[B, L]`: their sum, or the slowest."""
     return cycles.max(-1) if concurrent else cycles.sum(-1)
+
+
+def latency_layers(
+    pairs: Sequence[tuple[LayerWorkload, Hardware]], temperature: float = 0.0
+) -> Latency:
+    """Time of layers that each bring their own hardware, as `jsnn.energy.bill_layers` takes them.
+
+    All of it is one machine with one clock, that of the first layer.
+
+    Raises:
+        ValueError: no layer, or an architecture that publishes no times.
+
+    >>> from jsnn.hardware import get
+    >>> from jsnn.hypothetical import dense
+    >>> layer, machine = dense(64, 32, steps=4, rate=0.25), get("spatial-45nm")
+    >>> pairs = [(layer, machine), (layer, machine.with_design(pes=128))]
+    >>> latency_layers(pairs).cycles.tolist()
+    [[12.5, 21.]]
+    """
+    if not pairs:
+        raise ValueError("expected a workload of at least one layer, found none")
+    machine = pairs[0][1]
+    cycles = jnp.stack([layer_cycles(*pair, temperature) for pair in pairs], axis=-1)
+    total = total_cycles(cycles, machine.architecture.concurrent)
+    return Latency(
+        cycles=cycles,
+        seconds=total / machine.design.clock_hz,
+        layers=tuple(layer.geometry.name for layer, _ in pairs),
+    )
 
 
 def latency(workload: Workload, hardware: Hardware) -> Latency:
@@ -74,10 +111,4 @@ def latency(workload: Workload, hardware: Hardware) -> Latency:
     >>> float(latency(workload, get("spatial-45nm")).seconds[0])
     8.578e-08
     """
-    cycles = jnp.stack([layer_cycles(layer, hardware) for layer in workload], axis=-1)
-    total = total_cycles(cycles, hardware.architecture.concurrent)
-    return Latency(
-        cycles=cycles,
-        seconds=total / hardware.design.clock_hz,
-        layers=tuple(layer.geometry.name for layer in workload),
-    )
+    return latency_layers([(layer, hardware) for layer in workload])

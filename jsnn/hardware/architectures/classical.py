@@ -154,8 +154,10 @@ class Classical(Machine):
             },
         )
 
-    def cycles(self, design: Design, geometry: Geometry) -> dict[str, Any]:
-        """Cycles of one event."""
+    def cycles(
+        self, design: Design, geometry: Geometry, temperature: float = 0.0
+    ) -> dict[str, Any]:
+        """Cycles of one event; nothing in them is a hard choice."""
         d = design
         share = 1 / d.pes
         return {

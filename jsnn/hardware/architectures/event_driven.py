@@ -152,8 +152,23 @@ class EventDriven(Machine):
             },
         )
 
-    def cores(self, design: Design, geometry: Geometry) -> jax.Array:
-        """Cores that a layer takes.
+    def filled(self, design: Design, geometry: Geometry) -> jax.Array:
+        """Cores that a layer would fill if it could share them, of which it takes whole ones.
+
+        `neurons / filled` is how many neurons of the layer a core can hold.
+        """
+        own = state_bits(design, geometry, least=1)
+        if geometry.operand and geometry.operand.sums:
+            own = own - geometry.operand.words * operand_bits(design, geometry)
+        shares = (
+            geometry.neurons / design.core_neurons,
+            weight_bits(design, geometry) / (design.core_weight_bytes * BYTE_BITS),
+            own / (design.core_state_bytes * BYTE_BITS),
+        )
+        return jnp.max(jnp.stack([jnp.asarray(s, float) for s in shares]))
+
+    def cores(self, design: Design, geometry: Geometry, temperature: float = 0.0) -> jax.Array:
+        """Cores that a layer takes: `ceil(filled)`.
 
         >>> from jsnn.hypothetical import dense
         >>> design = Design(
@@ -164,19 +179,13 @@ class EventDriven(Machine):
         >>> float(machine.cores(design, dense(100, 100, steps=4, rate=0.1).geometry))
         10.0
         """
-        own = state_bits(design, geometry, least=1)
-        if geometry.operand and geometry.operand.sums:
-            own = own - geometry.operand.words * operand_bits(design, geometry)
-        shares = (
-            geometry.neurons / design.core_neurons,
-            weight_bits(design, geometry) / (design.core_weight_bytes * BYTE_BITS),
-            own / (design.core_state_bytes * BYTE_BITS),
-        )
-        return ceil(jnp.max(jnp.stack([jnp.asarray(s, float) for s in shares])))
+        return ceil(self.filled(design, geometry), temperature)
 
-    def cycles(self, design: Design, geometry: Geometry) -> dict[str, Any]:
+    def cycles(
+        self, design: Design, geometry: Geometry, temperature: float = 0.0
+    ) -> dict[str, Any]:
         """Cycles of one event."""
-        share = 1 / (self.cores(design, geometry) * design.pes)
+        share = 1 / (self.cores(design, geometry, temperature) * design.pes)
         return {
             "arrivals_by_reach": 1.0,
             "recurrent_events": 1.0,

@@ -99,8 +99,10 @@ class Timed(Protocol):
 
     concurrent: ClassVar[bool]
 
-    def cycles(self, design: Design, geometry: Geometry) -> Mapping[str, Any]:
-        """Clock cycles of each event."""
+    def cycles(
+        self, design: Design, geometry: Geometry, temperature: float = 0.0
+    ) -> Mapping[str, Any]:
+        """Clock cycles of each event; the temperature is that of `Architecture.prices`."""
         ...
 
 

@@ -196,8 +196,10 @@ class Spatial(Machine):
         }
         return either | sparse, either | dense
 
-    def cycles(self, design: Design, geometry: Geometry) -> dict[str, Any]:
-        """Cycles of one event."""
+    def cycles(
+        self, design: Design, geometry: Geometry, temperature: float = 0.0
+    ) -> dict[str, Any]:
+        """Cycles of one event; nothing in them is a hard choice."""
         share = 1 / design.pes
         return {
             "synops": 0.0 if geometry.operand else share,
