@@ -3,11 +3,12 @@
 import re
 import textwrap
 
+import jax.numpy as jnp
 import pytest
 
 from jsnn.energy import COMPONENTS, bill
 from jsnn.hardware import get, presets, userfile
-from jsnn.hardware.userfile import ARCHITECTURES, load
+from jsnn.hardware.userfile import ARCHITECTURES, dump, load
 from jsnn.hypothetical import dense
 from jsnn.workload import Workload
 
@@ -206,4 +207,24 @@ def test_a_file_that_is_no_text(tmp_path):
 
 
 def test_architectures_are_those_of_the_package():
-    assert {get(name).architecture.name for name in presets()} == set(ARCHITECTURES)
+    committed = {"spatial-committed", "neuromorphic-committed"}
+    assert {get(name).architecture.name for name in presets()} | committed == set(ARCHITECTURES)
+
+
+# Their remarks about what is no component have no place in a file.
+REMARKS = {"loihi-14nm", "loihi-sanafe"}
+
+
+@pytest.mark.parametrize("name", [name for name in presets() if name not in REMARKS])
+def test_a_machine_written_down_is_read_back(name, tmp_path):
+    (tmp_path / "mine.toml").write_text(dump(get(name)), encoding="utf-8")
+    assert load(tmp_path / "mine.toml") == get(name)
+
+
+def test_what_a_file_cannot_hold_is_refused():
+    for name in REMARKS:
+        with pytest.raises(ValueError, match="reset"):
+            dump(get(name))
+    machine = get("neuromorphic-22nm").with_design(weight_bits=jnp.array([4.0, 8.0]))
+    with pytest.raises(ValueError, match="weight_bits: expected one number"):
+        dump(machine)

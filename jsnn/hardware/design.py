@@ -34,6 +34,7 @@ BOUNDS = {
     "pe_state_bytes": (0, np.inf),
     "crossbar": (1, np.inf),
     "clock_hz": (1, np.inf),
+    "dense_share": (0, 1),
 }
 
 
@@ -66,6 +67,8 @@ class Design:
         pe_state_bytes: registers for state in one processing element.
         crossbar: rows and columns of a crossbar array.
         clock_hz: clock.
+        dense_share: 1 where a layer sends every value, 0 where it sends what is not zero, on
+            machines that are built for one of the two (`committed`).
 
     Raises:
         ValueError: a knob out of its bounds (checked when it is a number, not under tracing).
@@ -97,6 +100,7 @@ class Design:
     pe_state_bytes: Any = None
     crossbar: Any = None
     clock_hz: Any = None
+    dense_share: Any = None
 
     def __post_init__(self) -> None:
         for name, (low, high) in BOUNDS.items():

@@ -47,16 +47,20 @@
 * `[unpriced]`: for a `chip` only: the reason of each component that no constant prices.
 * `[design]`: exactly the knobs of the architecture (`jsnn.hardware.Design`).
 
-`jsnn.hardware.get("my-chip.toml")` and every `--hardware` option take the path.
+`jsnn.hardware.get("my-chip.toml")` and every `--hardware` option take the path; `dump` writes a
+machine down.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from jsnn.hardware import architectures
 from jsnn.hardware.architectures import Chip
@@ -65,6 +69,7 @@ from jsnn.hardware.design import BOUNDS, Design
 from jsnn.hardware.hardware import Hardware
 from jsnn.hardware.ledger import COMPONENTS
 from jsnn.hardware.technology import Technology
+from jsnn.hardware.trees import is_concrete
 
 # Architectures by name: all that the package offers.
 ARCHITECTURES: dict[str, type] = {
@@ -116,6 +121,44 @@ def load(path: str | Path) -> Hardware:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: no valid TOML: {error}") from error
     return _machine(path, content)
+
+
+def dump(hardware: Hardware) -> str:
+    """The text of a file that `load` reads back as the same machine.
+
+    Raises:
+        ValueError: a constant or knob that is traced, or one for each layer: a file holds numbers;
+            a chip with remarks about what is no component.
+
+    >>> from jsnn.hardware import get
+    >>> dump(get("loihi-kerasspiking")).splitlines()[:4]
+    ['name = "loihi-kerasspiking"', '', '[architecture]', 'name = "chip"']
+    """
+    chip = isinstance(hardware.architecture, Chip)
+    fields = () if chip else dataclasses.fields(hardware.architecture)
+    options = {f.name: getattr(hardware.architecture, f.name) for f in fields}
+    sections = {"[architecture]": {"name": hardware.architecture.name, **options}}
+    for name, constant in hardware.technology.constants.items():
+        held = {field: getattr(constant, field) for field in _FIELDS}
+        kept = {k: v for k, v in held.items() if v is not None and v != ""}
+        numbers = {k: _plain(f"{name}.{k}", v) for k, v in kept.items() if not isinstance(v, str)}
+        sections[f"[constants.{name}]"] = kept | numbers
+    if chip:
+        sections["[unpriced]"] = reasons = dict(hardware.architecture.reasons)
+        if other := sorted(set(reasons) - set(COMPONENTS)):
+            raise ValueError(f"{hardware.name}: a file has no place for remarks about {other}")
+    sections["[design]"] = {k: _plain(k, value) for k, value in hardware.design.knobs.items()}
+    lines = [f"name = {json.dumps(hardware.name)}"]
+    for title, entries in sections.items():
+        # What JSON writes of texts, numbers and truth is TOML too.
+        lines += ["", title, *(f"{key} = {json.dumps(value)}" for key, value in entries.items())]
+    return "\n".join([*lines, ""])
+
+
+def _plain(name: str, value: Any) -> float:
+    if not is_concrete(value) or np.size(value) != 1:
+        raise ValueError(f"{name}: expected one number that is known now, found {value}")
+    return float(value)
 
 
 def _machine(path: Path, content: Mapping[str, Any]) -> Hardware:

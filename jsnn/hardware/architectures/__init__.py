@@ -2,6 +2,7 @@
 
 from jsnn.hardware.architectures.chip import Chip
 from jsnn.hardware.architectures.classical import Classical
+from jsnn.hardware.architectures.committed import CommittedNeuromorphic, CommittedSpatial
 from jsnn.hardware.architectures.compute_only import ComputeOnly
 from jsnn.hardware.architectures.event_driven import EventDriven
 from jsnn.hardware.architectures.hierarchy import Hierarchy
@@ -12,6 +13,7 @@ from jsnn.hardware.architectures.protocol import (
     Bounded,
     Countable,
     Itemised,
+    Reaching,
     Sized,
     Stepwise,
     Timed,
@@ -25,6 +27,8 @@ __all__ = [
     "Bounded",
     "Chip",
     "Classical",
+    "CommittedNeuromorphic",
+    "CommittedSpatial",
     "ComputeOnly",
     "Countable",
     "EventDriven",
@@ -32,6 +36,7 @@ __all__ = [
     "Instructions",
     "Itemised",
     "Neuromorphic",
+    "Reaching",
     "Sata",
     "Sized",
     "Spatial",

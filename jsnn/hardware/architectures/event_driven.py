@@ -153,10 +153,7 @@ class EventDriven(Machine):
         )
 
     def filled(self, design: Design, geometry: Geometry) -> jax.Array:
-        """Cores that a layer would fill if it could share them, of which it takes whole ones.
-
-        `neurons / filled` is how many neurons of the layer a core can hold.
-        """
+        """Cores that a layer would fill if it could share them; it takes whole ones."""
         own = state_bits(design, geometry, least=1)
         if geometry.operand and geometry.operand.sums:
             own = own - geometry.operand.words * operand_bits(design, geometry)
@@ -180,6 +177,20 @@ class EventDriven(Machine):
         10.0
         """
         return ceil(self.filled(design, geometry), temperature)
+
+    def reach(self, design: Design, geometry: Geometry) -> jax.Array:
+        """Neurons of a layer that a core can hold: no message reaches more of them.
+
+        >>> from jsnn.hypothetical import dense
+        >>> design = Design(
+        ...     weight_bits=8, state_bits=8, core_weight_bytes=1024, core_state_bytes=64,
+        ...     core_neurons=64,
+        ... )
+        >>> machine = EventDriven(memory="horowitz-power-law", arithmetic="linear")
+        >>> float(machine.reach(design, dense(100, 100, steps=4, rate=0.1).geometry))
+        10.24
+        """
+        return geometry.neurons / self.filled(design, geometry)
 
     def cycles(
         self, design: Design, geometry: Geometry, temperature: float = 0.0

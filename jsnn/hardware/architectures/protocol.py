@@ -107,6 +107,15 @@ class Timed(Protocol):
 
 
 @runtime_checkable
+class Reaching(Protocol):
+    """An architecture whose messages go to one place, which holds so many neurons."""
+
+    def reach(self, design: Design, geometry: Geometry) -> Any:
+        """Neurons of a layer that a message can reach, a fraction where the last one is cut."""
+        ...
+
+
+@runtime_checkable
 class Sized(Protocol):
     """An architecture that says what memories it has on its chip."""
 

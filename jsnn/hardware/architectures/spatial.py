@@ -196,6 +196,21 @@ class Spatial(Machine):
         }
         return either | sparse, either | dense
 
+    def reach(self, design: Design, geometry: Geometry) -> Any:
+        """Neurons of a layer whose state one processing element can hold.
+
+        A message that stops at one of them reaches no more targets than that (ours; the bill does
+        not ask, the designer of a machine does).
+
+        >>> from jsnn.hypothetical import dense
+        >>> machine = Spatial(memory="horowitz-power-law", arithmetic="linear")
+        >>> layer = dense(100, 100, steps=4, rate=0.1).geometry
+        >>> machine.reach(Design(state_bits=16, pe_state_bytes=64), layer)
+        32.0
+        """
+        each = state_bits(design, geometry, least=1) / geometry.neurons
+        return design.pe_state_bytes * BYTE_BITS / each
+
     def cycles(
         self, design: Design, geometry: Geometry, temperature: float = 0.0
     ) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""Machines that are built for one dataflow in each layer, instead of choosing it as they run.
+
+`price = (1 - dense_share) · sparse + dense_share · dense`, the tables being those of the machine
+that chooses. Built machines have a share of 0 or 1; what lies between is for a gradient. Such a
+machine never costs less than the one that chooses, and needs nothing to choose with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from jsnn.hardware.architectures.neuromorphic import Neuromorphic
+from jsnn.hardware.architectures.spatial import Spatial
+from jsnn.hardware.design import Design
+from jsnn.hardware.ledger import ActionTable, PriceTable
+from jsnn.hardware.technology import Technology
+from jsnn.workload import Geometry
+
+
+@dataclasses.dataclass(frozen=True)
+class CommittedSpatial(Spatial):
+    """`Spatial` whose messages go sparse or dense, layer by layer, for good."""
+
+    name: ClassVar[str] = "spatial-committed"
+    knobs: ClassVar[tuple[str, ...]] = (*Spatial.knobs, "dense_share")
+    chosen_by_step: ClassVar[tuple[str, ...]] = ()
+
+    def actions(
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
+    ) -> tuple[ActionTable, ...]:
+        """One table, in which both dataflows act as often as their share says."""
+        tables = super().actions(technology, design, geometry, temperature)
+        mixed: dict[str, tuple] = {}
+        for share, table in zip(_shares(design), tables, strict=True):
+            for event, actions in table.items():
+                part = tuple(a._replace(times=a.times * share) for a in actions)
+                mixed[event] = (*mixed.get(event, ()), *part)
+        return (mixed,)
+
+
+@dataclasses.dataclass(frozen=True)
+class CommittedNeuromorphic(Neuromorphic):
+    """`Neuromorphic` whose layers send sparse or dense for good."""
+
+    name: ClassVar[str] = "neuromorphic-committed"
+    knobs: ClassVar[tuple[str, ...]] = (*Neuromorphic.knobs, "dense_share")
+
+    def prices(
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
+    ) -> tuple[PriceTable, ...]:
+        """One table, the mean of both dataflows by their shares."""
+        tables = super().prices(technology, design, geometry, temperature)
+        mixed: dict[str, dict[str, Any]] = {}
+        for share, table in zip(_shares(design), tables, strict=True):
+            for event, row in table.items():
+                into = mixed.setdefault(event, {})
+                for component, pj in row.items():
+                    into[component] = into.get(component, 0) + share * pj
+        return (mixed,)
+
+
+def _shares(design: Design) -> tuple[Any, Any]:
+    return 1 - design.dense_share, design.dense_share
