@@ -13,6 +13,7 @@ from jsnn.hardware import Hardware, get
 from jsnn.hardware.architectures import Stepwise
 from jsnn.hardware.ledger import COMPONENTS, EVENTS, PriceTable, weighted
 from jsnn.hardware.power import PJ_PER_J
+from jsnn.hardware.relax import softens
 from jsnn.latency import layer_cycles, total_cycles
 from jsnn.units import unit_of
 from jsnn.workload import LayerWorkload, Workload
@@ -136,7 +137,7 @@ def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
     stacked = jnp.stack(plans)
     sums = jax.lax.stop_gradient(stacked.sum(-1))
     best = jnp.take_along_axis(stacked, sums.argmin(0)[None, ..., None], axis=0)[0]
-    if not temperature:
+    if not softens(temperature):
         return best
     smallest = sums.min(0)
     # A layer that costs nothing in some dataflow has no scale: any mixture of zeros is zero.

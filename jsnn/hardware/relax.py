@@ -2,7 +2,8 @@
 
 Every function takes a temperature. At zero nothing is softened: the value is exact and a choice has
 no derivative. Above, the value stays exact and the derivative is that of the `soft_*` form, which
-converges to the exact one as the temperature falls.
+converges to the exact one as the temperature falls. A temperature that is traced, so that it can
+fall from step to step of one program, must stay above zero.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jsnn.hardware.trees import is_concrete
+
 
 def straight_through(exact: Any, soft: Any) -> Any:
     """The value of `exact` with the derivative of `soft`.
@@ -22,6 +25,15 @@ def straight_through(exact: Any, soft: Any) -> Any:
     Array(3., dtype=float32, weak_type=True)
     """
     return soft + jax.lax.stop_gradient(exact - soft)
+
+
+def softens(temperature: Any) -> bool:
+    """Whether a choice has the derivative of its soft form: above zero, or traced.
+
+    >>> softens(0.0), softens(0.5)
+    (False, True)
+    """
+    return not is_concrete(temperature) or bool(temperature > 0)
 
 
 def soft_ceil(x: Any, temperature: Any) -> Any:
@@ -41,7 +53,7 @@ def ceil(x: Any, temperature: float = 0.0) -> Any:
     Array(3., dtype=float32, weak_type=True)
     """
     exact = jnp.ceil(x)
-    return straight_through(exact, soft_ceil(x, temperature)) if temperature else exact
+    return straight_through(exact, soft_ceil(x, temperature)) if softens(temperature) else exact
 
 
 def soft_fits(need: Any, capacity: Any, temperature: Any) -> Any:
@@ -67,7 +79,7 @@ def place(need: Any, capacities: Sequence[Any], temperature: float = 0.0) -> tup
     [0.0, 1.0, 0.0]
     """
     exact = _cascade([(jnp.asarray(need) <= c) * 1.0 for c in capacities[:-1]])
-    if not temperature:
+    if not softens(temperature):
         return exact
     soft = _cascade([soft_fits(need, c, temperature) for c in capacities[:-1]])
     return tuple(straight_through(e, s) for e, s in zip(exact, soft, strict=True))

@@ -115,6 +115,41 @@ def scale(
     return Technology({name: moved(name, c) for name, c in technology.constants.items()})
 
 
+# How the constants of adders, multipliers and flip-flops begin.
+_LOGIC = ("add_", "mul_", "mac_", "accumulate_", "register_")
+
+
+def logic_at(
+    technology: Technology,
+    node_nm: float,
+    voltage_from_v: Any,
+    voltage_to_v: Any,
+    process: str = "high-performance",
+) -> Technology:
+    """The technology with its logic at another supply, at the same node.
+
+    Adders, multipliers and registers follow `scale`; memories, links and DRAM are on supplies of
+    their own and stay, since no law for them is published here. Differentiable in both voltages.
+
+    Raises:
+        ValueError: no logic among the constants, or as `scale`.
+
+    >>> from jsnn.hardware import get
+    >>> technology = get("spatial-45nm").technology
+    >>> low = logic_at(technology, 45, 0.9, 0.6)
+    >>> [round(low[name] / technology[name], 3) for name in ("add_int8_pj", "sram_8kib_pj")]
+    [0.478, 1.0]
+    """
+    logic = {n: c for n, c in technology.constants.items() if n.startswith(_LOGIC)}
+    if not logic:
+        raise ValueError(
+            f"no constant of {sorted(technology.constants)} is that of plain logic: no law says "
+            "how they follow a voltage"
+        )
+    moved = scale(Technology(logic), node_nm, node_nm, voltage_from_v, voltage_to_v, process)
+    return Technology(technology.constants | moved.constants)
+
+
 def by_node(
     technology: Technology,
     node_from_nm: float,
