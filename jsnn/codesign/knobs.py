@@ -285,7 +285,9 @@ class Knobs(Lever):
             if VOLTAGE in values:
                 fastest = fastest / self.supply.slowdown(values[VOLTAGE])
             clock = values.get("clock_hz", self.hardware.design.clock_hz)
-            excess["clock"] = jax.nn.relu(jnp.log(clock / fastest))
+            if "clock_hz" in values:
+                # One that is no knob follows its supply.
+                excess["clock"] = jax.nn.relu(jnp.log(clock / fastest))
             values["clock_hz"] = jnp.minimum(clock, fastest)
         return values, excess
 

@@ -64,9 +64,9 @@ def search(
     """Values of the knobs that make a recorded workload cheapest, relaxed and built.
 
     Adam on all starts at once, the first of them the machine's own values, under a temperature that
-    falls. In each step the design is rounded to one that can be built, and scored a second time. The
-    best of all that came by is taken, and steps to its neighbours as long as that helps. A local
-    optimum, if the starts miss the basin of the global one.
+    falls. In each step the design is rounded to one that can be built, and scored a second time.
+    The best of all that came by is taken, and steps to its neighbours as long as that helps. A
+    local optimum, if the starts miss the basin of the global one.
 
     Args:
         knobs: what may be changed.
