@@ -132,7 +132,7 @@ def start(budget: Budget, made, variables: Any, config) -> Hold:
 
 def on_training(made, variables: Any, config) -> dict:
     """Sums over training samples, the same in every run of a split."""
-    frames, labels = made.data.train.frames, made.data.train.labels
+    frames, labels = made.given["train"], made.data.train.labels
     if len(frames) > SAMPLES:
         chosen = np.sort(np.random.default_rng(0).permutation(len(frames))[:SAMPLES])
         frames, labels = frames[chosen], labels[chosen]

@@ -15,7 +15,7 @@ import errno
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,11 +25,12 @@ import optax
 from rich.console import Console
 
 import jsnn
-from experiments import build, holding, hosts, pace, restored
+from experiments import build, holding, hosts, inputs, pace, restored
 from experiments.build import BUDGETS, limits
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
 from experiments.hosts import HERE, Hosts
+from experiments.memory import keep_memory
 from experiments.progress import Progress
 from experiments.recipes import RECIPES
 from experiments.runfolder import RunFolder
@@ -53,8 +54,8 @@ from jsnn.training import (
     with_reference,
 )
 
-# At a living weight of 1 networks of tight budgets stayed 5 % above them and lost 2 points. The last
-# epoch is where the limit has come down and the network has settled at it.
+# At a living weight of 1 networks of tight budgets stayed 5 % above them and lost 2 points. The
+# last epoch is where the limit has come down and the network has settled at it.
 UNDER_A_BUDGET = {"energy_weight": 0.0, "living_weight": 0.1, "select": "last"}
 
 
@@ -126,6 +127,7 @@ class Config:
     checkpoint_seconds: float = knob(20.0, "at least this long between two checkpoints", least=0)
     # how it is computed: time and memory, not results
     plan: str = knob("auto", "the time window: auto, whole, or chunked:STEPS for long ones")
+    input: str = knob("dense", "recorded events: dense, events (lists), or auto; changes rounding")
     loop: str = knob("auto", "calls: auto, epoch (one each), step, or host (the set stays there)")
     precision: str = knob("f32", "operands of matrix products, f32 or bf16; this one does change")
 
@@ -158,7 +160,9 @@ class Setting(NamedTuple):
         shapes: one encoded sample.
         traced: shapes of a workload.
         window, loop: how steps are carried out (`experiments.pace`).
-        train: where its loop wants it.
+        input: dense frames or lists of events.
+        given: frames of every split in that form.
+        train: training samples where its loop wants them.
         advance: an epoch or a step.
         eval_step: of `jsnn.training.make_eval_step`.
     """
@@ -174,6 +178,8 @@ class Setting(NamedTuple):
     traced: jsnn.Workload
     window: Choice
     loop: pace.Loop
+    input: inputs.Choice
+    given: Mapping[str, Any]
     train: tuple
     advance: Callable
     eval_step: Callable
@@ -181,7 +187,7 @@ class Setting(NamedTuple):
     @property
     def validation(self) -> tuple:
         """Frames and labels."""
-        return self.data.validation.frames, self.data.validation.labels
+        return self.given["validation"], self.data.validation.labels
 
 
 class Begun(NamedTuple):
@@ -230,7 +236,8 @@ def prepare(config: Config, devices: Devices) -> Setting:
     )
     optimiser = build.optimiser(config, data)
     augmented = data_sets.Shifted(encoder, config.shift) if config.shift else encoder
-    train = (data.train.frames, data.train.labels)
+    chosen_input, given = inputs.form(config, data, jax.local_devices()[0].platform)
+    train = (given["train"], data.train.labels)
     devices.agree("data set", [(part.frames, part.labels) for part in data.splits.values()])
     shapes = encoder(jax.random.key(0), train[0][:1])
     state = jax.eval_shape(lambda: init_state(model, optimiser, shapes, config.seed))
@@ -257,6 +264,8 @@ def prepare(config: Config, devices: Devices) -> Setting:
         traced,
         window,
         loop,
+        chosen_input,
+        given,
         train,
         advance,
         eval_step,
@@ -275,8 +284,7 @@ def begin(config: Config, made: Setting, devices: Devices, own: bool = True) -> 
     Raises:
         Infeasible: a budget below the floor of the network.
     """
-    frames = made.data.train.frames
-    sample = jax.random.permutation(jax.random.key(config.seed), len(frames))[:256]
+    sample = jax.random.permutation(jax.random.key(config.seed), len(made.data.train))[:256]
     state = init_state(made.model, made.optimiser, made.shapes, config.seed)
     first = initial_bill(
         state, made.model, made.objective, made.encoder, made.train[0][np.asarray(sample)]
@@ -344,6 +352,8 @@ def main(
     )
     window, loop = made.window, made.loop
     console.print(f"window: {window.plan} ({window.reason}); loop: {loop.kind} ({loop.reason})")
+    if data.timed:
+        console.print(f"input: {made.input.frames} ({made.input.reason})")
     console.print(f"\nBefore training:\n{first}\n", markup=False)
 
     # ---- the loop --------------------------------------------------------------------------------
@@ -433,7 +443,7 @@ def finish(
     held = None
     if hold is not None:
         chosen, held = hold.apply(made, chosen, config, rows)
-    test = (data.test.frames, data.test.labels)
+    test = (made.given["test"], data.test.labels)
     test_key = jax.random.key(config.seed + 1)
     sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
     measured = summary(sums, first)
@@ -507,7 +517,7 @@ def _sizes(made: Setting) -> str:
 
 
 def _loop(config: Config, workload: jsnn.Workload, train) -> pace.Loop:
-    device, size = jax.local_devices()[0], sum(array.nbytes for array in train)
+    device, size = jax.local_devices()[0], sum(leaf.nbytes for leaf in jax.tree.leaves(train))
     room = pace.room_of(device)
     return pace.loop(config.loop, workload, config.batch, size, device.platform, room)
 
@@ -585,6 +595,10 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     out, resume, smoke = (flags.pop(name, None) for name in ("out", "resume", "smoke"))
     knobs = [field.name for field in dataclasses.fields(Hosts)]
     where = Hosts(**{name: flags.pop(name) for name in knobs if name in flags})
+    if flags.pop("keep_memory", True):
+        kept = keep_memory()
+        if not kept.kept:
+            print(f"freed memory goes back to the system: {kept.reason}")
     where.join()
     if flags.pop("compile_cache", True):
         keep_compiled()
@@ -616,6 +630,7 @@ class Flags(Hosts, Config):
     resume: str | None = knob(None, "go on with the run in this folder, bit for bit")
     smoke: bool = knob(False, "two epochs on 256 samples: does it run at all?")
     compile_cache: bool = knob(True, "keep compiled programs for the next run")
+    keep_memory: bool = knob(True, "keep freed memory in the process: faster steps on a CPU")
 
 
 if __name__ == "__main__":

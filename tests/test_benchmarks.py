@@ -65,13 +65,31 @@ def small_loss(steps=6):
     return workload, -logits[np.arange(4), labels].mean()
 
 
-@pytest.mark.parametrize("plan", ["scan", "fused", "chunked:4", "fused+chunked:3"])
+@pytest.mark.parametrize(
+    "plan", ["scan", "fused", "chunked:4", "fused+chunked:3", "events", "events+chunked:3"]
+)
 def test_every_plan_computes_the_same(plan):
     workload, wanted = small_loss()
     contestant = ours.make(workload, plan, "cpu")
     first = contestant.calls["step"]()
     assert first == pytest.approx(wanted + ours.ENERGY_WEIGHT, rel=1e-4)
     assert contestant.calls["step"]() != first
+
+
+def test_events_train_the_network_that_dense_frames_train():
+    workload, _ = small_loss()
+    losses = {}
+    for plan in ("default", "events"):
+        calls = ours.make(workload, plan, "cpu").calls
+        losses[plan] = [calls["step"]() for _ in range(4)] + [calls["bare"]() for _ in range(4)]
+    assert losses["events"] == pytest.approx(losses["default"], rel=1e-5)
+    assert len(set(losses["events"])) == 8
+
+
+@pytest.mark.parametrize("name", ["conv", "onm8", "vgg", "stream"])
+def test_what_has_no_events_for_a_dense_layer_says_so(name):
+    with pytest.raises(ValueError, match="leave events away"):
+        ours.make(workloads.get(name, steps=2, batch=2), "events", "cpu")
 
 
 def test_ours_computes_the_workload_and_learns_from_it():
@@ -127,6 +145,10 @@ def test_the_command_line():
     pythons = {entry.library: entry.python for entry in found[1:]}
     assert pythons["norse"] == "/x/y" and pythons["spyx"] == sys.executable
     assert "snntorch:compile" not in [entry.label for entry in command.entries(given, "stream")]
+    assert [entry.keeps_memory for entry in found] == [True] + [False] * (len(found) - 1)
+    kept = command.entries(command.flags(["--peers", "norse", "--peer-keep-memory"]), "shd")
+    assert [entry.keeps_memory for entry in kept] == [True, True]
+    assert not command.entries(command.flags(["--no-keep-memory"]), "shd")[0].keeps_memory
     some = command.entries(command.flags(["--peers", "spyx,snntorch:compile"]), "shd")
     assert [entry.label for entry in some[1:]] == ["spyx", "snntorch:compile"]
     for wrong in (

@@ -8,6 +8,9 @@
 Every contestant lives in a process of its own and they are timed in turns, so that ratios within a
 round mean something on a busy machine. A peer runs in this interpreter unless another is given; one
 that cannot be had is reported with the reason. See `workloads.py` for what is computed.
+
+On Linux jsnn's processes keep the memory that they free, as `experiments.train` does
+(`experiments/memory.py`); --peer-keep-memory starts the peers alike, --no-keep-memory nobody.
 """
 
 from __future__ import annotations
@@ -77,6 +80,17 @@ def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="NAME=PATH",
         help=f"the interpreter that has this peer, of {', '.join(PEERS)}; repeatable",
     )
+    parser.add_argument(
+        "--keep-memory",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="own processes keep what they free (default: they do)",
+    )
+    parser.add_argument(
+        "--peer-keep-memory",
+        action="store_true",
+        help="the peers' processes too (default: they run as they come)",
+    )
     given = parser.parse_args(words)
     try:
         for name in given.workload:
@@ -92,10 +106,11 @@ def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def entries(given: argparse.Namespace, workload: str) -> list[Entry]:
     """Own plans first, then the peers in their modes."""
-    found = [Entry("jsnn", plan) for plan in given.plans]
+    found = [Entry("jsnn", plan, keeps_memory=given.keep_memory) for plan in given.plans]
     pythons = dict(given.peer_python)
     for peer, mode in _peers():
-        entry = Entry(peer, mode, pythons.get(peer, sys.executable))
+        python = pythons.get(peer, sys.executable)
+        entry = Entry(peer, mode, python, given.peer_keep_memory)
         if entry.label in given.peers and not (workload == "stream" and mode):
             found.append(entry)
     return found
@@ -177,6 +192,8 @@ def _told(given: argparse.Namespace) -> list[str]:
     words.append(f"--rounds {given.rounds}")
     words += ["--scaling"] if given.scaling else []
     words += [f"--peers {','.join(given.peers)}"] if given.peers else []
+    words += [] if given.keep_memory else ["--no-keep-memory"]
+    words += ["--peer-keep-memory"] if given.peer_keep_memory else []
     return words
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.measuring import Rows, in_turns, ratio, spread
+from experiments.memory import KEEPING
 
 ROOT = Path(__file__).parents[2]
 SLICE_S = 0.7  # about how long one library is timed before the next has its turn
@@ -30,6 +31,8 @@ class Missing(Exception):
 class Entry:
     """A library, what it is to do differently (`mode`: a plan of ours), and whose Python runs it.
 
+    `keeps_memory`: its process starts with what `experiments.memory.keep_memory` sets.
+
     >>> Entry("snntorch", "compile").label
     'snntorch:compile'
     """
@@ -37,6 +40,7 @@ class Entry:
     library: str
     mode: str = ""
     python: str = sys.executable
+    keeps_memory: bool = False
 
     @property
     def label(self) -> str:
@@ -55,6 +59,8 @@ class Worker:
         # Several processes share a device: none may take all of its memory.
         environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
         environment["PYTHONPATH"] = str(ROOT)
+        if entry.keeps_memory:
+            environment = KEEPING | environment
         words = [entry.python, "-m", "experiments.benchmarks.worker", json.dumps(task)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         with contextlib.ExitStack() as stack:
@@ -68,6 +74,7 @@ class Worker:
             self.hello = self._answer()
             self._open = stack.pop_all()
         self.calls = tuple(self.hello["ready"])
+        self.keeps_memory = all(environment.get(name) == KEEPING[name] for name in KEEPING)
         self.first: dict[str, float] = {}
         self.values: dict[str, float] = {}
         self.counts: dict[str, int] = {}
@@ -178,6 +185,7 @@ def compete(
             contestants[label]["memory"] = worker.ask(call="memory", of=main)
             contestants[label]["info"] = worker.ask(call="info")
             contestants[label]["import_s"] = worker.hello["import_s"]
+            contestants[label]["keeps_memory"] = worker.keeps_memory
         return {"contestants": contestants, "missing": missing}
 
 

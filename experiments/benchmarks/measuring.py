@@ -14,10 +14,12 @@ from typing import Any
 
 import jax
 
+from experiments.memory import KEEPING
+
 FOLDER = "experiments/results/benchmarks"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-# What decides how many threads a library takes, and which device.
-SWITCHES = ("XLA_FLAGS", "JAX_PLATFORMS", "OMP_NUM_THREADS", "GLIBC_TUNABLES")
+# What decides how many threads a library takes, which device, and what `free` gives back.
+SWITCHES = ("XLA_FLAGS", "JAX_PLATFORMS", "OMP_NUM_THREADS", "GLIBC_TUNABLES", *KEEPING)
 
 Rows = dict[str, list[float]]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -22,6 +23,7 @@ import jsnn
 from experiments.benchmarks import workloads
 from experiments.benchmarks.contestant import Contestant
 from experiments.benchmarks.workloads import BETA, DT_S, THRESHOLD, Stage, Workload
+from jsnn.events import pack
 from jsnn.layers import Flatten, Network, Pool, Spiking
 from jsnn.neurons import ALIF, LI, LIF
 from jsnn.objectives import Objective, cross_entropy
@@ -36,29 +38,45 @@ from jsnn.unroll import PLANS as POPULATION_PLANS
 MACHINE, ENERGY_WEIGHT = "neuromorphic-22nm", 0.1
 TAU_S = -DT_S / math.log(BETA)
 
-DEFAULT, CHUNKED = "default", "chunked:"
-PLANS = (DEFAULT, *POPULATION_PLANS, CHUNKED + "<steps>")
+DEFAULT, EVENTS, CHUNKED = "default", "events", "chunked:"
+PLANS = (DEFAULT, *POPULATION_PLANS, EVENTS, CHUNKED + "<steps>")
 
 
-def plans(mode: str) -> tuple[str | None, TimePlan]:
-    """Plan of the hidden populations (None: by rule) and of the window, joined by `+`.
+class Plans(NamedTuple):
+    """How a workload is computed.
+
+    Attributes:
+        population: plan of the hidden populations; None: by rule.
+        window: plan of the window.
+        events: whether inputs come as lists of events (`jsnn.events`).
+    """
+
+    population: str | None = None
+    window: TimePlan = WHOLE
+    events: bool = False
+
+
+def plans(mode: str) -> Plans:
+    """Plans by their names, joined by `+`.
 
     Raises:
         ValueError: no such plan.
 
-    >>> plans("default"), plans("fused+chunked:25")
-    ((None, Whole()), ('fused', Chunked(steps=25)))
+    >>> plans("fused+chunked:25")
+    Plans(population='fused', window=Chunked(steps=25), events=False)
     """
-    population, window = None, WHOLE
+    population, window, events = Plans()
     for part in mode.split("+"):
         steps = part.removeprefix(CHUNKED)
         if part in POPULATION_PLANS:
             population = part
+        elif part == EVENTS:
+            events = True
         elif steps != part and steps.isdigit():
             window = Chunked(int(steps))
         elif part != DEFAULT:
             raise ValueError(f"unknown plan {part!r}; jsnn has {', '.join(PLANS)}, joined by +")
-    return population, window
+    return Plans(population, window, events)
 
 
 def network(workload: Workload, streaming: bool = False, plan: str | None = None) -> nn.Module:
@@ -83,12 +101,22 @@ def network(workload: Workload, streaming: bool = False, plan: str | None = None
 
 
 def make(workload: Workload, plan: str, device: str) -> Contestant:
-    """Compiled lazily, on the first call of each."""
-    population, window = plans(plan)
+    """Compiled lazily, on the first call of each.
+
+    Raises:
+        ValueError: no such plan, or events for a workload without any.
+    """
+    population, window, events = plans(plan)
+    first = workload.stages[0]
+    if events and (workload.density is None or first.kind != "dense" or workload.name == "stream"):
+        raise ValueError(
+            f"{workload.name} has no input spikes for a dense layer: leave {EVENTS} away"
+        )
     data, labels = workloads.inputs(workload)
     if workload.still:
         data = jnp.broadcast_to(data, (workload.steps, *data.shape))
-    frames, labels = jnp.asarray(data), jnp.asarray(labels, jnp.int32)
+    frames = jax.tree.map(jnp.asarray, pack(data) if events else data)
+    labels = jnp.asarray(labels, jnp.int32)
     if workload.name == "stream":
         return _stream(workload, frames)
     model = network(workload, plan=population)
