@@ -51,7 +51,7 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
         "words_in": (g.inputs + g.operand_inputs) * frames,
         "connections": g.synapses * frames,
         "macs": layer.macs,
-        "bias_adds": g.neurons * (1 if stored else steps) if g.biases else 0,
+        "bias_adds": g.neurons * (1 if stored else steps) if g.biased else 0,
         "current_writes": stored,
         "current_reads": stored * steps,
         "operand_arrivals": arrived,

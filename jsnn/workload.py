@@ -6,8 +6,9 @@ A workload knows no joule. `jsnn.energy` multiplies it with the prices of a hard
 from __future__ import annotations
 
 import dataclasses
+import numbers
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,9 @@ class Operand:
 class Geometry:
     """Static facts of one layer; hashable, so that it can ride through `jit` as metadata.
 
+    A lever that prunes (`jsnn.codesign`) puts sizes that are learned in place of whole numbers:
+    arrays of at least 1, for a bill inside one trace.
+
     Attributes:
         name: path of the layer in its network.
         kind: `dense`, `conv`, `recurrent` (dense input plus dense recurrence) or `product`.
@@ -57,6 +61,8 @@ class Geometry:
         per_step: True for a readout that decides at every step (see `Workload.per_step`).
         kernel, strides: of a convolution; empty for others.
         operand: what takes the place of weights in a product layer.
+        index_bits: width of the address stored beside each weight where only weights that are not
+            zero are stored; 0 where all are.
     """
 
     name: str
@@ -81,6 +87,7 @@ class Geometry:
     kernel: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
     operand: Operand | None = None
+    index_bits: int = 0
 
     @property
     def real(self) -> bool:
@@ -110,7 +117,22 @@ class Geometry:
     @property
     def spike_reaches(self) -> tuple[int, ...]:
         """Fan-outs of the spikes that arrive; in a recurrent layer the last is that of its own."""
-        return self.reaches + (self.neurons,) * bool(self.recurrent_weights)
+        return self.reaches + (self.recurrent_reach,) * self.feeds_back
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether spikes return to the neurons of the layer."""
+        return _some(self.recurrent_weights)
+
+    @property
+    def biased(self) -> bool:
+        """Whether neurons have a bias."""
+        return _some(self.biases)
+
+    @property
+    def recurrent_reach(self) -> Any:
+        """Connections of a spike that is fed back (their mean, where some are pruned)."""
+        return self.recurrent_weights / self.neurons if self.feeds_back else self.neurons
 
     @property
     def synapses(self) -> int:
@@ -213,7 +235,8 @@ class LayerWorkload:
     @property
     def recurrent_synops(self) -> jax.Array:
         """`[B]` accumulations of the recurrent weights."""
-        return self.recurrent_events * (self.geometry.recurrent_weights // self.geometry.neurons)
+        geometry = self.geometry
+        return self.recurrent_events * (geometry.recurrent_weights / geometry.neurons)
 
     @property
     def active_inputs(self) -> jax.Array:
@@ -274,6 +297,11 @@ class Workload:
         What comes from outside (every `input_kind` but `spikes`) stays.
         """
         return dataclasses.replace(self, layers=tuple(_mute(layer) for layer in self.layers))
+
+
+def _some(size: Any) -> bool:
+    # Whether a learned size is zero is not known while it is traced; none ever is.
+    return not isinstance(size, numbers.Integral) or size > 0
 
 
 def newly_active(before: jax.Array, after: jax.Array) -> jax.Array:

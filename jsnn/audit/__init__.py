@@ -121,7 +121,7 @@ def audit(layers: Sequence[RecordedLayer], hardware: Hardware) -> Audit:
 
 
 def _audit_layer(layer: RecordedLayer, hardware: Hardware) -> LayerAudit:
-    wires = layer.wiring.wires(layer.input_shape)
+    wires = layer.wires
     counts, plans_pj, received = [], [], []
     for plan in MACHINES[hardware.architecture.name]:
         samples = [plan(layer, hardware, wires) for _ in range(layer.frames.shape[1])]

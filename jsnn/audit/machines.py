@@ -27,6 +27,8 @@ class Machine:
         self.layer, self.hardware, self.wires = layer, hardware, wires
         self.knobs = {name: float(value) for name, value in hardware.design.knobs.items()}
         self.weight, self.state = self.knobs["weight_bits"], self.knobs["state_bits"]
+        # A weight with its address.
+        self.stored = self.weight + layer.index_bits
         self.input = self.knobs["input_bits"]
         self.skipped = Fraction(self.knobs.get("zero_skipping", 0.0))
         self.operand = self._operand_bits()
@@ -108,7 +110,7 @@ class Machine:
         if self.layer.product:
             self.access("states", "read", self.operand, times)
         else:
-            self.access("weights", "read", self.weight, times)
+            self.access("weights", "read", self.stored, times)
 
     # Rows that all three tables share.
 
@@ -174,7 +176,7 @@ class Machine:
     def weights_bits(self) -> Fraction:
         """Size of weights, recurrent weights and biases together."""
         layer = self.layer
-        return layer.weights * Fraction(self.weight) + layer.biases * Fraction(self.state)
+        return layer.weights * Fraction(self.stored) + layer.biases * Fraction(self.state)
 
     def states_bits(self, least: int) -> Fraction:
         """Size of states, at least so many words a neuron, of stored currents and operand."""
@@ -199,7 +201,7 @@ class Machine:
         """Weights and biases go from DRAM to where they lie, once for a whole batch."""
         if self.where["weights"][0] == "dram":
             return
-        for words, bits in ((self.layer.weights, self.weight), (self.layer.biases, self.state)):
+        for words, bits in ((self.layer.weights, self.stored), (self.layer.biases, self.state)):
             pj = functools.partial(access_pj, self.hardware, "dram", 0.0, bits, "read")
             self.book("weight_memory", "dram", "load", (bits,), words * self.share, pj)
             self.access("weights", "write", bits, words * self.share)
@@ -238,7 +240,7 @@ class Classical(Machine):
         self.access("queue", "read", self.knobs["event_bits"], 1)
 
     def synops(self, times: int) -> None:
-        self.access("weights", "read", self.weight, times)
+        self.access("weights", "read", self.stored, times)
         self.synapse(times)
 
     def input_word(self) -> None:
@@ -281,7 +283,7 @@ class EventDriven(Machine):
         self.send(fan_out, self.knobs["event_bits"])
 
     def synops(self, times: int) -> None:
-        self.access("weights", "read", self.weight, times)
+        self.access("weights", "read", self.stored, times)
         self.synapse(times)
 
     def word_not_zero(self, fan_out: int) -> None:
@@ -331,9 +333,9 @@ class Spatial(Machine):
         self.load()
 
     def connections(self, times: int, active: bool) -> None:
-        self.access("weights", "read", self.weight, times * (1 - self.skipped))
+        self.access("weights", "read", self.stored, times * (1 - self.skipped))
         if active:
-            self.access("weights", "read", self.weight, times * self.skipped)
+            self.access("weights", "read", self.stored, times * self.skipped)
 
     def synops(self, times: int) -> None:
         self.synapse(times)

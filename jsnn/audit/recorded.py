@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from jsnn.audit.wires import Conv, Dense, Product
+from jsnn.audit.wires import Conv, Dense, Product, Wires
 from jsnn.workload import INPUT_KINDS, InputKind
 
 # How far a value may lie from a whole number of events (averages of float32 spikes).
@@ -30,6 +30,9 @@ class RecordedLayer:
         recurrent: whether each spike is fed back to all neurons in the next step.
         input_unit: value of one input event.
         before: `[B, *out]` spikes of the step before the first, fed back; none by default.
+        kept: of the stored forward weights, which are there; the others have no wire. All by
+            default.
+        index_bits: width of the address stored beside each weight.
         operand: `[T, B, *operand]` spikes (or words) that a `Product` keeps as its operand; none
             where its operand are sums.
 
@@ -58,6 +61,8 @@ class RecordedLayer:
     input_unit: float = 1.0
     before: np.ndarray | None = None
     operand: np.ndarray | None = None
+    kept: np.ndarray | None = None
+    index_bits: int = 0
 
     def __post_init__(self) -> None:
         if self.input_kind not in INPUT_KINDS:
@@ -91,6 +96,13 @@ class RecordedLayer:
                 )
             if not self.real and not np.isin(self.operand, (0, 1)).all():
                 raise ValueError(f"{self.name}: an operand of spikes must be 0 or 1")
+        if self.kept is not None:
+            stored = self.wiring.kernel_shape(self.input_shape)
+            if self.kept.shape != stored:
+                raise ValueError(
+                    f"{self.name}: expected kept {list(stored)} as the stored weights, got "
+                    f"{list(self.kept.shape)}"
+                )
         fired = self.spikes if self.before is None else np.append(self.spikes, self.before)
         if not np.isin(fired, (0, 1)).all():
             raise ValueError(f"{self.name}: spikes must be 0 or 1")
@@ -123,7 +135,17 @@ class RecordedLayer:
     def weights(self) -> int:
         """Stored weights, the recurrent ones included."""
         kernel = np.ones(self.wiring.kernel_shape(self.input_shape), int)
-        return int(kernel.sum()) + (self.neurons**2 if self.recurrent else 0)
+        forward = kernel if self.kept is None else self.kept
+        return int(forward.sum()) + (self.neurons**2 if self.recurrent else 0)
+
+    @property
+    def wires(self) -> Wires:
+        """For each input: the outputs it reaches and the weight (or operand) on the way to each."""
+        wires = self.wiring.wires(self.input_shape)
+        if self.kept is None:
+            return wires
+        there = np.ravel(self.kept).astype(bool)
+        return tuple((to[there[by]], by[there[by]]) for to, by in wires)
 
     @property
     def biases(self) -> int:

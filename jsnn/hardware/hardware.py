@@ -6,7 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from jsnn.hardware.architectures.protocol import Architecture, Bounded, Itemised, Timed
+from jsnn.hardware.architectures.protocol import (
+    Architecture,
+    Bounded,
+    Itemised,
+    Skipping,
+    Timed,
+)
 from jsnn.hardware.design import Design
 from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.power import PJ_PER_J
@@ -65,6 +71,11 @@ class Hardware:
         return timed and "static_power_w" in self.technology and not self._prices_static
 
     @property
+    def skips_weights(self) -> bool:
+        """Whether the machine can store and walk only the weights that are not zero."""
+        return isinstance(self.architecture, Skipping)
+
+    @property
     def unpriced(self) -> tuple[tuple[str, str], ...]:
         """Components without a price, each with the reason."""
         architecture = self.architecture
@@ -78,7 +89,8 @@ class Hardware:
         """PJ per event and component for a layer, one table for each dataflow.
 
         Raises:
-            ValueError: a product layer on an architecture that publishes no price of one.
+            ValueError: a product layer, or stored addresses of weights, on an architecture that has
+                no price of them.
 
         >>> from jsnn.hardware import get
         >>> from jsnn.hypothetical import dense
@@ -86,6 +98,13 @@ class Hardware:
         >>> table["synops"]
         {'synapse': 0.9}
         """
+        if geometry.index_bits and not self.skips_weights:
+            raise ValueError(
+                f"{self.name}: architecture {self.architecture.name!r} has no price for weights "
+                f"stored with their addresses (layer {geometry.name!r}): it does not skip weights "
+                "that are zero; the three machines classical, event-driven and spatial, hierarchy, "
+                "neuromorphic and compute-only do"
+            )
         tables = self.architecture.prices(self.technology, self.design, geometry, temperature)
         if geometry.operand and not all("operand_reads" in table for table in tables):
             raise ValueError(

@@ -15,6 +15,7 @@ from jsnn.hardware.architectures.protocol import (
     Itemised,
     Reaching,
     Sized,
+    Skipping,
     Stepwise,
     Timed,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Reaching",
     "Sata",
     "Sized",
+    "Skipping",
     "Spatial",
     "SpikeSim",
     "Stepwise",

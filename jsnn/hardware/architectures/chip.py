@@ -190,7 +190,7 @@ class Chip:
             charge(
                 "arrivals_by_reach", "routing", messages(g.reaches, targets, temperature) * message
             )
-            fed_back = messages((g.neurons,), targets, temperature)[0]
+            fed_back = messages((g.recurrent_reach,), targets, temperature)[0]
             charge("recurrent_events", "routing", fed_back * message)
         if "pass_synapse_pj" in known:
             connections = g.synapses + g.recurrent_weights

@@ -69,6 +69,7 @@ from jsnn.hardware.architectures.parts import (
     check_dram,
     hierarchy,
     state_bits,
+    stored_bits,
     weight_bits,
 )
 from jsnn.hardware.design import Design
@@ -87,6 +88,7 @@ class Classical(Machine):
 
     name: ClassVar[str] = "classical"
     concurrent: ClassVar[bool] = False
+    skips_weights: ClassVar[bool] = True
     levels: ClassVar[tuple[str, ...]] = ("local", "global", "queue")
     others: ClassVar[tuple[str, ...]] = ("dram_pj_per_bit",)
     knobs: ClassVar[tuple[str, ...]] = (
@@ -126,7 +128,7 @@ class Classical(Machine):
         def weight(times):
             if g.operand:
                 return units.operand("read", times, states)
-            return units.access("weights", "read", times, d.weight_bits, weights)
+            return units.access("weights", "read", times, stored_bits(d, g), weights)
 
         def state(verb, times):
             return units.access("states", verb, times, d.state_bits, states)

@@ -47,6 +47,7 @@ class ComputeOnly:
 
     number: str = "fp32"
     name: ClassVar[str] = "compute-only"
+    skips_weights: ClassVar[bool] = True
     knobs: ClassVar[tuple[str, ...]] = ()
     unpriced: ClassVar[tuple[tuple[str, str], ...]] = (
         ("weight_memory", _REASON),

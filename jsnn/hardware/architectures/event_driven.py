@@ -71,6 +71,7 @@ from jsnn.hardware.architectures.parts import (
     messages,
     operand_bits,
     state_bits,
+    stored_bits,
     weight_bits,
 )
 from jsnn.hardware.design import Design
@@ -91,6 +92,7 @@ class EventDriven(Machine):
 
     name: ClassVar[str] = "event-driven"
     concurrent: ClassVar[bool] = True
+    skips_weights: ClassVar[bool] = True
     levels: ClassVar[tuple[str, ...]] = ("core",)
     others: ClassVar[tuple[str, ...]] = ("link_pj_per_bit_hop",)
     knobs: ClassVar[tuple[str, ...]] = (
@@ -127,11 +129,12 @@ class EventDriven(Machine):
         def state(verb, times):
             return units.access("states", verb, times, d.state_bits, states)
 
-        fetch = () if g.operand else units.access("weights", "read", 1, d.weight_bits, weights)
+        stored = stored_bits(d, g)
+        fetch = () if g.operand else units.access("weights", "read", 1, stored, weights)
         factor = units.operand("read", 1, states) if g.operand else fetch
         n, sum_ = g.state_words, (*state("read", 1), *state("write", 1))
         per_input = messages(g.reaches, d.targets_per_message, temperature)
-        per_neuron = messages((g.neurons,), d.targets_per_message, temperature)[0]
+        per_neuron = messages((g.recurrent_reach,), d.targets_per_message, temperature)[0]
         message_bits = d.event_bits + (d.input_bits if g.real else 0)
         return (
             {

@@ -77,6 +77,7 @@ class Hierarchy:
 
     counts: str = "true-edges"
     name: ClassVar[str] = "hierarchy"
+    skips_weights: ClassVar[bool] = True
     constants: ClassVar[tuple[str, ...]] = (
         "add_int8_pj",
         "add_int32_pj",
@@ -108,7 +109,8 @@ class Hierarchy:
     ) -> tuple[PriceTable, ...]:
         """The table of the module as numbers."""
         g, state_bits = geometry, design.state_bits
-        weights = access_pj(technology, (g.weights + g.recurrent_weights) * design.weight_bits)
+        stored_bits = design.weight_bits + g.index_bits
+        weights = access_pj(technology, (g.weights + g.recurrent_weights) * stored_bits)
         biases = access_pj(technology, g.biases * state_bits)
         states = access_pj(technology, g.neurons * g.state_words * state_bits)
         currents = access_pj(technology, g.neurons * state_bits)

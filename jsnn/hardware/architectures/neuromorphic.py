@@ -53,6 +53,7 @@ class Neuromorphic:
     """Sparse or dense messages between cores (table above)."""
 
     name: ClassVar[str] = "neuromorphic"
+    skips_weights: ClassVar[bool] = True
     constants: ClassVar[tuple[str, ...]] = (
         "accumulate_pj",
         "sram_pj_per_bit",
@@ -83,7 +84,8 @@ class Neuromorphic:
         """The sparse and the dense table of the module as numbers."""
         g, accumulate = geometry, technology["accumulate_pj"]
         sram, product = technology["sram_pj_per_bit"], technology["mac_pj_per_bit2"]
-        weight = design.weight_fetch_share * design.weight_bits * sram
+        stored_bits = design.weight_bits + geometry.index_bits
+        weight = design.weight_fetch_share * stored_bits * sram
         kept, refetched = design.temporal_reuse * weight, (1 - design.temporal_reuse) * weight
         word = design.state_bits * sram
         mac = product * design.weight_bits * design.input_bits

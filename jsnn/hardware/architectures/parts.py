@@ -138,7 +138,7 @@ class Units:
         dram = Bank("dram", 1)
         actions = []
         for words, bits in (
-            (g.weights + g.recurrent_weights, d.weight_bits),
+            (g.weights + g.recurrent_weights, stored_bits(d, g)),
             (g.biases, d.state_bits),
         ):
             times = words / d.batch
@@ -164,7 +164,12 @@ class Units:
 def weight_bits(design: Design, geometry: Geometry) -> Any:
     """Size of weights, recurrent weights and biases."""
     weights = geometry.weights + geometry.recurrent_weights
-    return weights * design.weight_bits + geometry.biases * design.state_bits
+    return weights * stored_bits(design, geometry) + geometry.biases * design.state_bits
+
+
+def stored_bits(design: Design, geometry: Geometry) -> Any:
+    """Width of a stored weight, with the address beside it where only some are stored."""
+    return design.weight_bits + geometry.index_bits
 
 
 def operand_bits(design: Design, geometry: Geometry) -> Any:

@@ -116,6 +116,18 @@ class Reaching(Protocol):
 
 
 @runtime_checkable
+class Skipping(Protocol):
+    """An architecture that can store and walk only the weights that are not zero.
+
+    DERIVED: a stored weight is a word of its value and the address of its target
+    (`Geometry.index_bits` wide) in a list for each input; where each list begins is not counted.
+    All that happens once a connection happens only for those that are there.
+    """
+
+    skips_weights: ClassVar[bool]
+
+
+@runtime_checkable
 class Sized(Protocol):
     """An architecture that says what memories it has on its chip."""
 

@@ -137,7 +137,7 @@ class Sata:
             "inferences": {"weight_memory": (g.weights + g.recurrent_weights) * word},
             "frames": {"activation_movement": g.inputs * design.input_bits / bits * word},
         }
-        fed_back = g.neurons if g.recurrent_weights else 0
+        fed_back = g.neurons if g.feeds_back else 0
         packed = (fed_back if g.real else fed_back + g.inputs) / bits * word
         table["steps"] = {"activation_movement": packed}
         if not self.published_bugs:
@@ -204,7 +204,7 @@ def training_counts(
 
 def _add_layer(totals, g, accumulations, steps, bits, gradient_sparsity, published_bugs) -> None:
     w = g.weights + g.recurrent_weights
-    packed = g.inputs / bits + (g.neurons / bits if g.recurrent_weights else 0)
+    packed = g.inputs / bits + (g.neurons / bits if g.feeds_back else 0)
     positions = g.inputs * g.fan_out_area // g.fan_in if g.kind == "conv" else 1
     products = (1 - gradient_sparsity) * w * positions * steps
     forward, backward, update = (totals[stage] for stage in STAGES)

@@ -82,6 +82,7 @@ from jsnn.hardware.architectures.parts import (
     hierarchy,
     messages,
     state_bits,
+    stored_bits,
     weight_bits,
 )
 from jsnn.hardware.design import Design
@@ -101,6 +102,7 @@ class Spatial(Machine):
 
     name: ClassVar[str] = "spatial"
     concurrent: ClassVar[bool] = False
+    skips_weights: ClassVar[bool] = True
     levels: ClassVar[tuple[str, ...]] = ("local", "global")
     others: ClassVar[tuple[str, ...]] = (
         "dram_pj_per_bit",
@@ -148,7 +150,7 @@ class Spatial(Machine):
         states = hierarchy(state_bits(d, g, least=1), d, temperature, registers)
 
         def weight(times):
-            return units.access("weights", "read", times, d.weight_bits, weights)
+            return units.access("weights", "read", times, stored_bits(d, g), weights)
 
         def state(verb, times):
             return units.access("states", verb, times, d.state_bits, states)
@@ -176,13 +178,13 @@ class Spatial(Machine):
         else:
             either["active_synapses"] = weight(d.zero_skipping)
         per_input = messages(g.reaches, d.targets_per_message, temperature)
-        per_neuron = messages((g.neurons,), d.targets_per_message, temperature)[0]
+        per_neuron = messages((g.recurrent_reach,), d.targets_per_message, temperature)[0]
         everything = sum(m * k for m, k in zip(per_input, g.inputs_by_reach, strict=True))
         everything = everything + g.operand_inputs
         spikes, words = (0, everything) if g.real else (everything, 0)
         value_bits = d.input_bits if g.real else 1
         address, own_address = address_bits(g.inputs), address_bits(g.neurons)
-        fed_back = g.neurons * per_neuron if g.recurrent_weights else 0
+        fed_back = g.neurons * per_neuron if g.feeds_back else 0
         sparse = {
             "arrivals_by_reach": (units.send(per_input, address + value_bits),),
             "recurrent_events": (units.send(per_neuron, own_address + 1),),

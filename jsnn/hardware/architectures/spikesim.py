@@ -84,7 +84,7 @@ def cycles(geometry: Geometry, crossbar: Any, temperature: float = 0.0) -> Any:
 
 
 def _recurrent_cycles(geometry: Geometry, crossbar: Any, temperature: float) -> Any:
-    if not geometry.recurrent_weights:
+    if not geometry.feeds_back:
         return 0.0
     return ceil(geometry.neurons / crossbar, temperature) ** 2
 
