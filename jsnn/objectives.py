@@ -8,6 +8,7 @@ or, under a constraint, task + penalty + living_weight * silence
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ import optax
 from jsnn.energy import Bill, bill_layers
 from jsnn.hardware import Hardware
 from jsnn.levers import Lever, Pairs, price
-from jsnn.workload import Workload
+from jsnn.workload import LayerWorkload, Workload
 
 TaskLoss = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -108,13 +109,21 @@ def living(workload: Workload, half: float = 0.2) -> jax.Array:
         half: spikes per inference at which a neuron counts one half.
     """
     shares = [
-        _half_saturation(layer.spikes.mean(0), half) for layer in workload if layer.geometry.spiking
+        _half_saturation(layer.spikes.mean(0), half) * _of_all(layer)
+        for layer in workload
+        if layer.geometry.spiking
     ]
     return jnp.stack(shares) if shares else jnp.ones((1,))
 
 
 def _half_saturation(rates: jax.Array, half: float) -> jax.Array:
     return (rates / (rates + half)).mean()
+
+
+def _of_all(layer: LayerWorkload) -> Any:
+    """Neurons that ran for each that is left in the bill: those that a lever took are not dead."""
+    ran, left = math.prod(layer.spikes.shape[1:]), layer.geometry.neurons
+    return 1 if isinstance(left, int) else ran / left
 
 
 class Constraint(Protocol):
@@ -240,7 +249,7 @@ class Objective:
         pairs = price(self.levers, params, workload, self.hardware)
         each_pj = bill_layers(pairs, self.temperature).total_pj()
         total_pj = each_pj.mean()
-        share = living(workload)
+        share = living(Workload(tuple(layer for layer, _ in pairs)))
         terms = {
             "task": TASKS[self.task](outputs, labels).mean(),
             "energy": total_pj / reference_pj,

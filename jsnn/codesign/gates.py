@@ -1,0 +1,44 @@
+"""Hard decisions that learn: exactly 0 or 1 forward, a sigmoid backward."""
+
+from __future__ import annotations
+
+import jax
+
+__all__ = ["gate", "gated"]
+
+
+def gate(margins: jax.Array, slope: float) -> tuple[jax.Array, jax.Array]:
+    """`1 if margin > 0 else 0`, and `sigmoid(margin / slope)`; the largest margin is always open.
+
+    What the first decides, the second explains to the gradient. A tensor of which nothing would
+    be left keeps its best element, so that no layer is ever pruned to nothing.
+
+    Args:
+        margins: of any shape, compared over all of it.
+        slope: width of the sigmoid, in units of the margins.
+
+    >>> import jax.numpy as jnp
+    >>> hard, soft = gate(jnp.array([-2.0, 0.5]), slope=0.5)
+    >>> hard.tolist(), round(float(soft[1]), 3)
+    ([0.0, 1.0], 0.731)
+    >>> gate(jnp.array([-2.0, -1.0]), slope=0.5)[0].tolist()
+    [0.0, 1.0]
+    """
+    open_ = (margins > 0) | (margins >= margins.max())
+    return open_.astype(margins.dtype), jax.nn.sigmoid(margins / slope)
+
+
+def gated(values: jax.Array | float, hard: jax.Array, soft: jax.Array) -> jax.Array:
+    """`values · hard`, to the bit, with the derivative of `values · soft`.
+
+    A closed gate so lets a gradient through, to itself and to what stands behind it.
+
+    >>> import jax.numpy as jnp
+    >>> def shut(w, s):
+    ...     return gated(w, jnp.float32(0), s)
+    >>> [float(g) for g in jax.grad(shut, (0, 1))(3.0, 0.25)]
+    [0.25, 3.0]
+    """
+    slack = values * soft
+    # slack - slack is exactly zero; hard + (soft - hard) would round.
+    return jax.lax.stop_gradient(values * hard) + (slack - jax.lax.stop_gradient(slack))
