@@ -208,7 +208,16 @@ def optimiser(config, loaded: data.Dataset) -> optax.GradientTransformation:
             "frequencies": config.time_constant_scale,
             "thresholds": config.threshold_scale,
         },
+        levers=lever_rates(config),
     )
+
+
+def lever_rates(config) -> dict[str, float]:
+    """Factor on the learning rate of each lever; those of pruning from trials on digits."""
+    if config.prune == "none":
+        return {}
+    rate = config.prune_rate
+    return {config.prune: {"units": 10.0, "weights": 3.0}[config.prune] if rate is None else rate}
 
 
 def neuron(config, dt: float) -> Neuron:

@@ -155,6 +155,11 @@ def stored(run: str) -> tuple[RunFolder, Config]:
     folder = RunFolder.existing(run)
     config = folder.stored_config({}, [field.name for field in dataclasses.fields(Config)])
     config["widths"] = tuple(config["widths"])
+    if config["prune"] != "none":
+        raise ValueError(
+            f"{run} was pruned (--prune {config['prune']}): its bills, with and without skipping "
+            "of zero weights, stand in its result.json, what is left of its network in pruned/"
+        )
     return folder, Config(**config)
 
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 import jsnn
+from jsnn.levers import LEVERS, NETWORK
 from jsnn.quantise import fake_quantise
 from jsnn.training import TrainState, label_params
 
@@ -69,8 +70,10 @@ def at_bits(state: TrainState, bits: int) -> TrainState:
 
 
 def parameters(state: TrainState) -> int:
-    """Trained numbers of a network."""
-    return sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    """Trained numbers of a network; those of its levers apart."""
+    levered = set(state.params) == {NETWORK, LEVERS}
+    trained = state.params[NETWORK] if levered else state.params
+    return sum(leaf.size for leaf in jax.tree.leaves(trained))
 
 
 def since(moment: float) -> float:

@@ -16,8 +16,10 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,7 @@ import optax
 from rich.console import Console
 
 import jsnn
-from experiments import build, holding, hosts, inputs, pace, restored
+from experiments import build, holding, hosts, inputs, pace, pruned, restored
 from experiments.build import BUDGETS, limits
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
@@ -40,6 +42,7 @@ from jsnn import diagnose, plots
 from jsnn.checkpoint import Checkpoints
 from jsnn.devices import Devices
 from jsnn.hardware import Hardware
+from jsnn.levers import Lever, Levered
 from jsnn.objectives import TASKS, Objective
 from jsnn.run import forward
 from jsnn.timeplan import Choice
@@ -109,6 +112,10 @@ class Config:
     latency_budget: str | None = knob(None, "most it may take on average, as 1ms")
     memory_budget: str | None = knob(None, "most that weights and states may occupy, as 64KiB")
     area_budget: str | None = knob(None, "most that the machine's memories may take, as 2mm2")
+    prune: str = knob("none", "what the bill may take away: none, units or weights")
+    prune_rate: float | None = knob(
+        None, "learning rate of gates or thresholds / of weights; none: 10 or 3", least=0
+    )
     # how
     warm_start: str | None = knob(None, "folder of a run whose network to start from")
     seed: int = knob(0, "seed of weights, batches and encoders", least=0)
@@ -155,7 +162,9 @@ class Setting(NamedTuple):
     """What runs of one config share, whatever their seeds, weights and budgets: compiled once.
 
     Attributes:
-        data, hardware, encoder, model, objective, optimiser: of the config.
+        data, hardware, encoder, network, levers: of the config.
+        model: the network with its levers.
+        objective, optimiser: of the config.
         epoch_steps: optimiser steps of an epoch.
         shapes: one encoded sample.
         traced: shapes of a workload.
@@ -170,7 +179,9 @@ class Setting(NamedTuple):
     data: data_sets.Dataset
     hardware: Hardware
     encoder: Any
-    model: Any
+    network: nn.Module
+    levers: tuple[Lever, ...]
+    model: nn.Module | Levered
     objective: Objective
     optimiser: optax.GradientTransformation
     epoch_steps: int
@@ -224,7 +235,10 @@ def prepare(config: Config, devices: Devices) -> Setting:
             f"{config.dataset}, got {config.batch}"
         )
     encoder = build.encoder(config, data)
-    model = build.network(config, data, encoder.input_kind)
+    network = build.network(config, data, encoder.input_kind)
+    lever = pruned.lever(config.prune, hardware)
+    levers = () if lever is None else (lever,)
+    model = Levered(network, levers) if levers else network
     epoch_steps = len(data.train) // config.batch
     objective = Objective(
         config.task,
@@ -232,6 +246,7 @@ def prepare(config: Config, devices: Devices) -> Setting:
         config.energy_weight,
         living_weight=config.living_weight,
         ramp_steps=int(config.energy_ramp * config.epochs * epoch_steps),
+        levers=levers,
         constraint=build.budget(config, config.epochs * epoch_steps),
     )
     optimiser = build.optimiser(config, data)
@@ -256,6 +271,8 @@ def prepare(config: Config, devices: Devices) -> Setting:
         data,
         hardware,
         encoder,
+        network,
+        levers,
         model,
         objective,
         optimiser,
@@ -396,7 +413,13 @@ def main(
 
     # ---- test, once; show ------------------------------------------------------------------------
     chosen, sums, result = finish(
-        config, made, Begun(state, first, hold), best["state"], best["epoch"], folder.rows()
+        config,
+        made,
+        Begun(state, first, hold),
+        best["state"],
+        best["epoch"],
+        folder.rows(),
+        folder.path,
     )
     result |= {"devices": devices.count, "platform": platform.platform(), "seconds": since(started)}
     folder.write(folder.result, result)
@@ -430,6 +453,7 @@ def finish(
     chosen: TrainState,
     epoch: int,
     rows: Sequence[dict[str, Any]],
+    path: Path,
 ) -> tuple[TrainState, dict, dict[str, Any]]:
     """Bring the chosen network under its budget and test it once: network, sums and result.
 
@@ -438,6 +462,7 @@ def finish(
         chosen: state of the chosen epoch.
         epoch: its number.
         rows: metrics of the run.
+        path: folder of the run.
     """
     first, hold, data = begun.first, begun.hold, made.data
     held = None
@@ -481,6 +506,8 @@ def finish(
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
+    if made.levers:
+        result["pruned"] = _pruned(made, chosen, config, test, test_key, path)
     return chosen, sums, result
 
 
@@ -491,11 +518,14 @@ def _show(config, made: Setting, first, chosen: TrainState, sums, result, folder
     plots.curves(folder.rows(), first.layers, folder.path / "curves.png")
     plots.breakdown(first.mean(), final, folder.path / "breakdown.png")
     frames = made.encoder(jax.random.key(0), made.data.test.frames[:1])
-    trains = diagnose.spike_trains(made.model, jax.device_get(chosen.variables), frames)
+    variables = jax.device_get(chosen.variables)
+    if made.levers:
+        variables = pruned.plain(made.levers[0], variables)
+    trains = diagnose.spike_trains(made.network, variables, frames)
     plots.raster(trains, folder.path / "raster.png")
     chosen_by = "the last" if config.select == "last" else "chosen on validation"
     console.print(f"\nAfter training (epoch {result['chosen_epoch']}, {chosen_by}):\n{final}\n")
-    for line in diagnose.describe(result):
+    for line in [*diagnose.describe(result), *pruned.lines(result.get("pruned"))]:
         console.print(line)
 
 
@@ -587,6 +617,31 @@ def _save(checkpoints: Checkpoints, epoch: int, tree: Any, record: dict, folder:
             f"checkpoint of epoch {epoch} could not be written ({reason}). "
             f"{_kept(checkpoints, folder)}. Make room and --resume {folder.path}",
         ) from error
+
+
+def _pruned(
+    made: Setting, chosen: TrainState, config: Config, test: tuple, key: jax.Array, path: Path
+) -> dict[str, Any]:
+    """The pruned network, written out and measured on test samples; an entry of the result."""
+    plain = dataclasses.replace(made.objective, levers=(), constraint=None)
+
+    def measure(model, variables) -> dict[str, float]:
+        step = make_eval_step(model, plain, made.encoder)
+        sums = evaluate(step, variables, test, config.batch, key)
+        return {
+            "test_accuracy": float(sums["accuracy"] / sums["samples"]),
+            "dense_pj": float(sums["parts_pj"].sum() / sums["samples"]),
+        }
+
+    starts = range(0, len(test[0]), config.batch)
+    batches = [
+        made.encoder(jax.random.fold_in(key, number), test[0][start : start + config.batch])
+        for number, start in enumerate(starts)
+    ]
+    variables = jax.device_get(chosen.variables)
+    return pruned.written_out(
+        made.levers[0], made.network, variables, made.hardware, batches, measure, path
+    )
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:

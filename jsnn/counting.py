@@ -33,7 +33,8 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
     """
     g, steps = layer.geometry, layer.steps
     frames = {"spikes": 0, "events": 0, "analog": steps, "constant": 1}[g.input_kind]
-    stored = g.neurons if g.input_kind == "constant" else 0
+    constant = g.input_kind == "constant"
+    stored = g.neurons if constant else 0
     synapses = g.recurrent_weights + (0 if frames else g.synapses)
     synops = layer.synops + layer.recurrent_synops
     operand_words = g.operand.words if g.operand else 0
@@ -51,7 +52,7 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
         "words_in": (g.inputs + g.operand_inputs) * frames,
         "connections": g.synapses * frames,
         "macs": layer.macs,
-        "bias_adds": g.neurons * (1 if stored else steps) if g.biased else 0,
+        "bias_adds": g.neurons * (1 if constant else steps) if g.biased else 0,
         "current_writes": stored,
         "current_reads": stored * steps,
         "operand_arrivals": arrived,

@@ -17,7 +17,7 @@ from jsnn.hardware.architectures.parts import address_bits
 from jsnn.models import MLP, SRNN, ConvNet
 from jsnn.unroll import unroll
 
-__all__ = ["Sparse", "compact", "row", "sparse", "with_widths"]
+__all__ = ["Sparse", "compact", "row", "sparse", "with_widths", "without"]
 
 # Steps in which a unit without input must not fire.
 _SILENT_STEPS = 64
@@ -211,4 +211,19 @@ def sparse(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> dict[str, dict
                 tensor.shape,
             )
             found.setdefault(name, {})[which] = stored
+    return found
+
+
+def without(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Parameters less the tensors that have a mask: what is to be kept beside their lists.
+
+    >>> without({"a": {"neuron": 1, "synapse": {"kernel": 2, "bias": 3}}}, {"a": {"kernel": None}})
+    {'a': {'neuron': 1, 'synapse': {'bias': 3}}}
+    """
+    found = {}
+    for name, layer in params.items():
+        listed = kept.get(name, {})
+        rest = {part: tree for part, tree in layer.items() if part not in listed}
+        synapse = {part: leaf for part, leaf in layer["synapse"].items() if part not in listed}
+        found[name] = {**rest, "synapse": synapse}
     return found

@@ -18,7 +18,7 @@ from jsnn.codesign.sizes import listed, narrowed
 from jsnn.levers import Lever, Pairs
 from jsnn.workload import Workload
 
-__all__ = ["UnitPruning", "WeightPruning", "magnitude_mask"]
+__all__ = ["UnitPruning", "WeightPruning", "magnitude_mask", "masked", "whole"]
 
 # Where the weights of a layer stand among its parameters.
 KERNEL, RECURRENT = "kernel", "recurrent"
@@ -257,6 +257,18 @@ def masked(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> Any:
         zeroed = {which: jnp.where(mask, weights[which], 0) for which, mask in masks.items()}
         found[name] = _with_weights(params[name], zeroed)
     return found
+
+
+def whole(params: Any) -> dict[str, dict[str, jax.Array]]:
+    """Masks of a network of which all weights stay.
+
+    >>> whole({"a": {"synapse": {"kernel": jnp.zeros((1, 2))}}})["a"]["kernel"].tolist()
+    [[True, True]]
+    """
+    return {
+        name: {which: jnp.ones_like(w, bool) for which, w in _weights(params, name).items()}
+        for name in params
+    }
 
 
 def _pair(node: Any) -> bool:

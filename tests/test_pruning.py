@@ -1,0 +1,421 @@
+"""Pruned units and weights: the network, its bill and what is written out say the same."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jsnn
+import jsnn.hypothetical
+from jsnn.audit import audit
+from jsnn.checkpoint import Checkpoints
+from jsnn.codesign.compact import compact, row, sparse
+from jsnn.codesign.pruning import UnitPruning, WeightPruning, magnitude_mask, masked
+from jsnn.codesign.sizes import fan_out, index_bits, listed, listed_exactly, narrowed
+from jsnn.energy import bill, bill_layers, tally
+from jsnn.hardware import get
+from jsnn.layers import Network, Spiking
+from jsnn.levers import Levered, split
+from jsnn.models import MLP, SRNN, ConvNet, Spikformer
+from jsnn.neurons import LIF
+from jsnn.objectives import Objective, living
+from jsnn.recording import record
+from jsnn.timeplan import Chunked
+from jsnn.training import init_state, initial_bill, make_optimiser, make_train_step, with_reference
+from jsnn.workload import Workload
+
+DERIVED = ("classical-45nm", "event-45nm", "spatial-45nm")
+MACHINES = (*DERIVED, "neuromorphic-22nm", "hierarchy-45nm")
+
+KEY = jax.random.key(0)
+FLAT = (jax.random.uniform(jax.random.key(3), (6, 3, 12)) < 0.4).astype(jnp.float32)
+IMAGES = (jax.random.uniform(jax.random.key(4), (4, 2, 8, 8, 2)) < 0.3).astype(jnp.float32)
+# Compiled: a run operation by operation takes longer to start than to finish.
+ran = jax.jit(jsnn.run, static_argnums=0)
+CASES = {
+    "events": (MLP((9, 7), 3, input_kind="events"), FLAT),
+    "constant": (MLP((9, 7), 3, norm=True), FLAT.at[:].set(FLAT[0])),
+    "analog": (SRNN((9, 7), 3, input_kind="analog"), FLAT),
+    "recurrent": (SRNN((9, 7), 3), FLAT),
+    "images": (ConvNet((6, 5), 3, hidden=7, input_kind="events"), IMAGES),
+}
+
+
+def dyadic(variables):
+    """Weights in sixteenths: sums over spikes are exact in any order."""
+    return jax.tree.map(lambda leaf: jnp.round(leaf * 16) / 16, variables)
+
+
+def with_some_closed(model, frames, seed=1):
+    """A levered network whose gates are about half closed."""
+    levered = Levered(model, (UnitPruning(),))
+    variables = dyadic(levered.init(KEY, frames))
+    scores = {
+        name: jax.random.normal(jax.random.fold_in(jax.random.key(seed), depth), leaf.shape)
+        for depth, (name, leaf) in enumerate(split(variables["params"])[1]["units"].items())
+    }
+    network, _ = split(variables["params"])
+    return levered, variables | {"params": {"network": network, "levers": {"units": scores}}}
+
+
+def written_out(levered, variables):
+    network, leaves = split(variables["params"])
+    kept = levered.levers[0].kept(leaves["units"])
+    return compact(levered.model, variables | {"params": network}, kept)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_written_out_is_smaller_and_the_same(case):
+    model, frames = CASES[case]
+    levered, variables = with_some_closed(model, frames)
+    outputs, workload = ran(levered, variables, frames)
+    small, fewer = written_out(levered, variables)
+    expected, small_work = ran(small, fewer, frames)
+    np.testing.assert_array_equal(outputs, expected)
+    assert sum(x.size for x in jax.tree.leaves(fewer)) < sum(
+        x.size for x in jax.tree.leaves(split(variables["params"])[0])
+    )
+    spikes = 0
+    for before, after in zip(workload, small_work, strict=True):
+        # A unit that is gone never fired.
+        np.testing.assert_array_equal(before.output_events, after.output_events)
+        np.testing.assert_array_equal(before.input_events, after.input_events)
+        spikes += float(after.output_events.sum())
+    assert spikes > 0
+    # Recurrence and images meet every line of the tables, the other inputs a few.
+    for name in MACHINES if case in ("recurrent", "images") else MACHINES[2:]:
+        objective = Objective("cross-entropy", get(name), levers=levered.levers)
+        relaxed = objective.bill(workload, variables["params"])
+        exact = bill(small_work, get(name))
+        np.testing.assert_allclose(relaxed.parts_pj, exact.parts_pj, rtol=2e-6, atol=1e-9)
+    assert (relaxed.total_pj() < bill(workload, get(name)).total_pj()).all()
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_every_open_unit_costs_and_every_closed_one_would(name):
+    model, frames = CASES["recurrent"]
+    levered, variables = with_some_closed(model, frames)
+    _, workload = ran(levered, variables, frames)
+    network, leaves = split(variables["params"])
+    pairs = [(layer, get(name)) for layer in workload]
+
+    @jax.jit
+    def slope(scores):
+        def total(scores):
+            priced = levered.levers[0].price(scores, network, pairs)
+            return bill_layers(priced, temperature=0.5).total_pj().mean()
+
+        return jax.grad(total)(scores)
+
+    for gradient in jax.tree.leaves(slope(leaves["units"])):
+        assert (gradient > 0).all()
+
+
+def test_the_auditor_counts_the_smaller_network():
+    levered, variables = with_some_closed(*CASES["recurrent"])
+    small, fewer = written_out(levered, variables)
+    _, workload = ran(levered, variables, FLAT)
+    for name in DERIVED:
+        audited = audit(record(small, fewer, FLAT), get(name))
+        objective = Objective("cross-entropy", get(name), levers=levered.levers)
+        found = objective.bill(workload, variables["params"])
+        np.testing.assert_allclose(found.parts_pj, audited.parts_pj, rtol=2e-6, atol=1e-9)
+
+
+def test_a_closed_gate_learns_and_its_unit_too():
+    levered, variables = with_some_closed(*CASES["events"])
+
+    def loss(params):
+        outputs, _ = jsnn.run(levered, {"params": params}, FLAT)
+        return jnp.square(outputs - 1).sum()
+
+    network, leaves = split(jax.grad(loss)(variables["params"]))
+    closed = np.asarray(split(variables["params"])[1]["units"]["hidden_0"] <= 0)
+    assert closed.any()
+    assert (np.asarray(leaves["units"]["hidden_0"])[closed] != 0).any()
+    assert (np.asarray(network["hidden_0"]["synapse"]["kernel"])[:, closed] != 0).any()
+
+
+def test_training_under_a_bill_closes_units_and_keeps_one():
+    model = Levered(MLP((16,), 3, input_kind="events"), (UnitPruning(),))
+    objective = Objective(
+        "cross-entropy", get(MACHINES[3]), energy_weight=100.0, levers=model.levers
+    )
+    optimiser = make_optimiser(2e-2, 60, schedule="constant", levers={"units": 10.0})
+    samples, labels = jnp.swapaxes(FLAT, 0, 1), jnp.array([0, 1, 2])
+
+    def encoder(key, samples):
+        return jnp.swapaxes(samples, 0, 1)
+
+    state = init_state(model, optimiser, FLAT, seed=0)
+    first = initial_bill(state, model, objective, encoder, samples)
+    state = with_reference(state, first)
+    step = make_train_step(model, objective, optimiser, encoder, plan=Chunked(3))
+    for _ in range(40):
+        state, terms = step(state, (samples, labels), jnp.arange(3))
+    assert bool(terms["finite"])
+    (kept,) = model.levers[0].kept(split(state.params)[1]["units"]).values()
+    assert kept.sum() == 1
+    assert float(terms["total_pj"]) < 0.5 * float(first.total_pj().mean())
+
+
+def test_units_that_are_gone_are_not_dead():
+    levered, variables = with_some_closed(*CASES["events"])
+    _, workload = ran(levered, variables, FLAT)
+    leaves = split(variables["params"])[1]["units"]
+    pairs = levered.levers[0].price(leaves, None, [(layer, None) for layer in workload])
+    small, fewer = written_out(levered, variables)
+    expected = living(ran(small, fewer, FLAT)[1])
+    np.testing.assert_allclose(living(Workload(tuple(l for l, _ in pairs))), expected, rtol=1e-5)
+
+
+def half_masks(params, seed=2):
+    """About half of the weights of each tensor, not the same share of each input."""
+    rng = np.random.default_rng(seed)
+
+    def mask(weights):
+        share = rng.uniform(0.1, 0.9, (*weights.shape[:-1], 1))
+        return rng.uniform(size=weights.shape) < share
+
+    found = {name: {"kernel": mask(layer["synapse"]["kernel"])} for name, layer in params.items()}
+    for name, layer in params.items():
+        if "recurrent" in layer:
+            found[name]["recurrent"] = mask(layer["recurrent"])
+    return found
+
+
+@pytest.mark.parametrize("case", ["events", "constant", "images"])
+def test_weights_that_are_left_are_counted_one_by_one(case):
+    model, frames = CASES[case]
+    variables = model.init(KEY, frames)
+    kept = half_masks(variables["params"])
+    thin = variables | {"params": masked(variables["params"], kept)}
+    recorded = record(model, thin, frames)
+    _, workload = ran(model, thin, frames)
+    walked = [
+        dataclasses.replace(layer, kept=kept[layer.name]["kernel"], index_bits=index_bits(work))
+        for layer, work in zip(recorded, workload, strict=True)
+    ]
+    listed_work = Workload(
+        tuple(
+            listed_exactly(work, layer, kept[layer.name]["kernel"])
+            for work, layer in zip(workload, recorded, strict=True)
+        )
+    )
+    for name in DERIVED:
+        audited = audit(walked, get(name))
+        for work, layer in zip(listed_work, audited.layers, strict=True):
+            for ours, theirs in zip(tally(work, get(name)), layer.counts, strict=True):
+                happened = {key for counts in theirs for key in counts}
+                for key in happened:
+                    expected = [float(counts.get(key, 0)) for counts in theirs]
+                    np.testing.assert_allclose(ours[key], expected, rtol=1e-6, err_msg=str(key))
+        found = bill(listed_work, get(name))
+        np.testing.assert_allclose(found.parts_pj, audited.parts_pj, rtol=2e-6, atol=1e-9)
+
+
+def test_the_mean_of_a_layer_is_exact_where_its_inputs_keep_the_same():
+    model, frames = CASES["events"]
+    variables = model.init(KEY, frames)
+    (layer, *_), (work, *_) = (
+        record(model, variables, frames),
+        ran(model, variables, frames)[1],
+    )
+    rng = np.random.default_rng(5)
+    same = np.stack([rng.permutation(9) < 4 for _ in range(12)])
+    uneven = half_masks(variables["params"])["hidden_0"]["kernel"]
+    for name in MACHINES:
+        exact = bill_layers([(listed_exactly(work, layer, same), get(name))]).parts_pj
+        mean = bill_layers([(listed(work, int(same.sum())), get(name))]).parts_pj
+        np.testing.assert_allclose(mean, exact, rtol=1e-6)
+    count = np.abs(np.asarray(frames)).sum(0) @ uneven.sum(1)
+    np.testing.assert_allclose(listed_exactly(work, layer, uneven).synops, count, rtol=1e-6)
+    assert (np.asarray(listed(work, int(uneven.sum())).synops) != count).any()
+
+
+def test_recurrent_weights_count_with_their_mean():
+    model, frames = CASES["recurrent"]
+    variables = model.init(KEY, frames)
+    kept = half_masks(variables["params"])["hidden_0"]
+    (layer, *_), (work, *_) = (
+        record(model, variables, frames),
+        ran(model, variables, frames)[1],
+    )
+    thin = listed_exactly(work, layer, kept["kernel"], kept["recurrent"])
+    fed_back = np.asarray(work.recurrent_events)
+    np.testing.assert_allclose(thin.recurrent_synops, fed_back * kept["recurrent"].sum() / 9)
+    for name in MACHINES:
+        less = bill_layers([(thin, get(name))]).total_pj()
+        more = bill_layers([(listed_exactly(work, layer, kept["kernel"]), get(name))]).total_pj()
+        assert (less < more).all()
+
+
+def test_fan_out_of_a_convolution_is_that_of_its_wires():
+    model, frames = CASES["images"]
+    layer = record(model, model.init(KEY, frames), frames)[1]
+    kept = half_masks({"a": {"synapse": {"kernel": np.zeros((3, 3, 6, 5))}}})["a"]["kernel"]
+    walked = dataclasses.replace(layer, kept=kept).wires
+    np.testing.assert_array_equal(fan_out(layer, kept).ravel(), [to.size for to, _ in walked])
+
+
+def thresholded(start):
+    levered = Levered(CASES["recurrent"][0], (WeightPruning(start=start),))
+    return levered, levered.init(KEY, FLAT)
+
+
+def test_a_threshold_leaves_what_is_above_it_in_network_and_bill():
+    levered, variables = thresholded(0.7)
+    network, leaves = split(variables["params"])
+    kept = levered.levers[0].kept(leaves["weights"], network)
+    for name, which in (("hidden_0", "kernel"), ("hidden_1", "recurrent"), ("readout", "kernel")):
+        layer = network[name]
+        weights = np.asarray(
+            layer["recurrent"] if which == "recurrent" else layer["synapse"]["kernel"]
+        )
+        over = np.abs(weights) > 0.7 * np.sqrt(np.square(weights).mean())
+        np.testing.assert_array_equal(kept[name][which], over)
+    outputs, workload = ran(levered, variables, FLAT)
+    thin = {"params": masked(network, kept)}
+    np.testing.assert_array_equal(outputs, ran(levered.model, thin, FLAT)[0])
+    objective = Objective("cross-entropy", get("event-45nm"), levers=levered.levers)
+    geometry = levered.levers[0].price(
+        leaves["weights"], network, [(workload.layers[0], get("event-45nm"))]
+    )
+    assert int(geometry[0][0].geometry.weights) == int(kept["hidden_0"]["kernel"].sum())
+    assert int(geometry[0][0].geometry.recurrent_weights) == int(
+        kept["hidden_0"]["recurrent"].sum()
+    )
+    assert (objective.bill(workload, variables["params"]).total_pj() > 0).all()
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_higher_threshold_is_cheaper_where_zeros_are_skipped(name):
+    levered, variables = thresholded(0.7)
+    _, workload = ran(levered, variables, FLAT)
+    network, leaves = split(variables["params"])
+    pairs = [(layer, get(name)) for layer in workload]
+
+    def total(leaves):
+        return bill_layers(levered.levers[0].price(leaves, network, pairs), 0.5).total_pj().mean()
+
+    higher = jax.tree.map(lambda leaf: leaf + 0.5, leaves["weights"])
+    assert total(higher) < total(leaves["weights"])
+    for gradient in jax.tree.leaves(jax.grad(total)(leaves["weights"])):
+        assert gradient < 0
+    indifferent = WeightPruning(skipping=False)
+    assert indifferent.price(higher, network, pairs) == pairs
+
+
+def test_something_of_every_tensor_is_left():
+    levered, variables = thresholded(1e3)
+    network, leaves = split(variables["params"])
+    for mask in jax.tree.leaves(levered.levers[0].kept(leaves["weights"], network)):
+        assert mask.sum() == 1
+    scores = {"hidden_0": jnp.array([-3.0, -1.0, -2.0])}
+    assert UnitPruning().kept(scores)["hidden_0"].tolist() == [False, True, False]
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.floats(0.01, 1.0), st.integers(0, 100))
+def test_a_magnitude_mask_keeps_the_largest(density, seed):
+    weights = np.random.default_rng(seed).normal(size=(5, 8)).astype(np.float32)
+    mask = np.asarray(
+        magnitude_mask({"a": {"synapse": {"kernel": weights}}}, density)["a"]["kernel"]
+    )
+    assert mask.sum() == max(1, round(density * 40))
+    if not mask.all():
+        assert np.abs(weights[mask]).min() >= np.abs(weights[~mask]).max()
+
+
+def test_lists_of_weights_hold_the_tensor_and_say_how_much_they_take():
+    model, frames = CASES["images"]
+    params = model.init(KEY, frames)["params"]
+    kept = half_masks(params)
+    found = sparse(params, kept)
+    for name, masks in kept.items():
+        stored, thin = found[name]["kernel"], masked(params, kept)[name]["synapse"]["kernel"]
+        np.testing.assert_array_equal(stored.dense(), thin)
+        assert stored.values.size == masks["kernel"].sum()
+    # 3 x 3 places of the kernel and 5 channels: 45 targets.
+    stored = found["conv_1"]["kernel"]
+    assert stored.index_bits == 6
+    assert stored.bytes(8) == -(-stored.values.size * 14 // 8)
+
+
+def test_a_smaller_network_survives_a_checkpoint(tmp_path):
+    levered, variables = with_some_closed(*CASES["constant"])
+    small, fewer = written_out(levered, variables)
+    blank = jax.tree.map(jnp.zeros_like, dict(small.init(KEY, CASES["constant"][1])))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, fewer, {"widths": list(small.widths)})
+        read, written = checkpoints.restore(blank)
+    assert written["widths"] == list(small.widths)
+    jax.tree.map(np.testing.assert_array_equal, read, fewer)
+
+
+def test_machines_that_walk_every_weight_say_so():
+    levered, variables = thresholded(0.7)
+    _, workload = ran(levered, variables, FLAT)
+    objective = Objective("cross-entropy", get("sata"), levers=levered.levers)
+    with pytest.raises(ValueError, match="does not skip weights"):
+        objective.bill(workload, variables["params"])
+    with pytest.raises(ValueError, match="stored with their addresses"):
+        bill(Workload((listed(workload.layers[0], 5),)), get("sata"))
+
+
+def test_networks_that_are_no_row_are_refused():
+    with pytest.raises(ValueError, match="row of layers"):
+        Levered(Spikformer((8,), 3, heads=1), (UnitPruning(),)).init(KEY, jnp.ones((1, 1, 4, 4, 1)))
+    one = Network((Spiking(nn.Dense(3), LIF()),))
+    with pytest.raises(ValueError, match="expected a hidden layer"):
+        Levered(one, (UnitPruning(),)).init(KEY, FLAT)
+    with pytest.raises(TypeError, match="row of layers"):
+        compact(one, {"params": {}}, {})
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ({"hidden_0": np.zeros(9)}, "no unit is kept"),
+        ({"hidden_0": np.ones(8)}, "expected 9 gates"),
+        ({"readout": np.ones(3)}, "no hidden layers"),
+    ],
+)
+def test_gates_that_do_not_fit_are_refused(kept, words):
+    model, frames = CASES["events"]
+    with pytest.raises(ValueError, match=words):
+        compact(model, model.init(KEY, frames), kept)
+
+
+def test_neurons_that_fire_by_themselves_are_not_silenced_by_a_gate():
+    restless = MLP((4,), 3, neuron=LIF(v_leak=2.0), input_kind="events")
+    variables = restless.init(KEY, FLAT)
+    assert row(restless) == ("hidden_0", "readout")
+    with pytest.raises(ValueError, match="fire without input"):
+        compact(restless, variables, {"hidden_0": np.array([True, True, False, True])})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: UnitPruning(slope=0.0), "slope must be positive"),
+        (lambda: UnitPruning(spread=-1.0), "spread must not"),
+        (lambda: WeightPruning(start=0.0), "start must be positive"),
+        (lambda: magnitude_mask({}, 0.0), "density must lie"),
+        (lambda: magnitude_mask({"a": {"w": 1}}, 0.5), "row of layers"),
+        (lambda: narrowed(hypothetical().geometry, 3), "together"),
+        (lambda: narrowed(hypothetical().geometry, 3, input_channels=4), "does not split"),
+    ],
+)
+def test_bad_input_is_named(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+def hypothetical():
+    return jsnn.hypothetical.dense(6, 4, steps=2, rate=0.5)
