@@ -43,6 +43,9 @@ An input word is read once and shared by all its connections; the sum of a real-
 in the accumulator until it is complete. A comparison costs an add. Spikes fed back are input spikes
 too. Input frames come from a sensor: bringing them is not counted, reading them is.
 
+Where only weights that are not zero are stored (`Skipping`), each has its address: a weight is then
+of w + i bits wherever it is read, loaded or stored, with i = `Geometry.index_bits`.
+
 What fits where: each level (local, global, dram) has a bank for each of three tensors: weights with
 biases and recurrent weights, states with stored currents, sums and operand, and one input frame of
 real-valued words (output words, where a layer without a state writes them, go to the bank of words

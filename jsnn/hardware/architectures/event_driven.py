@@ -42,6 +42,9 @@ p bits and lies among the states, a multiplication is of p x b. Its words are of
 spike, b for a word, v for a sum. A spike that is read and is not there adds nothing, a sum is added
 whatever it is. Sums stay where they were added up, and are cleared in every step.
 
+Where only weights that are not zero are stored (`Skipping`), each has its address: a weight is then
+of w + i bits wherever it is read, loaded or stored, with i = `Geometry.index_bits`.
+
 What fits where: `weights` and `states` are the memories of a core, `weights@core` and
 `states@core`; the price of an access depends on their size. A layer takes as many cores as its
 neurons, its weights (with biases) and its states (at least one word a neuron, stored currents and

@@ -38,6 +38,9 @@ comparison with the threshold costs an add; the reset and the bias follow its co
 2.4; real inputs of a dense layer take one counter step a word (its authors' other reading, one a
 MAC, is not used); recurrent weights share the memory of the forward ones; a word of state that a
 synapse touches is one, however many the neuron keeps.
+
+Where only weights that are not zero are stored (`Skipping`), their memory is of as many words of
+weight and address (`Geometry.index_bits`).
 """
 
 from __future__ import annotations

@@ -35,6 +35,9 @@ law = multiplies·m·w·v + (adds + compares)·A; a stored current costs an A wh
 of the neuron has no addition. A layer runs in the cheaper of the two dataflows,
 sample by sample. What the layers exchange is priced by its hops, so `routing` holds all of it and
 `activation_movement` is no item of its own.
+
+Where only weights that are not zero are stored (`Skipping`), a read brings the address beside the
+weight along (`Geometry.index_bits`).
 """
 
 from __future__ import annotations

@@ -55,6 +55,9 @@ they arrive they are senders of their own, with addresses and in the dense case 
 their own. A spike that is read and is not there adds nothing, a sum is added whatever it is. Sums
 stay where they were added up, and are cleared in every step.
 
+Where only weights that are not zero are stored (`Skipping`), each has its address: a weight is then
+of w + i bits wherever it is read, loaded or stored, with i = `Geometry.index_bits`.
+
 What fits where: weights with biases and recurrent weights lie whole in the nearest of the banks
 local, global, dram that holds them (`weights@local` …); weights in dram are not loaded. States (at
 least one word a neuron, for the sum of a frame), stored currents and operand besides lie whole in
