@@ -130,8 +130,9 @@ class WeightPruning(Lever):
     Forward and recurrent weights have a threshold each, biases are left alone. At least one weight
     of each stays.
 
-    Source: learned thresholds with a sigmoid for a derivative, Azarian et al. 2020 (2003.00075),
-    eq. 4-6; here the loss is the full bill.
+    Source: learned thresholds with a sigmoid for a derivative, Azarian et al. 2020 (2003.00075);
+    here the loss is the full bill. Beside `UnitPruning` the share that is left is that of all
+    weights, those of closed units among them.
 
     Attributes:
         start: threshold at the start, in units of the rms of the weights.
