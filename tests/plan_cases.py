@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jsnn.neurons import ALIF, BRF, IF, LI, LIF, PLIF, RESETS, RF, AdLIF, CuBaLIF, Normal
+from jsnn.neurons import ALIF, BRF, IF, LI, LIF, PLIF, RESETS, RF, AdLIF, CuBaLIF, Fixed, Normal
 from jsnn.surrogate import ATan, Boxcar
 from jsnn.unroll import DenseRecurrence, unroll
 
@@ -27,6 +27,7 @@ NEURONS = [
     AdLIF(detach_reset=True, strict=False),
     BRF(),
     RF(),
+    Fixed(LIF(tau_mem=8e-3), 6, 2.0**-4, 6),
 ]
 GAIN = {AdLIF: 20.0, BRF: 120.0, RF: 60.0, ALIF: 8.0, CuBaLIF: 2.0, PLIF: 3.0}
 AFFINE = [n for n in NEURONS if getattr(n, "reset", "") == "none" or type(n) in (LI, RF)]

@@ -5,6 +5,7 @@ from jsnn.neurons.alif import ALIF, ALIFState, alif_step
 from jsnn.neurons.brf import BRF, RF, BRFState, RFState, brf_step, rf_step
 from jsnn.neurons.cubalif import CuBaLIF, CuBaLIFState, cubalif_step
 from jsnn.neurons.decay import decay
+from jsnn.neurons.fixed import Fixed
 from jsnn.neurons.iff import IF, IFState, if_step
 from jsnn.neurons.initial import Initial, Normal, Uniform
 from jsnn.neurons.li import LI, LIState, li_step
@@ -41,6 +42,7 @@ __all__ = [
     "BRFState",
     "CuBaLIF",
     "CuBaLIFState",
+    "Fixed",
     "IFState",
     "Initial",
     "LIFState",
