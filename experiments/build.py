@@ -11,13 +11,16 @@ from typing import Any
 import flax.linen as nn
 import optax
 
+from experiments import pruned
 from jsnn import data
+from jsnn.codesign.bits import Bits, Width
 from jsnn.codesign.budget import RESOURCES, Budget
 from jsnn.data.encoders import ENCODERS
 from jsnn.hardware import Hardware
 from jsnn.hardware import get as get_hardware
+from jsnn.levers import Lever
 from jsnn.models import MODELS
-from jsnn.neurons import LI, NEURONS, Neuron
+from jsnn.neurons import LI, NEURONS, Fixed, Neuron
 from jsnn.objectives import TASKS
 from jsnn.precision import PRECISIONS
 from jsnn.readouts import READOUTS, PerStep, Readout
@@ -164,12 +167,53 @@ def step_s(loaded: data.Dataset) -> float:
     return loaded.dt_s or 1e-3
 
 
+def levers(config, machine: Hardware) -> tuple[Lever, ...]:
+    """What a config trains beside the weights.
+
+    Raises:
+        ValueError: more than one lever, of which a run has no report yet.
+    """
+    pruning = pruned.lever(config.prune, machine)
+    found = (*bits(config, machine), *(() if pruning is None else (pruning,)))
+    if len(found) > 1:
+        raise ValueError(
+            "a run takes one lever, of --weight-bits and --prune; several at once are for "
+            f"jsnn.levers.Levered, got {' and '.join(lever.name for lever in found)}"
+        )
+    return found
+
+
+def bits(config, machine: Hardware) -> tuple[Bits, ...]:
+    """The lever of bit widths, if a config asks for widths."""
+    if config.weight_bits is None:
+        if config.state_bits is not None:
+            raise ValueError("--state-bits needs --weight-bits: decays are as wide as weights")
+        return ()
+    weights, states = (width(config, name, machine) for name in ("weight_bits", "state_bits"))
+    return (Bits(weights, states),)
+
+
+def width(config, name: str, machine: Hardware) -> Width | int | None:
+    """Bits of a config: a number, or `learned` from what the machine has down to 2."""
+    word, most = getattr(config, name), machine.design.knobs.get(name, 8)
+    if word is None:
+        return None
+    if word == "learned":
+        return Width(most, 2, int(most))
+    if not word.isdecimal():
+        flag = "--" + name.replace("_", "-")
+        raise ValueError(f"{flag} must be a number of bits, learned or none, got {word!r}")
+    return int(word)
+
+
 def network(config, loaded: data.Dataset, input_kind: str) -> nn.Module:
-    """The model of a config for a data set."""
+    """The model of a config for a data set, without levers."""
     model = lookup("model", MODELS, config.model)
     dt = step_s(loaded)
     law, fold = neuron(config, dt), readout(config)
     integrator = LI(tau_mem=config.readout_tau_steps * dt, r=config.readout_gain, dt=dt)
+    if config.state_bits is not None:
+        law, integrator = Fixed(law), Fixed(integrator)
     options = {
         "widths": config.widths,
         "classes": loaded.classes,
@@ -186,6 +230,8 @@ def network(config, loaded: data.Dataset, input_kind: str) -> nn.Module:
         "use_bias": config.use_bias,
         "recurrent_init": config.recurrent_init,
         "precision": lookup("precision", PRECISIONS, config.precision),
+        # A convolution's batch norm has scales that no grid of weights holds.
+        "normalise": config.weight_bits is None,
     }
     known = inspect.signature(model).parameters
     if "precision" not in known and config.precision != "f32":
@@ -214,10 +260,11 @@ def optimiser(config, loaded: data.Dataset) -> optax.GradientTransformation:
 
 def lever_rates(config) -> dict[str, float]:
     """Factor on the learning rate of each lever; those of pruning from trials on digits."""
-    if config.prune == "none":
-        return {}
-    rate = config.prune_rate
-    return {config.prune: {"units": 10.0, "weights": 3.0}[config.prune] if rate is None else rate}
+    rates = {"bits": config.bits_scale}
+    if config.prune != "none":
+        rate = {"units": 10.0, "weights": 3.0}[config.prune]
+        rates[config.prune] = rate if config.prune_rate is None else config.prune_rate
+    return rates
 
 
 def neuron(config, dt: float) -> Neuron:

@@ -27,7 +27,7 @@ import optax
 from rich.console import Console
 
 import jsnn
-from experiments import build, holding, hosts, inputs, pace, pruned, restored
+from experiments import build, holding, hosts, inputs, integers, pace, pruned, restored
 from experiments.build import BUDGETS, limits
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
@@ -115,6 +115,16 @@ class Config:
     prune: str = knob("none", "what the bill may take away: none, units or weights")
     prune_rate: float | None = knob(
         None, "learning rate of gates or thresholds / of weights; none: 10 or 3", least=0
+    )
+    # what is trained beside the weights
+    weight_bits: str | None = knob(
+        None, "bits of weights and decays: a number, learned by layer, or none (float)"
+    )
+    state_bits: str | None = knob(
+        None, "bits of membranes and biases (lif, if): a number, learned by layer, or none (float)"
+    )
+    bits_scale: float = knob(
+        5.0, "learning rate of bits and of ranges (log2) / that of weights", least=0
     )
     # how
     warm_start: str | None = knob(None, "folder of a run whose network to start from")
@@ -236,8 +246,7 @@ def prepare(config: Config, devices: Devices) -> Setting:
         )
     encoder = build.encoder(config, data)
     network = build.network(config, data, encoder.input_kind)
-    lever = pruned.lever(config.prune, hardware)
-    levers = () if lever is None else (lever,)
+    levers = build.levers(config, hardware)
     model = Levered(network, levers) if levers else network
     epoch_steps = len(data.train) // config.batch
     objective = Objective(
@@ -472,10 +481,20 @@ def finish(
     test_key = jax.random.key(config.seed + 1)
     sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
     measured = summary(sums, first)
-    bits = int(made.hardware.design.weight_bits or 32)
-    rounded = evaluate(
-        made.eval_step, at_bits(chosen, bits).variables, test, config.batch, test_key
-    )
+    levers, quantised = [lever.name for lever in made.levers], {}
+    if "bits" in levers:
+        # What was tested ran on its grids already.
+        bits, rounded = config.weight_bits, sums
+        shown = (data.test.frames, data.test.labels)
+        quantised = integers.report(
+            made.model, chosen.variables, made.encoder, shown, test_key, config.batch
+        )
+        if network := quantised.pop("network"):
+            network.save(path / "integers.npz")
+    else:
+        bits = int(made.hardware.design.weight_bits or 32)
+        narrow = at_bits(chosen, bits).variables
+        rounded = evaluate(made.eval_step, narrow, test, config.batch, test_key)
     spiking = [layer.geometry.spiking for layer in made.traced]
     validation_accuracy = rows[epoch - 1]["validation_accuracy"]
     if held is not None:
@@ -491,6 +510,7 @@ def finish(
             "weight_bits": bits,
             "accuracy": rounded["accuracy"] / rounded["samples"],
         },
+        **quantised,
         "test_majority": data.test.majority,
         "initial_pj": float(begun.state.reference_pj),
         **{name: value for name, value in measured.items() if name != "accuracy"},
@@ -506,7 +526,7 @@ def finish(
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
-    if made.levers:
+    if config.prune != "none":
         result["pruned"] = _pruned(made, chosen, config, test, test_key, path)
     return chosen, sums, result
 
@@ -518,10 +538,7 @@ def _show(config, made: Setting, first, chosen: TrainState, sums, result, folder
     plots.curves(folder.rows(), first.layers, folder.path / "curves.png")
     plots.breakdown(first.mean(), final, folder.path / "breakdown.png")
     frames = made.encoder(jax.random.key(0), made.data.test.frames[:1])
-    variables = jax.device_get(chosen.variables)
-    if made.levers:
-        variables = pruned.plain(made.levers[0], variables)
-    trains = diagnose.spike_trains(made.network, variables, frames)
+    trains = diagnose.spike_trains(made.model, jax.device_get(chosen.variables), frames)
     plots.raster(trains, folder.path / "raster.png")
     chosen_by = "the last" if config.select == "last" else "chosen on validation"
     console.print(f"\nAfter training (epoch {result['chosen_epoch']}, {chosen_by}):\n{final}\n")

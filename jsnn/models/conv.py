@@ -31,6 +31,7 @@ class ConvNet(nn.Module):
         pool: window and stride of every pool.
         hidden: width of a dense spiking layer before the readout; 0 for none.
         precision: of the synapses' products.
+        normalise: batch norm of the hidden currents; without it their synapses have biases.
 
     Raises:
         ValueError: no width, a width below 1, or an image too small for its pools.
@@ -52,6 +53,7 @@ class ConvNet(nn.Module):
     pool: int = 2
     hidden: int = 0
     precision: Precision = F32
+    normalise: bool = True
     causal: ClassVar[bool] = True
     images: ClassVar[bool] = True
 
@@ -70,17 +72,22 @@ class ConvNet(nn.Module):
             synapse = Conv(
                 channels,
                 (self.kernel, self.kernel),
-                use_bias=False,
+                use_bias=not self.normalise,
                 parent=None,
                 **self.precision.conv,
             )
             x = Spiking(
-                synapse, self.neuron, input_kind=kind, norm=td_batch_norm(), name=f"conv_{depth}"
+                synapse, self.neuron, input_kind=kind, norm=self._norm(), name=f"conv_{depth}"
             )(x, train)
             x, kind = Pool("max", self.pool)(x), "spikes"
         x = Dropout(self.dropout)(Flatten()(x), train)
         if self.hidden:
-            synapse = nn.Dense(self.hidden, use_bias=False, parent=None, **self.precision.dense)
-            x = Spiking(synapse, self.neuron, norm=td_batch_norm(), name="hidden")(x, train)
+            synapse = nn.Dense(
+                self.hidden, use_bias=not self.normalise, parent=None, **self.precision.dense
+            )
+            x = Spiking(synapse, self.neuron, norm=self._norm(), name="hidden")(x, train)
         synapse = nn.Dense(self.classes, parent=None, **self.precision.dense)
         return Spiking(synapse, self.readout_neuron, readout=self.readout, name="readout")(x, train)
+
+    def _norm(self) -> nn.Module | None:
+        return td_batch_norm() if self.normalise else None

@@ -1,0 +1,45 @@
+"""What a run trained on grids says of itself: bits by layer, and the integers that do the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from jsnn.codesign.integer import export, input_step
+from jsnn.levers import Levered, split
+from jsnn.objectives import accuracy
+
+
+def report(model: Levered, variables: Any, encoder, data, key, batch: int) -> dict[str, Any]:
+    """Bits by layer, the integer network (or why there is none) and how it does on a set.
+
+    Args:
+        model: with its levers.
+        variables: of it.
+        encoder: of samples.
+        data: samples and labels.
+        key: for the encoder.
+        batch: samples at a time.
+    """
+    variables = jax.device_get(variables)
+    _, leaves = split(variables["params"])
+    (bits,) = (lever for lever in model.levers if lever.name == "bits")
+    found = {"bits": bits.widths(leaves[bits.name])}
+    frames, labels = data
+    apply = jax.jit(lambda frames: model.apply(variables, frames, False))
+    try:
+        shown = np.asarray(encoder(key, frames))
+        step, largest = input_step(shown), float(np.abs(shown).max())
+        network = export(model, variables, input_step=step, largest_input=largest)
+    except ValueError as reason:
+        return found | {"network": None, "integers": {"refused": str(reason)}}
+    right, different = 0.0, 0
+    for start in range(0, len(labels), batch):
+        cut = slice(start, start + batch)
+        outputs = network.run(shown[:, cut]).outputs
+        right += float(accuracy(outputs, labels[cut]).sum())
+        different += int((outputs != np.asarray(apply(shown[:, cut]))).sum())
+    measured = {"accuracy": right / len(labels), "outputs_unlike_float": different}
+    return found | {"network": network, "integers": measured}
