@@ -38,8 +38,8 @@ def report(model: Levered, variables: Any, encoder, data, key, batch: int) -> di
     right, different = 0.0, 0
     for start in range(0, len(labels), batch):
         cut = slice(start, start + batch)
-        outputs = network.run(shown[:, cut]).outputs
-        right += float(accuracy(outputs, labels[cut]).sum())
-        different += int((outputs != np.asarray(apply(shown[:, cut]))).sum())
+        done = network.run(shown[:, cut])
+        right += float(accuracy(done.outputs, labels[cut]).sum())
+        different += int((~done.equals(apply(shown[:, cut]))).sum())
     measured = {"accuracy": right / len(labels), "outputs_unlike_float": different}
     return found | {"network": network, "integers": measured}

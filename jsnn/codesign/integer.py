@@ -1,7 +1,7 @@
 """A network trained on grids as a network of integers, and NumPy that runs it without a float.
 
-What `jsnn.codesign.bits.Bits` trains computes in float32 what this computes in integers: spike for
-spike the same.
+What `jsnn.codesign.bits.Bits` trains computes in float32 what this computes in integers: the same
+spikes, the same readout.
 """
 
 from __future__ import annotations
@@ -148,13 +148,29 @@ class IntegerLayer:
 class IntegerRun(NamedTuple):
     """What an integer network did.
 
+    A mean over time is an integer, too, in units of a T-th of the membrane's step.
+
     Attributes:
         spikes: `{layer: [T, B, ...]}` 0/1, before any pool, of every layer that fires.
-        outputs: of the readout, float32 from integers.
+        units: int64, what the readout gathered.
+        unit: value of one of them.
     """
 
     spikes: dict[str, np.ndarray]
-    outputs: np.ndarray
+    units: np.ndarray
+    unit: float
+
+    @property
+    def outputs(self) -> np.ndarray:
+        """The readout's result in float32."""
+        return (self.units * self.unit).astype(np.float32)
+
+    def equals(self, outputs: Any) -> np.ndarray:
+        """Where the outputs of a network in float32 are these integers.
+
+        Compiled, a division by T may come out one rounding off; to the integer it makes no odds.
+        """
+        return np.rint(np.asarray(outputs, np.float64) / self.unit) == self.units
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -193,14 +209,13 @@ class IntegerNetwork:
             if layer.threshold is not None:
                 spikes[layer.name] = sent
             x, exponent, constant = _pooled(sent, layer.pool), 0, False
-        last = self.layers[-1]
-        gathered = READOUTS[self.readout](v, sent)
+        units = READOUTS[self.readout](v, sent)
         if self.readout == "SpikeCount":
-            return IntegerRun(spikes, gathered.astype(np.float32))
-        outputs = np.ldexp(gathered.astype(np.float32), last.state_exponent)
-        if self.readout == "MeanMembrane":
-            outputs = outputs / np.float32(len(frames))
-        return IntegerRun(spikes, outputs.astype(np.float32))
+            return IntegerRun(spikes, units, 1.0)
+        unit = 2.0 ** self.layers[-1].state_exponent
+        return IntegerRun(
+            spikes, units, unit / len(frames) if self.readout == "MeanMembrane" else unit
+        )
 
     def save(self, path: str | Path) -> None:
         """Write one `.npz` file."""
@@ -261,7 +276,7 @@ def export(
     >>> network = export(model, variables)
     >>> network.layers[0].weights.dtype, int(abs(network.layers[0].weights).max()) <= 8
     (dtype('int8'), True)
-    >>> bool((network.run(frames).outputs == model.apply(variables, frames)).all())
+    >>> bool(network.run(frames).equals(model.apply(variables, frames)).all())
     True
     """
     model = levered.model
