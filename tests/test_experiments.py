@@ -15,6 +15,7 @@ from PIL import Image
 from experiments import build, train
 from experiments.config import check, knob, parse
 from experiments.recipes import RECIPES
+from jsnn.codesign.integer import IntegerNetwork
 from jsnn.data import ENCODERS, Dataset
 from jsnn.neurons import NEURONS
 from jsnn.readouts import READOUTS
@@ -344,3 +345,28 @@ def test_command_line_ends_without_a_traceback(words, code, message, tmp_path):
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_bits_are_learned_and_exported(tiny_run, tmp_path):
+    flags = "--weight-bits learned --state-bits 6 --bits-scale 100 --energy-weight 5 --epochs 2"
+    result = tiny_run(tmp_path / "run", *flags.split())
+    assert result["bits"].keys() == {"hidden_0", "readout"}
+    for widths in result["bits"].values():
+        assert 2 <= widths["weight_bits"] < 8
+        assert widths["state_bits"] == 6
+    assert result["total_pj"] < result["initial_pj"]
+    assert result["integers"] == {
+        "accuracy": result["test_accuracy"],
+        "outputs_unlike_float": 0,
+    }
+    network = IntegerNetwork.load(tmp_path / "run" / "integers.npz")
+    assert [layer.weight_bits for layer in network.layers] == [
+        widths["weight_bits"] for widths in result["bits"].values()
+    ]
+
+
+def test_membranes_in_floating_point_have_no_integers(tiny_run, tmp_path):
+    result = tiny_run(tmp_path / "run", "--weight-bits", "4")
+    assert result["bits"] == {name: {"weight_bits": 4} for name in ("hidden_0", "readout")}
+    assert "computes in floating point" in result["integers"]["refused"]
+    assert not (tmp_path / "run" / "integers.npz").exists()

@@ -7,6 +7,7 @@ spikes, the same readout.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -286,8 +287,7 @@ def export(
             raise ValueError(
                 f"the lever {lever.name!r} changes outputs, which stay as they are here"
             )
-        params = lever.network(leaves[lever.name], params)
-    params = jax.device_get(params)
+    params = jax.device_get(_deployed(levered.levers, leaves, params))
     widths = [lever.widths(leaves[lever.name]) for lever in levered.levers if lever.name == "bits"]
     if not widths:
         raise ValueError(
@@ -330,6 +330,14 @@ def input_step(frames: Any) -> float:
     """
     _, exponent = _integers("inputs", frames, EXACT_BITS + 1)
     return 2.0**exponent
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _deployed(levers: tuple[Lever, ...], leaves: Any, params: Any) -> Any:
+    """The parameters that the network runs with."""
+    for lever in levers:
+        params = lever.network(leaves[lever.name], params)
+    return params
 
 
 def _plan(model: Any) -> list[tuple[str, Fixed, int]]:
