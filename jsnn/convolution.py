@@ -3,8 +3,11 @@
     y[n, p, o] = sum_(t, c) x[n, s p + d t - low, c] w[t, c, o],   t the taps of the kernel
 
 with strides s, dilation d and padding (low, high). XLA's CPU convolution is fast forward where the
-image is at least as large as the kernel; elsewhere (2x2 pixels under 3x3 taps), and in gradients
-inside a scan, it takes ten to a hundred times as long as the matrix products below.
+image is at least as large as the kernel and there are channels enough. On smaller images (2x2
+pixels under 3x3 taps), and in gradients inside a scan, it takes ten to a hundred times as long as
+the matrix products below; with few channels twice to ten times as long as with neighbouring pixels
+taken for channels; over many images the gradient of a kernel three times as long as in pieces that
+stay in the caches.
 """
 
 from __future__ import annotations
@@ -22,6 +25,13 @@ from jax import Array, lax
 
 # Columns of an input gradient up to here stay in the caches; beyond, XLA's form is as fast.
 _COLUMN_BYTES = 16 * 2**20
+
+# XLA has a fast form for more channels than this, in or out; with fewer out than the second number,
+# neighbours taken together would be multiplied with too many zeros.
+_FEW, _VERY_FEW = 16, 4
+
+# Images whose gradient of a kernel is computed at a time.
+_IMAGES = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +100,11 @@ def convolve(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _convolve(shape: _Shape, x: Array, w: Array) -> Array:
     if _covers(x, w):
-        return _xla(shape, x, w)
-    ours = functools.partial(_by_columns, shape)
+        if not _narrow(shape, x, w):
+            return _xla(shape, x, w)
+        ours = functools.partial(_by_neighbours, shape)
+    else:
+        ours = functools.partial(_by_columns, shape)
     return lax.platform_dependent(x, w, cpu=ours, default=functools.partial(_xla, shape))
 
 
@@ -136,6 +149,37 @@ def _xla(shape: _Shape, x: Array, w: Array) -> Array:
     )
 
 
+def _narrow(shape: _Shape, x: Array, w: Array) -> bool:
+    """Whether neighbours along the last axis of space must be taken together to be fast."""
+    few = x.shape[-1] <= _FEW and _VERY_FEW <= w.shape[-1] <= _FEW
+    return few and shape.groups == 1 and shape.dilation[-1:] == (1,)
+
+
+def _by_neighbours(shape: _Shape, x: Array, w: Array) -> Array:
+    """Outputs that lie side by side as channels of one, from a kernel that reaches over them all.
+
+    y[n, m q + j, o] = sum_(t, c) x[n, s m q + t - low, c] w'[t, c, j, o],
+    w'[t, c, j, o] = w[t - s j, c, o],   j < m, the smallest number with more than 16 outputs
+    """
+    together, stride = _FEW // w.shape[-1] + 1, shape.strides[-1]
+    low, high = shape.pads[-1]
+    width = (x.shape[-2] + low + high - w.shape[-3]) // stride + 1
+    groups = -(-width // together)
+    reach = (together - 1) * stride
+    kernels = [
+        jnp.pad(w, [(0, 0)] * (w.ndim - 3) + [(at, reach - at), (0, 0), (0, 0)])
+        for at in range(0, reach + 1, stride)
+    ]
+    high += (groups * together - width) * stride
+    wide = dataclasses.replace(
+        shape,
+        strides=(*shape.strides[:-1], together * stride),
+        pads=(*shape.pads[:-1], (low, high)),
+    )
+    y = _xla(wide, x, jnp.concatenate(kernels, -1))
+    return y.reshape(*y.shape[:-2], groups * together, w.shape[-1])[..., :width, :]
+
+
 def _by_columns(shape: _Shape, x: Array, w: Array) -> Array:
     """One matrix product of what every output sees with the kernel."""
     seen = jnp.stack([x_t for _, x_t in _taps(shape, x, w)], axis=-3)
@@ -145,6 +189,21 @@ def _by_columns(shape: _Shape, x: Array, w: Array) -> Array:
 
 
 def _weight_gradient(shape: _Shape, x: Array, w: Array, g: Array) -> Array:
+    """A few images at a time where these are larger than the kernel, which is read each time."""
+    pieces, rest = divmod(len(x), _IMAGES)
+    if pieces < 2 or x.size + g.size < w.size:
+        return _weight_gradient_at_once(shape, x, w, g)
+
+    def piece(number, total):
+        x_i, g_i = (lax.dynamic_slice_in_dim(a, _IMAGES * number, _IMAGES) for a in (x, g))
+        return total + _weight_gradient_at_once(shape, x_i, w, g_i)
+
+    last = (x[-rest:], w, g[-rest:])
+    total = _weight_gradient_at_once(shape, *last) if rest else jnp.zeros_like(w)
+    return lax.fori_loop(0, pieces, piece, total)
+
+
+def _weight_gradient_at_once(shape: _Shape, x: Array, w: Array, g: Array) -> Array:
     """As a convolution of images with what came back, channels as images and images as channels.
 
     XLA does the same outside a scan; written out, it stays fast inside. With strides, dilation or
