@@ -25,10 +25,10 @@ CASES = [
 ]
 
 
-def arrays(case, seed=0):
+def arrays(case, seed=0, images=2):
     image, kernel, inputs, outputs, *_, groups = case
     draw = np.random.default_rng(seed)
-    x = draw.standard_normal((2, *image, inputs))
+    x = draw.standard_normal((images, *image, inputs))
     return jnp.asarray(x), jnp.asarray(draw.standard_normal((*kernel, inputs // groups, outputs)))
 
 
@@ -92,6 +92,20 @@ def test_any_geometry_in_double_precision(image, kernel, strides, dilation, grou
         x, w = arrays(case)
         assert x.dtype == jnp.float64
         compare(case, x, w, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[2]], ids=str)
+def test_a_kernels_gradient_comes_in_pieces_and_what_is_left_over(case):
+    compare(case, *arrays(case, images=2 * convolution._IMAGES + 3), atol=1e-4)
+
+
+@pytest.mark.parametrize("outputs", [4, 7, 16])
+def test_few_channels_are_taken_by_neighbours(outputs):
+    case = ((6, 11), (3, 4), 3, outputs, (1, 2), ((1, 1), (2, 0)), (2, 1), 1)
+    x, w = arrays(case)
+    shape = convolution._Shape((1, 2), ((1, 1), (2, 0)), (2, 1), 1, None)
+    assert convolution._narrow(shape, x, w)
+    compare(case, x, w, atol=1e-4)
 
 
 def test_in_a_scan_under_vmap_and_in_flax():
