@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jsnn.events import EventFrames
 from jsnn.events import currents as event_currents
@@ -236,6 +237,7 @@ class Spiking(nn.Module):
         before = self.get_variable(STATE, "arrived", jnp.zeros_like(arrived))
         if self.input_kind == "constant":
             arrived, each = arrived - before, each - _by_reach(before, wiring)
+        arrivals = each.sum(0)
         by_step, after = None, before + arrived
         self._keep("arrived", before, after)
         if fed_back_each_step is not None:
@@ -245,7 +247,7 @@ class Spiking(nn.Module):
             by_step = ByStep(each, fed_back_each_step, jnp.zeros_like(fed_back_each_step))
         zero = jnp.zeros(frames.shape[1], frames.dtype)
         return LayerWorkload(
-            arrivals=_by_reach(arrived, wiring),
+            arrivals=arrivals,
             active=_by_reach(newly_active(before, after), wiring),
             recurrent_events=_flat_sum(fed_back) if self.recurrent else zero,
             spikes=counts,
@@ -452,8 +454,13 @@ def _flat_sum(values: jax.Array, lead: int = 1) -> jax.Array:
 
 
 def _by_reach(values: jax.Array, wiring: Connectivity, lead: int = 1) -> jax.Array:
-    """`[..., *input_shape]` summed over the inputs of each fan-out: `[..., K]`."""
+    """`[..., *input_shape]` summed over the inputs of each fan-out: `[..., K]`.
+
+    As one product in full precision, exact for counts: a sum for each fan-out would read the values
+    K times, and backward XLA would work out each input's share where it is read, step by step.
+    """
     if len(wiring.reaches) == 1:
         return _flat_sum(values, lead)[..., None]
-    masks = [jnp.asarray(wiring.fan_out == reach, values.dtype) for reach in wiring.reaches]
-    return jnp.stack([_flat_sum(values * mask, lead) for mask in masks], axis=-1)
+    belongs = wiring.fan_out.reshape(-1, 1) == np.asarray(wiring.reaches)
+    flat = values.reshape(*values.shape[:lead], -1)
+    return jnp.matmul(flat, belongs.astype(values.dtype), precision=jax.lax.Precision.HIGHEST)
