@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Countable
 from jsnn.hardware.ledger import weighted
-from jsnn.workload import LayerWorkload
+from jsnn.workload import LayerWorkload, within
 
 __all__ = ["count", "count_by_step", "tally"]
 
@@ -35,12 +35,12 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
     frames = {"spikes": 0, "events": 0, "analog": steps, "constant": 1}[g.input_kind]
     constant = g.input_kind == "constant"
     stored = g.neurons if constant else 0
-    synapses = g.recurrent_weights + (0 if frames else g.synapses)
+    synapses = g.recurrent_weights + (0 if g.real else g.synapses)
     synops = layer.synops + layer.recurrent_synops
     operand_words = g.operand.words if g.operand else 0
     arrived = layer.stored.spikes if layer.stored else jnp.zeros_like(synops)
     return {
-        "spikes_in": layer.recurrent_events + (0 if frames else layer.input_events + arrived),
+        "spikes_in": layer.recurrent_events + (0 if g.real else layer.input_events + arrived),
         "arrivals_by_reach": layer.arrivals,
         "recurrent_events": layer.recurrent_events,
         "synops": synops,
@@ -56,7 +56,7 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
         "current_writes": stored,
         "current_reads": stored * steps,
         "operand_arrivals": arrived,
-        "operand_writes": operand_words * (frames or steps),
+        "operand_writes": operand_words * (frames if g.real else steps),
         "operand_reads": layer.operand_reads,
         "neuron_steps": g.neurons * steps,
         "spikes_out": layer.output_events,
@@ -69,7 +69,8 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
 def count_by_step(layer: LayerWorkload) -> dict[str, Any]:
     """Events that travel, and steps and frames, `[B, T]` each (`[B, T, K]` by fan-out).
 
-    Where a layer does not say when they came, all of them stand as one step: `[B, 1]`.
+    Where a layer does not say when they came, all of them stand as one step: `[B, 1]`. Of a window
+    that ends within a step, that step counts in part.
 
     >>> from jsnn.hypothetical import dense
     >>> count_by_step(dense(100, 10, steps=5, rate=0.1))["steps"]
@@ -86,14 +87,14 @@ def count_by_step(layer: LayerWorkload) -> dict[str, Any]:
             "frames": jnp.full(shape, totals["frames"], totals["synops"].dtype),
         }
     ones = jnp.ones_like(by_step.recurrent_events)
-    # A constant frame is shown in the first step.
-    framed = jnp.arange(layer.steps) < totals["frames"]
+    length = ones.shape[1]
     return {
         "arrivals_by_reach": by_step.arrivals,
         "recurrent_events": by_step.recurrent_events,
         "operand_arrivals": by_step.stored,
-        "steps": ones,
-        "frames": ones * framed,
+        "steps": ones * within(length, layer.steps),
+        # A constant frame is shown in the first step.
+        "frames": ones * within(length, totals["frames"]),
     }
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from jsnn.events import EventFrames
 from jsnn.events import currents as event_currents
+from jsnn.events import dense as event_frames
 from jsnn.neurons import Neuron
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
@@ -113,7 +114,8 @@ class Spiking(nn.Module):
             fed_back = counts - after.spikes + before.spikes
             spikes = out if self.readout is None else None
             each = self._fed_back_each_step(frames, spikes, before)
-            for name, record in self._records(frames, counts, fed_back, each).items():
+            sent = self._sent_each_step(frames, spikes)
+            for name, record in self._records(frames, counts, fed_back, each, sent).items():
                 self.sow(WORKLOAD, name, record)
         return out
 
@@ -210,10 +212,16 @@ class Spiking(nn.Module):
             return None
         return jnp.concatenate([before.spikes[None], spikes[:-1]]).sum(-1).T
 
-    def _records(self, frames, counts, fed_back, fed_back_each_step) -> dict[str, LayerWorkload]:
+    def _sent_each_step(self, frames, spikes) -> jax.Array | None:
+        """`[B, T]`; None where a readout has folded the spikes away."""
+        if not self.neuron.spiking:
+            return jnp.zeros(frames.shape[1::-1], frames.dtype)
+        return None if spikes is None else _flat_sum(spikes, 2).T
+
+    def _records(self, frames, counts, fed_back, *each_step) -> dict[str, LayerWorkload]:
         """What to sow, by name: one record, or one for each product of spikes."""
         if not isinstance(self.synapse, Product):
-            return {"record": self._record(frames, counts, fed_back, fed_back_each_step)}
+            return {"record": self._record(frames, counts, fed_back, *each_step)}
         stages = self.synapse.stages(frames)
         arrived = [stage.totals for stage in stages]
         before = self.get_variable(STATE, "arrived", jax.tree.map(jnp.zeros_like, arrived))
@@ -230,7 +238,7 @@ class Spiking(nn.Module):
         )
         return {stage.name: record for stage, record in zip(stages, records, strict=True)}
 
-    def _record(self, frames, counts, fed_back, fed_back_each_step):
+    def _record(self, frames, counts, fed_back, fed_back_each_step, sent_each_step):
         wiring = connectivity(self.synapse, frames.shape[2:])
         arrived, each = self._came(frames, wiring)
         # Pieces of a window add up: an input is active, and a constant one shown, once in all.
@@ -241,10 +249,13 @@ class Spiking(nn.Module):
         by_step, after = None, before + arrived
         self._keep("arrived", before, after)
         if fed_back_each_step is not None:
-            each = jnp.moveaxis(each, 0, 1)
-            unseen = frames.shape[0] - each.shape[1]
-            each = jnp.pad(each, ((0, 0), (0, unseen), (0, 0)))
-            by_step = ByStep(each, fed_back_each_step, jnp.zeros_like(fed_back_each_step))
+            by_step = ByStep(
+                _each_sample(each, frames.shape[0]),
+                fed_back_each_step,
+                jnp.zeros_like(fed_back_each_step),
+                active=self._new_each_step(frames, before, wiring),
+                spikes=sent_each_step,
+            )
         zero = jnp.zeros(frames.shape[1], frames.dtype)
         return LayerWorkload(
             arrivals=arrivals,
@@ -261,12 +272,29 @@ class Spiking(nn.Module):
         if isinstance(frames, EventFrames):
             # A dense synapse has one fan-out.
             return frames.each_input(), frames.each_step()[..., None]
-        shown = frames[:1] if self.input_kind == "constant" else frames
-        if self.input_kind in ("spikes", "events"):
-            came = jnp.abs(shown) / self.input_unit
-        else:
-            came = (shown != 0).astype(frames.dtype)
+        came = self._events(self._shown(frames))
         return came.sum(0), _by_reach(came, wiring, lead=2)
+
+    def _new_each_step(self, frames, before, wiring) -> jax.Array:
+        """`[B, T, K]` inputs that were silent until then."""
+        constant = self.input_kind == "constant"
+
+        def step(until, frame):
+            frame = event_frames(frame) if isinstance(frame, EventFrames) else frame
+            after = self._events(frame) if constant else until + self._events(frame)
+            return after, _by_reach(newly_active(until, after), wiring)
+
+        _, new = jax.lax.scan(step, before, self._shown(frames))
+        return _each_sample(new, len(frames))
+
+    def _shown(self, frames):
+        return frames[:1] if self.input_kind == "constant" else frames
+
+    def _events(self, frames: jax.Array) -> jax.Array:
+        """What each input brings in each frame."""
+        if self.input_kind in ("spikes", "events"):
+            return jnp.abs(frames) / self.input_unit
+        return (frames != 0).astype(frames.dtype)
 
     def _geometry(self, wiring: Connectivity, output_shape) -> Geometry:
         ops = self.neuron.ops
@@ -451,6 +479,12 @@ def _dense_of_events(synapse: Callable, frames: EventFrames) -> jax.Array:
 def _flat_sum(values: jax.Array, lead: int = 1) -> jax.Array:
     """Sum over all but the leading axes."""
     return values.reshape(*values.shape[:lead], -1).sum(-1)
+
+
+def _each_sample(values: jax.Array, steps: int) -> jax.Array:
+    """`[shown, B, K]` to `[B, T, K]`; nothing comes in the steps in which no frame is shown."""
+    values = jnp.moveaxis(values, 0, 1)
+    return jnp.pad(values, ((0, 0), (0, steps - values.shape[1]), (0, 0)))
 
 
 def _by_reach(values: jax.Array, wiring: Connectivity, lead: int = 1) -> jax.Array:

@@ -1,4 +1,7 @@
-"""A recorded run over a window of another length: T as a number with a gradient."""
+"""A recorded run over a window of another length: T as a number with a gradient.
+
+`cut` says what the steps of a run did until then, `over` what they would do at the same rates.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.hardware.trees import is_concrete
-from jsnn.workload import LayerWorkload, Stored, Workload
+from jsnn.workload import ByStep, LayerWorkload, Stored, Workload, within
 
-__all__ = ["over"]
+__all__ = ["cut", "cut_layer", "over", "taken_at_rates"]
 
 
 def over(workload: Workload, steps: Any) -> Workload:
@@ -46,6 +49,87 @@ def over(workload: Workload, steps: Any) -> Workload:
         raise ValueError(f"expected a window of at least one step, found steps = {steps}")
     layers = tuple(_stretched(layer, steps) for layer in workload)
     return dataclasses.replace(workload, layers=layers)
+
+
+def cut(workload: Workload, steps: Any) -> Workload:
+    """The same run stopped after `steps` steps, whole or not.
+
+    With w_t = min(max(steps - t, 0), 1), t from 0, every event of step t counts w_t times: the
+    record of the first `steps` steps where these are a whole number, a straight line between two.
+    The bill, its floor and the latency of what is returned are those of a run over cut frames, and
+    differentiable in `steps` (traced as in `over`).
+
+    What a record does not keep step by step is taken `over` at constant rates: see
+    `taken_at_rates`. Output spikes of single neurons are scaled to the sum of their layer, which
+    is all that a bill reads; which operands of a product were ever active (its twin) is a rate.
+
+    Args:
+        workload: what a run did in T steps.
+        steps: length of the window asked for, from 1 to T.
+
+    Raises:
+        ValueError: fewer steps than one, or more than the run had.
+
+    >>> import jax, jsnn
+    >>> frames = jax.random.uniform(jax.random.key(0), (5, 2, 8)).round()
+    >>> model = jsnn.models.MLP((16,), 3, input_kind="events")
+    >>> variables = model.init(jax.random.key(1), frames)
+    >>> machine = jsnn.hardware.get("neuromorphic-22nm")
+    >>> whole, short = (jsnn.run(model, variables, frames[:t])[1] for t in (5, 3))
+    >>> a, b = (jsnn.bill(work, machine).total_pj() for work in (cut(whole, 3), short))
+    >>> bool(jnp.allclose(a, b, rtol=1e-6))
+    True
+    """
+    return dataclasses.replace(
+        workload, layers=tuple(cut_layer(layer, steps) for layer in workload)
+    )
+
+
+def cut_layer(layer: LayerWorkload, steps: Any) -> LayerWorkload:
+    """`cut`, of one layer."""
+    if is_concrete(steps) and not 1 <= steps <= layer.steps:
+        raise ValueError(
+            f"expected a window of 1 to {layer.steps} steps, which is what layer "
+            f"{layer.geometry.name!r} ran, found steps = {steps}"
+        )
+    at_rates, known = _stretched(layer, steps), layer.by_step
+    if known is None:
+        return at_rates
+    seen: ByStep = jax.tree.map(
+        lambda each: each * within(each.shape[1], steps).reshape(-1, *(1,) * (each.ndim - 2)), known
+    )
+    # Counts are summed as such; a product with the shares may be rounded on accelerators.
+    sums = jax.tree.map(lambda each: each.sum(1), seen)
+    found = {"arrivals": sums.arrivals, "recurrent_events": sums.recurrent_events}
+    if known.active is not None:
+        found["active"] = sums.active
+    if known.spikes is not None:
+        total = layer.output_events
+        share = jnp.where(total > 0, sums.spikes / jnp.where(total > 0, total, 1), 0)
+        found["spikes"] = layer.spikes * share.reshape(-1, *(1,) * (layer.spikes.ndim - 1))
+    if layer.stored is not None:
+        stored = dataclasses.replace(at_rates.stored, spikes=sums.stored)
+        if known.coincidences is not None:
+            stored = dataclasses.replace(stored, coincidences=sums.coincidences)
+        found["stored"] = stored
+    return dataclasses.replace(at_rates, by_step=seen, **found)
+
+
+def taken_at_rates(layer: LayerWorkload) -> tuple[str, ...]:
+    """What `cut` takes of this layer at constant rates, because no step says it.
+
+    Nothing in a network of dense layers and convolutions that ends in an integrator.
+
+    >>> from jsnn.hypothetical import dense
+    >>> taken_at_rates(dense(4, 3, steps=5, rate=0.1))
+    ('arrivals', 'recurrent_events', 'active', 'spikes')
+    """
+    known, product = layer.by_step, layer.stored is not None
+    if known is None:
+        first = ("arrivals", "recurrent_events", "active", "spikes")
+        return first + ("stored", "coincidences") * product
+    missing = [name for name in ("active", "spikes") if getattr(known, name) is None]
+    return (*missing, *("coincidences",) * (product and known.coincidences is None))
 
 
 def _stretched(layer: LayerWorkload, steps: Any) -> LayerWorkload:

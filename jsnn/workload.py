@@ -159,17 +159,26 @@ class Stored:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ByStep:
-    """The messages of a layer step by step: what a machine that chooses in every step looks at.
+    """The events of a layer step by step: what a machine that chooses in every step looks at.
+
+    Over T they sum to those of `LayerWorkload`. The last three are read by `jsnn.window.cut` only,
+    and None where a pass does not keep them.
 
     Attributes:
-        arrivals: `[B, T, K]`, over T they sum to `LayerWorkload.arrivals`.
+        arrivals: `[B, T, K]`.
         recurrent_events: `[B, T]` spikes fed back.
         stored: `[B, T]` spikes of the operand of a product.
+        active: `[B, T, K]` inputs that were non-zero for the first time.
+        spikes: `[B, T]` output spikes of the whole layer.
+        coincidences: `[B, T]` input spikes that met a spike of the operand of a product.
     """
 
     arrivals: jax.Array
     recurrent_events: jax.Array
     stored: jax.Array
+    active: jax.Array | None = None
+    spikes: jax.Array | None = None
+    coincidences: jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -312,6 +321,18 @@ def newly_active(before: jax.Array, after: jax.Array) -> jax.Array:
     return jnp.minimum(after, 1) - jnp.minimum(before, 1)
 
 
+def within(length: int, steps: Any) -> jax.Array:
+    """`[length]` share of each step that lies within a window of `steps` steps, whole or not.
+
+    `min(max(steps - t, 0), 1)`, t from 0: they sum to `steps`. The gradient in a whole number of
+    steps is the mean of those on both sides.
+
+    >>> within(4, 2.25)
+    Array([1.  , 1.  , 0.25, 0.  ], dtype=float32)
+    """
+    return jnp.clip(steps - jnp.arange(length), 0, 1)
+
+
 def _along(by_reach: jax.Array, reaches: tuple[int, ...]) -> jax.Array:
     # A product summed in full precision: matmuls may round counts on accelerators.
     return (by_reach * jnp.asarray(reaches, by_reach.dtype)).sum(-1)
@@ -325,9 +346,8 @@ def _mute(layer: LayerWorkload) -> LayerWorkload:
     by_step = layer.by_step
     if by_step is not None:
         silent = jax.tree.map(jnp.zeros_like, by_step)
-        outside = layer.geometry.input_kind != "spikes"
-        kept = by_step.arrivals if outside else silent.arrivals
-        gone["by_step"] = dataclasses.replace(silent, arrivals=kept)
+        kept = by_step if layer.geometry.input_kind != "spikes" else silent
+        gone["by_step"] = dataclasses.replace(silent, arrivals=kept.arrivals, active=kept.active)
     if layer.geometry.input_kind == "spikes":
         nothing = jnp.zeros_like(layer.arrivals)
         gone |= {"arrivals": nothing, "active": nothing}

@@ -332,6 +332,8 @@ def test_what_came_in_each_step_sums_to_what_came(kind, key):
         by_step = record.by_step
         np.testing.assert_allclose(by_step.arrivals.sum(1), record.arrivals, rtol=1e-6)
         np.testing.assert_array_equal(by_step.recurrent_events.sum(1), record.recurrent_events)
+        np.testing.assert_array_equal(by_step.active.sum(1), record.active)
+        np.testing.assert_array_equal(by_step.spikes.sum(1), record.output_events)
         assert (by_step.recurrent_events[:, 0] == 0).all()
     assert record.recurrent_events.sum() > 0
     shown = 1 if kind == "constant" else 4

@@ -15,7 +15,7 @@ from jsnn.hypothetical import dense
 from jsnn.latency import latency
 from jsnn.products import Attention, product_workloads
 from jsnn.twin import twin
-from jsnn.window import over
+from jsnn.window import cut, over, taken_at_rates
 from jsnn.workload import Workload
 
 MACHINES = ("neuromorphic-22nm", "classical-45nm", "event-45nm", "spatial-45nm", "loihi-14nm")
@@ -37,6 +37,85 @@ def recorded():
         per_step=False, bias=False, spikes=tokens.sum((0, 2)),
     )  # fmt: skip
     return Workload(tuple(found))
+
+
+LOUD = jsnn.neurons.LIF(v_threshold=0.3)
+# What each network is shown, [T, B, ...].
+CUT = {
+    "constant": (
+        jsnn.models.MLP((6,), 3, neuron=LOUD, input_kind="constant"),
+        jax.random.normal(jax.random.key(1), (4,)) * jnp.ones((4, 2, 4)),
+    ),
+    "recurrent": (
+        jsnn.models.SRNN((6,), 3, neuron=LOUD, input_kind="analog"),
+        jax.random.normal(jax.random.key(1), (4, 2, 4)).round(),
+    ),
+    "conv": (
+        jsnn.models.ConvNet((3,), 3, neuron=LOUD, input_kind="events"),
+        1.0 * jax.random.bernoulli(jax.random.key(1), 0.4, (4, 2, 4, 4, 2)),
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=CUT)
+def runs(request):
+    """Records of a network over its first 2, 3 and 4 steps, of 4."""
+    model, frames = CUT[request.param]
+
+    @jax.jit
+    def records():
+        variables = model.init(jax.random.key(0), frames)
+        return [jsnn.run(model, variables, frames[:steps])[1] for steps in (2, 3, 4)]
+
+    found = records()
+    assert all(work.layers[0].output_events.sum() > 0 for work in found)
+    return found
+
+
+def test_what_is_cut_is_billed_as_a_run_over_cut_frames(runs):
+    machines = [get(name) for name in ("neuromorphic-22nm", "spatial-45nm")]
+
+    @jax.jit
+    def bills(works):
+        found = [[of(work, m).parts_pj for of in (bill, floor) for m in machines] for work in works]
+        return found, [latency(work, machines[-1]).seconds for work in works]
+
+    *_, four = runs
+    assert not any(taken_at_rates(layer) for layer in four)
+    found = bills([cut(four, steps) for steps in (2, 3, 4)])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, bills(runs))
+
+
+def test_between_two_steps_counts_lie_on_a_line_and_the_bill_has_its_slope(runs):
+    _, three, four = runs
+    for part, a, b in zip(cut(four, 3.25), three, four, strict=True):
+        for name in ("arrivals", "active", "recurrent_events", "output_events"):
+            expected = 0.75 * getattr(a, name) + 0.25 * getattr(b, name)
+            np.testing.assert_allclose(getattr(part, name), expected, rtol=1e-6)
+    machine = get("hierarchy-45nm")
+    slope = jax.grad(lambda steps: bill(cut(four, steps), machine).total_pj().sum())(3.5)
+    rise = (bill(four, machine).total_pj() - bill(three, machine).total_pj()).sum()
+    np.testing.assert_allclose(slope, rise, rtol=1e-4)
+
+
+def test_what_no_step_says_is_taken_at_rates(recorded):
+    """Attention, and a layer that is known by its sums only."""
+    product = recorded.layers[-2]
+    assert taken_at_rates(product) == ("active", "spikes", "coincidences")
+    half = cut(Workload((product, dense(4, 3, steps=5, rate=0.5))), 2.5)
+    np.testing.assert_allclose(half.layers[0].synops, product.synops / 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        half.layers[0].arrivals[:, 0],
+        (product.by_step.arrivals[:, :2, 0]).sum(1) + product.by_step.arrivals[:, 2, 0] / 2,
+    )
+    whole = dense(4, 3, steps=5, rate=0.5)
+    np.testing.assert_allclose(half.layers[1].arrivals, whole.arrivals / 2)
+
+
+@pytest.mark.parametrize("steps", [0.5, 6])
+def test_a_window_that_was_not_run_is_not_cut(steps, recorded):
+    with pytest.raises(ValueError, match=rf"1 to 5 steps.*found steps = {steps}"):
+        cut(recorded, steps)
 
 
 def whole(workload):
