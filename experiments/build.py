@@ -11,14 +11,14 @@ from typing import Any
 import flax.linen as nn
 import optax
 
-from experiments import pruned
+from experiments import pruned, windows
 from jsnn import data
 from jsnn.codesign.bits import Bits, Width
 from jsnn.codesign.budget import RESOURCES, Budget
 from jsnn.data.encoders import ENCODERS
 from jsnn.hardware import Hardware
 from jsnn.hardware import get as get_hardware
-from jsnn.levers import Lever
+from jsnn.levers import Lever, Levered
 from jsnn.models import MODELS
 from jsnn.neurons import LI, NEURONS, Fixed, Neuron
 from jsnn.objectives import TASKS
@@ -118,10 +118,10 @@ def encoder(config, loaded: data.Dataset):
             f"data set {loaded.name!r} {kind}: use --encoder {fitting}, not {config.encoder}"
         )
     if config.encoder == "delta":
-        return chosen(threshold=config.delta_threshold)
-    if recorded:
-        return chosen(analog=loaded.analog)
-    return chosen(steps=config.steps)
+        made = chosen(threshold=config.delta_threshold)
+    else:
+        made = chosen(analog=loaded.analog) if recorded else chosen(steps=config.steps)
+    return windows.shown(config, made)
 
 
 def limits(config) -> dict[str, float]:
@@ -167,30 +167,44 @@ def step_s(loaded: data.Dataset) -> float:
     return loaded.dt_s or 1e-3
 
 
-def levers(config, machine: Hardware) -> tuple[Lever, ...]:
+def levers(config, loaded: data.Dataset, machine: Hardware) -> tuple[Lever, ...]:
     """What a config trains beside the weights.
 
     Raises:
         ValueError: more than one lever, of which a run has no report yet.
     """
-    pruning = pruned.lever(config.prune, machine)
-    found = (*bits(config, machine), *(() if pruning is None else (pruning,)))
+    found = (
+        bits(config, machine),
+        pruned.lever(config.prune, machine),
+        windows.lever(config, encoder(config, loaded), loaded.train.frames),
+    )
+    found = tuple(lever for lever in found if lever is not None)
     if len(found) > 1:
         raise ValueError(
-            "a run takes one lever, of --weight-bits and --prune; several at once are for "
-            f"jsnn.levers.Levered, got {' and '.join(lever.name for lever in found)}"
+            "a run takes one lever, of --weight-bits, --prune and a learned --window; several at "
+            f"once are for jsnn.levers.Levered, got {' and '.join(lever.name for lever in found)}"
         )
     return found
 
 
-def bits(config, machine: Hardware) -> tuple[Bits, ...]:
-    """The lever of bit widths, if a config asks for widths."""
+def trained(config, loaded: data.Dataset, machine: Hardware) -> nn.Module | Levered:
+    """The network of a config as it is trained, with its levers if it has any."""
+    found, kind = levers(config, loaded, machine), encoder(config, loaded).input_kind
+    if not found:
+        return network(config, loaded, kind)
+    # A learned window reads every step.
+    fold = PerStep(decides=False) if windows.learned(config) else None
+    return Levered(network(config, loaded, kind, fold), found)
+
+
+def bits(config, machine: Hardware) -> Bits | None:
+    """The lever of bit widths; None where a config asks for no width."""
     if config.weight_bits is None:
         if config.state_bits is not None:
             raise ValueError("--state-bits needs --weight-bits: decays are as wide as weights")
-        return ()
+        return None
     weights, states = (width(config, name, machine) for name in ("weight_bits", "state_bits"))
-    return (Bits(weights, states),)
+    return Bits(weights, states)
 
 
 def width(config, name: str, machine: Hardware) -> Width | int | None:
@@ -206,11 +220,21 @@ def width(config, name: str, machine: Hardware) -> Width | int | None:
     return int(word)
 
 
-def network(config, loaded: data.Dataset, input_kind: str) -> nn.Module:
-    """The model of a config for a data set, without levers."""
+def as_run(config, loaded: data.Dataset, machine: Hardware, variables: Any) -> windows.Chosen:
+    """What is run after training: a learned window in whole steps, any other lever as it is."""
+    model, shows = trained(config, loaded, machine), encoder(config, loaded)
+    if not windows.learned(config):
+        return windows.Chosen(model, variables, shows)
+    return windows.chosen(model, network(config, loaded, shows.input_kind), variables, shows)
+
+
+def network(
+    config, loaded: data.Dataset, input_kind: str, fold: Readout | None = None
+) -> nn.Module:
+    """The model of a config for a data set, without levers; `fold` in place of its readout."""
     model = lookup("model", MODELS, config.model)
     dt = step_s(loaded)
-    law, fold = neuron(config, dt), readout(config)
+    law, fold = neuron(config, dt), fold or readout(config)
     integrator = LI(tau_mem=config.readout_tau_steps * dt, r=config.readout_gain, dt=dt)
     if config.state_bits is not None:
         law, integrator = Fixed(law), Fixed(integrator)
@@ -260,7 +284,7 @@ def optimiser(config, loaded: data.Dataset) -> optax.GradientTransformation:
 
 def lever_rates(config) -> dict[str, float]:
     """Factor on the learning rate of each lever; those of pruning from trials on digits."""
-    rates = {"bits": config.bits_scale}
+    rates = {"bits": config.bits_scale, "window": config.window_scale}
     if config.prune != "none":
         rate = {"units": 10.0, "weights": 3.0}[config.prune]
         rates[config.prune] = rate if config.prune_rate is None else config.prune_rate

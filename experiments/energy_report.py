@@ -160,6 +160,11 @@ def stored(run: str) -> tuple[RunFolder, Config]:
             f"{run} was pruned (--prune {config['prune']}): its bills, with and without skipping "
             "of zero weights, stand in its result.json, what is left of its network in pruned/"
         )
+    if config["weight_bits"] is not None:
+        raise ValueError(
+            f"{run} runs each layer at bits of its own (--weight-bits {config['weight_bits']}): its "
+            "bill at these stands in its result.json; a machine here would have one width for all"
+        )
     return folder, Config(**config)
 
 
@@ -188,7 +193,7 @@ def restored(folder: RunFolder, config: Config, data) -> tuple[dict[str, Any], i
         ValueError: the checkpoint does not fit the network of its config.
     """
     encoder = build.encoder(config, data)
-    model = build.network(config, data, encoder.input_kind)
+    model = build.trained(config, data, build.hardware(config, data))
     frames = encoder(jax.random.key(0), jnp.asarray(data.train.frames[:1]))
     like = init_state(model, build.optimiser(config, data), frames, config.seed)
     params, collections, epoch = trained.network(folder, like)
@@ -200,8 +205,8 @@ def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray
 
     Spikes are kept as one sum a sample, which is all that a bill asks of them.
     """
-    encoder = build.encoder(config, data)
-    model = build.network(config, data, encoder.input_kind)
+    network = build.as_run(config, data, build.hardware(config, data), variables)
+    model, variables, encoder = network.model, network.variables, network.encoder
     key, batch = jax.random.key(config.seed + 1), config.batch
 
     @jax.jit

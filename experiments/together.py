@@ -97,7 +97,7 @@ def _end(config, made, begun: Begun, last, picked, epoch, rows, folder, started)
     record = {"epoch": config.epochs, "best": {"score": 0.0, "task": 0.0, "epoch": epoch}}
     with Checkpoints(folder.checkpoints) as checkpoints:
         checkpoints.save(config.epochs, {"state": last, "best": picked}, record)
-    _, _, result = finish(config, made, begun, picked, epoch, rows, folder.path)
+    *_, result = finish(config, made, begun, picked, epoch, rows, folder.path)
     result |= {"devices": 1, "platform": platform.platform(), "seconds": since(started)}
     folder.write(folder.result, result)
     if begun.hold is not None:

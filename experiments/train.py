@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import itertools
 import platform
 import sys
 import time
@@ -27,7 +28,7 @@ import optax
 from rich.console import Console
 
 import jsnn
-from experiments import build, holding, hosts, inputs, integers, pace, pruned, restored
+from experiments import build, holding, hosts, inputs, integers, pace, pruned, restored, windows
 from experiments.build import BUDGETS, limits
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
@@ -99,6 +100,13 @@ class Config:
     encoder: str = knob("direct", "how samples become frames")
     steps: int = knob(6, "time steps T of still samples", least=1)
     delta_threshold: float = knob(0.1, "delta: distance of two levels of the signal", above=0)
+    window: str | None = knob(
+        None, "steps that are run: none (all), a number, learned, or LOW:HIGH to learn within"
+    )
+    early_exit: str | None = knob(
+        None, "stop each sample of the test once sure by this rule: softmax, entropy, margin or gap"
+    )
+    exit_loss: float = knob(0.0, "validation accuracy that early exit may lose", least=0, below=1)
     shift: int = knob(0, "images: move training samples by up to so many pixels", least=0)
     # what it is trained against
     hardware: str = knob("neuromorphic-22nm", "machine that the bill is priced on")
@@ -140,6 +148,7 @@ class Config:
         0.0, "learning rate of time constants (in steps) / of weights", least=0
     )
     threshold_scale: float = knob(0.0, "learning rate of thresholds / that of weights", least=0)
+    window_scale: float = knob(5.0, "learning rate of a learned window / that of weights", least=0)
     select: str = knob("best", "epoch that is tested: best on validation, or last")
     checkpoint_seconds: float = knob(20.0, "at least this long between two checkpoints", least=0)
     # how it is computed: time and memory, not results
@@ -150,6 +159,9 @@ class Config:
 
     def __post_init__(self):
         check(self)
+        windows.check(self)
+        if self.refit and self.early_exit is not None:
+            raise ValueError("--refit leaves no samples to choose the threshold of --early-exit by")
         if self.select not in ("best", "last"):
             raise ValueError(f"--select must be best or last, got {self.select!r}")
         if self.refit and self.select != "last":
@@ -172,6 +184,7 @@ class Setting(NamedTuple):
     """What runs of one config share, whatever their seeds, weights and budgets: compiled once.
 
     Attributes:
+        devices: that it runs on.
         data, hardware, encoder, network, levers: of the config.
         model: the network with its levers.
         objective, optimiser: of the config.
@@ -186,6 +199,7 @@ class Setting(NamedTuple):
         eval_step: of `jsnn.training.make_eval_step`.
     """
 
+    devices: Devices
     data: data_sets.Dataset
     hardware: Hardware
     encoder: Any
@@ -209,6 +223,11 @@ class Setting(NamedTuple):
     def validation(self) -> tuple:
         """Frames and labels."""
         return self.given["validation"], self.data.validation.labels
+
+    @property
+    def test(self) -> tuple:
+        """Frames and labels."""
+        return self.given["test"], self.data.test.labels
 
 
 class Begun(NamedTuple):
@@ -246,8 +265,8 @@ def prepare(config: Config, devices: Devices) -> Setting:
         )
     encoder = build.encoder(config, data)
     network = build.network(config, data, encoder.input_kind)
-    levers = build.levers(config, hardware)
-    model = Levered(network, levers) if levers else network
+    model = build.trained(config, data, hardware)
+    levers = getattr(model, "levers", ())
     epoch_steps = len(data.train) // config.batch
     objective = Objective(
         config.task,
@@ -277,6 +296,7 @@ def prepare(config: Config, devices: Devices) -> Setting:
     if loop.kind != "host":
         train = devices.replicate(train)
     return Setting(
+        devices,
         data,
         hardware,
         encoder,
@@ -421,7 +441,7 @@ def main(
     checkpoints.close()
 
     # ---- test, once; show ------------------------------------------------------------------------
-    chosen, sums, result = finish(
+    tested, chosen, sums, result = finish(
         config,
         made,
         Begun(state, first, hold),
@@ -433,7 +453,7 @@ def main(
     result |= {"devices": devices.count, "platform": platform.platform(), "seconds": since(started)}
     folder.write(folder.result, result)
     if not quiet and devices.first:
-        _show(config, made, first, chosen, sums, result, folder, console)
+        _show(config, tested, first, chosen, sums, result, folder, console)
         console.print(f"\n{since(started):.0f} s; everything is in {folder.path}")
     if hold is not None:
         hold.check(result["budget"], folder.path)
@@ -463,8 +483,10 @@ def finish(
     epoch: int,
     rows: Sequence[dict[str, Any]],
     path: Path,
-) -> tuple[TrainState, dict, dict[str, Any]]:
-    """Bring the chosen network under its budget and test it once: network, sums and result.
+) -> tuple[Setting, TrainState, dict, dict[str, Any]]:
+    """Bring the chosen network under its budget and test it once.
+
+    Returns the setting and the network that were tested, the sums and the result.
 
     Args:
         config, made, begun: of the run.
@@ -473,16 +495,20 @@ def finish(
         rows: metrics of the run.
         path: folder of the run.
     """
-    first, hold, data = begun.first, begun.hold, made.data
-    held = None
+    first, hold, data, test = begun.first, begun.hold, made.data, made.test
+    held, relaxed, test_key = None, None, jax.random.key(config.seed + 1)
+    if windows.learned(config):
+        # What was trained had a window between whole steps.
+        found = windows.relaxed(made.model, chosen.variables)
+        sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
+        relaxed = {"steps": found} | summary(sums, first)
+        made, chosen = _in_whole_steps(made, chosen)
     if hold is not None:
         chosen, held = hold.apply(made, chosen, config, rows)
-    test = (made.given["test"], data.test.labels)
-    test_key = jax.random.key(config.seed + 1)
     sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
     measured = summary(sums, first)
-    levers, quantised = [lever.name for lever in made.levers], {}
-    if "bits" in levers:
+    quantised = {}
+    if config.weight_bits is not None:
         # What was tested ran on its grids already.
         bits, rounded = config.weight_bits, sums
         shown = (data.test.frames, data.test.labels)
@@ -516,7 +542,7 @@ def finish(
         **{name: value for name, value in measured.items() if name != "accuracy"},
         "silent_layers": diagnose.silent_layers(first.layers, sums["ever"], spiking),
         **({} if held is None else {"budget": held}),
-        "steps": len(made.shapes),
+        "steps": len(jax.eval_shape(made.encoder, test_key, data.test.frames[:1])),
         "network": f"{config.model} {_sizes(made)} {config.neuron}",
         "layers": list(first.layers),
         "parameters": parameters(chosen),
@@ -526,9 +552,17 @@ def finish(
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
+    if relaxed is not None:
+        shown = ("steps", "accuracy", "total_pj")
+        result["window"] = {
+            "relaxed": {name: relaxed[name] for name in shown},
+            "whole": {"steps": result["steps"]} | {name: measured[name] for name in shown[1:]},
+        }
+    if config.early_exit is not None:
+        result["early_exit"] = _early_exit(config, made, chosen)
     if config.prune != "none":
         result["pruned"] = _pruned(made, chosen, config, test, test_key, path)
-    return chosen, sums, result
+    return made, chosen, sums, result
 
 
 def _show(config, made: Setting, first, chosen: TrainState, sums, result, folder, console) -> None:
@@ -542,7 +576,8 @@ def _show(config, made: Setting, first, chosen: TrainState, sums, result, folder
     plots.raster(trains, folder.path / "raster.png")
     chosen_by = "the last" if config.select == "last" else "chosen on validation"
     console.print(f"\nAfter training (epoch {result['chosen_epoch']}, {chosen_by}):\n{final}\n")
-    for line in [*diagnose.describe(result), *pruned.lines(result.get("pruned"))]:
+    said = (diagnose.describe(result), windows.describe(result), pruned.lines(result.get("pruned")))
+    for line in itertools.chain(*said):
         console.print(line)
 
 
@@ -561,6 +596,31 @@ def _warm(state: TrainState, config: Config) -> TrainState:
 def _sizes(made: Setting) -> str:
     inputs = "-".join(str(layer.geometry.inputs) for layer in made.traced)
     return f"{inputs}-{made.data.classes}"
+
+
+def _early_exit(config: Config, made: Setting, chosen: TrainState) -> dict[str, Any]:
+    """What stopping each sample once sure gives on test, the threshold chosen on validation."""
+    network = windows.Chosen(made.model, jax.device_get(chosen.variables), made.encoder)
+    rule, found = config.early_exit, []
+    for number, split in enumerate((made.validation, made.test)):
+        key = jax.random.key(config.seed + number)
+        found.append(windows.answers(network, made.hardware, split, config.batch, key, (rule,)))
+    return windows.exits(*found, rule, config.exit_loss)
+
+
+def _in_whole_steps(made: Setting, chosen: TrainState) -> tuple[Setting, TrainState]:
+    """The network without its learned window, shown as many steps as that came to."""
+    found = windows.chosen(made.model, made.network, chosen.variables, made.encoder)
+    objective = dataclasses.replace(made.objective, levers=())
+    measure = make_eval_step(found.model, objective, found.encoder, plan=made.window.plan)
+    whole = made._replace(
+        model=found.model,
+        levers=(),
+        encoder=found.encoder,
+        objective=objective,
+        eval_step=made.devices.evaluation(measure),
+    )
+    return whole, dataclasses.replace(chosen, params=found.variables["params"])
 
 
 def _loop(config: Config, workload: jsnn.Workload, train) -> pace.Loop:

@@ -85,7 +85,7 @@ def forward(
     else:
         outputs, changed = model.apply(clean, frames, train, mutable=mutable, rngs=rngs)
     updates = {name: tree for name, tree in changed.items() if name not in (WORKLOAD, STATE)}
-    layers = tuple(_records(changed.get(WORKLOAD, {})))
+    layers = records(changed.get(WORKLOAD, {}))
     if not layers:
         raise ValueError(
             f"{type(model).__name__} recorded no spiking layer: build it from jsnn.layers.Spiking"
@@ -111,8 +111,12 @@ def step(
     return {**variables, STATE: changed[STATE]}, outputs
 
 
+def records(tree: Mapping[str, Any]) -> tuple[LayerWorkload, ...]:
+    """Of a collection `workload`, in the order in which the layers ran; one of each use."""
+    return tuple(_records(tree))
+
+
 def _records(tree: Mapping[str, Any]) -> Iterator[LayerWorkload]:
-    """Records in the order in which the layers ran; a layer used twice recorded twice."""
     for branch in tree.values():
         if isinstance(branch, Mapping):
             yield from _records(branch)

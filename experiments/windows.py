@@ -1,0 +1,295 @@
+"""How many steps a run takes: all, the first N, as many as training finds, or until sure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsnn.codesign import anytime
+from jsnn.codesign.window import Window
+from jsnn.hardware import Hardware
+from jsnn.levers import Levered, split
+
+LEARNED = "learned"
+# Readouts that have an answer after every step, and how a learned window makes it.
+READS = {"mean-membrane": "mean", "last-membrane": "last"}
+# Thresholds that are tried, beside infinity.
+THRESHOLDS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class First:
+    """An encoder that shows the first steps only.
+
+    Attributes:
+        encoder: makes frames `[T, B, ...]`.
+        steps: how many of them are shown.
+
+    Raises:
+        ValueError: on call, for frames of fewer steps.
+    """
+
+    encoder: Any
+    steps: int
+
+    @property
+    def input_kind(self) -> str:
+        """That of the encoder."""
+        return self.encoder.input_kind
+
+    def __call__(self, key: jax.Array, batch: jax.Array) -> jax.Array:
+        """Samples to frames `[steps, B, ...]`."""
+        frames = self.encoder(key, batch)
+        if len(frames) < self.steps:
+            raise ValueError(
+                f"--window {self.steps} is longer than the {len(frames)} steps of the data: make "
+                "it shorter, or show more (--steps, --data-options)"
+            )
+        return frames[: self.steps]
+
+
+def check(config) -> None:
+    """Whether the window and the early exit of a config make sense, before any data is read.
+
+    Raises:
+        ValueError: naming the flag.
+    """
+    bounds = _read(config.window)
+    if config.early_exit is not None and config.early_exit not in anytime.RULES:
+        raise ValueError(
+            f"--early-exit must be none or one of {sorted(anytime.RULES)}, got "
+            f"{config.early_exit!r}"
+        )
+    asked = "--window" * bool(bounds) or "--early-exit" * (config.early_exit is not None)
+    if asked and config.task == "every-step":
+        raise ValueError(
+            f"{asked} needs one answer a sample: the task every-step decides in every step"
+        )
+    if learned(config) and (config.task != "cross-entropy" or config.readout not in READS):
+        raise ValueError(
+            f"--window {config.window} needs --task cross-entropy and a --readout of "
+            f"{', '.join(READS)}, got {config.task} and {config.readout}"
+        )
+
+
+def _read(word: str | None) -> int | tuple[int | None, int | None] | None:
+    """None, a number of steps, or the bounds of a learned window (None: those of the frames)."""
+    if word is None:
+        return None
+    low, colon, high = word.partition(":")
+    if word == LEARNED:
+        return None, None
+    if not low.isdecimal() or (colon and not high.isdecimal()) or int(low) < 1:
+        raise ValueError(
+            f"--window must be none, learned, a number of steps or LOW:HIGH, got {word!r}"
+        )
+    if not colon:
+        return int(low)
+    Window(int(low), int(high))
+    return int(low), int(high)
+
+
+def learned(config) -> bool:
+    """Whether training finds the window."""
+    return isinstance(_read(config.window), tuple)
+
+
+def shown(config, encoder: Any) -> Any:
+    """The encoder of a config, cut where it names a number of steps."""
+    bounds = _read(config.window)
+    return First(encoder, bounds) if isinstance(bounds, int) else encoder
+
+
+def lever(config, encoder: Any, samples: np.ndarray) -> Window | None:
+    """The learned window of a config, for samples `[B, ...]`; None where it names none.
+
+    Raises:
+        ValueError: it is longer than the frames, or they have one step only.
+    """
+    if not learned(config):
+        return None
+    bounds = _read(config.window)
+    length = len(jax.eval_shape(encoder, jax.random.key(0), samples[:1]))
+    low, high = bounds[0] or 1, bounds[1] or length
+    if high > length:
+        raise ValueError(
+            f"--window {config.window} is longer than the {length} steps of the data: lower it, or "
+            "show more (--steps, --data-options)"
+        )
+    return Window(low, high, reads=READS[config.readout])
+
+
+class Chosen(NamedTuple):
+    """What is run after training, in whole steps.
+
+    Attributes:
+        model, variables: the network.
+        encoder: that shows as many steps.
+    """
+
+    model: nn.Module | Levered
+    variables: Mapping[str, Any]
+    encoder: Any
+
+
+def chosen(model: Levered, plain: nn.Module, variables: Mapping[str, Any], encoder: Any) -> Chosen:
+    """The network as it is run after training under a learned window.
+
+    Args:
+        model: that was trained.
+        plain: the network without levers, which reads out the whole window.
+        variables: of the former.
+        encoder: of the run.
+    """
+    (window,) = model.levers
+    params, leaves = split(variables["params"])
+    steps = window.chosen(leaves[window.name])
+    return Chosen(plain, {**variables, "params": params}, First(encoder, steps))
+
+
+def relaxed(model: Levered, variables: Mapping[str, Any]) -> float:
+    """The learned window before it is rounded, in steps."""
+    (window,) = model.levers
+    _, leaves = split(variables["params"])
+    return float(window.steps(leaves[window.name]))
+
+
+class Answers(NamedTuple):
+    """Answers and bills after every step.
+
+    Attributes:
+        outputs: `[T, N, C]`.
+        labels: `[N]`.
+        pj: `[T, N]`, without a check of confidence.
+        checked_pj: `[T, N]` by rule, its check in every step included.
+    """
+
+    outputs: np.ndarray
+    labels: np.ndarray
+    pj: np.ndarray
+    checked_pj: dict[str, np.ndarray]
+
+
+def answers(
+    network: Chosen,
+    hardware: Hardware,
+    data: tuple[np.ndarray, np.ndarray],
+    batch: int,
+    key: jax.Array,
+    rules: tuple[str, ...],
+) -> Answers:
+    """Run a set once, price every prefix of every sample.
+
+    Args:
+        network: what is run.
+        hardware: what it is priced on.
+        data: frames `[N, ...]` and labels.
+        batch: samples at a time.
+        key: for the encoder, as `jsnn.training.evaluate` takes it.
+        rules: of early exit, whose checks are priced.
+    """
+
+    @jax.jit
+    def run(variables, frames, key):
+        frames = network.encoder(key, frames)
+        outputs, workload = anytime.prefixes(network.model, variables, frames)
+        pj = anytime.prefix_bills(workload, hardware)
+        checked = {
+            rule: anytime.prefix_bills(anytime.with_check(workload, rule), hardware)
+            for rule in rules
+        }
+        return outputs, pj, checked
+
+    frames, labels = data
+    parts = []
+    for number, start in enumerate(range(0, len(frames), batch)):
+        index = np.minimum(np.arange(start, start + batch), len(frames) - 1)
+        found = run(network.variables, frames[index], jax.random.fold_in(key, number))
+        real = min(batch, len(frames) - start)
+        parts.append(jax.tree.map(lambda part, n=real: np.asarray(part)[:, :n], found))
+    outputs, pj, checked = jax.tree.map(lambda *each: np.concatenate(each, 1), *parts)
+    return Answers(outputs, np.asarray(labels), pj, checked)
+
+
+def curve(found: Answers, rule: str, thresholds: jax.Array) -> anytime.TradeOff:
+    """Accuracy against steps and energy over these thresholds, the check included."""
+    pj = found.checked_pj[rule]
+    over = anytime.trade_off(found.outputs, found.labels, pj, rule, thresholds)
+    return jax.tree.map(np.asarray, over)
+
+
+def exits(validation: Answers, test: Answers, rule: str, loss: float) -> dict[str, Any]:
+    """Early exit by a threshold chosen on validation: what it gives on test, as JSON."""
+    thresholds = anytime.grid(anytime.RULES[rule].confidence(validation.outputs), THRESHOLDS)
+    tried = curve(validation, rule, thresholds)
+    number = anytime.choose(tried, loss)
+    on_test = curve(test, rule, thresholds[number : number + 1])
+    whole = fixed(test)[-1]
+    return {
+        "rule": rule,
+        "threshold": _finite(thresholds[number]),
+        "validation": _row(tried, number),
+        "test": _row(on_test, 0) | {"histogram": on_test.histogram[0].tolist()},
+        "test_without": whole,
+        "energy_saved": 1 - float(on_test.pj[0]) / whole["pj"],
+        "unpriced": anytime.RULES[rule].free or None,
+    }
+
+
+def fixed(found: Answers) -> list[dict[str, float]]:
+    """Accuracy and energy of the same network stopped after 1 to T steps, all samples alike."""
+    right = (found.outputs.argmax(-1) == found.labels).mean(1)
+    return [
+        {"steps": number, "accuracy": float(accuracy), "pj": float(pj)}
+        for number, (accuracy, pj) in enumerate(zip(right, found.pj.mean(1), strict=True), 1)
+    ]
+
+
+def rows(found: anytime.TradeOff) -> list[dict[str, float | None]]:
+    """A curve as JSON; the threshold that nothing exceeds is None."""
+    return [_row(found, number) for number in range(len(found.thresholds))]
+
+
+def _row(found: anytime.TradeOff, number: int) -> dict[str, float | None]:
+    return {
+        "threshold": _finite(found.thresholds[number]),
+        "accuracy": float(found.accuracy[number]),
+        "steps": float(found.steps[number]),
+        "pj": float(found.pj[number]),
+    }
+
+
+def _finite(threshold: Any) -> float | None:
+    return float(threshold) if jnp.isfinite(threshold) else None
+
+
+def describe(result: Mapping[str, Any]) -> list[str]:
+    """A learned window and an early exit in words; nothing of a run that had neither."""
+    lines = []
+    if "window" in result:
+        relaxed, whole = result["window"]["relaxed"], result["window"]["whole"]
+        lines.append(
+            f"Window: {relaxed['steps']:.2f} steps while it was trained "
+            f"({_percent(relaxed)}, {relaxed['total_pj'] / 1e3:.3g} nJ), run with "
+            f"{whole['steps']} ({_percent(whole)}, {whole['total_pj'] / 1e3:.3g} nJ)"
+        )
+    if "early_exit" in result:
+        exit_ = result["early_exit"]
+        found, whole = exit_["test"], exit_["test_without"]
+        beside = f", its {exit_['unpriced']} unpriced" if exit_["unpriced"] else ""
+        lines.append(
+            f"Early exit by {exit_['rule']}: {found['steps']:.2f} of {whole['steps']} steps, "
+            f"{_percent(found)} instead of {_percent(whole)}, {found['pj'] / 1e3:.3g} nJ instead "
+            f"of {whole['pj'] / 1e3:.3g} (check priced{beside})"
+        )
+    return lines
+
+
+def _percent(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['accuracy']:.2f} %"

@@ -1,0 +1,163 @@
+"""T as a lever: it feels the step that comes next and what that step costs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jsnn
+from jsnn.codesign.window import Window
+from jsnn.energy import bill
+from jsnn.levers import Levered, price
+from jsnn.neurons import LIF
+from jsnn.objectives import Objective
+from jsnn.readouts import LastMembrane, MeanMembrane, PerStep
+from jsnn.timeplan import Chunked
+from jsnn.training import (
+    init_state,
+    initial_bill,
+    make_epoch,
+    make_optimiser,
+    with_reference,
+)
+
+MACHINE = jsnn.hardware.get("neuromorphic-22nm")
+STEPS, SAMPLES = 6, 32
+LABELS = jnp.arange(SAMPLES) % 2
+LATE = 3
+
+
+def network(readout):
+    return jsnn.models.MLP(
+        (8,), 2, neuron=LIF(v_threshold=0.5), readout=readout, input_kind="events"
+    )
+
+
+MODEL = network(PerStep(decides=False))
+
+
+def shown(labels=LABELS):
+    """Noise that says nothing on four inputs; the label comes once, in step LATE (from 0)."""
+    noise = jax.random.bernoulli(jax.random.key(0), 0.3, (STEPS, len(labels), 4))
+    told = jnp.zeros((STEPS, len(labels), 2)).at[LATE].set(2 * jax.nn.one_hot(labels, 2))
+    return jnp.concatenate([1.0 * noise, told], -1)
+
+
+def leaf_at(lever, steps):
+    share = (steps - lever.low) / (lever.high - lever.low)
+    return jnp.log(share / (1 - share))
+
+
+@pytest.mark.parametrize(("reads", "readout"), [("mean", MeanMembrane()), ("last", LastMembrane())])
+def test_at_a_whole_window_answer_and_bill_are_those_of_cut_frames(reads, readout):
+    lever, frames = Window(1, STEPS, reads=reads), shown()[:, :3]
+    model = Levered(MODEL, (lever,))
+
+    @jax.jit
+    def both():
+        variables = model.init(jax.random.key(1), frames)
+        network_of = {"params": variables["params"]["network"]}
+        found = []
+        for steps in (2, 4):
+            params = {**variables["params"], "levers": {"window": leaf_at(lever, float(steps))}}
+            for plan in (jsnn.timeplan.WHOLE, Chunked(3)):
+                out, work = jsnn.run(model, {"params": params}, frames, plan=plan)
+                pairs = price((lever,), params, work, MACHINE)
+                got = out, jsnn.energy.bill_layers(pairs).parts_pj
+                out, work = jsnn.run(network(readout), network_of, frames[:steps])
+                found.append((got, (out, bill(work, MACHINE).parts_pj)))
+        return found
+
+    for got, expected in both():
+        np.testing.assert_allclose(got[0], expected[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(got[1], expected[1], rtol=1e-5)
+
+
+def test_energy_pulls_the_window_down_and_late_evidence_pulls_it_up():
+    lever, frames = Window(1, STEPS), shown()[:, :4]
+    leaf = leaf_at(lever, LATE + 0.5)
+    outputs = jnp.zeros((STEPS, 2, 2)).at[LATE, 0, 1].set(5.0).at[LATE, 1, 0].set(5.0)
+
+    def loss(leaf):
+        return jsnn.objectives.cross_entropy(lever.outputs(leaf, outputs), jnp.array([1, 0])).mean()
+
+    assert jax.grad(loss)(leaf) < 0
+
+    _, work = jsnn.run(MODEL, MODEL.init(jax.random.key(0), frames), frames)
+
+    def energy(leaf):
+        pairs = lever.price(leaf, None, [(layer, MACHINE) for layer in work])
+        return jsnn.energy.bill_layers(pairs).total_pj().mean()
+
+    assert jax.grad(energy)(leaf) > 0
+
+
+def trained(start, energy_weight):
+    """T, leaf by leaf, after training with time constants and thresholds beside it."""
+    lever = Window(1, STEPS, start=start)
+    model = Levered(MODEL, (lever,))
+    objective = Objective(
+        "cross-entropy", MACHINE, energy_weight=energy_weight, levers=(lever,), living_weight=0.0
+    )
+    optimiser = make_optimiser(
+        2e-2, 300, schedule="constant", scales={"time_constants": 1e-3, "thresholds": 1.0},
+        levers={"window": 2.0},
+    )  # fmt: skip
+
+    def encoder(key, labels):
+        return shown(labels)
+
+    state = init_state(model, optimiser, shown(), seed=0)
+    first = initial_bill(state, model, objective, encoder, LABELS)
+    state = with_reference(state, first)
+    before = jax.device_get(state.params)
+    epoch = make_epoch(model, objective, optimiser, encoder)
+    state, terms = epoch(state, (LABELS, LABELS), jnp.tile(jnp.arange(SAMPLES), (150, 1)))
+    assert bool(terms["finite"].all())
+    return lever, before, jax.device_get(state.params), jax.device_get(terms)
+
+
+def test_the_window_that_the_task_needs_is_found_with_leak_and_threshold():
+    """Planted: nothing is known before the fourth step, and nothing is learned after it."""
+    lever, before, after, terms = trained(start=5.5, energy_weight=0.3)
+    assert lever.chosen(after["levers"]["window"]) == LATE + 1
+    assert terms["accuracy"][-1] == 1
+    law = [params["network"]["hidden_0"]["neuron"] for params in (before, after)]
+    for name in ("tau_mem", "v_threshold"):
+        assert (law[0][name] != law[1][name]).any(), name
+
+
+def test_the_bill_has_a_gradient_in_leak_and_threshold():
+    """A higher threshold and a faster leak send fewer spikes."""
+    frames = shown()
+
+    def energy(params):
+        return bill(jsnn.run(MODEL, {"params": params}, frames)[1], MACHINE).total_pj().mean()
+
+    law = jax.grad(energy)(MODEL.init(jax.random.key(0), frames)["params"])["hidden_0"]["neuron"]
+    assert law["v_threshold"].sum() < 0 < law["tau_mem"].sum()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"low": 4, "high": 4}, "1 <= low < high"),
+        ({"low": 0.5, "high": 4}, "1 <= low < high"),
+        ({"low": 1, "high": 4, "start": 4}, "first window between"),
+        ({"low": 1, "high": 4, "reads": "max"}, "mean or last"),
+    ],
+)
+def test_bounds_that_cross_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Window(**options)
+
+
+def test_a_window_longer_than_the_frames_and_single_answers_are_refused():
+    lever = Window(1, 7)
+    leaves = jnp.float32(0)
+    with pytest.raises(ValueError, match="up to 7 steps does not fit frames of 6"):
+        lever.outputs(leaves, jnp.ones((6, 2, 3)))
+    with pytest.raises(ValueError, match="does not fit"):
+        Levered(MODEL, (lever,)).init(jax.random.key(0), shown())
+    with pytest.raises(ValueError, match=r"found \[2, 3\].*PerStep"):
+        lever.outputs(leaves, jnp.ones((2, 3)))
