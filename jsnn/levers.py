@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -108,14 +108,32 @@ class Levered:
 
     def apply(self, variables: Mapping[str, Any], frames: jax.Array, *args: Any, **options: Any):
         """As `flax.linen.Module.apply`."""
-        network, leaves = split(variables["params"])
-        for lever in self.levers:
-            network = lever.network(leaves[lever.name], network)
-        out = self.model.apply({**variables, "params": network}, frames, *args, **options)
-        outputs, *changed = out if options.get("mutable") else (out,)
+        out = self.in_pieces.apply(variables, frames, *args, **options)
+        if not options.get("mutable"):
+            return self.finish(variables, out)
+        return self.finish(variables, out[0]), *out[1:]
+
+    def finish(self, variables: Mapping[str, Any], outputs: jax.Array) -> jax.Array:
+        """What the levers make of the outputs of the whole window."""
+        _, leaves = split(variables["params"])
         for lever in self.levers:
             outputs = lever.outputs(leaves[lever.name], outputs)
-        return (outputs, *changed) if changed else outputs
+        return outputs
+
+    @property
+    def in_pieces(self) -> _InPieces:
+        """The network under its levers for a piece of a window, before `finish`."""
+        return _InPieces(self)
+
+
+class _InPieces(NamedTuple):
+    whole: Levered
+
+    def apply(self, variables: Mapping[str, Any], frames: jax.Array, *args: Any, **options: Any):
+        network, leaves = split(variables["params"])
+        for lever in self.whole.levers:
+            network = lever.network(leaves[lever.name], network)
+        return self.whole.model.apply({**variables, "params": network}, frames, *args, **options)
 
 
 def split(params: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:

@@ -80,7 +80,11 @@ def forward(
     clean = {name: tree for name, tree in variables.items() if name != WORKLOAD}
     mutable = [WORKLOAD, "batch_stats"] if train else [WORKLOAD]
     if isinstance(plan, Chunked):
-        outputs, record = apply_chunked(model, clean, frames, train, rngs, plan)
+        # Levers look at the outputs of the whole window (`jsnn.levers.Levered`).
+        pieces = getattr(model, "in_pieces", model)
+        outputs, record = apply_chunked(pieces, clean, frames, train, rngs, plan)
+        if pieces is not model:
+            outputs = model.finish(clean, outputs)
         changed = {WORKLOAD: record}
     else:
         outputs, changed = model.apply(clean, frames, train, mutable=mutable, rngs=rngs)

@@ -11,6 +11,7 @@ import jsnn
 from jsnn.energy import bill
 from jsnn.levers import Lever, Levered, price, split
 from jsnn.objectives import Objective
+from jsnn.timeplan import Chunked
 from jsnn.training import (
     init_state,
     initial_bill,
@@ -147,6 +148,26 @@ def test_labels_name_the_lever_and_know_the_network_behind_it():
     labels = label_params(variables["params"])
     assert labels["levers"] == {"narrow": "lever.narrow"}
     assert labels["network"] == label_params(split(variables["params"])[0])
+
+
+def test_outputs_of_a_window_in_chunks_are_seen_whole():
+    @dataclasses.dataclass(frozen=True)
+    class First(Lever):
+        name = "first"
+
+        def init(self, key, params, workload):
+            return ()
+
+        def outputs(self, leaves, outputs):
+            assert len(outputs) == len(FRAMES)
+            return outputs[0]
+
+    per_step = jsnn.models.MLP((8,), 3, input_kind="events", readout=jsnn.readouts.PerStep())
+    model = Levered(per_step, (First(),))
+    variables = model.init(jax.random.key(0), FRAMES)
+    whole, _ = jsnn.run(model, variables, FRAMES)
+    chunked, _ = jsnn.run(model, variables, FRAMES, plan=Chunked(2))
+    np.testing.assert_allclose(chunked, whole, rtol=1e-6)
 
 
 @pytest.mark.parametrize("levers", [(), (Narrow(4.0), Narrow(5.0))])

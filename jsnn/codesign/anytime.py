@@ -85,7 +85,8 @@ def prefixes(
     step (`PerStep`) answers with its mean until then.
 
     Args:
-        model: of causal layers; a `Levered` network too, unless a lever needs the whole window.
+        model: of causal layers; a `Levered` network runs under its levers, but those that act on
+            outputs, which see whole windows, are left out.
         variables: what `model.init` returned, or trained since.
         frames: `[T, B, ...]`.
 
@@ -103,9 +104,11 @@ def prefixes(
     clean = {name: tree for name, tree in variables.items() if name not in (WORKLOAD, STATE)}
     length = len(frames)
 
+    network = getattr(model, "in_pieces", model)
+
     def piece(given, cut, *mutable):
         with causal(length):
-            return model.apply({**clean, **given}, cut, False, mutable=mutable)
+            return network.apply({**clean, **given}, cut, False, mutable=mutable)
 
     # Of this call only what starts a window is used; under jit the rest is never computed.
     probed, begun = piece({}, frames[:1], START, WORKLOAD)
