@@ -221,11 +221,8 @@ def width(config, name: str, machine: Hardware) -> Width | int | None:
 
 
 def as_run(config, loaded: data.Dataset, machine: Hardware, variables: Any) -> windows.Chosen:
-    """What is run after training: a learned window in whole steps, any other lever as it is."""
-    model, shows = trained(config, loaded, machine), encoder(config, loaded)
-    if not windows.learned(config):
-        return windows.Chosen(model, variables, shows)
-    return windows.chosen(model, network(config, loaded, shows.input_kind), variables, shows)
+    """What is run after training; a learned window has been settled (`windows.settled`)."""
+    return windows.Chosen(trained(config, loaded, machine), variables, encoder(config, loaded))
 
 
 def network(

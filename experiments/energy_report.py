@@ -26,7 +26,7 @@ import numpy as np
 from rich.console import Console
 
 import jsnn
-from experiments import build
+from experiments import build, windows
 from experiments import restored as trained
 from experiments.config import check, knob, parse
 from experiments.runfolder import RunFolder
@@ -96,6 +96,7 @@ def main(run: str, flags: Flags) -> Comparison:
 
     # ---- the network, and what it does ---------------------------------------------------------
     variables, epoch = restored(folder, config, data)
+    config = windows.settled(config, folder.result)
     workload = measured(config, data, variables, samples.frames)
     title = (
         f"{folder.path}: {config.dataset}, {config.model}, epoch {epoch}; "
@@ -162,7 +163,7 @@ def stored(run: str) -> tuple[RunFolder, Config]:
         )
     if config["weight_bits"] is not None:
         raise ValueError(
-            f"{run} runs each layer at bits of its own (--weight-bits {config['weight_bits']}): its "
+            f"{run} runs layers at bits of their own (--weight-bits {config['weight_bits']}): the "
             "bill at these stands in its result.json; a machine here would have one width for all"
         )
     return folder, Config(**config)
@@ -197,7 +198,8 @@ def restored(folder: RunFolder, config: Config, data) -> tuple[dict[str, Any], i
     frames = encoder(jax.random.key(0), jnp.asarray(data.train.frames[:1]))
     like = init_state(model, build.optimiser(config, data), frames, config.seed)
     params, collections, epoch = trained.network(folder, like)
-    return {"params": params, **collections}, epoch
+    variables = {"params": params, **collections}
+    return windows.plain(variables) if windows.learned(config) else variables, epoch
 
 
 def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray) -> Workload:

@@ -496,13 +496,11 @@ def finish(
         path: folder of the run.
     """
     first, hold, data, test = begun.first, begun.hold, made.data, made.test
-    held, relaxed, test_key = None, None, jax.random.key(config.seed + 1)
+    held, settled, test_key = None, None, jax.random.key(config.seed + 1)
     if windows.learned(config):
-        # What was trained had a window between whole steps.
-        found = windows.relaxed(made.model, chosen.variables)
         sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
-        relaxed = {"steps": found} | summary(sums, first)
-        made, chosen = _in_whole_steps(made, chosen)
+        made, chosen, settled = _settle(config, made, begun, chosen)
+        settled["relaxed"] |= {name: summary(sums, first)[name] for name in windows.SHOWN}
     if hold is not None:
         chosen, held = hold.apply(made, chosen, config, rows)
     sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
@@ -552,12 +550,9 @@ def finish(
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
-    if relaxed is not None:
-        shown = ("steps", "accuracy", "total_pj")
-        result["window"] = {
-            "relaxed": {name: relaxed[name] for name in shown},
-            "whole": {"steps": result["steps"]} | {name: measured[name] for name in shown[1:]},
-        }
+    if settled is not None:
+        settled["whole"] |= {name: measured[name] for name in windows.SHOWN}
+        result["window"] = settled
     if config.early_exit is not None:
         result["early_exit"] = _early_exit(config, made, chosen)
     if config.prune != "none":
@@ -608,19 +603,39 @@ def _early_exit(config: Config, made: Setting, chosen: TrainState) -> dict[str, 
     return windows.exits(*found, rule, config.exit_loss)
 
 
-def _in_whole_steps(made: Setting, chosen: TrainState) -> tuple[Setting, TrainState]:
-    """The network without its learned window, shown as many steps as that came to."""
-    found = windows.chosen(made.model, made.network, chosen.variables, made.encoder)
-    objective = dataclasses.replace(made.objective, levers=())
-    measure = make_eval_step(found.model, objective, found.encoder, plan=made.window.plan)
-    whole = made._replace(
-        model=found.model,
-        levers=(),
-        encoder=found.encoder,
-        objective=objective,
-        eval_step=made.devices.evaluation(measure),
-    )
-    return whole, dataclasses.replace(chosen, params=found.variables["params"])
+def _settle(
+    config: Config, made: Setting, begun: Begun, chosen: TrainState
+) -> tuple[Setting, TrainState, dict[str, Any]]:
+    """Whole steps for a learned window: of those on both sides the better on validation."""
+    (lever,) = made.levers
+    leaf = jax.device_get(chosen.params["levers"][lever.name])
+    variables = windows.plain(chosen.variables)
+    bare = dataclasses.replace(made.objective, levers=())
+    ways, tried = [], []
+    for steps in lever.whole(leaf):
+        encoder = windows.First(made.encoder, steps)
+        measure = make_eval_step(made.network, bare, encoder, plan=made.window.plan)
+        way = made._replace(
+            model=made.network,
+            levers=(),
+            encoder=encoder,
+            objective=bare,
+            eval_step=made.devices.evaluation(measure),
+        )
+        key = jax.random.key(config.seed)
+        sums = evaluate(way.eval_step, variables, made.validation, config.batch, key)
+        found = summary(sums, begun.first)
+        row = {"validation_pj": found["total_pj"], "validation_accuracy": found["accuracy"]}
+        score = score_of(config, row, sums, float(chosen.reference_pj), begun.hold)
+        ways.append(way)
+        tried.append({"steps": steps, "score": score} | {n: found[n] for n in windows.SHOWN})
+    best = max(range(len(tried)), key=lambda number: tried[number]["score"])
+    found = {
+        "relaxed": {"steps": float(lever.steps(leaf))},
+        "tried_on_validation": tried,
+        "whole": {"steps": tried[best]["steps"]},
+    }
+    return ways[best], dataclasses.replace(chosen, params=variables["params"]), found
 
 
 def _loop(config: Config, workload: jsnn.Workload, train) -> pace.Loop:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -19,6 +21,8 @@ from jsnn.levers import Levered, split
 LEARNED = "learned"
 # Readouts that have an answer after every step, and how a learned window makes it.
 READS = {"mean-membrane": "mean", "last-membrane": "last"}
+# What is said of a window beside its steps.
+SHOWN = ("accuracy", "total_pj")
 # Thresholds that are tried, beside infinity.
 THRESHOLDS = 200
 
@@ -126,7 +130,7 @@ def lever(config, encoder: Any, samples: np.ndarray) -> Window | None:
 
 
 class Chosen(NamedTuple):
-    """What is run after training, in whole steps.
+    """What is run after training: no lever, whole steps.
 
     Attributes:
         model, variables: the network.
@@ -138,26 +142,24 @@ class Chosen(NamedTuple):
     encoder: Any
 
 
-def chosen(model: Levered, plain: nn.Module, variables: Mapping[str, Any], encoder: Any) -> Chosen:
-    """The network as it is run after training under a learned window.
+def plain(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Variables of the network without its levers."""
+    return {**variables, "params": split(variables["params"])[0]}
 
-    Args:
-        model: that was trained.
-        plain: the network without levers, which reads out the whole window.
-        variables: of the former.
-        encoder: of the run.
+
+def settled(config, result: Path):
+    """The config of a finished run with the steps that it is run with, where it learned them.
+
+    Raises:
+        FileNotFoundError: the run is not finished.
     """
-    (window,) = model.levers
-    params, leaves = split(variables["params"])
-    steps = window.chosen(leaves[window.name])
-    return Chosen(plain, {**variables, "params": params}, First(encoder, steps))
-
-
-def relaxed(model: Levered, variables: Mapping[str, Any]) -> float:
-    """The learned window before it is rounded, in steps."""
-    (window,) = model.levers
-    _, leaves = split(variables["params"])
-    return float(window.steps(leaves[window.name]))
+    if not learned(config):
+        return config
+    if not result.is_file():
+        raise FileNotFoundError(
+            f"{result} is not there, so the run has not settled its window yet: --resume it"
+        )
+    return dataclasses.replace(config, window=str(json.loads(result.read_text())["steps"]))
 
 
 class Answers(NamedTuple):

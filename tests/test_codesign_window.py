@@ -94,14 +94,14 @@ def test_energy_pulls_the_window_down_and_late_evidence_pulls_it_up():
 
 def trained(start, energy_weight):
     """T, leaf by leaf, after training with time constants and thresholds beside it."""
-    lever = Window(1, STEPS, start=start)
+    lever = Window(1, STEPS, start=start, reads="last")
     model = Levered(MODEL, (lever,))
     objective = Objective(
-        "cross-entropy", MACHINE, energy_weight=energy_weight, levers=(lever,), living_weight=0.0
+        "cross-entropy", MACHINE, energy_weight=energy_weight, levers=(lever,), ramp_steps=100
     )
     optimiser = make_optimiser(
-        2e-2, 300, schedule="constant", scales={"time_constants": 1e-3, "thresholds": 1.0},
-        levers={"window": 2.0},
+        4e-2, 300, schedule="constant", scales={"time_constants": 1e-3, "thresholds": 1.0},
+        levers={"window": 1.0},
     )  # fmt: skip
 
     def encoder(key, labels):
@@ -112,15 +112,16 @@ def trained(start, energy_weight):
     state = with_reference(state, first)
     before = jax.device_get(state.params)
     epoch = make_epoch(model, objective, optimiser, encoder)
-    state, terms = epoch(state, (LABELS, LABELS), jnp.tile(jnp.arange(SAMPLES), (150, 1)))
+    state, terms = epoch(state, (LABELS, LABELS), jnp.tile(jnp.arange(SAMPLES), (200, 1)))
     assert bool(terms["finite"].all())
     return lever, before, jax.device_get(state.params), jax.device_get(terms)
 
 
 def test_the_window_that_the_task_needs_is_found_with_leak_and_threshold():
     """Planted: nothing is known before the fourth step, and nothing is learned after it."""
-    lever, before, after, terms = trained(start=5.5, energy_weight=0.3)
-    assert lever.chosen(after["levers"]["window"]) == LATE + 1
+    lever, before, after, terms = trained(start=5.5, energy_weight=1.0)
+    # From 5.5 down into the step that tells, and no further.
+    assert lever.whole(after["levers"]["window"]) == (LATE, LATE + 1)
     assert terms["accuracy"][-1] == 1
     law = [params["network"]["hidden_0"]["neuron"] for params in (before, after)]
     for name in ("tau_mem", "v_threshold"):
@@ -143,6 +144,7 @@ def test_the_bill_has_a_gradient_in_leak_and_threshold():
     [
         ({"low": 4, "high": 4}, "1 <= low < high"),
         ({"low": 0.5, "high": 4}, "1 <= low < high"),
+        ({"low": 1.2, "high": 1.8}, "a whole number of steps between 1.2 and 1.8"),
         ({"low": 1, "high": 4, "start": 4}, "first window between"),
         ({"low": 1, "high": 4, "reads": "max"}, "mean or last"),
     ],

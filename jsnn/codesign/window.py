@@ -27,7 +27,7 @@ class Window(Lever):
     The network runs all steps of its frames and ends in `PerStep(decides=False)`. Stands before
     levers that change what a layer did, whose changes by step it would not know. Events that a
     layer does not keep step by step (`jsnn.window.taken_at_rates`: attention, readouts of spikes)
-    are billed at constant rates; `chosen` and a run over cut frames tell what is true.
+    are billed at constant rates; a run over cut frames (`whole`) tells what is true.
 
     Attributes:
         low, high: bounds of T, in steps.
@@ -57,6 +57,10 @@ class Window(Lever):
             raise ValueError(
                 f"expected bounds 1 <= low < high of the window, found {self.low} and {self.high}"
             )
+        if math.ceil(self.low) > math.floor(self.high):
+            raise ValueError(
+                f"expected a whole number of steps between {self.low} and {self.high}, found none"
+            )
         if self.start is not None and not self.low < self.start < self.high:
             raise ValueError(
                 f"expected a first window between {self.low} and {self.high} steps, found "
@@ -77,14 +81,17 @@ class Window(Lever):
         """T, whole or not."""
         return self.low + (self.high - self.low) * jax.nn.sigmoid(leaves)
 
-    def chosen(self, leaves: jax.Array) -> int:
-        """The whole T to run with: the nearest one within the bounds.
+    def whole(self, leaves: jax.Array) -> tuple[int, ...]:
+        """The whole T on both sides, within the bounds, to be run and compared; one if T is whole.
 
-        >>> Window(1.5, 6).chosen(jnp.float32(-9.0))
-        2
+        >>> Window(1.5, 6).whole(jnp.float32(-9.0)), Window(1, 5).whole(jnp.float32(0.1))
+        ((2,), (3, 4))
         """
-        nearest = round(float(self.steps(leaves)))
-        return min(max(nearest, math.ceil(self.low)), math.floor(self.high))
+        steps = float(self.steps(leaves))
+        low, high = math.ceil(self.low), math.floor(self.high)
+        return tuple(
+            sorted({min(max(near, low), high) for near in (math.floor(steps), math.ceil(steps))})
+        )
 
     def outputs(self, leaves: jax.Array, outputs: jax.Array) -> jax.Array:
         """`[T, B, C]` of every step to the `[B, C]` of the window."""
