@@ -22,6 +22,8 @@ from jsnn.levers import Lever, Pairs, price
 from jsnn.workload import LayerWorkload, Workload
 
 TaskLoss = Callable[[jax.Array, jax.Array], jax.Array]
+# Of the workload of a batch and the parameters; hashable.
+Regulariser = Callable[[Workload, Any], jax.Array]
 
 
 def cross_entropy(outputs: jax.Array, labels: jax.Array) -> jax.Array:
@@ -179,6 +181,8 @@ class Objective:
             must still feel what its spikes would cost in the sparse one; 0 is the hard choice.
         levers: those of the network (`jsnn.levers.Levered`), which change what its layers cost.
         constraint: what an inference may spend (`jsnn.codesign.budget`), in place of a weight.
+        regulariser: what is weighed in place of the bill (`jsnn.codesign.regularisers`), relative
+            to its own value at initialisation; None: the bill.
 
     Raises:
         ValueError: unknown task, negative weight or temperature, share outside (0, 1], a weight
@@ -194,6 +198,7 @@ class Objective:
     temperature: float = 0.5
     levers: tuple[Lever, ...] = ()
     constraint: Constraint | None = None
+    regulariser: Regulariser | None = None
 
     def __post_init__(self):
         if self.task not in TASKS:
@@ -238,9 +243,9 @@ class Objective:
             outputs: of the readout.
             labels: as the task takes them.
             workload: of the same batch.
-            reference_pj: unit of the energy term.
+            reference_pj: unit of the energy term; of a regulariser, in its own unit.
             step: optimiser steps done, for the ramp; None is past its end.
-            params: of the network; only levers read them.
+            params: of the network; only levers and regularisers read them.
             goal: of the run; None: the energy weight above.
 
         Raises:
@@ -249,10 +254,11 @@ class Objective:
         pairs = price(self.levers, params, workload, self.hardware)
         each_pj = bill_layers(pairs, self.temperature).total_pj()
         total_pj = each_pj.mean()
+        weighed = total_pj if self.regulariser is None else self.regulariser(workload, params)
         share = living(Workload(tuple(layer for layer, _ in pairs)))
         terms = {
             "task": TASKS[self.task](outputs, labels).mean(),
-            "energy": total_pj / reference_pj,
+            "energy": weighed / reference_pj,
             "silence": (jax.nn.relu(self.living_share - share) / self.living_share).mean(),
             "total_pj": total_pj,
             "accuracy": accuracy(outputs, labels).mean(),

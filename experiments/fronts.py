@@ -1,0 +1,201 @@
+"""Fronts of accuracy and bill: which points stand, what an accuracy costs, how sure that is.
+
+Plain NumPy on numbers of runs that are over. A front holds the points that no other point beats in
+both; between two of them the logarithm of the bill is linear in the accuracy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+POINT_LOST = 0.01
+DRAWS = 2000
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One run of a search.
+
+    Attributes:
+        slope, rate, strength: what it was run with.
+        accuracy, pj: of the samples that choose.
+    """
+
+    slope: float
+    rate: float
+    strength: float
+    accuracy: float
+    pj: float
+
+
+class Choice(NamedTuple):
+    """What is reported of a search.
+
+    Attributes:
+        slope, rate: of the curve with the lowest bill at the accuracy wanted.
+        strengths: those of its runs around that accuracy, ascending.
+        pj: that bill.
+    """
+
+    slope: float
+    rate: float
+    strengths: tuple[float, ...]
+    pj: float
+
+
+class Ratio(NamedTuple):
+    """One bill over another at the same accuracy, with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def front(accuracy: Sequence[float], pj: Sequence[float]) -> np.ndarray:
+    """Indices of the points that stand, cheapest first.
+
+    >>> front([0.9, 0.8, 0.95], [2.0, 3.0, 5.0]).tolist()
+    [0, 2]
+    """
+    accuracy = np.asarray(accuracy, float)
+    order = np.lexsort((-accuracy, np.asarray(pj, float)))
+    best = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[order][:-1]]))
+    return order[accuracy[order] > best]
+
+
+def bill_at(accuracy: Sequence[float], pj: Sequence[float], wanted: float) -> float:
+    """The bill at an accuracy, on the front; NaN above all points.
+
+    Below all points it is the cheapest bill: nothing is said about what was not run.
+
+    >>> bill_at([0.90, 0.98], [1.0, 100.0], wanted=0.94)
+    10.0
+    >>> bill_at([0.90, 0.98], [1.0, 100.0], wanted=0.80)
+    1.0
+    """
+    stands = front(accuracy, pj)
+    reached = np.asarray(accuracy, float)[stands]
+    if not wanted <= reached[-1]:
+        return float("nan")
+    return float(np.exp(np.interp(wanted, reached, np.log(np.asarray(pj, float)[stands]))))
+
+
+def choose(
+    trials: Sequence[Trial], free: Sequence[Trial], lost: float = POINT_LOST, count: int = 3
+) -> Choice:
+    """The curve over strengths that costs least at so many points lost, and its runs around there.
+
+    Args:
+        trials: of one regulariser: every strength at every pair of slope and rate.
+        free: unconstrained runs; the most accurate of them is what points are lost against, and
+            the expensive end of every curve.
+        lost: share of right answers given up.
+        count: runs of the curve to report.
+
+    Raises:
+        ValueError: nothing to choose from.
+    """
+    if not trials or not free:
+        raise ValueError("a choice needs runs of the regulariser and unconstrained ones")
+    end = best(free)
+    wanted = end.accuracy - lost
+    curves: dict[tuple[float, float], list[Trial]] = {}
+    for trial in sorted(trials, key=lambda t: t.strength):
+        curves.setdefault((trial.slope, trial.rate), []).append(trial)
+    costs = {
+        pair: bill_at([t.accuracy for t in (*curve, end)], [t.pj for t in (*curve, end)], wanted)
+        for pair, curve in curves.items()
+    }
+    pair = min(costs, key=costs.get)
+    curve = curves[pair]
+    # The strongest that is accurate enough, with its neighbours on both sides.
+    fit = [n for n, trial in enumerate(curve) if trial.accuracy >= wanted]
+    first = min(max((fit[-1] if fit else 0) - 1, 0), max(len(curve) - count, 0))
+    strengths = tuple(trial.strength for trial in curve[first : first + count])
+    return Choice(*pair, strengths, costs[pair])
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """The most accurate; of equals the cheapest."""
+    return max(trials, key=lambda trial: (trial.accuracy, -trial.pj))
+
+
+@dataclasses.dataclass(frozen=True)
+class Reported:
+    """Points of one regulariser on units that all regularisers share: samples, or seeds.
+
+    Attributes:
+        accuracy, pj: `[points, units]`.
+    """
+
+    accuracy: np.ndarray
+    pj: np.ndarray
+
+    def at(self, free: Reported, lost: float = POINT_LOST, draw: Any = slice(None)) -> float:
+        """The bill at so many points lost against an unconstrained network, `[1, units]`.
+
+        That network is the expensive end of the front.
+        """
+        accuracy = np.concatenate([self.accuracy, free.accuracy])[:, draw].mean(1)
+        pj = np.concatenate([self.pj, free.pj])[:, draw].mean(1)
+        return bill_at(accuracy, pj, accuracy[-1] - lost)
+
+
+def ratio(
+    ours: Reported, other: Reported, free: Reported, lost: float = POINT_LOST, draws: int = DRAWS
+) -> Ratio:
+    """Our bill over another's at equal loss; the interval by paired draws of the units.
+
+    A draw takes the same units of ours, of the other and of the unconstrained network, so what is
+    hard for all of them cancels.
+    """
+    units = free.accuracy.shape[1]
+    for name, points in (("ours", ours), ("other", other)):
+        if points.accuracy.shape[1] != units or points.pj.shape != points.accuracy.shape:
+            raise ValueError(
+                f"expected {units} units as of the unconstrained network, found "
+                f"{points.accuracy.shape} and {points.pj.shape} of {name}"
+            )
+    random = np.random.default_rng(0)
+    drawn = [
+        ours.at(free, lost, draw) / other.at(free, lost, draw)
+        for draw in random.integers(0, units, (draws, units))
+    ]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Ratio(ours.at(free, lost) / other.at(free, lost), float(low), float(high))
+
+
+def difference(
+    first: np.ndarray, second: np.ndarray, draws: int = DRAWS
+) -> tuple[float, float, float]:
+    """Mean of paired differences `[units]`, with the ends of its 95 % interval by draws."""
+    gap = np.asarray(first, float) - np.asarray(second, float)
+    random = np.random.default_rng(0)
+    means = gap[random.integers(0, len(gap), (draws, len(gap)))].mean(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(gap.mean()), float(low), float(high)
+
+
+def geometric_mean(values: Sequence[float]) -> float:
+    """The mean of ratios.
+
+    >>> geometric_mean([0.5, 2.0])
+    1.0
+    """
+    return float(np.exp(np.mean(np.log(np.asarray(values, float)))))
+
+
+def ranked(bills: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Names by the geometric mean of their bills, each over the least of its task; best first.
+
+    >>> ranked({"digits": {"a": 2.0, "b": 1.0}, "ev": {"a": 3.0, "b": 4.0}})
+    ['b', 'a']
+    """
+    names = set.intersection(*(set(row) for row in bills.values()))
+    return sorted(
+        names, key=lambda n: geometric_mean([row[n] / min(row.values()) for row in bills.values()])
+    )

@@ -1,0 +1,242 @@
+"""Runs of one task that differ in numbers only, through one compiled program.
+
+Slope of the surrogate, learning rate, strength and seed are traced, so the runs of a regulariser
+on a task compile once. Read as `{"regulariser", "flags", "runs"}` from standard input, each run
+becomes a line of JSON on standard output:
+
+    echo '{"regulariser": "l1-rate", "flags": {"dataset": "digits", "epochs": 3}, "runs":
+        [{"seed": 0, "slope": 1, "rate": 1, "strength": 0.3}]}' | python -m experiments.swept
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments import build, pace
+from experiments.compiled import keep_compiled
+from experiments.recipes import RECIPES
+from experiments.train import Config
+from jsnn import data as data_sets
+from jsnn.codesign.regularisers import make, with_unit
+from jsnn.objectives import Objective, accuracy
+from jsnn.run import forward
+from jsnn.surrogate import Surrogate
+from jsnn.training import (
+    Encoder,
+    TrainState,
+    init_state,
+    initial_bill,
+    make_epoch,
+    make_train_step,
+    with_reference,
+)
+
+NONE = "none"
+FIRST_SAMPLES = 256
+# Sets whose sizes differ by a few samples, as folds do, share a program.
+SIZE_STEP = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """What runs through one program differ in.
+
+    Attributes:
+        seed: of weights, batches and encoders.
+        slope: factor on the slope of the surrogate, whose area stays.
+        rate: factor on the learning rate.
+        strength: weight of the regulariser relative to its value at initialisation.
+    """
+
+    seed: int
+    slope: float
+    rate: float
+    strength: float
+
+    def __post_init__(self):
+        for name in ("slope", "rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if not self.strength >= 0:
+            raise ValueError(f"strength must not be negative, got {self.strength}")
+
+
+# Equality would compare tracers.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Steeper(Surrogate):
+    """`k · base.derivative(k · x)` for a slope k that may be traced: narrower, of the same area."""
+
+    base: Surrogate
+    slope: Any
+
+    def derivative(self, x: jax.Array) -> jax.Array:
+        """See the class."""
+        return self.slope * self.base.derivative(self.slope * x)
+
+
+class Weighed:
+    """An objective whose weight may be traced."""
+
+    def __init__(self, objective: Objective, weight: Any):
+        self.objective, self.weight = objective, weight
+
+    def __call__(self, outputs, labels, workload, reference_pj, step=None, *rest: Any):
+        """As the objective."""
+        _, terms = self.objective(outputs, labels, workload, reference_pj, step, *rest)
+        weight = self.weight
+        if self.objective.ramp_steps and step is not None:
+            weight = weight * jnp.minimum(step / self.objective.ramp_steps, 1.0)
+        cost = terms["energy"] + self.objective.living_weight * terms["silence"]
+        return terms["task"] + weight * cost, terms
+
+
+class Swept:
+    """A task and a regulariser, compiled once; `run` trains and tests a network."""
+
+    def __init__(self, config: Config, regulariser: str):
+        """Build what all runs share; ValueError for names or data that do not fit."""
+        build.check_names(config)
+        self.config = config
+        self.data = data = build.dataset(config)
+        hardware = build.hardware(config, data)
+        self.encoder: Encoder = build.encoder(config, data)
+        self.model = build.network(config, data, self.encoder.input_kind)
+        self.steps = len(data.train) // config.batch
+        if not self.steps:
+            raise ValueError(f"{len(data.train)} training samples are fewer than a batch")
+        self.objective = Objective(
+            config.task,
+            hardware,
+            living_weight=config.living_weight,
+            ramp_steps=int(config.energy_ramp * config.epochs * self.steps),
+            regulariser=None if regulariser == NONE else make(regulariser, hardware),
+        )
+        shift = config.shift
+        self.augmented = data_sets.Shifted(self.encoder, shift) if shift else self.encoder
+        self.train = (jnp.asarray(_padded(data.train.frames)), _padded(data.train.labels))
+        self.test = (data.test.frames, data.test.labels)
+        shapes = self.encoder(jax.random.key(0), self.train[0][:1])
+        traced = jax.eval_shape(self._workload, shapes)
+        size = sum(array.nbytes for array in self.train)
+        self.loop = pace.loop("auto", traced, config.batch, size, jax.default_backend(), None).kind
+        self._start = jax.jit(self._begin)
+        self._advance = jax.jit(self._go, donate_argnums=0)
+        self._score = jax.jit(self._judge)
+        self.shapes = shapes
+
+    def run(self, numbers: Numbers) -> dict[str, Any]:
+        """Train to the end, test once: means, and accuracy and pJ of every sample."""
+        started, config = time.perf_counter(), self.config
+        key = jax.random.key(numbers.seed)
+        sample = jax.random.permutation(key, len(self.data.train))[:FIRST_SAMPLES]
+        state, initial_pj = self._start(numbers.seed, self.train[0][sample])
+        traced = tuple(map(jnp.float32, (numbers.slope, numbers.rate, numbers.strength)))
+        finite = True
+        for epoch in range(1, config.epochs + 1):
+            order = np.random.default_rng((numbers.seed, epoch)).permutation(len(self.data.train))
+            order = order[: self.steps * config.batch].reshape(self.steps, config.batch)
+            for index in [order] if self.loop == "epoch" else order:
+                state, healthy = self._advance(state, traced, self.train, index)
+                finite = finite & healthy
+        right, pj, floor_pj, rates = self._tested(state, numbers)
+        return {
+            "accuracy": float(right.mean()),
+            "pj": float(pj.mean()),
+            "floor_pj": float(floor_pj.mean()),
+            "initial_pj": float(initial_pj),
+            "spike_rates": rates.mean(0).round(6).tolist(),
+            "finite": bool(finite),
+            "seconds": round(time.perf_counter() - started, 3),
+            "samples": {"accuracy": right.tolist(), "pj": pj.tolist()},
+        }
+
+    def _workload(self, frames):
+        variables = self.model.init(jax.random.key(0), frames)
+        return forward(self.model, variables, frames).workload
+
+    def _begin(self, seed, frames) -> tuple[TrainState, jax.Array]:
+        optimiser = self._optimiser(1.0)
+        state = init_state(self.model, optimiser, self.shapes, seed)
+        first = initial_bill(state, self.model, self.objective, self.encoder, frames)
+        priced = with_reference(state, first)
+        regulariser = self.objective.regulariser
+        if regulariser is None:
+            return priced, priced.reference_pj
+        unit = with_unit(state, self.model, regulariser, self.encoder, frames)
+        return unit, priced.reference_pj
+
+    def _go(self, state, traced, data, index):
+        slope, rate, strength = traced
+        neuron = self.model.neuron
+        steeper = dataclasses.replace(neuron, surrogate=Steeper(neuron.surrogate, slope))
+        make_steps = make_epoch if self.loop == "epoch" else make_train_step
+        advance = make_steps(
+            self.model.clone(neuron=steeper),
+            Weighed(self.objective, strength),
+            self._optimiser(rate),
+            self.augmented,
+        )
+        state, terms = advance(state, data, index)
+        return state, terms["finite"].all()
+
+    def _optimiser(self, rate):
+        # All that AdamW changes is proportional to its learning rate.
+        return optax.chain(build.optimiser(self.config, self.data), optax.scale(rate))
+
+    def _judge(self, variables, samples, labels, key):
+        passed = forward(self.model, variables, self.encoder(key, samples))
+        work = passed.workload
+        return (
+            accuracy(passed.outputs, labels),
+            self.objective.bill(work).total_pj(),
+            self.objective.bill(work.silenced()).total_pj(),
+            jnp.stack([layer.spike_rate for layer in work], axis=-1),
+        )
+
+    def _tested(self, state: TrainState, numbers: Numbers) -> list[np.ndarray]:
+        frames, labels = self.test
+        batch, count = self.config.batch, len(frames)
+        key, parts = jax.random.key(numbers.seed + 1), []
+        for number, start in enumerate(range(0, count, batch)):
+            index = np.minimum(np.arange(start, start + batch), count - 1)
+            given = jax.random.fold_in(key, number)
+            parts.append(self._score(state.variables, frames[index], labels[index], given))
+        columns = zip(*jax.device_get(parts), strict=True)
+        return [np.concatenate(column).astype(np.float64)[:count] for column in columns]
+
+
+def task_config(flags: Mapping[str, Any]) -> Config:
+    """The recipe of a data set under the flags of a comparison: all samples, the last epoch."""
+    recipe = RECIPES.get(flags["dataset"], {})
+    given = {**recipe, "energy_weight": 0.0, "select": "last", "refit": True, **flags}
+    widths = tuple(given["widths"]) if "widths" in given else Config.widths
+    return Config(**{**given, "widths": widths})
+
+
+def _padded(array: np.ndarray) -> np.ndarray:
+    """The array with zeros behind it that no index names."""
+    more = -len(array) % SIZE_STEP
+    return np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
+
+
+def main() -> None:
+    """Serve the runs on standard input."""
+    keep_compiled()
+    job = json.loads(sys.stdin.read())
+    swept = Swept(task_config(job["flags"]), job["regulariser"])
+    for run in job["runs"]:
+        print(json.dumps(swept.run(Numbers(**run))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The duel of regularisers: what is run, kept, taken up again and made of it; none is trained."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import build, regularisers
+from experiments.regularisers import (
+    NONE,
+    OTHERS,
+    OURS,
+    REPORT,
+    SEARCH,
+    TASKS,
+    Crew,
+    Flags,
+    Grid,
+    Job,
+    Store,
+    chosen,
+    describe,
+    estimate,
+    reports,
+    searches,
+    summarise,
+    two_best,
+)
+from experiments.swept import task_config
+from jsnn.codesign.regularisers import REGULARISERS
+
+GRID = Grid()
+# What a regulariser costs at equal accuracy, as a factor.
+COST = {OURS: 0.7} | {name: 1.0 + 0.1 * n for n, name in enumerate(OTHERS)}
+STUB = """
+import json, sys
+job = json.load(sys.stdin)
+for run in job["runs"]:
+    if run["strength"] == 7: sys.exit("out of luck")
+    print(json.dumps({"accuracy": 0.9, "pj": 1e3, "seconds": 1.0,
+        "samples": {"accuracy": [1.0, 0.0], "pj": [1.4, 2.0]}}), flush=True)
+"""
+
+
+def planted(regulariser, run, units=40):
+    """More strength, less accuracy and bill; slope 2 at half the rate is cheapest."""
+    strength = run["strength"]
+    shift = 1.0 + 0.2 * ((run["slope"] != 2) + (run["rate"] != 0.5))
+    pj = 1e5 * shift * COST.get(regulariser, 1.0) / (1 + 30 * strength) if strength else 4e5
+    accuracy = 0.98 - (0.01 * strength**0.5 if strength else 0)
+    return {
+        "accuracy": accuracy,
+        "pj": pj,
+        "seconds": 2.0,
+        "samples": {"accuracy": [accuracy] * units, "pj": [pj] * units},
+    }
+
+
+def fill(store, jobs):
+    for job in jobs:
+        for run in job.runs:
+            store.keep(job, run, planted(job.regulariser, run))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path, "python -m experiments.regularisers")
+
+
+def test_every_regulariser_has_the_same_budget_and_grid():
+    assert {OURS, *OTHERS} == set(REGULARISERS) - {"twin-ratio"}
+    budgets = {}
+    for job in searches("digits", TASKS["digits"], GRID):
+        runs = [tuple(sorted(run.items())) for run in job.runs]
+        budgets.setdefault(job.regulariser, []).extend(runs)
+    free = budgets.pop(NONE)
+    assert len({tuple(sorted(runs)) for runs in budgets.values()}) == 1
+    assert {len(set(runs)) for runs in budgets.values()} == {45}
+    assert len(free) == 9 and all(("strength", 0.0) in run for run in free)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_is_a_config(name):
+    task = TASKS[name]
+    for block in (*task.blocks, task.search or {}):
+        config = task_config({"dataset": name, **task.flags, **block})
+        build.check_names(config)
+        assert config.select == "last" and config.energy_weight == 0
+    assert task.search is not None or TASKS[task.like].search is not None
+    assert not task.pooled or len({block["fold"] for block in task.blocks}) == 5
+
+
+def test_the_planted_winner_comes_out(store):
+    for name in ("digits", "ev-objects"):
+        fill(store, searches(name, TASKS[name], GRID))
+        assert chosen(name, TASKS[name], GRID, store)[OURS][:2] == (2.0, 0.5)
+        fill(store, reports(name, TASKS[name], GRID, store))
+    assert two_best(GRID, store) == list(OTHERS[:2])
+    jobs = reports("qtdb", TASKS["qtdb"], GRID, store)
+    assert {job.regulariser for job in jobs} == {NONE, OURS, *OTHERS[:2]}
+    fill(store, jobs)
+    summary = json.loads(json.dumps(summarise(store, GRID)))
+    assert set(summary["tasks"]) == {"digits", "ev-objects", "qtdb"}
+    for task in summary["tasks"].values():
+        assert task["best_other"] == OTHERS[0]
+        found = task["ours_over_best_other"]
+        # Between two points the planted curves are read off straight lines.
+        assert abs(found["value"] - 0.7) < 0.05
+        assert found["low"] - 1e-9 <= found["value"] <= found["high"] + 1e-9
+    assert 0.65 < summary["geometric_mean"] < 0.75
+    assert summary["tasks"]["ev-objects"]["units"] == "200 pooled samples"
+    text = "\n".join(describe(summary))
+    assert "Cut: one seed in the search" in text and "hoyer" in text
+
+
+def test_nothing_is_said_of_what_is_not_over(store):
+    jobs = searches("digits", TASKS["digits"], GRID)
+    fill(store, jobs[:-1])
+    assert reports("digits", TASKS["digits"], GRID, store) == []
+    assert summarise(store, GRID)["tasks"] == {}
+    assert "qtdb: 50 runs of 45 s" in estimate(TASKS, GRID, store, 2)
+    assert "digits: 140 runs of 2 s" in estimate(TASKS, GRID, store, 2)
+
+
+def job(*strengths, stage=REPORT):
+    runs = tuple({"seed": 0, "slope": 1.0, "rate": 1.0, "strength": s} for s in strengths)
+    return Job("ev-objects", stage, "hoyer", {"dataset": "ev-objects", "widths": (4,)}, runs)
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    monkeypatch.setattr(regularisers, "WORKER", (sys.executable, "-c", STUB))
+
+
+def test_runs_are_kept_one_by_one_and_not_run_again(store, stub, capsys):
+    crew = Crew(Flags(workers=1), store)
+    crew.work([job(0.1, 0.3)])
+    # A store of another process sees them; another number is another run.
+    again = Store(store.folder, store.line)
+    assert all(again.find(job(0.1, 0.3), run) for run in job(0.1, 0.3).runs)
+    assert again.find(job(0.4), job(0.4).runs[0]) is None
+    capsys.readouterr()
+    Crew(Flags(workers=1), again).work([job(0.1, 0.3, 0.4)])
+    assert capsys.readouterr().out.count("90.00%") == 1
+    (row, *_) = again.runs("ev-objects", REPORT, "hoyer")
+    assert row["samples"]["pj"] == [1, 2]
+    content = json.loads(again.file("ev-objects", REPORT, "hoyer").read_text())
+    assert {"command", "versions", "device", "regulariser", "runs"} == set(content)
+    crew.work([job(0.1, stage=SEARCH)])
+    assert "samples" not in store.runs("ev-objects", SEARCH, "hoyer")[0]
+
+
+def test_time_that_is_up_leaves_runs(store, stub):
+    crew = Crew(Flags(workers=1, max_hours=1e-9), store)
+    crew.work([job(0.1, 0.3)])
+    assert crew.left == 2 and not store.runs("ev-objects", REPORT, "hoyer")
+
+
+def test_a_worker_that_fails_says_why(store, stub):
+    with pytest.raises(RuntimeError, match="out of luck"):
+        Crew(Flags(workers=1), store).work([job(0.1, 7)])
+    assert len(store.runs("ev-objects", REPORT, "hoyer")) == 1
+
+
+def test_bad_flags_are_refused(store):
+    with pytest.raises(ValueError, match="no task"):
+        Flags(tasks="digit")
+    with pytest.raises(ValueError, match="greater than 0"):
+        Flags(max_hours=0.0)
+    with pytest.raises(ValueError, match="at most"):
+        Crew(Flags(workers=10**6), store)
+    assert Flags(tasks="qtdb,digits").names == ["digits", "qtdb"]
+    assert np.isfinite(TASKS["digits"].seconds)

@@ -1,0 +1,100 @@
+"""One compiled program for runs that differ in numbers only."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import build
+from experiments.swept import Numbers, Steeper, Swept, task_config
+from jsnn.objectives import Objective
+from jsnn.surrogate import Sigmoid
+from jsnn.training import (
+    evaluate,
+    init_state,
+    initial_bill,
+    make_eval_step,
+    make_train_step,
+    with_reference,
+)
+
+TINY = {
+    "dataset": "digits",
+    "limit": 64,
+    "widths": (8,),
+    "steps": 2,
+    "epochs": 2,
+    "batch": 16,
+    "warmup_epochs": 0.0,
+}
+
+
+@pytest.fixture(scope="module")
+def swept():
+    return Swept(task_config(TINY), "bill")
+
+
+def by_steps(seed, slope, rate, strength):
+    """The same run with its numbers written into config, neuron and objective."""
+    config = task_config(TINY)
+    config = dataclasses.replace(config, learning_rate=config.learning_rate * rate)
+    data = build.dataset(config)
+    hardware, encoder = build.hardware(config, data), build.encoder(config, data)
+    model = build.network(config, data, encoder.input_kind)
+    model = model.clone(neuron=dataclasses.replace(model.neuron, surrogate=Sigmoid(4.0 * slope)))
+    steps = len(data.train) // config.batch
+    objective = Objective(config.task, hardware, strength, ramp_steps=int(0.5 * 2 * steps))
+    optimiser = build.optimiser(config, data)
+    frames = jnp.asarray(data.train.frames)
+    state = init_state(model, optimiser, encoder(jax.random.key(0), frames[:1]), seed)
+    sample = jax.random.permutation(jax.random.key(seed), len(frames))[:256]
+    first = initial_bill(state, model, objective, encoder, frames[sample])
+    state = with_reference(state, first)
+    step = make_train_step(model, objective, optimiser, encoder)
+    for epoch in (1, 2):
+        order = np.random.default_rng((seed, epoch)).permutation(len(frames))
+        for index in order[: steps * config.batch].reshape(steps, config.batch):
+            state, _ = step(state, (frames, jnp.asarray(data.train.labels)), index)
+    test = (data.test.frames, data.test.labels)
+    measure = make_eval_step(model, objective, encoder)
+    return evaluate(measure, state.variables, test, config.batch, jax.random.key(seed + 1))
+
+
+def test_traced_numbers_do_what_written_ones_do(swept):
+    numbers = {"seed": 3, "slope": 2.0, "rate": 0.5, "strength": 0.7}
+    found, sums = swept.run(Numbers(**numbers)), by_steps(**numbers)
+    np.testing.assert_allclose(found["pj"], sums["parts_pj"].sum() / sums["samples"], rtol=1e-4)
+    np.testing.assert_allclose(found["floor_pj"], sums["floor_pj"] / sums["samples"], rtol=1e-5)
+    assert found["accuracy"] == sums["accuracy"] / sums["samples"]
+    assert found["finite"] and found["initial_pj"] > found["floor_pj"]
+    assert len(found["samples"]["pj"]) == len(swept.data.test)
+    np.testing.assert_allclose(np.mean(found["samples"]["pj"]), found["pj"])
+
+
+def test_all_runs_share_one_program(swept, compilations):
+    swept.run(Numbers(0, 1.0, 1.0, 0.1))
+    with compilations() as names:
+        again = swept.run(Numbers(1, 0.5, 2.0, 9.0))
+    assert not [name for name in names if name in ("_go", "_begin", "_judge")]
+    assert again["pj"] != swept.run(Numbers(1, 0.5, 2.0, 0.0))["pj"]
+
+
+def test_a_slope_keeps_the_area():
+    x = jnp.linspace(-20, 20, 4001)
+    for slope in (0.5, 2.0):
+        curve = Steeper(Sigmoid(), slope).derivative(x)
+        np.testing.assert_allclose(jnp.trapezoid(curve, x), 1.0, rtol=1e-3)
+        np.testing.assert_allclose(curve, Sigmoid(4.0 * slope).derivative(x), atol=1e-6)
+
+
+def test_bad_numbers_are_refused():
+    with pytest.raises(ValueError, match="slope must be positive"):
+        Numbers(0, 0.0, 1.0, 0.0)
+    with pytest.raises(ValueError, match="strength must not be negative"):
+        Numbers(0, 1.0, 1.0, float("nan"))
+    with pytest.raises(ValueError, match="unknown regulariser"):
+        Swept(task_config(TINY), "l2")
+    with pytest.raises(ValueError, match="fewer than a batch"):
+        Swept(task_config({**TINY, "limit": 8}), "bill")
