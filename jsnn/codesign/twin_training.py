@@ -1,0 +1,176 @@
+"""The quantised twin as a network of its own, trained against its own full bill.
+
+a_l = clip(floor(L z_l / θ_l + 1/2), 0, L) / L,   L = 2^b - 1,   b = ceil(log2(T + 1))
+
+Two networks can then be compared at equal accuracy that were both optimised, instead of a trained
+spiking one with a twin that merely has its capacity (`jsnn.twin`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jsnn.hardware import Hardware
+from jsnn.hardware.relax import straight_through
+from jsnn.layers import Dropout, Flatten, Spiking
+from jsnn.models.mlp import check_widths
+from jsnn.neurons import LI, Neuron
+from jsnn.neurons.protocol import NeuronOps, Params
+from jsnn.readouts import MeanMembrane, Readout
+from jsnn.twin import activation_bits, twin
+from jsnn.workload import Workload
+
+__all__ = ["QuantisedReLU", "TwinBill", "TwinMLP", "as_window"]
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantisedReLU:
+    """A rectifier of 2^bits levels in the place of a neuron; what it sends lies in [0, 1].
+
+    a = clip(floor(L z / θ + 1/2), 0, L) / L,   da/dz = 1/θ where 0 < z < θ, else 0
+
+    Attributes:
+        bits: of an activation.
+
+    Raises:
+        ValueError: less than one bit.
+
+    Source: Bu et al. 2022 (QCFS, shift 1/2), whose θ is trained too: leaf `v_threshold`.
+
+    >>> law = QuantisedReLU(2)
+    >>> params = law.init_params(jax.random.key(0), (4,))
+    >>> law.step(params, None, jnp.array([[-1.0, 0.3, 0.6, 2.0]]))[1]
+    Array([[0. , 0.333, 0.667, 1. ]], dtype=float32)
+    """
+
+    bits: int
+
+    spiking: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.bits < 1:
+            raise ValueError(f"an activation needs at least one bit, got {self.bits}")
+
+    @property
+    def levels(self) -> int:
+        """L, the largest level."""
+        return 2**self.bits - 1
+
+    @property
+    def ops(self) -> NeuronOps:
+        """Nothing: rounding and rectifying are free for the twin."""
+        return NeuronOps(0, 0, 0, 0, 0)
+
+    def init_params(self, key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Params:
+        """`v_threshold`, θ: 1."""
+        return {"v_threshold": jnp.ones(shape, dtype)}
+
+    def init_state(self, params: Params, shape: tuple[int, ...], key: Any = None) -> jax.Array:
+        """What was sent last; it changes nothing."""
+        return jnp.zeros(shape, params["v_threshold"].dtype)
+
+    def step(self, params: Params, state: Any, current: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See the class."""
+        smooth = jnp.clip(current / params["v_threshold"], 0, 1)
+        sent = straight_through(jnp.floor(smooth * self.levels + 0.5) / self.levels, smooth)
+        return sent, sent
+
+    def potential(self, state: jax.Array) -> jax.Array:
+        """What was sent last."""
+        return state
+
+
+class TwinMLP(nn.Module):
+    """The twin of `jsnn.models.MLP`: same weights, one frame, activations of `bits` bits.
+
+    What it records are levels where the spiking network has spikes: `arrivals` sums them, `active`
+    counts those that are not zero, which is what the measured twin multiplies.
+
+    Attributes:
+        widths, classes, readout, readout_neuron, gain, dropout: as of the spiking network.
+        bits: of its activations.
+
+    Raises:
+        ValueError: no width, a width below 1, less than one bit.
+
+    >>> model, frames = TwinMLP((16,), 3, bits=2), jnp.ones((1, 2, 8))
+    >>> model.apply(model.init(jax.random.key(0), frames), frames).shape
+    (2, 3)
+    """
+
+    widths: tuple[int, ...]
+    classes: int
+    bits: int
+    readout: Readout = MeanMembrane()
+    readout_neuron: Neuron = LI()
+    gain: float = 2.0
+    dropout: float = 0.0
+    causal: ClassVar[bool] = True
+    images: ClassVar[bool] = False
+
+    @nn.compact
+    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
+        """Frames `[1, B, ...]` of real values to what the readout returns."""
+        check_widths(self.widths)
+        law = QuantisedReLU(self.bits)
+        init = nn.initializers.variance_scaling(self.gain, "fan_in", "normal")
+        x, wired = Flatten()(frames), {"input_kind": "constant"}
+        for depth, width in enumerate(self.widths):
+            synapse = nn.Dense(width, kernel_init=init, parent=None)
+            x = Spiking(synapse, law, name=f"hidden_{depth}", **wired)(x, train)
+            x, wired = Dropout(self.dropout)(x, train), {"input_unit": 1 / law.levels}
+        synapse = nn.Dense(self.classes, parent=None)
+        last = {"readout": self.readout, "name": "readout", **wired}
+        return Spiking(synapse, self.readout_neuron, **last)(x, train)
+
+
+def as_window(workload: Workload, steps: int) -> Workload:
+    """What a twin recorded, as that of a window of so many steps, whose twin it is.
+
+    >>> from jsnn.hypothetical import dense
+    >>> as_window(Workload((dense(8, 4, steps=1, rate=0.5),)), 6).layers[0].steps
+    6
+    """
+    layers = (dataclasses.replace(layer, steps=steps, by_step=None) for layer in workload)
+    return dataclasses.replace(workload, layers=tuple(layers))
+
+
+@dataclasses.dataclass(frozen=True)
+class TwinBill:
+    """The bill of a twin as measured: a regulariser for `TwinMLP` (`jsnn.codesign.regularisers`).
+
+    Its value is that of the activations that are not zero. Its gradient is that of the formula
+    `2 x / (T + 1)` of all (`jsnn.twin`, density `average`), which falls with every level, while a
+    count of non-zeros is flat above the first.
+
+    Attributes:
+        hardware: the machine.
+        steps: window of the spiking network, which sets the bits.
+
+    >>> from jsnn.hardware import get
+    >>> model, frames = TwinMLP((16,), 3, bits=2), jnp.ones((1, 2, 8))
+    >>> from jsnn.run import run
+    >>> _, work = run(model, model.init(jax.random.key(0), frames), frames)
+    >>> bool(TwinBill(get("neuromorphic-22nm"), 3)(work) > 0)
+    True
+    """
+
+    hardware: Hardware
+    steps: int
+
+    def __post_init__(self):
+        activation_bits(self.steps)
+
+    def per_sample(self, workload: Workload) -> jax.Array:
+        """`[B]` pJ as measured."""
+        return twin(as_window(workload, self.steps), self.hardware, "measured").total_pj()
+
+    def __call__(self, workload: Workload, params: Any = None) -> jax.Array:
+        """Scalar, pJ."""
+        smooth = twin(as_window(workload, self.steps), self.hardware, "average").total_pj()
+        return straight_through(self.per_sample(workload), smooth).mean()
