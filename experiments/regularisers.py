@@ -508,6 +508,7 @@ class Crew:
         done = 0
         for run, line in zip(job.runs, worker.stdout, strict=False):
             result = json.loads(line)
+            result.pop("prices", None)
             if job.stage == SEARCH or not self._pooled(job.task):
                 result.pop("samples")
             else:

@@ -14,9 +14,10 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +29,8 @@ from experiments.recipes import RECIPES
 from experiments.train import Config
 from jsnn import data as data_sets
 from jsnn.codesign.regularisers import make, with_unit
-from jsnn.objectives import Objective, accuracy
+from jsnn.hardware import Hardware
+from jsnn.objectives import Objective, Regulariser, accuracy
 from jsnn.run import forward
 from jsnn.surrogate import Surrogate
 from jsnn.training import (
@@ -40,6 +42,7 @@ from jsnn.training import (
     make_train_step,
     with_reference,
 )
+from jsnn.workload import Workload
 
 NONE = "none"
 FIRST_SAMPLES = 256
@@ -101,16 +104,36 @@ class Weighed:
 
 
 class Swept:
-    """A task and a regulariser, compiled once; `run` trains and tests a network."""
+    """A task and a regulariser, compiled once; `run` trains and tests a network.
 
-    def __init__(self, config: Config, regulariser: str):
-        """Build what all runs share; ValueError for names or data that do not fit."""
+    Attributes:
+        config, data, encoder, hardware, model, objective: what the runs share.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        regulariser: str | Regulariser,
+        model: nn.Module | None = None,
+        price: Callable[[Workload], Any] | None = None,
+    ):
+        """Build what all runs share.
+
+        Args:
+            config: of the task.
+            regulariser: its name, `none` for the bill unweighed, or one of one's own.
+            model: in place of the network of the config.
+            price: figures `[B]` of a workload, in a tree, whose means each run gives besides.
+
+        Raises:
+            ValueError: names or data that do not fit.
+        """
         build.check_names(config)
-        self.config = config
+        self.config, self.price = config, price or (lambda workload: {})
         self.data = data = build.dataset(config)
-        hardware = build.hardware(config, data)
+        self.hardware = hardware = build.hardware(config, data)
         self.encoder: Encoder = build.encoder(config, data)
-        self.model = build.network(config, data, self.encoder.input_kind)
+        self.model = model or build.network(config, data, self.encoder.input_kind)
         self.steps = len(data.train) // config.batch
         if not self.steps:
             raise ValueError(f"{len(data.train)} training samples are fewer than a batch")
@@ -119,7 +142,7 @@ class Swept:
             hardware,
             living_weight=config.living_weight,
             ramp_steps=int(config.energy_ramp * config.epochs * self.steps),
-            regulariser=None if regulariser == NONE else make(regulariser, hardware),
+            regulariser=_named(regulariser, hardware),
         )
         shift = config.shift
         self.augmented = data_sets.Shifted(self.encoder, shift) if shift else self.encoder
@@ -148,7 +171,7 @@ class Swept:
             for index in [order] if self.loop == "epoch" else order:
                 state, healthy = self._advance(state, traced, self.train, index)
                 finite = finite & healthy
-        right, pj, floor_pj, rates = self._tested(state, numbers)
+        right, pj, floor_pj, rates, prices = self._tested(state, numbers)
         return {
             "accuracy": float(right.mean()),
             "pj": float(pj.mean()),
@@ -158,6 +181,7 @@ class Swept:
             "finite": bool(finite),
             "seconds": round(time.perf_counter() - started, 3),
             "samples": {"accuracy": right.tolist(), "pj": pj.tolist()},
+            "prices": jax.tree.map(lambda column: float(column.mean()), prices),
         }
 
     def _workload(self, frames):
@@ -177,11 +201,9 @@ class Swept:
 
     def _go(self, state, traced, data, index):
         slope, rate, strength = traced
-        neuron = self.model.neuron
-        steeper = dataclasses.replace(neuron, surrogate=Steeper(neuron.surrogate, slope))
         make_steps = make_epoch if self.loop == "epoch" else make_train_step
         advance = make_steps(
-            self.model.clone(neuron=steeper),
+            _steeper(self.model, slope),
             Weighed(self.objective, strength),
             self._optimiser(rate),
             self.augmented,
@@ -201,9 +223,10 @@ class Swept:
             self.objective.bill(work).total_pj(),
             self.objective.bill(work.silenced()).total_pj(),
             jnp.stack([layer.spike_rate for layer in work], axis=-1),
+            self.price(work),
         )
 
-    def _tested(self, state: TrainState, numbers: Numbers) -> list[np.ndarray]:
+    def _tested(self, state: TrainState, numbers: Numbers) -> tuple:
         frames, labels = self.test
         batch, count = self.config.batch, len(frames)
         key, parts = jax.random.key(numbers.seed + 1), []
@@ -211,8 +234,23 @@ class Swept:
             index = np.minimum(np.arange(start, start + batch), count - 1)
             given = jax.random.fold_in(key, number)
             parts.append(self._score(state.variables, frames[index], labels[index], given))
-        columns = zip(*jax.device_get(parts), strict=True)
-        return [np.concatenate(column).astype(np.float64)[:count] for column in columns]
+        joined = jax.tree.map(lambda *columns: np.concatenate(columns), *jax.device_get(parts))
+        return jax.tree.map(lambda column: column.astype(np.float64)[:count], joined)
+
+
+def _named(regulariser: str | Regulariser, hardware: Hardware) -> Regulariser | None:
+    if regulariser == NONE:
+        return None
+    return make(regulariser, hardware) if isinstance(regulariser, str) else regulariser
+
+
+def _steeper(model: nn.Module, slope: Any) -> nn.Module:
+    """The network with its surrogate steeper; itself if it has none."""
+    neuron = getattr(model, "neuron", None)
+    if neuron is None:
+        return model
+    steeper = dataclasses.replace(neuron, surrogate=Steeper(neuron.surrogate, slope))
+    return model.clone(neuron=steeper)
 
 
 def task_config(flags: Mapping[str, Any]) -> Config:

@@ -1,0 +1,259 @@
+"""Spiking network against its quantised twin, both trained against their own full bill.
+
+    python -m experiments.duel_twin
+    python -m experiments.duel_twin --tasks digits --windows 4 --seeds 0 --epochs 20
+
+For each window T the weight of the bill is swept on both sides: the spiking network's in its loss,
+the measured twin's in the loss of the twin, whose activations have ceil(log2(T + 1)) bits. Both are
+trained against `--hardware` and priced on every machine below. Bills are read off both fronts at
+the same accuracy, half a point below what both reach; below 1 the spikes win. Accuracies are means
+over folds of the training samples. Runs that are there with the same numbers are not run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import build
+from experiments.compiled import keep_compiled
+from experiments.config import check, knob, parse
+from experiments.fronts import bill_at
+from experiments.regularisers import FIVE_FOLDS, Job, Store, versions, write
+from experiments.swept import Numbers, Swept, task_config
+from jsnn.codesign.twin_training import TwinBill, TwinMLP
+from jsnn.energy import bill
+from jsnn.hardware import Hardware
+from jsnn.hardware import get as get_hardware
+from jsnn.twin import activation_bits, twin
+from jsnn.workload import Workload
+
+RESULTS = "experiments/results/duel_twin"
+SPIKES, TWIN = "spikes", "twin"
+TASKS = ("digits", "fashion-mnist")
+STRENGTHS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+# Share of right answers below what both sides reach, where they are compared.
+BELOW = 0.005
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A machine that both sides are priced on.
+
+    Attributes:
+        preset: its name.
+        hops, targets: of a message, and neurons that one serves; no hop is movement inside a core.
+        skipping: whether weights whose activation is zero are not read; None: as the preset says.
+    """
+
+    preset: str
+    hops: float
+    targets: float
+    skipping: int | None = None
+
+    def hardware(self, input_bits: int | None) -> Hardware:
+        """With real-valued inputs as wide as the data's."""
+        knobs = {"hops": self.hops, "targets_per_message": self.targets}
+        if self.skipping is not None:
+            knobs["zero_skipping"] = self.skipping
+        if input_bits is not None:
+            knobs["input_bits"] = input_bits
+        return get_hardware(self.preset).with_design(**knobs)
+
+    @property
+    def name(self) -> str:
+        """As printed.
+
+        >>> Row("spatial-45nm", 1, 16, 0).name
+        'spatial-45nm, 1 hops, 16 targets, every weight read'
+        """
+        words = {None: "", 0: ", every weight read", 1: ", weights of zeros skipped"}
+        return f"{self.preset}, {self.hops:g} hops, {self.targets:g} targets{words[self.skipping]}"
+
+
+ROWS = (
+    *(Row("neuromorphic-22nm", hops, targets) for hops in (1, 4) for targets in (1, 16)),
+    *(
+        Row("spatial-45nm", hops, targets, skipping)
+        for skipping in (0, 1)
+        for hops, targets in ((0, 1), (1, 16), (1, 1), (4, 1))
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What is run."""
+
+    tasks: str = knob("digits", f"of {', '.join(TASKS)}, comma-separated")
+    windows: tuple[int, ...] = knob((2, 4, 6), "time windows T")
+    strengths: str = knob(",".join(map(str, STRENGTHS)), "weights of the bill on both sides")
+    seeds: tuple[int, ...] = knob((0, 1, 2, 3, 4), "seeds, each with a fold of its own (0 to 4)")
+    epochs: int | None = knob(None, "passes over the training samples; none: the recipe's", least=1)
+    hardware: str = knob("neuromorphic-22nm", "machine that both are trained against")
+    out: str = knob(RESULTS, "folder of the results")
+    smoke: bool = knob(False, "an epoch of a tiny network: does it run at all?")
+
+    def __post_init__(self):
+        check(self)
+        if strangers := set(self.names) - set(TASKS):
+            raise ValueError(f"no task {sorted(strangers)}; there are {list(TASKS)}")
+        if not self.windows or min(self.windows) < 1:
+            raise ValueError(f"--windows must be at least 1, got {self.windows}")
+        if not set(self.seeds) <= set(range(len(FIVE_FOLDS))):
+            raise ValueError(f"--seeds must lie in 0 to 4, the folds, got {self.seeds}")
+        if len(self.weights) < 2:
+            raise ValueError("--strengths needs two weights at least: a front has two ends")
+
+    @property
+    def names(self) -> list[str]:
+        """Tasks."""
+        return [word for word in self.tasks.split(",") if word]
+
+    @property
+    def weights(self) -> list[float]:
+        """Strengths."""
+        return [float(word) for word in self.strengths.split(",")]
+
+    def task_flags(self, name: str) -> dict[str, Any]:
+        """Of `experiments.train`, the same for both sides."""
+        flags: dict[str, Any] = {"dataset": name, "hardware": self.hardware, "norm": False}
+        if self.epochs is not None:
+            flags["epochs"] = self.epochs
+        if self.smoke:
+            flags |= {"epochs": 1, "limit": 96, "widths": (8,), "warmup_epochs": 0.0}
+        return flags
+
+
+def main(flags: Flags) -> dict[str, Any]:
+    """Run what is missing, write and print who wins; returns it."""
+    folder = Path("runs/duel-twin-smoke" if flags.smoke and flags.out == RESULTS else flags.out)
+    store = Store(folder, "python -m experiments.duel_twin")
+    found = []
+    for name in flags.names:
+        for steps in flags.windows:
+            for side in (SPIKES, TWIN):
+                train(flags, store, name, steps, side)
+            for line in compare(flags, store, name, steps):
+                found.append(line)
+                print(describe(line), flush=True)
+    summary = {"command": store.line, "versions": versions(), "comparisons": found}
+    write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def jobs(flags: Flags, name: str, steps: int, side: str) -> Iterator[Job]:
+    """Runs of one side, fold by fold."""
+    for seed in flags.seeds:
+        runs = tuple(
+            {"seed": seed, "slope": 1.0, "rate": 1.0, "strength": strength}
+            for strength in flags.weights
+        )
+        # Its clip levels are trained, as those who proposed them do.
+        shown = {"steps": steps} if side == SPIKES else {"steps": 1, "threshold_scale": 1.0}
+        given = {**flags.task_flags(name), **shown, **FIVE_FOLDS[seed]}
+        yield Job(name, f"T{steps}", side, given, runs)
+
+
+def train(flags: Flags, store: Store, name: str, steps: int, side: str) -> None:
+    """Run what is missing of one side."""
+    for job in jobs(flags, name, steps, side):
+        missing = [run for run in job.runs if store.find(job, run) is None]
+        if not missing:
+            continue
+        swept = make(job, steps, side)
+        for run in missing:
+            result = swept.run(Numbers(**run))
+            # Of the twin it would be the bill of a spiking network of one step.
+            for field in ("samples", "pj", "floor_pj", "initial_pj", "spike_rates"):
+                result.pop(field)
+            store.keep(job, run, result)
+            print(f"{name} T={steps} {side} {dict(run)}: {result['accuracy']:.2%}", flush=True)
+
+
+def make(job: Job, steps: int, side: str) -> Swept:
+    """The program of one side on one fold."""
+    config = task_config(job.flags)
+    if config.model != "mlp":
+        raise ValueError(f"only an mlp has a trained twin here, got {config.model}")
+    data = build.dataset(config)
+    machines = {row.name: row.hardware(data.input_bits) for row in ROWS}
+
+    def of_spikes(workload: Workload) -> dict[str, dict[str, jax.Array]]:
+        own = {name: bill(workload, machine).total_pj() for name, machine in machines.items()}
+        capacity = {n: twin(workload, machine).total_pj() for n, machine in machines.items()}
+        return {"own": own, "capacity_twin": capacity}
+
+    def of_twin(workload: Workload) -> dict[str, dict[str, jax.Array]]:
+        bills = {n: TwinBill(m, steps).per_sample(workload) for n, m in machines.items()}
+        return {"own": bills}
+
+    if side == SPIKES:
+        return Swept(config, "bill", price=of_spikes)
+    plain = build.network(config, data, "constant")
+    model = TwinMLP(
+        plain.widths,
+        plain.classes,
+        activation_bits(steps),
+        plain.readout,
+        plain.readout_neuron,
+        plain.gain,
+        plain.dropout,
+    )
+    regulariser = TwinBill(build.hardware(config, data), steps)
+    return Swept(config, regulariser, model=model, price=of_twin)
+
+
+def compare(flags: Flags, store: Store, name: str, steps: int) -> Iterator[dict[str, Any]]:
+    """Who wins on each machine at one accuracy."""
+    accuracy, rows = {}, {}
+    for side in (SPIKES, TWIN):
+        found = [
+            [store.find(job, run) for run in job.runs] for job in jobs(flags, name, steps, side)
+        ]
+        accuracy[side] = np.mean([[row["accuracy"] for row in fold] for fold in found], 0)
+        rows[side] = found
+    wanted = min(accuracy[SPIKES].max(), accuracy[TWIN].max()) - BELOW
+    for machine in ROWS:
+        pj = {
+            side: np.mean([[r["prices"]["own"][machine.name] for r in fold] for fold in found], 0)
+            for side, found in rows.items()
+        }
+        bills = {side: bill_at(accuracy[side], pj[side], wanted) for side in rows}
+        value = bills[SPIKES] / bills[TWIN]
+        yield {
+            "task": name,
+            "steps": steps,
+            **dataclasses.asdict(machine),
+            "machine": machine.name,
+            "accuracy": float(wanted),
+            "spikes_pj": bills[SPIKES],
+            "twin_pj": bills[TWIN],
+            "ratio": value,
+            "winner": SPIKES if value < 1 else TWIN,
+            "seeds": list(flags.seeds),
+        }
+
+
+def describe(line: dict[str, Any]) -> str:
+    """One comparison for a reader."""
+    return (
+        f"{line['task']} T={line['steps']} {line['machine']}: at {line['accuracy']:.2%} "
+        f"{line['spikes_pj'] / 1e3:,.2f} / {line['twin_pj'] / 1e3:,.2f} nJ = {line['ratio']:.3f}, "
+        f"{line['winner']} win{'s' * (line['winner'] == TWIN)}"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        keep_compiled()
+        main(Flags(**parse(Flags, description=__doc__)))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
