@@ -44,8 +44,8 @@ class QuantisedReLU:
 
     >>> law = QuantisedReLU(2)
     >>> params = law.init_params(jax.random.key(0), (4,))
-    >>> law.step(params, None, jnp.array([[-1.0, 0.3, 0.6, 2.0]]))[1]
-    Array([[0. , 0.333, 0.667, 1. ]], dtype=float32)
+    >>> law.step(params, None, jnp.array([[-1.0, 0.3, 0.6, 2.0]]))[1].tolist()
+    [[0.0, 0.333, 0.667, 1.0]]
     """
 
     bits: int
