@@ -28,11 +28,11 @@ from experiments.config import check, knob, parse
 from experiments.fronts import bill_at
 from experiments.regularisers import FIVE_FOLDS, Job, Store, versions, write
 from experiments.swept import Numbers, Swept, task_config
-from jsnn.codesign.twin_training import TwinBill, TwinMLP
+from jsnn.codesign.twin_training import TwinBill, TwinMLP, unread_pj
 from jsnn.energy import bill
 from jsnn.hardware import Hardware
 from jsnn.hardware import get as get_hardware
-from jsnn.twin import activation_bits, twin
+from jsnn.twin import activation_bits
 from jsnn.workload import Workload
 
 RESULTS = "experiments/results/duel_twin"
@@ -50,22 +50,31 @@ class Row:
     Attributes:
         preset: its name.
         hops, targets: of a message, and neurons that one serves; no hop is movement inside a core.
-        skipping: whether weights whose activation is zero are not read; None: as the preset says.
+        skipping: whether weights whose activation is zero are not read: by the machine's knob, or
+            as a saving of the twin alone where it has none (there spikes fetch weights one by one).
     """
 
     preset: str
     hops: float
     targets: float
-    skipping: int | None = None
+    skipping: int
 
     def hardware(self, input_bits: int | None) -> Hardware:
         """With real-valued inputs as wide as the data's."""
+        machine = get_hardware(self.preset)
         knobs = {"hops": self.hops, "targets_per_message": self.targets}
-        if self.skipping is not None:
+        if "zero_skipping" in machine.architecture.knobs:
             knobs["zero_skipping"] = self.skipping
         if input_bits is not None:
             knobs["input_bits"] = input_bits
-        return get_hardware(self.preset).with_design(**knobs)
+        return machine.with_design(**knobs)
+
+    def twin_pj(self, workload: Workload, machine: Hardware, steps: int) -> jax.Array:
+        """`[B]` pJ of a twin, on its machine."""
+        read = TwinBill(machine, steps).per_sample(workload)
+        if self.skipping and "zero_skipping" not in machine.architecture.knobs:
+            return read - unread_pj(workload, machine, steps)
+        return read
 
     @property
     def name(self) -> str:
@@ -74,17 +83,15 @@ class Row:
         >>> Row("spatial-45nm", 1, 16, 0).name
         'spatial-45nm, 1 hops, 16 targets, every weight read'
         """
-        words = {None: "", 0: ", every weight read", 1: ", weights of zeros skipped"}
-        return f"{self.preset}, {self.hops:g} hops, {self.targets:g} targets{words[self.skipping]}"
+        words = ("every weight read", "weights of zeros skipped")[self.skipping]
+        return f"{self.preset}, {self.hops:g} hops, {self.targets:g} targets, {words}"
 
 
-ROWS = (
-    *(Row("neuromorphic-22nm", hops, targets) for hops in (1, 4) for targets in (1, 16)),
-    *(
-        Row("spatial-45nm", hops, targets, skipping)
-        for skipping in (0, 1)
-        for hops, targets in ((0, 1), (1, 16), (1, 1), (4, 1))
-    ),
+ROWS = tuple(
+    Row(preset, hops, targets, skipping)
+    for preset in ("neuromorphic-22nm", "spatial-45nm")
+    for skipping in (0, 1)
+    for hops, targets in ((0, 1), (1, 16), (1, 1), (4, 1))
 )
 
 
@@ -184,16 +191,13 @@ def make(job: Job, steps: int, side: str) -> Swept:
     if config.model != "mlp":
         raise ValueError(f"only an mlp has a trained twin here, got {config.model}")
     data = build.dataset(config)
-    machines = {row.name: row.hardware(data.input_bits) for row in ROWS}
+    machines = [(row, row.hardware(data.input_bits)) for row in ROWS]
 
-    def of_spikes(workload: Workload) -> dict[str, dict[str, jax.Array]]:
-        own = {name: bill(workload, machine).total_pj() for name, machine in machines.items()}
-        capacity = {n: twin(workload, machine).total_pj() for n, machine in machines.items()}
-        return {"own": own, "capacity_twin": capacity}
+    def of_spikes(workload: Workload) -> dict[str, jax.Array]:
+        return {row.name: bill(workload, machine).total_pj() for row, machine in machines}
 
-    def of_twin(workload: Workload) -> dict[str, dict[str, jax.Array]]:
-        bills = {n: TwinBill(m, steps).per_sample(workload) for n, m in machines.items()}
-        return {"own": bills}
+    def of_twin(workload: Workload) -> dict[str, jax.Array]:
+        return {row.name: row.twin_pj(workload, machine, steps) for row, machine in machines}
 
     if side == SPIKES:
         return Swept(config, "bill", price=of_spikes)
@@ -223,7 +227,7 @@ def compare(flags: Flags, store: Store, name: str, steps: int) -> Iterator[dict[
     wanted = min(accuracy[SPIKES].max(), accuracy[TWIN].max()) - BELOW
     for machine in ROWS:
         pj = {
-            side: np.mean([[r["prices"]["own"][machine.name] for r in fold] for fold in found], 0)
+            side: np.mean([[r["prices"][machine.name] for r in fold] for fold in found], 0)
             for side, found in rows.items()
         }
         bills = {side: bill_at(accuracy[side], pj[side], wanted) for side in rows}

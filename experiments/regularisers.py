@@ -96,10 +96,10 @@ TASKS = {
     "digits": Task(
         {"epochs": 100},
         tuple({"split_seed": seed} for seed in (11, 12, 13, 14, 15)),
-        seconds=15,
+        seconds=12,
         search=HELD_OUT,
     ),
-    "ev-objects": Task({"epochs": 40}, FIVE_FOLDS, seconds=40, search=HELD_OUT, pooled=True),
+    "ev-objects": Task({"epochs": 100}, FIVE_FOLDS, seconds=20, search=HELD_OUT, pooled=True),
     "fashion-mnist": Task({}, FIVE_SEEDS, seconds=45, like="digits"),
     "qtdb": Task({"epochs": 20}, FIVE_SEEDS, seconds=45, like="ev-objects"),
     "nmnist": Task({"epochs": 40}, FIVE_FOLDS, seconds=60, pooled=True, like="ev-objects"),

@@ -163,6 +163,11 @@ class Swept:
         key = jax.random.key(numbers.seed)
         sample = jax.random.permutation(key, len(self.data.train))[:FIRST_SAMPLES]
         state, initial_pj = self._start(numbers.seed, self.train[0][sample])
+        if not np.isfinite(state.reference_pj):
+            raise ValueError(
+                f"{self.objective.regulariser} is zero at initialisation: it has no unit, and "
+                "nothing to lower; move its bounds or targets"
+            )
         traced = tuple(map(jnp.float32, (numbers.slope, numbers.rate, numbers.strength)))
         finite = True
         for epoch in range(1, config.epochs + 1):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jsnn
-from jsnn.codesign.twin_training import QuantisedReLU, TwinBill, TwinMLP, as_window
+from jsnn.codesign.twin_training import QuantisedReLU, TwinBill, TwinMLP, as_window, unread_pj
 from jsnn.neurons import LIF
 from jsnn.objectives import Objective
 from jsnn.run import run
@@ -95,6 +95,20 @@ def test_measured_and_formula_agree_where_levels_are_uniform():
     window = as_window(dataclasses.replace(workload, layers=(top,)), STEPS)
     formula = twin_workload(window, "average").layers[0].active
     np.testing.assert_allclose(formula, 7.0)
+
+
+def test_weights_of_zeros_are_those_of_idle_connections():
+    params, _, workload = recorded()
+    levels, _ = by_hand(params)
+    shown = [np.asarray(FRAMES[0]) != 0, *(x > 0 for x in levels)]
+    idle = sum((~w).sum(1) * n for w, n in zip(shown, (9, 7, 3), strict=True))
+    np.testing.assert_allclose(
+        unread_pj(workload, MACHINE, STEPS), idle * 0.0385 * 8, rtol=1e-4, atol=1e-3
+    )
+    with pytest.raises(ValueError, match="has the knob"):
+        unread_pj(workload, SPATIAL, STEPS)
+    with pytest.raises(ValueError, match="charges no weight read"):
+        unread_pj(workload, jsnn.hardware.get("compute-only-45nm"), STEPS)
 
 
 def test_training_against_the_bill_lowers_it():

@@ -22,10 +22,10 @@ from jsnn.models.mlp import check_widths
 from jsnn.neurons import LI, Neuron
 from jsnn.neurons.protocol import NeuronOps, Params
 from jsnn.readouts import MeanMembrane, Readout
-from jsnn.twin import activation_bits, twin
+from jsnn.twin import activation_bits, twin, twin_workload
 from jsnn.workload import Workload
 
-__all__ = ["QuantisedReLU", "TwinBill", "TwinMLP", "as_window"]
+__all__ = ["QuantisedReLU", "TwinBill", "TwinMLP", "as_window", "unread_pj"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,3 +174,38 @@ class TwinBill:
         """Scalar, pJ."""
         smooth = twin(as_window(workload, self.steps), self.hardware, "average").total_pj()
         return straight_through(self.per_sample(workload), smooth).mean()
+
+
+def unread_pj(workload: Workload, hardware: Hardware, steps: int) -> jax.Array:
+    """`[B]` pJ of weight reads that a twin saves if weights of zeros are not read.
+
+    For machines that read every weight of a frame and have no knob for it: connections whose input
+    is zero, at the price of a connection's weight read. Finding the zeros is free, which favours
+    the twin.
+
+    Args:
+        workload: what the twin recorded.
+        hardware: the machine.
+        steps: window of the spiking network.
+
+    Raises:
+        ValueError: a machine that has the knob, or charges no read by connection.
+
+    >>> from jsnn.hardware import get
+    >>> model, frames = TwinMLP((16,), 3, bits=2), jnp.zeros((1, 2, 8))
+    >>> from jsnn.run import run
+    >>> _, work = run(model, model.init(jax.random.key(0), frames), frames)
+    >>> machine = get("neuromorphic-22nm")
+    >>> float(unread_pj(work, machine, 3)[0] / (0.0385 * 8))
+    176.0
+    """
+    if "zero_skipping" in hardware.architecture.knobs:
+        raise ValueError(f"{hardware.name} has the knob zero_skipping: set it instead")
+    saved = jnp.zeros(())
+    for layer in twin_workload(as_window(workload, steps)):
+        (table, *_) = hardware.prices(layer.geometry)
+        if "weight_memory" not in table.get("connections", {}):
+            raise ValueError(f"{hardware.name} charges no weight read by connection")
+        idle = layer.geometry.synapses - layer.active_synapses
+        saved = saved + idle * table["connections"]["weight_memory"]
+    return saved
