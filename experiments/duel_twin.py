@@ -110,6 +110,8 @@ class Flags:
 
     def __post_init__(self):
         check(self)
+        if not self.names:
+            raise ValueError(f"--tasks names no task; there are {sorted(TASKS)}")
         if strangers := set(self.names) - set(TASKS):
             raise ValueError(f"no task {sorted(strangers)}; there are {list(TASKS)}")
         if not self.windows or min(self.windows) < 1:

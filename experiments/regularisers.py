@@ -105,7 +105,7 @@ TASKS = {
     "nmnist": Task({"epochs": 40}, FIVE_FOLDS, seconds=60, pooled=True, like="ev-objects"),
 }
 CUT = (
-    "Cut: one seed in the search; ev-objects and nmnist 40 epochs (their recipes: 100 and 80); "
+    "Cut: one seed in the search; nmnist 40 epochs (its recipe: 80); "
     "fashion-mnist, qtdb and nmnist without a search of their own."
 )
 # Two regularisers, one pair, two strengths, two folds, on a few samples.
@@ -131,6 +131,8 @@ class Flags:
 
     def __post_init__(self):
         check(self)
+        if not self.names:
+            raise ValueError(f"--tasks names no task; there are {sorted(TASKS)}")
         if strangers := set(self.names) - set(TASKS):
             raise ValueError(f"no task {sorted(strangers)}; there are {sorted(TASKS)}")
 

@@ -166,6 +166,8 @@ def test_a_worker_that_fails_says_why(store, stub):
 def test_bad_flags_are_refused(store):
     with pytest.raises(ValueError, match="no task"):
         Flags(tasks="digit")
+    with pytest.raises(ValueError, match="names no task"):
+        Flags(tasks="")
     with pytest.raises(ValueError, match="greater than 0"):
         Flags(max_hours=0.0)
     with pytest.raises(ValueError, match="at most"):
