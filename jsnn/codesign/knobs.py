@@ -324,10 +324,13 @@ class Knobs(Lever):
         return dataclasses.replace(found, technology=technology)
 
     def network(self, leaves: Values, params: Any) -> Any:
-        """The network, its weights rounded to the width where that is a knob."""
+        """The network, its weights rounded to the next whole width where that is a knob."""
         if "weight_bits" not in leaves or "weight_bits" in self.opposed:
             return params
+        knob = next(k for k in self.knobs if k.name == "weight_bits")
         bits = self.values(leaves)["weight_bits"]
+        # Always whole: a network that learned on a grid between two widths loses when it is built.
+        bits = _handed(build(knob.name, bits, knob.low, knob.high), bits)
 
         def rounded(path, leaf, label):
             narrow = label == "weights" and getattr(path[-1], "key", None) != "bias"
