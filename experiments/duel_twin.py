@@ -89,7 +89,7 @@ class Row:
 
 ROWS = tuple(
     Row(preset, hops, targets, skipping)
-    for preset in ("neuromorphic-22nm", "spatial-45nm")
+    for preset in ("neuromorphic-22nm", "spatial-45nm", "yan-v1-spatial")
     for skipping in (0, 1)
     for hops, targets in ((0, 1), (1, 16), (1, 1), (4, 1))
 )

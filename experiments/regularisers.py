@@ -65,6 +65,8 @@ SLOPES = RATES = (0.5, 1.0, 2.0)
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
 TRANSFERRED = (0.1, 0.4, 1.6)
 SEARCH, REPORT = "search", "report"
+# Of a worker: imports, data, and tracing a program that may have been compiled before.
+START_SECONDS = 15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +102,8 @@ TASKS = {
         search=HELD_OUT,
     ),
     "ev-objects": Task({"epochs": 100}, FIVE_FOLDS, seconds=20, search=HELD_OUT, pooled=True),
-    "fashion-mnist": Task({}, FIVE_SEEDS, seconds=45, like="digits"),
-    "qtdb": Task({"epochs": 20}, FIVE_SEEDS, seconds=45, like="ev-objects"),
+    "fashion-mnist": Task({}, FIVE_SEEDS, seconds=40, like="digits"),
+    "qtdb": Task({"epochs": 20}, FIVE_SEEDS, seconds=35, like="ev-objects"),
     "nmnist": Task({"epochs": 40}, FIVE_FOLDS, seconds=60, pooled=True, like="ev-objects"),
 }
 CUT = (
@@ -211,7 +213,8 @@ class Store:
         file = self.file(task, stage, regulariser)
         if file not in self._known:
             kept = json.loads(file.read_text())["runs"] if file.exists() else []
-            self._known[file] = kept
+            # Of two threads that read it, both must go on with one list.
+            self._known.setdefault(file, kept)
         return self._known[file]
 
     def find(self, job: Job, run: Mapping[str, float]) -> dict[str, Any] | None:
@@ -418,15 +421,20 @@ def describe(summary: Mapping[str, Any]) -> Iterator[str]:
 
 def estimate(tasks: Mapping[str, Task], grid: Grid, store: Store, workers: int) -> str:
     """How long what is missing takes, by what runs took before."""
+
+    def missing(jobs: Sequence[Job]) -> list[int]:
+        """Runs that each unfinished job lacks."""
+        lacks = [sum(store.find(job, run) is None for run in job.runs) for job in jobs]
+        return [count for count in lacks if count]
+
     lines, total = [], 0.0
     for name, task in tasks.items():
-        searched = searches(name, task, grid) if task.search is not None else []
-        missing = sum(store.find(job, run) is None for job in searched for run in job.runs)
-        count = len(grid.names) - 1 if searched else 3
-        blocks = len(task.blocks)
-        wanted = blocks * (1 + count * 3)
-        done = [job for job in reports(name, task, grid, store)]
-        wanted -= sum(store.find(job, run) is not None for job in done for run in job.runs)
+        left = missing(searches(name, task, grid)) if task.search is not None else []
+        known = reports(name, task, grid, store)
+        # Before the search is over: what will be chosen, one job for each block and regulariser.
+        names = len(grid.names) - 1 if task.search is not None else 3
+        later = missing(known) if known else [1, *[3] * names] * len(task.blocks)
+        runs, jobs = sum(left) + sum(later), len(left) + len(later)
         took = [
             row["seconds"]
             for stage in (SEARCH, REPORT)
@@ -434,10 +442,10 @@ def estimate(tasks: Mapping[str, Task], grid: Grid, store: Store, workers: int) 
             for row in store.runs(name, stage, other)
         ]
         seconds = float(np.median(took)) if took else task.seconds
-        share = (missing + wanted) * seconds / workers
-        total += share
-        lines.append(f"{name}: {missing + wanted} runs of {seconds:.0f} s, {share / 3600:.2f} h")
-    lines.append(f"about {total / 3600:.1f} h on {workers} cores")
+        hours = (runs * seconds + jobs * START_SECONDS) / workers / 3600
+        total += hours
+        lines.append(f"{name}: {runs} runs of {seconds:.0f} s, {hours:.2f} h")
+    lines.append(f"about {total:.1f} h on {workers} cores")
     return "\n".join(lines)
 
 

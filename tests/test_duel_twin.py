@@ -62,11 +62,11 @@ def test_both_sides_have_the_same_folds_weights_and_schedule():
 
 def test_machines_differ_in_movement_and_skipping():
     machines = [row.hardware(input_bits=5) for row in ROWS]
-    # One of the two has no knob for skipping: there it is a saving of the twin.
-    assert len(set(map(repr, machines))) == len(ROWS) * 3 // 4
+    # One of the three has no knob for skipping: there it is a saving of the twin.
+    assert len(set(map(repr, machines))) == len(ROWS) * 5 // 6
     assert {machine.design.input_bits for machine in machines} == {5}
     assert {(row.preset[:3], row.skipping) for row in ROWS} == {
-        (preset, skipping) for preset in ("neu", "spa") for skipping in (0, 1)
+        (preset, skipping) for preset in ("neu", "spa", "yan") for skipping in (0, 1)
     }
     assert {row.hops for row in ROWS} == {0, 1, 4}
 
