@@ -55,8 +55,8 @@ def test_what_makes_no_sense_is_refused_before_data_is_read(options, message):
 def test_a_run_learns_its_window_stops_early_and_is_looked_at_again(tmp_path):
     folder = tmp_path / "run"
     config = Config(
-        widths=(16,), steps=3, limit=64, epochs=1, warmup_epochs=0.0, window="learned", early_exit="gap",
-        time_constant_scale=1.0, threshold_scale=0.1,
+        widths=(16,), steps=3, limit=64, epochs=1, warmup_epochs=0.0, window="learned",
+        early_exit="gap", time_constant_scale=1.0, threshold_scale=0.1,
     )  # fmt: skip
     result = main(config, out=str(folder))
     found = result["window"]
