@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jsnn.area import memory_area_mm2
-from jsnn.codesign.budget import Budget, Infeasible, memory_bytes, seconds
+from jsnn.codesign.budget import Budget, Infeasible, memory_bytes
 from jsnn.codesign.threshold import search, with_factor
 from jsnn.data import Direct
 from jsnn.energy import bill
@@ -119,7 +119,6 @@ def test_what_is_spent_is_what_the_other_modules_say():
     found = budget.spent(pairs, total_pj)
     np.testing.assert_array_equal(found["energy_pj"], total_pj)
     np.testing.assert_allclose(found["latency_s"], latency(WORK, machine).seconds, rtol=1e-6)
-    np.testing.assert_allclose(seconds(pairs), latency(WORK, machine).seconds, rtol=1e-6)
     weights = 64 * 32 + 32 * 10
     words = sum(l.geometry.biases + l.geometry.neurons * l.geometry.state_words for l in WORK)
     assert float(memory_bytes(pairs)) == pytest.approx((weights * 4 + words * 16) / 8)

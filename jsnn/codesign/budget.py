@@ -13,11 +13,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsnn.area import memory_area_mm2
-from jsnn.latency import layer_cycles, total_cycles
+from jsnn.area import memory_area_layers_mm2
+from jsnn.latency import latency_layers
 from jsnn.levers import Pairs
 
-__all__ = ["RESOURCES", "Budget", "Infeasible", "memory_bytes", "seconds"]
+__all__ = ["RESOURCES", "Budget", "Infeasible", "memory_bytes"]
 
 # What can be limited, and its kind of quantity (`jsnn.units.QUANTITIES`).
 RESOURCES = {
@@ -58,22 +58,6 @@ def memory_bytes(pairs: Pairs) -> jax.Array:
         bits = bits + (at.weights + at.recurrent_weights) * weight_bits
         bits = bits + (at.biases + at.neurons * at.state_words) * state_bits
     return jnp.asarray(bits / 8, jnp.float32)
-
-
-def seconds(pairs: Pairs) -> jax.Array:
-    """Time of an inference, `[B]` s (see `jsnn.latency.latency`); layers share one clock.
-
-    Raises:
-        ValueError: the architecture publishes no times.
-
-    >>> from jsnn.hardware import get
-    >>> from jsnn.hypothetical import dense
-    >>> float(seconds([(dense(64, 32, steps=4, rate=0.25), get("spatial-45nm"))])[0])
-    6.25e-08
-    """
-    machine = pairs[0][1]
-    cycles = jnp.stack([layer_cycles(layer, hardware) for layer, hardware in pairs], axis=-1)
-    return total_cycles(cycles, machine.architecture.concurrent) / machine.design.clock_hz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,9 +160,9 @@ class Budget:
         """What each sample spends of what is limited, `[B]` each."""
         measures = {
             "energy_pj": lambda: total_pj,
-            "latency_s": lambda: seconds(pairs),
+            "latency_s": lambda: latency_layers(pairs).seconds,
             "memory_bytes": lambda: memory_bytes(pairs),
-            "area_mm2": lambda: memory_area_mm2(pairs[0][1], self.node_nm),
+            "area_mm2": lambda: memory_area_layers_mm2(pairs, self.node_nm),
         }
         like = jnp.zeros_like(total_pj)
         return {name: measures[name]() + like for name in self.limited}
