@@ -288,7 +288,11 @@ def scaled_inputs(params, factor):
 
 def test_thresholds_of_lif_are_its_inputs_divided(key):
     frames = jax.random.uniform(key, (6, 4, 5))
-    for model in (MLP((16, 12), 3, input_kind="analog"), SRNN((9,), 3, input_kind="analog")):
+    plain, fed_back = (
+        MLP((16, 12), 3, input_kind="analog"),
+        SRNN((9,), 3, LIF(), input_kind="analog"),
+    )
+    for model in (plain, fed_back):
         params = model.init(key, frames)["params"]
         # A power of two: the same bits on both ways.
         turned = with_factor(params, 2.0, [])

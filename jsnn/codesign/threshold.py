@@ -107,5 +107,6 @@ def search(
         seen[middle] = ratio(middle)
         above, below = (middle, below) if seen[middle] > high else (above, middle)
     within = {factor: found for factor, found in seen.items() if found <= high}
-    factor = max(within, key=within.get)
+    # Of factors that come to the same, the one that changes least.
+    factor = max(within, key=lambda factor: (within[factor], -abs(math.log(factor))))
     return factor, within[factor]
