@@ -23,6 +23,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jsnn.timeaxis import spread
+
 # Columns of an input gradient up to here stay in the caches; beyond, XLA's form is as fast.
 _COLUMN_BYTES = 16 * 2**20
 
@@ -191,7 +193,8 @@ def _by_columns(shape: _Shape, x: Array, w: Array) -> Array:
 def _weight_gradient(shape: _Shape, x: Array, w: Array, g: Array) -> Array:
     """A few images at a time where these are larger than the kernel, which is read each time."""
     pieces, rest = divmod(len(x), _IMAGES)
-    if pieces < 2 or x.size + g.size < w.size:
+    # A piece of images that lie on many devices would be gathered on each of them.
+    if pieces < 2 or x.size + g.size < w.size or spread():
         return _weight_gradient_at_once(shape, x, w, g)
 
     def piece(number, total):

@@ -16,7 +16,7 @@ def merge(values: Array) -> Array:
     >>> merge(jnp.arange(6).reshape(3, 2))
     Array([0, 1, 2, 3, 4, 5], dtype=int32)
     """
-    if _spread():
+    if spread():
         values = jnp.swapaxes(values, 0, 1)
     return values.reshape(-1, *values.shape[2:])
 
@@ -27,7 +27,7 @@ def part(values: Array, steps: int, batch: int) -> Array:
     >>> part(merge(jnp.ones((3, 2, 5))), 3, 2).shape
     (3, 2, 5)
     """
-    if _spread():
+    if spread():
         return jnp.swapaxes(values.reshape(batch, steps, *values.shape[1:]), 0, 1)
     return values.reshape(steps, batch, *values.shape[1:])
 
@@ -58,6 +58,6 @@ def _total_backward(steps: int, bar: Array) -> tuple[Array]:
 total.defvjp(_total_forward, _total_backward)
 
 
-def _spread() -> bool:
-    # Set by `jsnn.devices` while it traces.
+def spread() -> bool:
+    """Whether what is traced will run on many devices; `jsnn.devices` says so while it traces."""
     return jax.sharding.get_abstract_mesh().size > 1

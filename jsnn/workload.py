@@ -330,7 +330,7 @@ def within(length: int, steps: Any) -> jax.Array:
     >>> within(4, 2.25)
     Array([1.  , 1.  , 0.25, 0.  ], dtype=float32)
     """
-    return jnp.clip(steps - jnp.arange(length), 0, 1)
+    return jnp.clip(jnp.asarray(steps, float) - jnp.arange(length), 0, 1)
 
 
 def _along(by_reach: jax.Array, reaches: tuple[int, ...]) -> jax.Array:

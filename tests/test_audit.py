@@ -167,7 +167,9 @@ def layers(draw):
     )
     each = earlier[:-1].reshape(steps, batch, -1).sum(-1).T * recurrent
     make = functools.partial(layer.apply, {}, method=Spiking._record)
-    return recorded, make(*map(jnp.asarray, (frames, spikes.sum(0), fed_back, each)))
+    sent_each = spikes.reshape(steps, batch, -1).sum(-1).T
+    given_ = (frames, spikes.sum(0), fed_back, each, sent_each)
+    return recorded, make(*map(jnp.asarray, given_))
 
 
 def exactly(fraction, number):

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jsnn.neurons import ALIF, BRF, LIF, CuBaLIF
+from jsnn.neurons import ALIF, BRF, LIF, CuBaLIF, Fixed
 from jsnn.unroll import Pallas, Scan, unroll
-from tests.plan_cases import EVERY, assert_close, drawn, everything, name_of
+from tests.plan_cases import NEURONS, assert_close, drawn, everything, name_of
+
+ELEMENTWISE = [neuron for neuron in NEURONS if not isinstance(neuron, Fixed)]
 
 
-@EVERY
+@pytest.mark.parametrize("neuron", ELEMENTWISE, ids=name_of)
 @settings(max_examples=3)
 @given(seed=st.integers(0, 2**16))
 def test_pallas_equals_scan(neuron, seed):
@@ -25,6 +27,14 @@ def test_pallas_equals_scan(neuron, seed):
     np.testing.assert_array_equal(same, spikes)
     assert_close(end, last)
     assert_close(got, want)
+
+
+def test_a_grid_that_all_neurons_share_is_refused():
+    refused = "a step of Fixed is not elementwise"
+    assert Pallas().refuses(Fixed(LIF()), None) == refused
+    assert [n for n in NEURONS if Pallas().refuses(n, None)] == [
+        n for n in NEURONS if n not in ELEMENTWISE
+    ]
 
 
 def test_a_block_is_a_power_of_two():

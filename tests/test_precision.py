@@ -102,8 +102,9 @@ def test_models_multiply_in_bf16_and_keep_their_state_in_float32(make, shape, ke
 def walk(jaxpr, found):
     """Collect the types of all operands of products."""
     for equation in jaxpr.eqns:
-        # Spikes are counted by a product with one row of ones: no synapse, and exact.
-        counting = equation.invars and getattr(equation.invars[0].aval, "shape", ())[:1] == (1,)
+        # Events are counted by products with ones and zeros in full precision: no synapses.
+        highest = (jax.lax.Precision.HIGHEST,) * 2
+        counting = equation.params.get("precision") == highest
         if equation.primitive.name in ("dot_general", "conv_general_dilated") and not counting:
             found |= {var.aval.dtype.name for var in equation.invars}
         for inner in jax.extend.core.jaxprs_in_params(equation.params):

@@ -1,6 +1,7 @@
 """A training run that prunes: what it writes down and what it writes out."""
 
 import json
+import math
 
 import jax
 import numpy as np
@@ -40,7 +41,14 @@ def test_the_result_holds_both_bills_and_what_is_left(pruned_run):
         np.testing.assert_allclose(entry["skipping_mean_pj"], result["total_pj"], rtol=1e-5)
         assert entry["skipping_pj"] < entry["dense_pj"]
         assert entry["weights"] < 64 * 12 + 12 * 8 + 8 * 10
-        assert entry["weight_bytes_lists"] < entry["weight_bytes_dense"]
+        # A byte of value and the address of 12, 8 or 10 targets, whole bytes a tensor.
+        sizes = {"hidden_0": (64 * 12, 4), "hidden_1": (12 * 8, 3), "readout": (8 * 10, 4)}
+        lists = [
+            math.ceil(round(entry["density"][name]["kernel"] * size) * (8 + address) / 8)
+            for name, (size, address) in sizes.items()
+        ]
+        assert entry["weight_bytes_lists"] == sum(lists)
+        assert entry["weight_bytes_dense"] == sum(size for size, _ in sizes.values())
     said = "\n".join(pruned.lines(entry))
     assert "every stored weight walked" in said
     assert "zero weights skipped" in said
@@ -96,5 +104,5 @@ def test_a_machine_without_skipping_says_so():
 
 
 def test_lists_and_the_rest_make_up_the_network():
-    tensor = Sparse(np.array([2.0]), np.array([3]), (2, 2))
+    tensor = Sparse(np.float32([2.0]), np.array([3]), (2, 2))
     np.testing.assert_array_equal(tensor.dense(), [[0, 0], [0, 2]])
