@@ -9,10 +9,15 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # The workers share the cores: one thread each.
-    os.environ.setdefault(
-        "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    # The workers share the cores: one thread each. Most of their time goes into compiling, so LLVM
+    # leaves its optimisations away; what follows the last flag is not read.
+    flags = (
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_multi_thread_eigen=false",
+        "intra_op_parallelism_threads=1",
     )
+    os.environ.setdefault("XLA_FLAGS", " ".join(flags))
 
 import jax
 import pytest
