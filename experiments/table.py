@@ -93,15 +93,15 @@ def render(
         for name, runs in results.items()
     ]
     caption = "\n".join(f"- {line}" for line in _caption(results, notes))
-    return "\n\n".join([_markdown(ACCURACY, accuracy), _markdown(ENERGY, energy), caption])
+    return "\n\n".join([markdown(ACCURACY, accuracy), markdown(ENERGY, energy), caption])
 
 
-def place(text: str, table: str) -> str:
+def place(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
     """`text` with the table between its markers; ValueError if it has not one pair of them."""
-    if not (text.count(BEGIN) == text.count(END) == 1 and text.index(BEGIN) < text.index(END)):
-        raise ValueError(f"expected one {BEGIN} and behind it one {END}; put them where it belongs")
-    head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}\n\n{table}\n\n{END}{rest.partition(END)[2]}"
+    if not (text.count(begin) == text.count(end) == 1 and text.index(begin) < text.index(end)):
+        raise ValueError(f"expected one {begin} and behind it one {end}; put them where it belongs")
+    head, _, rest = text.partition(begin)
+    return f"{head}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"
 
 
 def main(flags: Flags) -> str:
@@ -221,7 +221,8 @@ def _caption(results: Mapping[str, Runs], notes: Mapping[str, str]) -> Iterable[
     yield f"Each run on one core ({device}), jax {jax}; seconds with compilation."
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

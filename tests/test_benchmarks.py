@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import __main__ as command
-from experiments.benchmarks import measuring, ours, regime_map, workloads
+from experiments.benchmarks import measuring, ours, regime_map, table, workloads
 from experiments.benchmarks.ceilings import ceilings, fractions
 from experiments.benchmarks.contest import Entry, Missing, Worker, compete
 from experiments.benchmarks.peers import PEERS
+from experiments.table import place
 
 
 @pytest.mark.parametrize("name", workloads.NAMES)
@@ -192,3 +193,34 @@ def test_maps_of_design_points_are_timed(tmp_path):
     result = regime_map.main(regime_map.Config(side=3, rounds=1, out=str(out)))
     assert result["points"] == 9
     assert set(json.loads(out.read_text())["machines"]) == set(regime_map.MACHINES)
+
+
+def test_readme_holds_the_table_of_times():
+    readme = (table.ROOT / "README.md").read_text()
+    now = table.main(table.Flags(json=str(table.ROOT / table.Flags().json)))
+    assert readme == place(readme, now, table.BEGIN, table.END), (
+        "README's times are not the stored ones: run `python -m experiments.benchmarks.table --write`"
+    )
+
+
+def test_a_table_of_times_says_who_is_faster():
+    def one(seconds, ratio, **more):
+        times = {"seconds": {"median": seconds}, "over_reference": {"median": ratio}}
+        return {"forward": times} | more
+
+    contestants = {
+        "jsnn:default": one(0.002, 1.0, keeps_memory=True)
+        | {"step": one(0.5, 1.0)["forward"], "energy_term": {"median": 1.0251}},
+        "other": one(0.001, 0.5, info={"versions": {"other": "1.2"}}),
+    }
+    found = {
+        "command": "benchmark",
+        "rounds": 3,
+        "machine": {"cores": 2, "processor": "one", "versions": {"jax": "0"}},
+        "workloads": {"tiny": {"contestants": contestants}},
+    }
+    header, _, step, forward, _, caption = table.render(found).splitlines()
+    assert header == "| workload | what | jsnn | of it the bill | other |"
+    assert step == "| tiny | training step | 500.0 ms | +2.5 % | – |"
+    assert forward == "| tiny | forward pass | 2.0 ms | – | 0.50x |"
+    assert "other 1.2" in caption and "kept by jsnn:default" in caption

@@ -1,0 +1,108 @@
+"""README's table of times from what `experiments.benchmarks --peers --json` left.
+
+python -m experiments.benchmarks.table
+python -m experiments.benchmarks.table --write
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.config import check, knob, parse
+from experiments.table import NOTHING, markdown, place
+
+ROOT = Path(__file__).parents[2]
+BEGIN, END = "<!-- times:begin -->", "<!-- times:end -->"
+MODES = {"step": "training step", "forward": "forward pass", "stream": "one frame"}
+OURS = "jsnn"
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """Where from and where to."""
+
+    json: str = knob("experiments/results/benchmarks/peers.json", "file of the benchmark")
+    readme: str = knob("README.md", "file that holds the table between its markers")
+    write: bool = knob(False, "put the table into that file instead of printing it")
+
+    def __post_init__(self):
+        check(self)
+
+
+def render(found: Mapping[str, Any]) -> str:
+    """A row for each workload and mode: our time, and how many times as long the others take.
+
+    Args:
+        found: the file of `experiments.benchmarks`.
+    """
+    workloads = found["workloads"]
+    others = dict.fromkeys(n for w in workloads.values() for n in w["contestants"])
+    reference = next(name for name in others if name.startswith(OURS))
+    others = [name for name in others if name != reference]
+    rows = []
+    for name, workload in workloads.items():
+        every = workload["contestants"]
+        for mode, said in MODES.items():
+            if mode not in every[reference]:
+                continue
+            ours = every[reference]
+            term = ours["energy_term"]["median"] - 1 if mode == "step" else None
+            ratios = [every.get(other, {}).get(mode) for other in others]
+            rows.append(
+                [
+                    name,
+                    said,
+                    _time(ours[mode]["seconds"]["median"]),
+                    NOTHING if term is None else f"{100 * term:+.1f} %",
+                    *(f"{r['over_reference']['median']:.2f}x" if r else NOTHING for r in ratios),
+                ]
+            )
+    header = ["workload", "what", OURS, "of it the bill", *others]
+    return f"{markdown(header, rows)}\n\n{_caption(found, reference)}"
+
+
+def main(flags: Flags) -> str:
+    """The table, put into README if asked for."""
+    table = render(json.loads(Path(flags.json).read_text()))
+    if flags.write:
+        readme = Path(flags.readme)
+        readme.write_text(place(readme.read_text(), table, BEGIN, END))
+    return table
+
+
+def _time(seconds: float) -> str:
+    return f"{1e3 * seconds:.1f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.0f} µs"
+
+
+def _caption(found: Mapping[str, Any], reference: str) -> str:
+    machine, kept, versions = found["machine"], {}, {}
+    for workload in found["workloads"].values():
+        for name, one in workload["contestants"].items():
+            kept |= {name: True} if one.get("keeps_memory") else {}
+            versions |= {name.partition(":")[0]: one.get("info", {}).get("versions", {})}
+    shown = [f"{name} {known[name]}" for name, known in versions.items() if name in known]
+    said = [
+        f"Medians of {found['rounds']} rounds in which all take turns. A column of another library "
+        "is its time over ours of the same round: below 1 it is faster.",
+        f"Every step of {OURS} has the full bill in its loss, the others have none.",
+        f"{machine['cores']} cores ({machine['processor']}); jax {machine['versions']['jax']}, "
+        f"{', '.join(shown)}.",
+        f"Freed memory was kept by {', '.join(kept)}." if kept else "",
+        f"Reference: {reference}. Command, but for `--peer-python`: `{found['command']}`.",
+    ]
+    return " ".join(filter(None, said))
+
+
+if __name__ == "__main__":
+    try:
+        flags = Flags(**parse(Flags, description=__doc__))
+        table = main(flags)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    if not flags.write:
+        print(table)
