@@ -199,7 +199,7 @@ def test_readme_holds_the_table_of_times():
     readme = (table.ROOT / "README.md").read_text()
     now = table.main(table.Flags(json=str(table.ROOT / table.Flags().json)))
     assert readme == place(readme, now, table.BEGIN, table.END), (
-        "README's times are not the stored ones: run `python -m experiments.benchmarks.table --write`"
+        "these times are not the stored ones: run `python -m experiments.benchmarks.table --write`"
     )
 
 
