@@ -28,8 +28,8 @@ from experiments import members
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
 from experiments.members import Member
+from experiments.runconfig import Config, configured
 from experiments.summary import versions
-from experiments.train import Config, configured
 from jsnn.codesign.front import pareto
 from jsnn.units import energy_text
 

@@ -29,8 +29,8 @@ import jsnn
 from experiments import build
 from experiments.config import check, knob, parse
 from experiments.recipes import RECIPES
+from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
-from experiments.train import Config
 from jsnn.codesign.knobs import Knob, Knobs, Supply, squared
 from jsnn.codesign.rules import VOLTAGE, refusal
 from jsnn.codesign.search import search

@@ -29,8 +29,8 @@ import jsnn
 from experiments import build, windows
 from experiments import restored as trained
 from experiments.config import check, knob, parse
+from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
-from experiments.train import Config
 from jsnn import plots
 from jsnn.attribution import Attribution, attribute
 from jsnn.hardware import Hardware

@@ -30,9 +30,9 @@ from experiments import members
 from experiments.compiled import keep_compiled
 from experiments.config import flag, knob, parse
 from experiments.members import Member
+from experiments.runconfig import Config, configured
 from experiments.runfolder import RunFolder
 from experiments.summary import versions
-from experiments.train import Config, configured
 from jsnn import plots
 from jsnn.codesign.front import hypervolume, pareto
 from jsnn.units import energy_text

@@ -18,8 +18,10 @@ import jax
 
 from experiments import together
 from experiments.reproduce import ONE_CORE, ROOT
+from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
-from experiments.train import Config, main, prepare, program
+from experiments.setting import prepare, program
+from experiments.train import main
 from jsnn.codesign.budget import Infeasible
 from jsnn.devices import take
 

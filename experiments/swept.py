@@ -26,7 +26,7 @@ import optax
 from experiments import build, pace
 from experiments.compiled import keep_compiled
 from experiments.recipes import RECIPES
-from experiments.train import Config
+from experiments.runconfig import Config
 from jsnn import data as data_sets
 from jsnn.codesign.regularisers import make, with_unit
 from jsnn.hardware import Hardware

@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.finish import finish, score_of
+from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
+from experiments.setting import Begun, Setting, begin
 from experiments.summary import means, since
-from experiments.train import Begun, Config, Setting, begin, draw_order, finish, score_of
+from experiments.train import draw_order
 from jsnn.checkpoint import Checkpoints
 from jsnn.codesign.budget import Infeasible
 from jsnn.devices import Devices

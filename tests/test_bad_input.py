@@ -19,7 +19,7 @@ import sklearn.datasets
 from orbax.checkpoint._src.path import async_path
 
 import jsnn.checkpoint
-from experiments import train
+from experiments import setting, train
 from jsnn.checkpoint import Checkpoints
 from jsnn.data.yinyang import FILES
 
@@ -243,8 +243,8 @@ def poison(monkeypatch, at: int):
 
         return poisoned
 
-    monkeypatch.setattr(train, "make_train_step", of_steps(train.make_train_step))
-    monkeypatch.setattr(train, "make_epoch", of_epochs(train.make_epoch))
+    monkeypatch.setattr(setting, "make_train_step", of_steps(setting.make_train_step))
+    monkeypatch.setattr(setting, "make_epoch", of_epochs(setting.make_epoch))
 
 
 @pytest.mark.parametrize("loop", ["epoch", "step"])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import front, members, train
+from experiments import build, front, members, train
 from experiments.energy_report import restored, stored
 from experiments.front import Front, plan, summarise
 from jsnn import plots
@@ -141,7 +141,7 @@ def fronts(tmp_path_factory, compiled):
 
 def variables(path):
     folder, config = stored(str(path))
-    return restored(folder, config, train.build.dataset(config))
+    return restored(folder, config, build.dataset(config))
 
 
 def test_members_can_be_pulled_out_and_are_the_same_either_way(fronts):

@@ -1,5 +1,6 @@
 """Runs that are given a budget: what they write, what they refuse, what they say."""
 
+import dataclasses
 import json
 import re
 
@@ -10,7 +11,7 @@ import pytest
 from experiments import holding, train
 from experiments.energy_report import restored, stored
 from experiments.holding import Hold
-from experiments.train import configured
+from experiments.runconfig import configured
 from jsnn import diagnose
 from jsnn.codesign.budget import Budget, Infeasible
 
@@ -64,7 +65,7 @@ def test_resume_of_a_finished_run_changes_nothing(held):
 
 def test_a_warm_start_begins_with_the_network_of_the_other_run(held):
     folder, config = stored(str(held))
-    warm = train.dataclasses.replace(config, warm_start=str(held))
+    warm = dataclasses.replace(config, warm_start=str(held))
     made = train.prepare(config, train.HERE.take(config.batch))
     begun = train.begin(warm, made, train.HERE.take(config.batch))
     params = restored(folder, config, made.data)[0]["params"]

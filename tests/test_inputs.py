@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import build, inputs, train
-from experiments.train import Config
+from experiments.runconfig import Config
 from jsnn.data import Dataset, Split
 from jsnn.events import EventFrames
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from experiments import build, energy_report, pruned, train
+from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
-from experiments.train import Config
 from jsnn.checkpoint import Checkpoints
 from jsnn.codesign.compact import Sparse, with_widths
 from jsnn.hardware import get

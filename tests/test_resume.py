@@ -20,11 +20,12 @@ ROOT = Path(train.__file__).parents[1]
 # Each replaces a function by one that kills its process on the way.
 KILLS = {
     "between two epochs": """
-make = train.make_epoch
+from experiments import setting
+make = setting.make_epoch
 def killing(*args, **options):
     epoch, calls = make(*args, **options), iter(range(100))
     return lambda *a: die() if next(calls) == 1 else epoch(*a)
-train.make_epoch = killing
+setting.make_epoch = killing
 """,
     "before a checkpoint gets its name": """
 from orbax.checkpoint._src.path import async_path

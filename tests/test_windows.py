@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import anytime, windows
-from experiments.train import Config, main
+from experiments.runconfig import Config
+from experiments.train import main
 from jsnn.codesign.window import Window
 from jsnn.data import Direct
 

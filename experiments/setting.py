@@ -1,0 +1,231 @@
+"""What runs of one config share, and a run before its first step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jsnn
+from experiments import build, holding, inputs, pace, restored
+from experiments.build import BUDGETS, limits
+from experiments.runconfig import Config
+from experiments.runfolder import RunFolder
+from jsnn import data as data_sets
+from jsnn.devices import Devices
+from jsnn.hardware import Hardware
+from jsnn.levers import Lever, Levered
+from jsnn.objectives import TASKS, Objective
+from jsnn.run import forward
+from jsnn.timeplan import Choice
+from jsnn.training import (
+    TrainState,
+    init_state,
+    initial_bill,
+    make_epoch,
+    make_eval_step,
+    make_train_step,
+    with_reference,
+)
+
+
+class Setting(NamedTuple):
+    """What runs of one config share, whatever their seeds, weights and budgets: compiled once.
+
+    Attributes:
+        devices: that it runs on.
+        data, hardware, encoder, network, levers: of the config.
+        model: the network with its levers.
+        objective, optimiser: of the config.
+        epoch_steps: optimiser steps of an epoch.
+        shapes: one encoded sample.
+        traced: shapes of a workload.
+        window, loop: how steps are carried out (`experiments.pace`).
+        input: dense frames or lists of events.
+        given: frames of every split in that form.
+        train: training samples where its loop wants them.
+        advance: an epoch or a step.
+        eval_step: of `jsnn.training.make_eval_step`.
+    """
+
+    devices: Devices
+    data: data_sets.Dataset
+    hardware: Hardware
+    encoder: Any
+    network: nn.Module
+    levers: tuple[Lever, ...]
+    model: nn.Module | Levered
+    objective: Objective
+    optimiser: optax.GradientTransformation
+    epoch_steps: int
+    shapes: jax.Array
+    traced: jsnn.Workload
+    window: Choice
+    loop: pace.Loop
+    input: inputs.Choice
+    given: Mapping[str, Any]
+    train: tuple
+    advance: Callable
+    eval_step: Callable
+
+    @property
+    def validation(self) -> tuple:
+        """Frames and labels."""
+        return self.given["validation"], self.data.validation.labels
+
+    @property
+    def test(self) -> tuple:
+        """Frames and labels."""
+        return self.given["test"], self.data.test.labels
+
+
+class Begun(NamedTuple):
+    """A run before its first step.
+
+    Attributes:
+        state: of the run, with its goal.
+        first: bill of the untrained network.
+        hold: what a budget asks for, None without one.
+    """
+
+    state: TrainState
+    first: jsnn.Bill
+    hold: holding.Hold | None
+
+
+def program(config: Config) -> tuple:
+    """What runs must have in common to share a setting: all but seeds, weights and sizes."""
+    shown = dataclasses.asdict(config)
+    limited = tuple(name for name in BUDGETS if shown.pop(name) is not None)
+    for own in ("seed", "energy_weight", "warm_start"):
+        del shown[own]
+    return (*shown.items(), limited)
+
+
+def prepare(config: Config, devices: Devices) -> Setting:
+    """Everything that does not depend on the seed or the size of a weight or budget."""
+    build.check_names(config)
+    data = build.dataset(config)
+    hardware = build.hardware(config, data)
+    if config.batch > len(data.train):
+        raise ValueError(
+            f"--batch must lie in 1 to {len(data.train)}, the training samples of "
+            f"{config.dataset}, got {config.batch}"
+        )
+    encoder = build.encoder(config, data)
+    network = build.network(config, data, encoder.input_kind)
+    model = build.trained(config, data, hardware)
+    levers = getattr(model, "levers", ())
+    epoch_steps = len(data.train) // config.batch
+    objective = Objective(
+        config.task,
+        hardware,
+        config.energy_weight,
+        living_weight=config.living_weight,
+        ramp_steps=int(config.energy_ramp * config.epochs * epoch_steps),
+        levers=levers,
+        constraint=build.budget(config, config.epochs * epoch_steps),
+    )
+    optimiser = build.optimiser(config, data)
+    augmented = data_sets.Shifted(encoder, config.shift) if config.shift else encoder
+    chosen_input, given = inputs.form(config, data, jax.local_devices()[0].platform)
+    train = (given["train"], data.train.labels)
+    devices.agree("data set", [(part.frames, part.labels) for part in data.splits.values()])
+    shapes = encoder(jax.random.key(0), train[0][:1])
+    state = jax.eval_shape(lambda: init_state(model, optimiser, shapes, config.seed))
+    traced = jax.eval_shape(
+        lambda state: _workload(model, state, shapes, config.task, train[1][:1]), state
+    )
+    window = pace.window(config.plan, traced, config.batch, "batch_stats" in state.collections)
+    loop = _loop(config, traced, train)
+    make = make_epoch if loop.kind == "epoch" else make_train_step
+    advance = devices.training(make(model, objective, optimiser, augmented, plan=window.plan))
+    eval_step = make_eval_step(model, objective, encoder, plan=window.plan)
+    eval_step = devices.evaluation(eval_step)
+    if loop.kind != "host":
+        train = devices.replicate(train)
+    return Setting(
+        devices,
+        data,
+        hardware,
+        encoder,
+        network,
+        levers,
+        model,
+        objective,
+        optimiser,
+        epoch_steps,
+        shapes,
+        traced,
+        window,
+        loop,
+        chosen_input,
+        given,
+        train,
+        advance,
+        eval_step,
+    )
+
+
+def begin(config: Config, made: Setting, devices: Devices, own: bool = True) -> Begun:
+    """A run of the setting before its first step.
+
+    Args:
+        config: of the run.
+        made: of this config, or of one that differs in seed, weight or size of a budget only.
+        devices: of the run.
+        own: whether the setting was made for this config alone.
+
+    Raises:
+        Infeasible: a budget below the floor of the network.
+    """
+    sample = jax.random.permutation(jax.random.key(config.seed), len(made.data.train))[:256]
+    state = init_state(made.model, made.optimiser, made.shapes, config.seed)
+    first = initial_bill(
+        state, made.model, made.objective, made.encoder, made.train[0][np.asarray(sample)]
+    )
+    state = with_reference(state, first)
+    if config.warm_start is not None:
+        state = _warm(state, config)
+    devices.agree("first state", state)
+    state = devices.replicate(state)
+    hold = None
+    if limits(config):
+        budget = build.budget(config, config.epochs * made.epoch_steps)
+        hold = holding.start(budget, made, state.variables, config)
+        state = dataclasses.replace(state, goal=devices.replicate(budget.goal(hold.start)))
+    elif not own:
+        goal = {"energy_weight": jnp.float32(config.energy_weight)}
+        state = dataclasses.replace(state, goal=devices.replicate(goal))
+    return Begun(state, first, hold)
+
+
+def goalless(state: TrainState) -> TrainState:
+    """What is kept of a state: its goal follows from the config."""
+    return dataclasses.replace(state, goal=None)
+
+
+def _warm(state: TrainState, config: Config) -> TrainState:
+    """The state with the network of another run."""
+    folder = RunFolder.existing(config.warm_start)
+    params, collections, _ = restored.network(folder, goalless(state))
+    return dataclasses.replace(state, params=params, collections=collections)
+
+
+def _loop(config: Config, workload: jsnn.Workload, train) -> pace.Loop:
+    device, size = jax.local_devices()[0], sum(leaf.nbytes for leaf in jax.tree.leaves(train))
+    room = pace.room_of(device)
+    return pace.loop(config.loop, workload, config.batch, size, device.platform, room)
+
+
+def _workload(model, state: TrainState, frames, task: str, labels) -> jsnn.Workload:
+    """What a pass records; ValueError if its outputs do not fit the task."""
+    passed = forward(model, state.variables, frames)
+    TASKS[task](passed.outputs, labels)
+    return passed.workload
