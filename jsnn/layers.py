@@ -277,15 +277,12 @@ class Spiking(nn.Module):
 
     def _new_each_step(self, frames, before, wiring) -> jax.Array:
         """`[B, T, K]` inputs that were silent until then."""
-        constant = self.input_kind == "constant"
-
-        def step(until, frame):
-            frame = event_frames(frame) if isinstance(frame, EventFrames) else frame
-            after = self._events(frame) if constant else until + self._events(frame)
-            return after, _by_reach(newly_active(until, after), wiring)
-
-        _, new = jax.lax.scan(step, before, self._shown(frames))
-        return _each_sample(new, len(frames))
+        shown = event_frames(frames) if isinstance(frames, EventFrames) else self._shown(frames)
+        came = self._events(shown)
+        # What arrived until the end of each step; a constant frame counts once.
+        after = came if self.input_kind == "constant" else before + jnp.cumsum(came, 0)
+        until = jnp.concatenate([before[None], after[:-1]])
+        return _each_sample(_by_reach(newly_active(until, after), wiring, lead=2), len(frames))
 
     def _shown(self, frames):
         return frames[:1] if self.input_kind == "constant" else frames

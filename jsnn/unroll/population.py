@@ -6,8 +6,10 @@ State in, state out: T steps at once equal T calls of one step, so a stream can 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -101,9 +103,8 @@ def unroll(
     steps = currents.shape[0]
     plan = settle(plan, neuron, recurrent, steps)
     times = jnp.arange(steps, dtype=jnp.int32)
-    end, spikes = plan.run(
-        neuron, _SPIKES, params, recurrent, currents, times, Carry(state, before, ())
-    )
+    start = Carry(state, before, ())
+    end, spikes = _run(plan, neuron, _SPIKES, params, recurrent, currents, times, start)
     return end.neuron, spikes
 
 
@@ -190,11 +191,25 @@ def fold(
 
     plan = settle(plan, neuron, recurrent, steps)
     times = state.steps + jnp.arange(steps, dtype=jnp.int32)
-    end, emissions = plan.run(
-        neuron, readout, params, recurrent, currents, times, Carry(*state[:3])
-    )
+    start = Carry(*state[:3])
+    end, emissions = _run(plan, neuron, readout, params, recurrent, currents, times, start)
     state = FoldState(*end, state.steps + jnp.int32(steps))
     return state, readout.finish(end.gathered, emissions, state.steps)
+
+
+def _run(plan: Plan, neuron: Neuron, readout: Readout, *arrays: Any) -> tuple[Carry, Any]:
+    # Outside a trace a loop over time would be compiled in every call.
+    concrete = (
+        isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
+        for leaf in jax.tree.leaves(arrays)
+    )
+    run = _compiled if all(concrete) else type(plan).run
+    return run(plan, neuron, readout, *arrays)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _compiled(plan: Plan, neuron: Neuron, readout: Readout, *arrays: Any) -> tuple[Carry, Any]:
+    return plan.run(neuron, readout, *arrays)
 
 
 def _start(neuron: Neuron, params: Params, currents: Array, state: Any, key: Array | None) -> Any:
