@@ -12,7 +12,7 @@ import jax
 import pytest
 from PIL import Image
 
-from experiments import build, train
+from experiments import build, setting, train
 from experiments.config import check, knob, parse
 from experiments.recipes import RECIPES
 from jsnn.codesign.integer import IntegerNetwork
@@ -289,7 +289,7 @@ def test_each_jitted_function_compiles_once(
 ):
     traced = []
     for name in ("make_train_step", "make_epoch", "make_eval_step"):
-        make = getattr(train, name)
+        make = getattr(setting, name)
 
         def keep(*args, make=make, name=name, **options):
             *others, encoder = args
@@ -300,7 +300,7 @@ def test_each_jitted_function_compiles_once(
 
             return make(*others, counted, **options)
 
-        monkeypatch.setattr(train, name, keep)
+        monkeypatch.setattr(setting, name, keep)
     # Splits of one size: a function of a whole set is compiled for each size of set.
     with compilations() as compiled:
         tiny_run(tmp_path / "run", "--loop", loop)
