@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from rich.console import Console
 from experiments import build, windows
 from experiments.config import check, knob, parse
 from experiments.energy_report import restored, stored
+from experiments.summary import versions
 from jsnn.codesign import anytime
 
 
@@ -75,7 +75,7 @@ def main(run: str, flags: Flags) -> dict[str, Any]:
         "fixed": {name: windows.fixed(part) for name, part in found.items()},
         "early_exit": {rule: _tried(found, rule, flags) for rule in rules},
         "device": jax.devices()[0].device_kind,
-        "versions": {"python": platform.python_version(), "jax": jax.__version__},
+        "versions": versions(),
     }
     for row in result["fixed"]["test"]:
         console.print(

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import optax
 
-from experiments import pruned, windows
+from experiments import machines, pruned, windows
 from jsnn import data
 from jsnn.codesign.bits import Bits, Width
 from jsnn.codesign.budget import RESOURCES, Budget
 from jsnn.data.encoders import ENCODERS
 from jsnn.hardware import Hardware
 from jsnn.hardware import get as get_hardware
-from jsnn.levers import Lever, Levered
+from jsnn.levers import Lever, Levered, under
 from jsnn.models import MODELS
 from jsnn.neurons import LI, NEURONS, Fixed, Neuron
 from jsnn.objectives import TASKS
@@ -152,13 +151,7 @@ def budget(config, steps: int) -> Budget | None:
         return None
     node_nm = None
     if "area_mm2" in limited:
-        node = re.search(r"-(\d+)nm", config.hardware)
-        if node is None:
-            raise ValueError(
-                f"--area-budget needs a machine whose name says its node, as spatial-45nm; "
-                f"{config.hardware} does not"
-            )
-        node_nm = float(node[1])
+        node_nm = machines.node_nm(config.hardware, "--area-budget")
     return Budget(**limited, node_nm=node_nm, steps=steps)
 
 
@@ -170,31 +163,24 @@ def step_s(loaded: data.Dataset) -> float:
 def levers(config, loaded: data.Dataset, machine: Hardware) -> tuple[Lever, ...]:
     """What a config trains beside the weights.
 
-    Raises:
-        ValueError: more than one lever, of which a run has no report yet.
+    The window stands first, for it must see whole layers; grids behind pruning, for they hold
+    what is left.
     """
     found = (
-        bits(config, machine),
-        pruned.lever(config.prune, machine),
         windows.lever(config, encoder(config, loaded), loaded.train.frames),
+        *pruned.levers(config.prune, machine),
+        bits(config, machine),
+        machines.lever(config, machine, limits(config)),
     )
-    found = tuple(lever for lever in found if lever is not None)
-    if len(found) > 1:
-        raise ValueError(
-            "a run takes one lever, of --weight-bits, --prune and a learned --window; several at "
-            f"once are for jsnn.levers.Levered, got {' and '.join(lever.name for lever in found)}"
-        )
-    return found
+    return tuple(lever for lever in found if lever is not None)
 
 
 def trained(config, loaded: data.Dataset, machine: Hardware) -> nn.Module | Levered:
     """The network of a config as it is trained, with its levers if it has any."""
-    found, kind = levers(config, loaded, machine), encoder(config, loaded).input_kind
-    if not found:
-        return network(config, loaded, kind)
     # A learned window reads every step.
     fold = PerStep(decides=False) if windows.learned(config) else None
-    return Levered(network(config, loaded, kind, fold), found)
+    model = network(config, loaded, encoder(config, loaded).input_kind, fold)
+    return under(model, levers(config, loaded, machine))
 
 
 def bits(config, machine: Hardware) -> Bits | None:
@@ -281,11 +267,15 @@ def optimiser(config, loaded: data.Dataset) -> optax.GradientTransformation:
 
 def lever_rates(config) -> dict[str, float]:
     """Factor on the learning rate of each lever; those of pruning from trials on digits."""
-    rates = {"bits": config.bits_scale, "window": config.window_scale}
-    if config.prune != "none":
-        rate = {"units": 10.0, "weights": 3.0}[config.prune]
-        rates[config.prune] = rate if config.prune_rate is None else config.prune_rate
-    return rates
+    pruning = {"units": 10.0, "weights": 3.0}
+    if config.prune_rate is not None:
+        pruning = dict.fromkeys(pruning, config.prune_rate)
+    return {
+        "bits": config.bits_scale,
+        "window": config.window_scale,
+        "knobs": config.knob_rate,
+        **pruning,
+    }
 
 
 def neuron(config, dt: float) -> Neuron:

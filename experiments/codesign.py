@@ -17,7 +17,6 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -25,14 +24,14 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-import jsnn
 from experiments import build
 from experiments.config import check, knob, parse
+from experiments.machines import chosen_knobs
 from experiments.recipes import RECIPES
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
-from jsnn.codesign.knobs import Knob, Knobs, Supply, squared
-from jsnn.codesign.rules import VOLTAGE, refusal
+from experiments.summary import versions
+from jsnn.codesign.knobs import Knobs, Supply, squared
 from jsnn.codesign.search import search
 from jsnn.codesign.trade import Trade, TradeObjective
 from jsnn.energy import bill_layers
@@ -41,21 +40,6 @@ from jsnn.levers import LEVERS, NETWORK, Levered
 from jsnn.objectives import accuracy
 from jsnn.run import run as run_model
 from jsnn.training import init_state, initial_bill, make_epoch, make_optimiser, with_reference
-
-BOUNDS = {
-    "local_bytes": (256, 1024**2),
-    "global_bytes": (4096, 16 * 1024**2),
-    "pes": (8, 4096),
-    "pe_state_bytes": (8, 512),
-    "core_weight_bytes": (1024, 1024**2),
-    "core_state_bytes": (128, 256 * 1024),
-    "core_neurons": (8, 4096),
-    "cores": (1, 4096),
-    "targets_per_message": (1, 1024),
-    "clock_hz": (20e6, 1e9),
-    VOLTAGE: (0.55, 1.0),
-    "weight_bits": (2, 8),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,21 +70,6 @@ class Flags:
         check(self)
         if self.how not in ("joint", "alternate"):
             raise ValueError(f"--how must be joint or alternate, got {self.how!r}")
-
-
-def chosen_knobs(words: str, machine: jsnn.hardware.Hardware) -> tuple[Knob, ...]:
-    """The knobs that `--knobs` names; ValueError for a pair that does not read."""
-    if words == "all":
-        return tuple(Knob(n, *b) for n, b in BOUNDS.items() if refusal(machine, n) is None)
-    found = []
-    for word in words.split(","):
-        name, _, span = word.partition("=")
-        try:
-            low, high = map(float, span.split(":"))
-        except ValueError as error:
-            raise ValueError(f"--knobs takes all, or name=low:high,…, got {word!r}") from error
-        found.append(Knob(name, low, high))
-    return tuple(found)
 
 
 def main(flags: Flags) -> dict[str, Any]:
@@ -234,7 +203,7 @@ def main(flags: Flags) -> dict[str, Any]:
             "energy_pj": float(before.total_pj().mean()),
             **_plain(trade.figures(_on(work, machine))),
         },
-        "versions": {n: metadata.version(n) for n in ("jax", "flax", "optax", "numpy")},
+        "versions": versions(),
         "device": jax.devices()[0].device_kind,
         "platform": platform.platform(),
         "seconds": round(time.perf_counter() - started, 1),

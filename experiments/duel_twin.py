@@ -25,8 +25,10 @@ import numpy as np
 from experiments import build
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
-from experiments.fronts import bill_at
-from experiments.regularisers import FIVE_FOLDS, Job, Store, versions, write
+from experiments.duel_analysis import bill_at
+from experiments.regularisers import FIVE_FOLDS, Job, Store
+from experiments.runfolder import replace
+from experiments.summary import versions
 from experiments.swept import Numbers, Swept, task_config
 from jsnn.codesign.twin_training import TwinBill, TwinMLP, unread_pj
 from jsnn.energy import bill
@@ -154,7 +156,7 @@ def main(flags: Flags) -> dict[str, Any]:
                 found.append(line)
                 print(describe(line), flush=True)
     summary = {"command": store.line, "versions": versions(), "comparisons": found}
-    write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    replace(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
 

@@ -26,15 +26,17 @@ import numpy as np
 from rich.console import Console
 
 import jsnn
-from experiments import build, windows
+from experiments import build, machines, windows
 from experiments import restored as trained
 from experiments.config import check, knob, parse
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
 from jsnn import plots
 from jsnn.attribution import Attribution, attribute
+from jsnn.codesign.window import Window
 from jsnn.hardware import Hardware
 from jsnn.hardware.power import PJ_PER_J
+from jsnn.levers import without
 from jsnn.report import Comparison, Report, battery_life_s, compare
 from jsnn.training import init_state
 from jsnn.workload import LayerWorkload, Workload
@@ -85,7 +87,7 @@ def main(run: str, flags: Flags) -> Comparison:
     folder, config = stored(run)
     if flags.data_dir is not None:
         config = dataclasses.replace(config, data_dir=flags.data_dir)
-    wanted = machine_names(flags.hardware, config)
+    wanted = machine_names(flags.hardware, config, folder)
     data = build.dataset(config)
     machines = [_machine(config, data, name) for name in wanted]
     samples = getattr(data, flags.split)[: flags.limit]
@@ -169,9 +171,11 @@ def stored(run: str) -> tuple[RunFolder, Config]:
     return folder, Config(**config)
 
 
-def machine_names(hardware: str | None, config: Config) -> list[str]:
+def machine_names(hardware: str | None, config: Config, folder: RunFolder | None) -> list[str]:
     """What `--hardware` asks for, every name looked up; ValueError for an unknown one."""
-    if hardware is None:
+    if hardware is None and config.knobs != machines.NONE:
+        names = [str(folder.path / machines.DESIGN)]
+    elif hardware is None:
         names = [config.hardware]
     elif hardware == ALL:
         names = list(jsnn.hardware.presets())
@@ -198,8 +202,9 @@ def restored(folder: RunFolder, config: Config, data) -> tuple[dict[str, Any], i
     frames = encoder(jax.random.key(0), jnp.asarray(data.train.frames[:1]))
     like = init_state(model, build.optimiser(config, data), frames, config.seed)
     params, collections, epoch = trained.network(folder, like)
-    variables = {"params": params, **collections}
-    return windows.plain(variables) if windows.learned(config) else variables, epoch
+    if windows.learned(config):
+        params = without(params, Window.name)
+    return {"params": params, **collections}, epoch
 
 
 def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray) -> Workload:
@@ -273,7 +278,8 @@ def _warn_if_other(
     """Say so where the run's own figure is another: other data, or another version of the model."""
     own = next((one for one in found.reports if one.hardware == config.hardware), None)
     whole = flags.split == "test" and flags.limit is None and folder.result.exists()
-    if own is None or not whole:
+    # What was trained with its machine was billed on the machine that came out.
+    if own is None or not whole or config.knobs != machines.NONE:
         return
     before = json.loads(folder.result.read_text())["total_pj"]
     if abs(own.snn_pj - before) > 1e-3 * before:

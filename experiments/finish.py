@@ -9,11 +9,16 @@ from typing import Any
 
 import jax
 
-from experiments import holding, integers, pruned, windows
+from experiments import holding, integers, machines, pruned, windows
 from experiments.runconfig import Config
 from experiments.setting import Begun, Setting
 from experiments.summary import at_bits, parameters, summary, versions
 from jsnn import diagnose
+from jsnn.codesign.carry import Carried, carry_out
+from jsnn.codesign.knobs import Knobs
+from jsnn.codesign.window import Window
+from jsnn.levers import LEVERS, price, under, without
+from jsnn.run import run
 from jsnn.training import TrainState, evaluate, make_eval_step
 
 
@@ -52,20 +57,25 @@ def finish(
         sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
         made, chosen, settled = _settle(config, made, begun, chosen)
         settled["relaxed"] |= {name: summary(sums, first)[name] for name in windows.SHOWN}
+    design = None
+    if config.knobs != machines.NONE:
+        made, design = _built(config, made, begun, chosen, path)
     if hold is not None:
         chosen, held = hold.apply(made, chosen, config, rows)
     sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
     measured = summary(sums, first)
-    quantised = {}
+    grids, cut, exact = made.model, chosen.variables, {}
+    if config.prune != "none":
+        small, exact["pruned"] = _pruned(made, chosen, config, test_key, path)
+        grids, cut = small.model, small.variables
     if config.weight_bits is not None:
         # What was tested ran on its grids already.
         bits, rounded = config.weight_bits, sums
         shown = (data.test.frames, data.test.labels)
-        quantised = integers.report(
-            made.model, chosen.variables, made.encoder, shown, test_key, config.batch
-        )
-        if network := quantised.pop("network"):
+        report = integers.report(grids, cut, made.encoder, shown, test_key, config.batch)
+        if network := report.pop("network"):
             network.save(path / "integers.npz")
+        exact |= report
     else:
         bits = int(made.hardware.design.weight_bits or 32)
         narrow = at_bits(chosen, bits).variables
@@ -85,7 +95,7 @@ def finish(
             "weight_bits": bits,
             "accuracy": rounded["accuracy"] / rounded["samples"],
         },
-        **quantised,
+        **exact,
         "test_majority": data.test.majority,
         "initial_pj": float(begun.state.reference_pj),
         **{name: value for name, value in measured.items() if name != "accuracy"},
@@ -101,13 +111,13 @@ def finish(
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
+    if design is not None:
+        result["design"] = design
     if settled is not None:
         settled["whole"] |= {name: measured[name] for name in windows.SHOWN}
         result["window"] = settled
     if config.early_exit is not None:
         result["early_exit"] = _early_exit(config, made, chosen)
-    if config.prune != "none":
-        result["pruned"] = _pruned(made, chosen, config, test, test_key, path)
     return made, chosen, sums, result
 
 
@@ -125,23 +135,24 @@ def _settle(
     config: Config, made: Setting, begun: Begun, chosen: TrainState
 ) -> tuple[Setting, TrainState, dict[str, Any]]:
     """Whole steps for a learned window: of those on both sides the better on validation."""
-    (lever,) = made.levers
-    leaf = jax.device_get(chosen.params["levers"][lever.name])
-    variables = windows.plain(chosen.variables)
-    bare = dataclasses.replace(made.objective, levers=())
+    (lever,) = (one for one in made.levers if isinstance(one, Window))
+    leaf = jax.device_get(chosen.params[LEVERS][lever.name])
+    rest = tuple(one for one in made.levers if one is not lever)
+    chosen = dataclasses.replace(chosen, params=without(chosen.params, lever.name))
+    model, bare = under(made.network, rest), dataclasses.replace(made.objective, levers=rest)
     ways, tried = [], []
     for steps in lever.whole(leaf):
         encoder = windows.First(made.encoder, steps)
-        measure = make_eval_step(made.network, bare, encoder, plan=made.window.plan)
+        measure = make_eval_step(model, bare, encoder, plan=made.window.plan)
         way = made._replace(
-            model=made.network,
-            levers=(),
+            model=model,
+            levers=rest,
             encoder=encoder,
             objective=bare,
             eval_step=made.devices.evaluation(measure),
         )
         key = jax.random.key(config.seed)
-        sums = evaluate(way.eval_step, variables, made.validation, config.batch, key)
+        sums = evaluate(way.eval_step, chosen.variables, made.validation, config.batch, key)
         found = summary(sums, begun.first)
         row = {"validation_pj": found["total_pj"], "validation_accuracy": found["accuracy"]}
         score = score_of(config, row, sums, float(chosen.reference_pj), begun.hold)
@@ -153,34 +164,66 @@ def _settle(
         "tried_on_validation": tried,
         "whole": {"steps": tried[best]["steps"]},
     }
-    return ways[best], dataclasses.replace(chosen, params=variables["params"]), found
+    return ways[best], chosen, found
+
+
+def _built(
+    config: Config, made: Setting, begun: Begun, chosen: TrainState, path: Path
+) -> tuple[Setting, dict[str, Any]]:
+    """The machine that can be built, in place of the one that was trained; both on validation."""
+    lever = next(one for one in made.levers if isinstance(one, Knobs))
+    whole = dataclasses.replace(lever, built=True)
+    levers = tuple(whole if one is lever else one for one in made.levers)
+    model = under(made.model.model, levers)
+    objective = dataclasses.replace(made.objective, levers=levers)
+    measure = make_eval_step(model, objective, made.encoder, plan=made.window.plan)
+    way = made._replace(
+        model=model,
+        levers=levers,
+        objective=objective,
+        eval_step=made.devices.evaluation(measure),
+    )
+    variables = jax.device_get(chosen.variables)
+    key = jax.random.key(config.seed)
+    frames = made.encoder(key, made.data.train.frames[: config.batch])
+    work = run(made.model, variables, frames)[1]
+    # The last lever: what it is given is what all others leave.
+    before = tuple(one for one in made.levers if one is not lever)
+    params = without(variables["params"], lever.name)
+    pairs = price(before, params, work, made.hardware)
+    found = machines.written(lever, variables["params"][LEVERS][lever.name], pairs, path)
+    shown = {}
+    for name, one in (("trained", made), ("built", way)):
+        sums = evaluate(one.eval_step, variables, made.validation, config.batch, key)
+        measured = summary(sums, begun.first)
+        shown[name] = {n: measured[n] for n in windows.SHOWN}
+    return way, {**found, "validation": shown}
 
 
 def _pruned(
-    made: Setting, chosen: TrainState, config: Config, test: tuple, key: jax.Array, path: Path
-) -> dict[str, Any]:
-    """The pruned network, written out and measured on test samples; an entry of the result."""
-    plain = dataclasses.replace(made.objective, levers=(), constraint=None)
+    made: Setting, chosen: TrainState, config: Config, key: jax.Array, path: Path
+) -> tuple[Carried, dict[str, Any]]:
+    """The pruned network, written out, and what it measured on test: an entry of the result."""
+    frames, labels = test = made.data.test.frames, made.data.test.labels
 
-    def measure(model, variables) -> dict[str, float]:
-        step = make_eval_step(model, plain, made.encoder)
-        sums = evaluate(step, variables, test, config.batch, key)
+    def measure(small: Carried) -> dict[str, float]:
+        objective = dataclasses.replace(made.objective, levers=small.levers, constraint=None)
+        step = make_eval_step(small.model, objective, made.encoder)
+        sums = evaluate(step, small.variables, test, config.batch, key)
         return {
             "test_accuracy": float(sums["accuracy"] / sums["samples"]),
             "dense_pj": float(sums["parts_pj"].sum() / sums["samples"]),
         }
 
-    starts = range(0, len(test[0]), config.batch)
     batches = [
-        made.encoder(jax.random.fold_in(key, number), test[0][start : start + config.batch])
-        for number, start in enumerate(starts)
+        made.encoder(jax.random.fold_in(key, number), frames[start : start + config.batch])
+        for number, start in enumerate(range(0, len(labels), config.batch))
     ]
-    variables = jax.device_get(chosen.variables)
-    return pruned.written_out(
-        made.levers[0], made.network, variables, made.hardware, batches, measure, path
-    )
+    small = carry_out(made.model, chosen.variables)
+    return small, pruned.written_out(small, made.hardware, batches, measure, path, config.prune)
 
 
 def sizes(made: Setting) -> str:
+    """Inputs of every layer and classes, as `64-256-10`."""
     inputs = "-".join(str(layer.geometry.inputs) for layer in made.traced)
     return f"{inputs}-{made.data.classes}"

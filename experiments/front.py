@@ -32,7 +32,7 @@ from experiments.config import flag, knob, parse
 from experiments.members import Member
 from experiments.runconfig import Config, configured
 from experiments.runfolder import RunFolder
-from experiments.summary import versions
+from experiments.summary import spread, versions
 from jsnn import plots
 from jsnn.codesign.front import hypervolume, pareto
 from jsnn.units import energy_text
@@ -159,9 +159,9 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if not all(one["within"] for one in of):
             continue
         columns = ("validation_accuracy", "validation_pj", "test_accuracy", "test_pj")
-        spread = {name: _spread([one[name] for one in of]) for name in columns}
+        measured = {name: spread([one[name] for one in of]) for name in columns}
         dead = sum(bool(one["dead_layers"]) for one in of)
-        points.append({"label": value, "runs": len(of), "dead": dead, **spread})
+        points.append({"label": value, "runs": len(of), "dead": dead, **measured})
     if points:
         validation = ([p[f"validation_{n}"][0] for p in points] for n in ("pj", "accuracy"))
         chosen = pareto(*validation)
@@ -178,7 +178,7 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     ]
     return {
         "points": points,
-        "hypervolume": _spread(held) if held else None,
+        "hypervolume": spread(held) if held else None,
         "members": list(found),
     }
 
@@ -201,11 +201,6 @@ def describe(summary: Mapping[str, Any]) -> list[str]:
         f"{one['name']}: {one['error']}" for one in summary["members"] if one["error"] is not None
     ]
     return lines
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (0 of one value)."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,10 @@ import numpy as np
 
 from experiments.summary import MULTIPLIER
 from jsnn import diagnose
+from jsnn.codesign.bits import Bits
 from jsnn.codesign.budget import RESOURCES, Budget, Infeasible
 from jsnn.codesign.threshold import search, with_factor
+from jsnn.levers import Lever
 from jsnn.training import TrainState, evaluate
 from jsnn.units import text
 
@@ -28,7 +30,7 @@ class Hold:
     Attributes:
         budget: the limits.
         start: what the network spends before training, by what is limited.
-        floor: what it spends when none of its own neurons fires.
+        floor: what it spends when none of its own neurons fires, levers as they start.
     """
 
     budget: Budget
@@ -122,12 +124,20 @@ def start(budget: Budget, made, variables: Any, config) -> Hold:
     """What a budget asks of a network that starts from these variables.
 
     Raises:
-        Infeasible: a limit below the floor.
+        Infeasible: a limit below the floor, where no lever could lower that.
     """
     sums = on_training(made, variables, config)
     floor = {name: float(v / sums["samples"]) for name, v in sums["spent_floor"].items()}
-    budget.refuse_below(floor)
+    if not any(map(_lowers, made.levers)):
+        budget.refuse_below(floor)
     return Hold(budget, spent(sums), floor)
+
+
+def _lowers(lever: Lever) -> bool:
+    """Whether training it may lower what a silent network spends; given widths do not."""
+    if not isinstance(lever, Bits):
+        return True
+    return any(width is not None and width.learned for width in (lever.weights, lever.states))
 
 
 def on_training(made, variables: Any, config) -> dict:

@@ -10,94 +10,86 @@ import jax
 import numpy as np
 
 from jsnn.checkpoint import Checkpoints
-from jsnn.codesign.compact import compact, sparse, without
-from jsnn.codesign.pruning import UnitPruning, WeightPruning, whole
+from jsnn.codesign.carry import Carried
+from jsnn.codesign.compact import sparse, without
+from jsnn.codesign.pruning import UnitPruning, WeightPruning, nonzero, whole
 from jsnn.codesign.sizes import listed, listed_exactly
 from jsnn.energy import bill_layers
 from jsnn.hardware import Hardware
-from jsnn.levers import Lever, split
+from jsnn.levers import Lever, Pairs, deployed, price
 from jsnn.recording import record
 from jsnn.run import run
+from jsnn.workload import Workload
 
-LEVERS = {"none": None, "units": UnitPruning, "weights": WeightPruning}
+_deployed = jax.jit(deployed, static_argnums=0)
+
+KINDS = {"units": UnitPruning, "weights": WeightPruning}
 
 
-def lever(name: str, hardware: Hardware) -> Lever | None:
-    """The lever of this name; None leaves the network as it is.
+def levers(word: str, hardware: Hardware) -> tuple[Lever, ...]:
+    """Those that `--prune` names: `none`, a kind, or kinds joined by `+`; units come first.
 
     Raises:
         ValueError: an unknown name, or weights on a machine that walks every one.
     """
-    if name not in LEVERS:
-        raise ValueError(f"--prune must be one of {sorted(LEVERS)}, got {name!r}")
-    if name == "weights" and not hardware.skips_weights:
+    names = set() if word == "none" else set(word.split("+"))
+    if not names <= KINDS.keys():
+        raise ValueError(f"--prune must be none, {', '.join(KINDS)} or units+weights, got {word!r}")
+    if "weights" in names and not hardware.skips_weights:
         raise ValueError(
             f"--prune weights: {hardware.name} does not skip weights that are zero, so none would "
             "go; take --prune units or another --hardware"
         )
-    kind = LEVERS[name]
-    return None if kind is None else kind()
-
-
-def plain(lever: Lever, variables: Any) -> dict[str, Any]:
-    """Variables of the network as its lever lets it run, without the lever."""
-    network, leaves = split(variables["params"])
-    return {**variables, "params": lever.network(leaves[lever.name], network)}
+    return tuple(kind() for name, kind in KINDS.items() if name in names)
 
 
 def written_out(
-    lever: Lever,
-    model: Any,
-    variables: Any,
+    small: Carried,
     hardware: Hardware,
     frames: list[jax.Array],
-    measure: Callable[[Any, Any], dict[str, float]],
+    measure: Callable[[Carried], dict[str, float]],
     path: Path,
+    prune: str,
 ) -> dict[str, Any]:
     """Write the pruned network below the run folder and measure it; an entry of the result.
 
     `dense_pj` is the bill where every stored weight is walked. Where the machine can skip zeros,
     `skipping_pj` is that of lists of the weights that are not zero, each with its address, every
     input with the connections it keeps; `skipping_mean_pj`, which training goes by, gives each
-    input the mean of its layer.
+    input the mean of its layer. A weight that its grid of few bits rounds to zero is none either.
 
     Args:
-        lever: how it was pruned.
-        model: the network, without lever.
-        variables: of the network with its lever.
-        hardware: what it is billed on.
+        small: the network.
+        hardware: what it is billed on, before other levers.
         frames: the test samples in batches, `[T, B, ...]` each.
-        measure: test accuracy and dense bill of a model and its variables.
+        measure: test accuracy and dense bill.
         path: folder of the run.
+        prune: as for `levers`; where weights went, lists of those left are stored.
     """
-    network, leaves = split(variables["params"])
-    leaves, entry = leaves[lever.name], {"prune": lever.name}
-    if isinstance(lever, UnitPruning):
-        units = lever.kept(leaves)
-        entry["units"] = {name: [int(mask.sum()), mask.size] for name, mask in units.items()}
-        # Where the best element stays only because something must.
-        entry["held"] = [name for name, scores in leaves.items() if not (scores > 0).any()]
-        model, variables = compact(model, {**variables, "params": network}, units)
-        kept, tree = whole(variables["params"]), variables
-    else:
-        kept, variables = lever.kept(leaves, network), plain(lever, variables)
-        params = variables["params"]
+    model = small.model.model if small.levers else small.model
+    params = jax.device_get(_deployed(small.levers, small.variables["params"]))
+    variables = tree = {**small.variables, "params": params}
+    kept, entry = whole(params), {"prune": prune, "held": list(small.held)}
+    if small.units:
+        entry["units"] = {name: [int(m.sum()), m.size] for name, m in small.units.items()}
+    if "weights" in prune:
+        kept = nonzero(params)
         lists = {
             name: {which: {"values": s.values, "indices": s.indices} for which, s in found.items()}
             for name, found in sparse(params, kept).items()
         }
         tree = {**variables, "params": without(params, kept), "lists": lists}
-        entry["held"] = [
-            f"{name}/{which}"
-            for name, masks in kept.items()
-            for which, mask in masks.items()
-            if mask.sum() == 1 < mask.size
-        ]
     kept = jax.device_get(kept)
     with Checkpoints(path / "pruned") as checkpoints:
         checkpoints.save(1, tree, entry)
-    bits = float(hardware.design.weight_bits or 32)
-    stored = [s for found in sparse(variables["params"], kept).values() for s in found.values()]
+
+    def on(workload: Workload) -> Pairs:
+        return price(small.levers, small.variables["params"], workload, hardware)
+
+    ran = jax.jit(lambda variables, frames: run(model, variables, frames)[1])
+    work = ran(variables, frames[0])
+    bits = {layer.geometry.name: _weight_bits(machine) for layer, machine in on(work)}
+    stored = {name: list(found.values()) for name, found in sparse(params, kept).items()}
     masks = [mask for found in kept.values() for mask in found.values()]
     return {
         **entry,
@@ -105,11 +97,15 @@ def written_out(
             name: {which: float(mask.mean()) for which, mask in found.items()}
             for name, found in kept.items()
         },
-        **measure(model, variables),
-        **_skipping(model, variables, hardware, kept, frames),
+        **measure(small),
+        **_skipping(model, variables, hardware, on, ran, kept, frames),
         "weights": sum(int(mask.sum()) for mask in masks),
-        "weight_bytes_dense": sum(mask.size for mask in masks) * bits / 8,
-        "weight_bytes_lists": sum(tensor.bytes(bits) for tensor in stored),
+        "weight_bytes_dense": sum(
+            mask.size * bits[name] / 8 for name, found in kept.items() for mask in found.values()
+        ),
+        "weight_bytes_lists": sum(
+            tensor.bytes(bits[name]) for name, found in stored.items() for tensor in found
+        ),
     }
 
 
@@ -120,7 +116,7 @@ def lines(entry: dict[str, Any] | None) -> list[str]:
     found = [f"Pruned ({entry['prune']}), written out: test accuracy {entry['test_accuracy']:.4f}"]
     for name, (left, of) in entry.get("units", {}).items():
         found.append(f"  {name}: {left} of {of} units")
-    if entry["prune"] == "weights":
+    if "weights" in entry["prune"]:
         for name, shares in entry["density"].items():
             words = ", ".join(f"{which} {share:.1%}" for which, share in shares.items())
             found.append(f"  {name}: {words} of the weights")
@@ -135,21 +131,24 @@ def lines(entry: dict[str, Any] | None) -> list[str]:
     ]
 
 
-def _skipping(model, variables, hardware, kept, batches) -> dict[str, float | None]:
+def _skipping(model, variables, hardware, on, ran, kept, batches) -> dict[str, float | None]:
     if not hardware.skips_weights:
         return {"skipping_pj": None, "skipping_mean_pj": None}
-    ran = jax.jit(lambda variables, frames: run(model, variables, frames)[1])
     sums, samples = np.zeros(2), 0
     for frames in batches:
         exact, mean = [], []
         recorded = record(model, variables, frames)
-        for layer, shown in zip(ran(variables, frames), recorded, strict=True):
+        for (layer, machine), shown in zip(on(ran(variables, frames)), recorded, strict=True):
             masks = kept[layer.geometry.name]
             kernel, back = masks["kernel"], masks.get("recurrent")
-            exact.append((listed_exactly(layer, shown, kernel, back), hardware))
+            exact.append((listed_exactly(layer, shown, kernel, back), machine))
             some = None if back is None else int(back.sum())
-            mean.append((listed(layer, int(kernel.sum()), some), hardware))
+            mean.append((listed(layer, int(kernel.sum()), some), machine))
         sums += [float(bill_layers(pairs).total_pj().sum()) for pairs in (exact, mean)]
         samples += frames.shape[1]
     exact_pj, mean_pj = sums / samples
     return {"skipping_pj": exact_pj, "skipping_mean_pj": mean_pj}
+
+
+def _weight_bits(machine: Hardware) -> float:
+    return float(machine.design.weight_bits or 32)

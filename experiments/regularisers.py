@@ -19,7 +19,6 @@ import dataclasses
 import itertools
 import json
 import os
-import platform
 import queue
 import subprocess
 import sys
@@ -27,14 +26,13 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.config import check, knob, parse
-from experiments.fronts import (
+from experiments.duel_analysis import (
     Ratio,
     Reported,
     Trial,
@@ -46,6 +44,8 @@ from experiments.fronts import (
     ratio,
 )
 from experiments.reproduce import ONE_CORE, ROOT, TAIL_LINES
+from experiments.runfolder import replace
+from experiments.summary import versions
 from experiments.swept import NONE
 
 RESULTS = "experiments/results/regularisers"
@@ -232,20 +232,7 @@ class Store:
             file.parent.mkdir(parents=True, exist_ok=True)
             lines = ",\n".join(json.dumps(row) for row in rows)
             head = json.dumps(content | {"regulariser": job.regulariser}, indent=2)[:-2]
-            write(file, f'{head},\n  "runs": [\n{lines}\n]}}\n')
-
-
-def write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = file.with_suffix(".partial")
-    partial.write_text(text)
-    os.replace(partial, file)
-
-
-def versions() -> dict[str, str]:
-    """Of what computes."""
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy")
-    return {"python": platform.python_version()} | {n: metadata.version(n) for n in packages}
+            replace(file, f'{head},\n  "runs": [\n{lines}\n]}}\n')
 
 
 def main(flags: Flags) -> dict[str, Any]:
@@ -261,7 +248,7 @@ def main(flags: Flags) -> dict[str, Any]:
             crew.work(searches(name, task, grid))
         crew.work(reports(name, task, grid, store))
         summary = summarise(store, grid)
-        write(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        replace(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     print("\n".join(describe(summary)), flush=True)
     if crew.left:
         print(f"{crew.left} runs are left: the same command goes on with them", flush=True)

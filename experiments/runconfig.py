@@ -72,7 +72,7 @@ class Config:
     latency_budget: str | None = knob(None, "most it may take on average, as 1ms")
     memory_budget: str | None = knob(None, "most that weights and states may occupy, as 64KiB")
     area_budget: str | None = knob(None, "most that the machine's memories may take, as 2mm2")
-    prune: str = knob("none", "what the bill may take away: none, units or weights")
+    prune: str = knob("none", "what the bill may take away: none, units, weights or units+weights")
     prune_rate: float | None = knob(
         None, "learning rate of gates or thresholds / of weights; none: 10 or 3", least=0
     )
@@ -86,6 +86,13 @@ class Config:
     bits_scale: float = knob(
         5.0, "learning rate of bits and of ranges (log2) / that of weights", least=0
     )
+    knobs: str = knob(
+        "none", "knobs of the machine: none, all that are pushed both ways, or name=low:high,…"
+    )
+    supply_v: float | None = knob(
+        None, "supply that the machine's constants are for, V; the knob voltage_v needs it", above=0
+    )
+    knob_rate: float = knob(5.0, "learning rate of the knobs / that of weights", least=0)
     # how
     warm_start: str | None = knob(None, "folder of a run whose network to start from")
     seed: int = knob(0, "seed of weights, batches and encoders", least=0)

@@ -39,7 +39,7 @@ class RunFolder:
         folder = cls(path)
         with _saying(f"output folder {path} cannot be written to", "choose another --out"):
             path.mkdir(parents=True, exist_ok=True)
-            folder._replace(folder.config, _json(dataclasses.asdict(config)))
+            replace(folder.config, _json(dataclasses.asdict(config)))
         return folder
 
     @classmethod
@@ -85,7 +85,7 @@ class RunFolder:
     def write(self, file: Path, content: Any) -> None:
         """Write JSON whole or not at all; OSError if the disk refuses."""
         with self._saying_what(file):
-            self._replace(file, _json(content))
+            replace(file, _json(content))
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one line to the metrics, or none; OSError if the disk refuses."""
@@ -118,15 +118,17 @@ class RunFolder:
                 break
             kept.append(line + "\n")
         with self._saying_what(self.metrics):
-            self._replace(self.metrics, "".join(kept))
+            replace(self.metrics, "".join(kept))
 
     def _saying_what(self, file: Path):
         return _saying(f"{file} could not be written", f"make room and --resume {self.path}")
 
-    def _replace(self, file: Path, text: str) -> None:
-        partial = file.with_suffix(".partial")
-        partial.write_text(text)
-        os.replace(partial, file)
+
+def replace(file: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = file.with_suffix(".partial")
+    partial.write_text(text)
+    os.replace(partial, file)
 
 
 def _json(content: Any) -> str:

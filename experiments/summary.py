@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -74,6 +75,16 @@ def parameters(state: TrainState) -> int:
     levered = set(state.params) == {NETWORK, LEVERS}
     trained = state.params[NETWORK] if levered else state.params
     return sum(leaf.size for leaf in jax.tree.leaves(trained))
+
+
+def spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation of a sample; 0 of one value.
+
+    >>> spread([1.0, 3.0]), spread([2.0])
+    ((2.0, 1.4142135623730951), (2.0, 0.0))
+    """
+    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    return float(np.mean(values)), float(deviation)
 
 
 def since(moment: float) -> float:

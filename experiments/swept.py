@@ -87,22 +87,6 @@ class Steeper(Surrogate):
         return self.slope * self.base.derivative(self.slope * x)
 
 
-class Weighed:
-    """An objective whose weight may be traced."""
-
-    def __init__(self, objective: Objective, weight: Any):
-        self.objective, self.weight = objective, weight
-
-    def __call__(self, outputs, labels, workload, reference_pj, step=None, *rest: Any):
-        """As the objective."""
-        _, terms = self.objective(outputs, labels, workload, reference_pj, step, *rest)
-        weight = self.weight
-        if self.objective.ramp_steps and step is not None:
-            weight = weight * jnp.minimum(step / self.objective.ramp_steps, 1.0)
-        cost = terms["energy"] + self.objective.living_weight * terms["silence"]
-        return terms["task"] + weight * cost, terms
-
-
 class Swept:
     """A task and a regulariser, compiled once; `run` trains and tests a network.
 
@@ -159,7 +143,28 @@ class Swept:
 
     def run(self, numbers: Numbers) -> dict[str, Any]:
         """Train to the end, test once: means, and accuracy and pJ of every sample."""
-        started, config = time.perf_counter(), self.config
+        started = time.perf_counter()
+        state, initial_pj, finite = self.trained(numbers)
+        right, pj, floor_pj, rates, prices = self._tested(state, numbers)
+        return {
+            "accuracy": float(right.mean()),
+            "pj": float(pj.mean()),
+            "floor_pj": float(floor_pj.mean()),
+            "initial_pj": initial_pj,
+            "spike_rates": rates.mean(0).round(6).tolist(),
+            "finite": finite,
+            "seconds": round(time.perf_counter() - started, 3),
+            "samples": {"accuracy": right.tolist(), "pj": pj.tolist()},
+            "prices": jax.tree.map(lambda column: float(column.mean()), prices),
+        }
+
+    def trained(self, numbers: Numbers) -> tuple[TrainState, float, bool]:
+        """State after the last epoch, the bill before the first, and whether all stayed finite.
+
+        Raises:
+            ValueError: a regulariser that is zero at initialisation.
+        """
+        config = self.config
         key = jax.random.key(numbers.seed)
         sample = jax.random.permutation(key, len(self.data.train))[:FIRST_SAMPLES]
         state, initial_pj = self._start(numbers.seed, self.train[0][sample])
@@ -168,7 +173,9 @@ class Swept:
                 f"{self.objective.regulariser} is zero at initialisation: it has no unit, and "
                 "nothing to lower; move its bounds or targets"
             )
-        traced = tuple(map(jnp.float32, (numbers.slope, numbers.rate, numbers.strength)))
+        goal = {"energy_weight": jnp.float32(numbers.strength)}
+        state = dataclasses.replace(state, goal=goal)
+        traced = tuple(map(jnp.float32, (numbers.slope, numbers.rate)))
         finite = True
         for epoch in range(1, config.epochs + 1):
             order = np.random.default_rng((numbers.seed, epoch)).permutation(len(self.data.train))
@@ -176,18 +183,7 @@ class Swept:
             for index in [order] if self.loop == "epoch" else order:
                 state, healthy = self._advance(state, traced, self.train, index)
                 finite = finite & healthy
-        right, pj, floor_pj, rates, prices = self._tested(state, numbers)
-        return {
-            "accuracy": float(right.mean()),
-            "pj": float(pj.mean()),
-            "floor_pj": float(floor_pj.mean()),
-            "initial_pj": float(initial_pj),
-            "spike_rates": rates.mean(0).round(6).tolist(),
-            "finite": bool(finite),
-            "seconds": round(time.perf_counter() - started, 3),
-            "samples": {"accuracy": right.tolist(), "pj": pj.tolist()},
-            "prices": jax.tree.map(lambda column: float(column.mean()), prices),
-        }
+        return state, float(initial_pj), bool(finite)
 
     def _workload(self, frames):
         variables = self.model.init(jax.random.key(0), frames)
@@ -205,11 +201,11 @@ class Swept:
         return unit, priced.reference_pj
 
     def _go(self, state, traced, data, index):
-        slope, rate, strength = traced
+        slope, rate = traced
         make_steps = make_epoch if self.loop == "epoch" else make_train_step
         advance = make_steps(
             _steeper(self.model, slope),
-            Weighed(self.objective, strength),
+            self.objective,
             self._optimiser(rate),
             self.augmented,
         )

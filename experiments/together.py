@@ -1,4 +1,4 @@
-"""Runs that take every step at once: one vmapped epoch for all members of a front."""
+"""Runs that take every step at once: one vmapped epoch for all members, shared by the devices."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as Spec
 
 from experiments.finish import finish, score_of
 from experiments.runconfig import Config
@@ -35,7 +37,7 @@ def train(
     Args:
         configs: of the members, of one program (`experiments.train.program`).
         made: their setting.
-        devices: one.
+        devices: one, of each member before it begins and after it has ended.
         folders: of their runs.
 
     Raises:
@@ -58,9 +60,15 @@ def train(
         return errors
     numbers, begun = zip(*live, strict=True)
     every = [configs[number] for number in numbers]
-    advance = jax.jit(jax.vmap(made.advance, in_axes=(0, None, 0)), donate_argnums=0)
-    measure = jax.jit(jax.vmap(made.eval_step, in_axes=(0, None, None, None, None)))
+    own, shared = _placement(len(every))
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[one.state for one in begun])
+    states, data = jax.device_put(states, own), jax.device_put(made.train, shared)
+    advance = jax.jit(
+        jax.vmap(made.advance, in_axes=(0, None, 0)), donate_argnums=0, out_shardings=own
+    )
+    measure = jax.jit(
+        jax.vmap(made.eval_step, in_axes=(0, None, None, None, None)), out_shardings=own
+    )
     best, scores = jax.tree.map(jnp.copy, states), [(-np.inf, -np.inf)] * len(every)
     chosen = np.zeros(len(every), int)
     rows: list[list[dict[str, Any]]] = [[] for _ in every]
@@ -68,18 +76,21 @@ def train(
         orders = [
             draw_order(config, epoch, len(made.data.train), made.epoch_steps) for config in every
         ]
-        states, terms = advance(states, made.train, np.stack(orders))
+        states, terms = advance(states, data, jax.device_put(np.stack(orders), own))
         terms = jax.device_get(terms)
         key = jax.random.key(every[0].seed)
         sums = evaluate(measure, states.variables, made.validation, every[0].batch, key)
         better = np.zeros(len(every), bool)
         for n, config in enumerate(every):
-            own = jax.tree.map(lambda leaf, n=n: leaf[n], sums)
-            row = {"epoch": epoch, **means(_by_step(terms, n), own, begun[n].first)}
+            mine = jax.tree.map(lambda leaf, n=n: leaf[n], sums)
+            row = {"epoch": epoch, **means(_by_step(terms, n), mine, begun[n].first)}
             _stop_if_not_finite(terms["finite"][n], row, folders[numbers[n]])
             rows[n].append(row | {"seconds": since(started)})
             reference_pj = float(begun[n].state.reference_pj)
-            score = score_of(config, row, own, reference_pj, begun[n].hold), -row["validation_task"]
+            score = (
+                score_of(config, row, mine, reference_pj, begun[n].hold),
+                -row["validation_task"],
+            )
             better[n] = score > scores[n] or config.select == "last"
             if better[n]:
                 scores[n], chosen[n] = score, epoch
@@ -90,6 +101,22 @@ def train(
             config, made, one, last, picked, int(chosen[n]), rows[n], folders[numbers[n]], started
         )
     return errors
+
+
+def even(members: int, devices: int) -> int:
+    """As many of the devices as can have the same number of members each.
+
+    >>> [even(members, 8) for members in (16, 12, 7, 3)]
+    [8, 6, 7, 3]
+    """
+    return max(count for count in range(1, devices + 1) if members % count == 0)
+
+
+def _placement(members: int) -> tuple[NamedSharding, NamedSharding]:
+    """Where a leading axis of so many members stands, and where what they share."""
+    there = jax.local_devices()
+    mesh = Mesh(np.array(there[: even(members, len(there))]), ("member",))
+    return NamedSharding(mesh, Spec("member")), NamedSharding(mesh, Spec())
 
 
 def _end(config, made, begun: Begun, last, picked, epoch, rows, folder, started) -> str | None:
@@ -124,8 +151,9 @@ def _where(mask: np.ndarray, new: Any, old: Any) -> Any:
 
 
 def _member(states: Any, n: int) -> Any:
-    """One state of many; its goal follows from the config."""
-    return dataclasses.replace(jax.tree.map(lambda leaf: leaf[n], states), goal=None)
+    """One state of many, on one device; its goal follows from the config."""
+    own = jax.device_put(jax.tree.map(lambda leaf: leaf[n], states), jax.local_devices()[0])
+    return dataclasses.replace(own, goal=None)
 
 
 def _stop_if_not_finite(finite: np.ndarray, row: dict[str, Any], folder: RunFolder) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from jsnn.codesign import anytime
 from jsnn.codesign.window import Window
 from jsnn.hardware import Hardware
-from jsnn.levers import Levered, split
+from jsnn.levers import Levered
 
 LEARNED = "learned"
 # Readouts that have an answer after every step, and how a learned window makes it.
@@ -142,11 +142,6 @@ class Chosen(NamedTuple):
     encoder: Any
 
 
-def plain(variables: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Variables of the network without its levers."""
-    return {**variables, "params": split(variables["params"])[0]}
-
-
 def settled(config, result: Path):
     """The config of a finished run with the steps that it is run with, where it learned them.
 
@@ -197,15 +192,17 @@ def answers(
         rules: of early exit, whose checks are priced.
     """
 
+    levers = getattr(network.model, "levers", ())
+
     @jax.jit
     def run(variables, frames, key):
+        def bills(workload):
+            return anytime.prefix_bills(workload, hardware, levers, variables["params"])
+
         frames = network.encoder(key, frames)
         outputs, workload = anytime.prefixes(network.model, variables, frames)
-        pj = anytime.prefix_bills(workload, hardware)
-        checked = {
-            rule: anytime.prefix_bills(anytime.with_check(workload, rule), hardware)
-            for rule in rules
-        }
+        pj = bills(workload)
+        checked = {rule: bills(anytime.with_check(workload, rule)) for rule in rules}
         return outputs, pj, checked
 
     frames, labels = data

@@ -16,11 +16,10 @@ from typing import Any, ClassVar, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from jsnn import arrivals
 from jsnn.events import EventFrames
 from jsnn.events import currents as event_currents
-from jsnn.events import dense as event_frames
 from jsnn.neurons import Neuron
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
@@ -216,7 +215,7 @@ class Spiking(nn.Module):
         """`[B, T]`; None where a readout has folded the spikes away."""
         if not self.neuron.spiking:
             return jnp.zeros(frames.shape[1::-1], frames.dtype)
-        return None if spikes is None else _flat_sum(spikes, 2).T
+        return None if spikes is None else arrivals.flat_sum(spikes, 2).T
 
     def _records(self, frames, counts, fed_back, *each_step) -> dict[str, LayerWorkload]:
         """What to sow, by name: one record, or one for each product of spikes."""
@@ -240,58 +239,35 @@ class Spiking(nn.Module):
 
     def _record(self, frames, counts, fed_back, fed_back_each_step, sent_each_step):
         wiring = connectivity(self.synapse, frames.shape[2:])
-        arrived, each = self._came(frames, wiring)
+        constant = self.input_kind == "constant"
+        shown = frames[:1] if constant else frames
+        arrived, each = arrivals.came(shown, self.input_kind, self.input_unit, wiring)
         # Pieces of a window add up: an input is active, and a constant one shown, once in all.
         before = self.get_variable(STATE, "arrived", jnp.zeros_like(arrived))
-        if self.input_kind == "constant":
-            arrived, each = arrived - before, each - _by_reach(before, wiring)
-        arrivals = each.sum(0)
+        if constant:
+            arrived, each = arrived - before, each - arrivals.by_reach(before, wiring)
         by_step, after = None, before + arrived
         self._keep("arrived", before, after)
         if fed_back_each_step is not None:
+            values = arrivals.brought(shown, self.input_kind, self.input_unit)
+            new = arrivals.new_each_step(values, before, wiring, once=constant)
             by_step = ByStep(
-                _each_sample(each, frames.shape[0]),
+                arrivals.each_sample(each, frames.shape[0]),
                 fed_back_each_step,
                 jnp.zeros_like(fed_back_each_step),
-                active=self._new_each_step(frames, before, wiring),
+                active=arrivals.each_sample(new, frames.shape[0]),
                 spikes=sent_each_step,
             )
         zero = jnp.zeros(frames.shape[1], frames.dtype)
         return LayerWorkload(
-            arrivals=arrivals,
-            active=_by_reach(newly_active(before, after), wiring),
-            recurrent_events=_flat_sum(fed_back) if self.recurrent else zero,
+            arrivals=each.sum(0),
+            active=arrivals.by_reach(newly_active(before, after), wiring),
+            recurrent_events=arrivals.flat_sum(fed_back) if self.recurrent else zero,
             spikes=counts,
             steps=frames.shape[0],
             geometry=self._geometry(wiring, counts.shape[1:]),
             by_step=by_step,
         )
-
-    def _came(self, frames, wiring):
-        """What came in: of each input over time `[B, *input_shape]`, of each step `[T, B, K]`."""
-        if isinstance(frames, EventFrames):
-            # A dense synapse has one fan-out.
-            return frames.each_input(), frames.each_step()[..., None]
-        came = self._events(self._shown(frames))
-        return came.sum(0), _by_reach(came, wiring, lead=2)
-
-    def _new_each_step(self, frames, before, wiring) -> jax.Array:
-        """`[B, T, K]` inputs that were silent until then."""
-        shown = event_frames(frames) if isinstance(frames, EventFrames) else self._shown(frames)
-        came = self._events(shown)
-        # What arrived until the end of each step; a constant frame counts once.
-        after = came if self.input_kind == "constant" else before + jnp.cumsum(came, 0)
-        until = jnp.concatenate([before[None], after[:-1]])
-        return _each_sample(_by_reach(newly_active(until, after), wiring, lead=2), len(frames))
-
-    def _shown(self, frames):
-        return frames[:1] if self.input_kind == "constant" else frames
-
-    def _events(self, frames: jax.Array) -> jax.Array:
-        """What each input brings in each frame."""
-        if self.input_kind in ("spikes", "events"):
-            return jnp.abs(frames) / self.input_unit
-        return (frames != 0).astype(frames.dtype)
 
     def _geometry(self, wiring: Connectivity, output_shape) -> Geometry:
         ops = self.neuron.ops
@@ -471,27 +447,3 @@ def _dense_of_events(synapse: Callable, frames: EventFrames) -> jax.Array:
     params = {k: v.astype(nothing.dtype) for k, v in synapse.variables["params"].items()}
     out = event_currents(frames, params["kernel"])
     return out + params["bias"] if "bias" in params else out
-
-
-def _flat_sum(values: jax.Array, lead: int = 1) -> jax.Array:
-    """Sum over all but the leading axes."""
-    return values.reshape(*values.shape[:lead], -1).sum(-1)
-
-
-def _each_sample(values: jax.Array, steps: int) -> jax.Array:
-    """`[shown, B, K]` to `[B, T, K]`; nothing comes in the steps in which no frame is shown."""
-    values = jnp.moveaxis(values, 0, 1)
-    return jnp.pad(values, ((0, 0), (0, steps - values.shape[1]), (0, 0)))
-
-
-def _by_reach(values: jax.Array, wiring: Connectivity, lead: int = 1) -> jax.Array:
-    """`[..., *input_shape]` summed over the inputs of each fan-out: `[..., K]`.
-
-    As one product in full precision, exact for counts: a sum for each fan-out would read the values
-    K times, and backward XLA would work out each input's share where it is read, step by step.
-    """
-    if len(wiring.reaches) == 1:
-        return _flat_sum(values, lead)[..., None]
-    belongs = wiring.fan_out.reshape(-1, 1) == np.asarray(wiring.reaches)
-    flat = values.reshape(*values.shape[:lead], -1)
-    return jnp.matmul(flat, belongs.astype(values.dtype), precision=jax.lax.Precision.HIGHEST)

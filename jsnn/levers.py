@@ -18,7 +18,18 @@ from jsnn.hardware import Hardware
 from jsnn.run import run
 from jsnn.workload import LayerWorkload, Workload
 
-__all__ = ["LEVERS", "NETWORK", "Lever", "Levered", "Pairs", "price", "split"]
+__all__ = [
+    "LEVERS",
+    "NETWORK",
+    "Lever",
+    "Levered",
+    "Pairs",
+    "deployed",
+    "price",
+    "split",
+    "under",
+    "without",
+]
 
 # Where the leaves of a levered network stand among its parameters.
 NETWORK, LEVERS = "network", "levers"
@@ -130,10 +141,8 @@ class _InPieces(NamedTuple):
     whole: Levered
 
     def apply(self, variables: Mapping[str, Any], frames: jax.Array, *args: Any, **options: Any):
-        network, leaves = split(variables["params"])
-        for lever in self.whole.levers:
-            network = lever.network(leaves[lever.name], network)
-        return self.whole.model.apply({**variables, "params": network}, frames, *args, **options)
+        given = {**variables, "params": deployed(self.whole.levers, variables["params"])}
+        return self.whole.model.apply(given, frames, *args, **options)
 
 
 def split(params: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
@@ -148,6 +157,56 @@ def split(params: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
             f"{sorted(params)}; make them with jsnn.levers.Levered"
         )
     return params[NETWORK], params[LEVERS]
+
+
+def deployed(levers: Sequence[Lever], params: Any) -> Any:
+    """The parameters that the network itself runs with, levers in turn; without any as they are.
+
+    Args:
+        levers: of the network.
+        params: of a `Levered` network; without levers, of the network.
+    """
+    if not levers:
+        return params
+    network, leaves = split(params)
+    for lever in levers:
+        network = lever.network(leaves[lever.name], network)
+    return network
+
+
+def under(model: nn.Module, levers: Sequence[Lever]) -> nn.Module | Levered:
+    """A network under levers: as it is where there are none.
+
+    >>> from jsnn.models import MLP
+    >>> under(MLP((4,), 3), ()).widths
+    (4,)
+    """
+    return Levered(model, tuple(levers)) if levers else model
+
+
+def without(params: Mapping[str, Any], name: str, network: Any = None) -> Any:
+    """Parameters once the work of one lever is done; of the network alone where it was the last.
+
+    Args:
+        params: of a `Levered` network.
+        name: of the lever.
+        network: parameters that it left; None: those it was given.
+
+    Raises:
+        ValueError: no lever of that name.
+
+    >>> params = {"network": {"w": 1}, "levers": {"window": 2, "bits": 3}}
+    >>> without(params, "window")
+    {'network': {'w': 1}, 'levers': {'bits': 3}}
+    >>> without(without(params, "window"), "bits", {"w": 4})
+    {'w': 4}
+    """
+    before, leaves = split(params)
+    if name not in leaves:
+        raise ValueError(f"expected a lever {name!r}, found {sorted(leaves)}")
+    rest = {other: leaf for other, leaf in leaves.items() if other != name}
+    network = before if network is None else network
+    return {NETWORK: network, LEVERS: rest} if rest else network
 
 
 def price(levers: Sequence[Lever], params: Any, workload: Workload, hardware: Hardware) -> Pairs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -94,8 +94,7 @@ def forward(
         raise ValueError(
             f"{type(model).__name__} recorded no spiking layer: build it from jsnn.layers.Spiking"
         )
-    per_step = any(l.geometry.recurrent_weights or l.geometry.per_step for l in layers)
-    return Forward(outputs, Workload(layers, per_step=per_step), updates)
+    return Forward(outputs, as_workload(layers), updates)
 
 
 def step(
@@ -113,6 +112,17 @@ def step(
     with causal(streaming=True):
         outputs, changed = model.apply(variables, frame[None], False, mutable=[STATE])
     return {**variables, STATE: changed[STATE]}, outputs
+
+
+def as_workload(layers: Sequence[LayerWorkload]) -> Workload:
+    """What these layers did together; one that is fed back or read at every step decides in each.
+
+    >>> from jsnn.hypothetical import dense
+    >>> as_workload([dense(4, 3, steps=2, rate=0.1)]).per_step
+    False
+    """
+    per_step = any(l.geometry.recurrent_weights or l.geometry.per_step for l in layers)
+    return Workload(tuple(layers), per_step=per_step)
 
 
 def records(tree: Mapping[str, Any]) -> tuple[LayerWorkload, ...]:

@@ -15,7 +15,7 @@ import optax
 from jsnn.energy import Bill, op_count_proxy
 from jsnn.levers import LEVERS, NETWORK
 from jsnn.objectives import TASKS, Objective, accuracy
-from jsnn.run import forward
+from jsnn.run import Forward, forward
 from jsnn.timeplan import WHOLE, TimePlan
 from jsnn.twin import twin
 
@@ -185,13 +185,15 @@ def initial_bill(
 
     @jax.jit
     def measure(state, frames):
-        key = _step_key(state)
-        passed = forward(
-            model, state.variables, encoder(key, frames), train=True, rngs=_streams(key)
-        )
-        return objective.bill(passed.workload, state.params)
+        return objective.bill(as_trained(state, model, encoder, frames).workload, state.params)
 
     return measure(state, frames)
+
+
+def as_trained(state: TrainState, model: nn.Module, encoder: Encoder, frames) -> Forward:
+    """A pass of samples `[B, ...]` as the next training step would make it."""
+    key = _step_key(state)
+    return forward(model, state.variables, encoder(key, frames), train=True, rngs=_streams(key))
 
 
 def with_reference(state: TrainState, first: Bill) -> TrainState:

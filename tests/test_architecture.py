@@ -40,6 +40,7 @@ ORDER = [
     "devices",
     # ---- above: the core, no flax; below: flax
     "synapses",
+    "arrivals",
     "products",
     "layers",
     "attention",

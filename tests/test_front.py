@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -127,7 +129,7 @@ def test_members_vmapped_take_the_step_of_their_solo_runs():
 
 @pytest.fixture(scope="module")
 def fronts(tmp_path_factory, compiled):
-    """The same two members, in two processes and vmapped."""
+    """The same two members: in two processes, vmapped, and vmapped over two devices."""
     folder = tmp_path_factory.mktemp("fronts")
     words = [*FLAGS, "--weights", "0,0.5", "--seeds", "0"]
     kept = os.environ.copy()
@@ -136,6 +138,14 @@ def fronts(tmp_path_factory, compiled):
     os.environ.clear()
     os.environ.update(kept)
     front.run([*words, "--together", "vmap", "--out", str(folder / "vmap")])
+    spread = ["--together", "vmap", "--out", str(folder / "devices")]
+    subprocess.run(
+        [sys.executable, "-m", "experiments.front", *words, *spread],
+        env=os.environ | compiled | {"JAX_NUM_CPU_DEVICES": "2"},
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
     return folder
 
 
@@ -146,10 +156,12 @@ def variables(path):
 
 def test_members_can_be_pulled_out_and_are_the_same_either_way(fronts):
     name = "members/w0.5-s0"
-    (one, epoch), (other, same) = (variables(fronts / way / name) for way in ("turns", "vmap"))
-    assert epoch == same
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    one, epoch = variables(fronts / "turns" / name)
+    for way in ("vmap", "devices"):
+        other, same = variables(fronts / way / name)
+        assert epoch == same
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
 def test_the_summary_is_that_of_its_members(fronts):

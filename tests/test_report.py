@@ -300,8 +300,10 @@ def test_a_run_whose_figures_changed_is_named(finished, tmp_path, capsys):
 
 def test_every_machine_is_meant_by_all(finished):
     _, config = energy_report.stored(str(finished))
-    assert energy_report.machine_names("all", config) == list(energy_report.jsnn.hardware.presets())
-    assert energy_report.machine_names(None, config) == [config.hardware]
+    assert energy_report.machine_names("all", config, None) == list(
+        energy_report.jsnn.hardware.presets()
+    )
+    assert energy_report.machine_names(None, config, None) == [config.hardware]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from jsnn.energy import bill_layers
 from jsnn.hardware import Hardware
 from jsnn.layers import START, STATE, WORKLOAD
 from jsnn.levers import Lever, price
-from jsnn.run import records
+from jsnn.run import as_workload, records
 from jsnn.window import cut
 from jsnn.workload import ByStep, LayerWorkload, Stored, Workload
 
@@ -128,8 +128,7 @@ def prefixes(
     if probed.ndim == 3:
         outputs = jnp.cumsum(outputs[:, 0], 0) / jnp.arange(1, length + 1)[:, None, None]
     found = zip(layers, spikes, steps, strict=True)
-    per_step = any(l.geometry.recurrent_weights or l.geometry.per_step for l in layers)
-    return outputs, Workload(tuple(_whole(*each, length) for each in found), per_step=per_step)
+    return outputs, as_workload([_whole(*each, length) for each in found])
 
 
 class _Step(NamedTuple):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jsnn.quantise import with_slope
+
 __all__ = ["gate", "gated"]
 
 
@@ -39,6 +41,4 @@ def gated(values: jax.Array | float, hard: jax.Array, soft: jax.Array) -> jax.Ar
     >>> [float(g) for g in jax.grad(shut, (0, 1))(3.0, 0.25)]
     [0.25, 3.0]
     """
-    slack = values * soft
-    # slack - slack is exactly zero; hard + (soft - hard) would round.
-    return jax.lax.stop_gradient(values * hard) + (slack - jax.lax.stop_gradient(slack))
+    return with_slope(values * hard, values * soft)

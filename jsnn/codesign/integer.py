@@ -7,7 +7,6 @@ spikes, the same readout.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jsnn.levers import Lever, Levered, split
+from jsnn.levers import Lever, Levered, deployed, split
 from jsnn.models import MLP, SRNN, ConvNet
 from jsnn.neurons import Fixed
 from jsnn.neurons.fixed import EXACT_BITS
@@ -35,6 +34,9 @@ READOUTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "PerStep": lambda v, s: v,
     "SpikeCount": lambda v, s: s.sum(0, dtype=np.int64),
 }
+
+# As the network in float32 computes them: compiled, an exponential may round another way.
+_deployed = jax.jit(deployed, static_argnums=0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -281,13 +283,13 @@ def export(
     True
     """
     model = levered.model
-    params, leaves = split(variables["params"])
+    _, leaves = split(variables["params"])
     for lever in levered.levers:
         if type(lever).outputs is not Lever.outputs:
             raise ValueError(
                 f"the lever {lever.name!r} changes outputs, which stay as they are here"
             )
-    params = jax.device_get(_deployed(levered.levers, leaves, params))
+    params = jax.device_get(_deployed(levered.levers, variables["params"]))
     widths = [lever.widths(leaves[lever.name]) for lever in levered.levers if lever.name == "bits"]
     if not widths:
         raise ValueError(
@@ -330,14 +332,6 @@ def input_step(frames: Any) -> float:
     """
     _, exponent = _integers("inputs", frames, EXACT_BITS + 1)
     return 2.0**exponent
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _deployed(levers: tuple[Lever, ...], leaves: Any, params: Any) -> Any:
-    """The parameters that the network runs with."""
-    for lever in levers:
-        params = lever.network(leaves[lever.name], params)
-    return params
 
 
 def _plan(model: Any) -> list[tuple[str, Fixed, int]]:

@@ -31,6 +31,7 @@ from jsnn.hardware.architectures import (
 from jsnn.hardware.design import BOUNDS
 from jsnn.hardware.scaling import delay_factor, energy_factor, logic_at
 from jsnn.levers import Lever, Pairs
+from jsnn.quantise import with_slope
 from jsnn.training import label_params
 from jsnn.workload import Workload
 
@@ -226,7 +227,7 @@ class Knobs(Lever):
         value = knob.at(jax.nn.sigmoid(leaf))
         near = build(knob.name, value, knob.low, knob.high)
         taken = True if self.built else jnp.abs(value - near) <= NEAR * jnp.abs(near)
-        return jnp.where(taken, _handed(near, value), value)
+        return jnp.where(taken, with_slope(near, value), value)
 
     def buildable(self, values: Values) -> dict[str, jax.Array]:
         """The values rounded to what can be built; once rounded they stay."""
@@ -249,7 +250,7 @@ class Knobs(Lever):
         if not self.built:
             return values, excess
         whole, excess = self.construct(asked, pairs)
-        return {n: _handed(v, values[n]) for n, v in whole.items()}, excess
+        return {n: with_slope(v, values[n]) for n, v in whole.items()}, excess
 
     def construct(
         self, values: Values, pairs: Pairs
@@ -330,7 +331,7 @@ class Knobs(Lever):
         knob = next(k for k in self.knobs if k.name == "weight_bits")
         bits = self.values(leaves)["weight_bits"]
         # Always whole: a network that learned on a grid between two widths loses when it is built.
-        bits = _handed(build(knob.name, bits, knob.low, knob.high), bits)
+        bits = with_slope(build(knob.name, bits, knob.low, knob.high), bits)
 
         def rounded(path, leaf, label):
             narrow = label == "weights" and getattr(path[-1], "key", None) != "bias"
@@ -367,11 +368,6 @@ def committed(hardware: Hardware, dense_share: float = 0.5) -> Hardware:
 def squared(excess: Mapping[str, jax.Array]) -> jax.Array:
     """Sum of squares of what limits are passed by."""
     return sum((jnp.square(over) for over in excess.values()), jnp.zeros(()))
-
-
-def _handed(exact: Any, soft: Any) -> Any:
-    """The value of `exact` to the last bit, with the derivative of `soft`."""
-    return jax.lax.stop_gradient(exact) + (soft - jax.lax.stop_gradient(soft))
 
 
 def _of_layer(values: Values, number: int) -> dict[str, Any]:

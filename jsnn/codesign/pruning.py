@@ -18,7 +18,7 @@ from jsnn.codesign.sizes import listed, narrowed
 from jsnn.levers import Lever, Pairs
 from jsnn.workload import Workload
 
-__all__ = ["UnitPruning", "WeightPruning", "magnitude_mask", "masked", "whole"]
+__all__ = ["UnitPruning", "WeightPruning", "magnitude_mask", "masked", "nonzero", "whole"]
 
 # Where the weights of a layer stand among its parameters.
 KERNEL, RECURRENT = "kernel", "recurrent"
@@ -270,6 +270,15 @@ def whole(params: Any) -> dict[str, dict[str, jax.Array]]:
         name: {which: jnp.ones_like(w, bool) for which, w in _weights(params, name).items()}
         for name in params
     }
+
+
+def nonzero(params: Any) -> dict[str, dict[str, jax.Array]]:
+    """Masks of the weights that are not zero.
+
+    >>> nonzero({"a": {"synapse": {"kernel": jnp.array([[0.0, 2.0]])}}})["a"]["kernel"].tolist()
+    [[False, True]]
+    """
+    return {name: {which: w != 0 for which, w in _weights(params, name).items()} for name in params}
 
 
 def _pair(node: Any) -> bool:

@@ -19,8 +19,7 @@ import jax.numpy as jnp
 from jsnn.energy import bill
 from jsnn.hardware import Hardware
 from jsnn.objectives import Regulariser
-from jsnn.run import forward
-from jsnn.training import Encoder, TrainState, label_params
+from jsnn.training import Encoder, TrainState, as_trained, label_params
 from jsnn.twin import Density, twin
 from jsnn.workload import LayerWorkload, Workload
 
@@ -312,10 +311,7 @@ def with_unit(
     As `jsnn.training.with_reference` for the bill, in training mode, on samples `[B, ...]`. A
     value of zero leaves nothing to lower: the term is then no number.
     """
-    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step + 1)
-    rngs = {name: jax.random.fold_in(key, n) for n, name in enumerate(("dropout", "state"), 1)}
-    frames = encoder(key, frames)
-    passed = forward(model, state.variables, frames, train=True, rngs=rngs)
+    passed = as_trained(state, model, encoder, frames)
     unit = regulariser(passed.workload, state.params).astype(jnp.float32)
     return dataclasses.replace(state, reference_pj=jnp.where(unit > 0, unit, jnp.nan))
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.fronts import (
+from experiments.duel_analysis import (
     Reported,
     Trial,
     best,

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jsnn.codesign.front import pareto
+
 POINT_LOST = 0.01
 DRAWS = 2000
 
@@ -61,10 +63,10 @@ def front(accuracy: Sequence[float], pj: Sequence[float]) -> np.ndarray:
     >>> front([0.9, 0.8, 0.95], [2.0, 3.0, 5.0]).tolist()
     [0, 2]
     """
-    accuracy = np.asarray(accuracy, float)
-    order = np.lexsort((-accuracy, np.asarray(pj, float)))
-    best = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[order][:-1]]))
-    return order[accuracy[order] > best]
+    stands = np.flatnonzero(pareto(pj, accuracy))
+    # Of equals the first; on a front what is dearer is more accurate.
+    _, first = np.unique(np.asarray(accuracy, float)[stands], return_index=True)
+    return stands[first]
 
 
 def bill_at(accuracy: Sequence[float], pj: Sequence[float], wanted: float) -> float:

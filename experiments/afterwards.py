@@ -1,0 +1,211 @@
+"""A regulariser's networks, and what can be done after training: bits, pruning, a shorter window.
+
+    python -m experiments.afterwards --regulariser l1-rate
+    python -m experiments.afterwards --dataset fashion-mnist --regulariser synops-target --slope 2
+
+What others do who count afterwards, and the bar that levers in the loss have to clear. Networks of
+several strengths and seeds are trained; then weights are rounded to few bits, all but the largest
+of each layer are dropped, and the window is cut. The combination of least mean bill that loses at
+most `--points` of mean validation accuracy is tested. Pruned networks are billed as lists of
+weights or in full, whatever is less; inputs of a layer count with the mean fan-out that is left,
+which is in their favour. Figures go to `experiments/results/afterwards/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.compiled import keep_compiled
+from experiments.config import check, knob, parse
+from experiments.summary import spread, versions
+from experiments.swept import NONE, Numbers, Swept, task_config
+from jsnn.codesign.pruning import magnitude_mask, masked
+from jsnn.codesign.sizes import listed
+from jsnn.energy import bill, bill_layers
+from jsnn.objectives import accuracy
+from jsnn.quantise import fake_quantise
+from jsnn.run import forward
+from jsnn.training import label_params
+from jsnn.units import energy_text
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What is run."""
+
+    regulariser: str = knob("bill", "name of the regulariser (`jsnn/codesign/regularisers.py`)")
+    dataset: str = knob("digits", "name of the data set")
+    slope: float = knob(1.0, "factor on the slope of the surrogate", above=0)
+    rate: float = knob(1.0, "factor on the learning rate", above=0)
+    strengths: tuple[float, ...] = knob((0.1, 0.3, 1.0, 3.0), "weights of the regulariser")
+    seeds: tuple[int, ...] = knob((0, 1, 2, 3, 4), "seeds of each")
+    bits: tuple[int, ...] = knob((8, 4), "widths that weights are rounded to")
+    densities: tuple[float, ...] = knob(
+        (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1), "shares of the weights that are kept"
+    )
+    points: float = knob(1.0, "points of mean validation accuracy that may be lost", least=0)
+    epochs: int | None = knob(None, "passes over the training samples; none: of the recipe")
+    limit: int | None = knob(None, "use at most this many samples of each split", least=1)
+    out: str = knob("experiments/results/afterwards", "folder of the results")
+
+    def __post_init__(self):
+        check(self)
+        if self.regulariser == NONE:
+            raise ValueError("--regulariser none is what the others are compared with: name one")
+        for name in ("strengths", "seeds", "bits", "densities"):
+            if not getattr(self, name):
+                raise ValueError(f"--{name} names nothing to try")
+
+
+def main(flags: Flags, command: str = "") -> dict[str, Any]:
+    """Train, try every combination on validation, test the chosen one; writes the result."""
+    started = time.perf_counter()
+    given = {n: v for n in ("epochs", "limit") if (v := getattr(flags, n)) is not None}
+    config = task_config({"dataset": flags.dataset, "refit": False, **given})
+    free = _networks(Swept(config, NONE), flags, (0.0,))
+    swept = Swept(config, flags.regulariser)
+    found = _networks(swept, flags, flags.strengths)
+    judge = _judge(swept, flags)
+    as_it_is = (max(flags.bits), 1.0, len(swept.shapes))
+
+    def measured(params: dict, split: str, how: tuple) -> np.ndarray:
+        """Accuracy and pJ, `[seeds, 2]`."""
+        return np.array([judge(params[seed], split, how) for seed in flags.seeds])
+
+    base = measured(free[0.0], "validation", as_it_is)[:, 0].mean()
+    ways = list(itertools.product(flags.bits, flags.densities, range(1, len(swept.shapes) + 1)))
+    rows = []
+    for strength, how in itertools.product(flags.strengths, ways):
+        right, pj = measured(found[strength], "validation", how).mean(0)
+        rows.append({"strength": strength, "how": how, "accuracy": right, "pj": pj})
+    enough = [row for row in rows if row["accuracy"] >= base - flags.points / 100]
+    best = (
+        min(enough, key=lambda row: row["pj"])
+        if enough
+        else max(rows, key=lambda row: row["accuracy"])
+    )
+    bits, density, steps = best["how"]
+    result = {
+        "command": command,
+        "flags": dataclasses.asdict(flags),
+        "validation_accuracy_without": float(base),
+        "test_without": _columns(measured(free[0.0], "test", as_it_is)),
+        "chosen": {
+            "strength": best["strength"],
+            "weight_bits": bits,
+            "density": density,
+            "steps": steps,
+            "validation_accuracy": float(best["accuracy"]),
+            "validation_pj": float(best["pj"]),
+            "accurate_enough": bool(enough),
+        },
+        "test_as_trained": _columns(measured(found[best["strength"]], "test", as_it_is)),
+        "test": _columns(measured(found[best["strength"]], "test", best["how"])),
+        "combinations": len(rows),
+        "seconds": round(time.perf_counter() - started, 3),
+        "versions": versions(),
+        "device": jax.devices()[0].device_kind,
+    }
+    file = Path(flags.out) / f"{flags.dataset}-{flags.regulariser}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=2) + "\n")
+    print(describe(result), flush=True)
+    return result
+
+
+def describe(result: dict[str, Any]) -> str:
+    """What came of it, in three lines."""
+    chosen, lines = result["chosen"], []
+    for name, said in (
+        ("test_without", "no term"),
+        ("test_as_trained", f"{result['flags']['regulariser']} {chosen['strength']}"),
+        (
+            "test",
+            f"{chosen['weight_bits']} bits, {chosen['density']:.0%} of the weights, "
+            f"{chosen['steps']} steps",
+        ),
+    ):
+        (right, deviation), (pj, _) = result[name]["accuracy"], result[name]["pj"]
+        lines.append(f"{said:>36}  {right:.2%} ± {100 * deviation:.2f}  {energy_text(pj):>9}")
+    return "\n".join(lines)
+
+
+def _networks(swept: Swept, flags: Flags, strengths: tuple[float, ...]) -> dict[float, dict]:
+    """Trained variables by strength and seed."""
+    found: dict[float, dict[int, Any]] = {strength: {} for strength in strengths}
+    for strength, seed in itertools.product(strengths, flags.seeds):
+        state, _, finite = swept.trained(Numbers(seed, flags.slope, flags.rate, strength))
+        if not finite:
+            raise FloatingPointError(
+                f"strength {strength}, seed {seed}: the loss or a gradient is not finite; lower "
+                "--rate"
+            )
+        found[strength][seed] = jax.device_get(state.variables)
+    return found
+
+
+def _judge(swept: Swept, flags: Flags):
+    """Function of variables, split and (bits, density, steps): mean accuracy and bill."""
+
+    @functools.partial(jax.jit, static_argnums=(4, 5))
+    def run(variables, samples, labels, bits, steps, lists):
+        frames = swept.encoder(jax.random.key(0), samples)[:steps]
+        passed = forward(swept.model, variables, frames)
+        machine = swept.hardware.with_design(weight_bits=bits)
+        pj = bill(passed.workload, machine).total_pj()
+        if lists:
+            pairs = []
+            for layer in passed.workload:
+                weights = variables["params"][layer.geometry.name]
+                back = weights.get("recurrent")
+                left = jnp.count_nonzero(weights["synapse"]["kernel"])
+                some = None if back is None else jnp.count_nonzero(back)
+                pairs.append((listed(layer, left, some), machine))
+            pj = jnp.minimum(pj, bill_layers(pairs).total_pj())
+        return accuracy(passed.outputs, labels).mean(), pj.mean()
+
+    if min(flags.densities) < 1 and not swept.hardware.skips_weights:
+        raise ValueError(
+            f"{swept.hardware.name} does not skip weights that are zero: --densities 1 there"
+        )
+
+    def judge(variables, split: str, how: tuple[int, float, int]) -> tuple[float, float]:
+        part, (bits, density, steps) = getattr(swept.data, split), how
+        params = masked(variables["params"], magnitude_mask(variables["params"], density))
+        rounded = jax.tree.map(
+            lambda leaf, label: fake_quantise(leaf, bits) if label == "weights" else leaf,
+            params,
+            label_params(params),
+        )
+        given = {**variables, "params": rounded}
+        width = jnp.float32(bits)
+        found = run(given, part.frames, part.labels, width, steps, density < 1)
+        return tuple(map(float, found))
+
+    return judge
+
+
+def _columns(found: np.ndarray) -> dict[str, Any]:
+    return {"accuracy": spread(found[:, 0]), "pj": spread(found[:, 1])}
+
+
+if __name__ == "__main__":
+    try:
+        words = shlex.join(["python", "-m", "experiments.afterwards", *sys.argv[1:]])
+        chosen = Flags(**parse(Flags, description=__doc__))
+        keep_compiled()
+        main(chosen, words)
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,249 @@
+"""What each lever gives: the bill at one point lost, one lever more on every rung.
+
+    python -m experiments.ladder
+    python -m experiments.ladder --dataset digits --seeds 0,1 --epochs 40
+
+Rungs: no term and float weights (priced at 32 and, rounded, at 8 bits), the energy term, weights
+and states of few bits, pruned units, a learned time window, early exit. A rung has all levers of
+those before it. On each, members of several energy weights are trained for the first seed; of those
+that lose at most `--points` of validation accuracy the one with the lowest bill is trained for
+every seed and tested. Runs that are there already are kept; figures go to
+`experiments/results/ladder/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments import build, members
+from experiments.compiled import keep_compiled
+from experiments.config import check, knob, parse
+from experiments.energy_report import measured, restored
+from experiments.members import Member
+from experiments.runconfig import Config, configured
+from experiments.runfolder import RunFolder
+from experiments.summary import spread, versions
+from jsnn.energy import bill
+from jsnn.units import energy_text
+
+FREE = {"energy_weight": 0.0}
+FLOAT_BITS, INT_BITS = 32, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What is run."""
+
+    dataset: str = knob("fashion-mnist", "name of the data set")
+    seeds: tuple[int, ...] = knob((0, 1, 2, 3, 4), "seeds of every rung; the first one chooses")
+    weights: tuple[float, ...] = knob((0.1, 0.2, 0.4, 0.8), "energy weights that are tried")
+    points: float = knob(1.0, "points of validation accuracy that may be lost", least=0)
+    weight_bits: str = knob("4", "bits of weights on the rung of bits: a number, or learned")
+    state_bits: str = knob("8", "bits of states there")
+    steps: int | None = knob(None, "time steps; none: of the recipe")
+    epochs: int | None = knob(None, "passes over the training samples; none: of the recipe")
+    limit: int | None = knob(None, "use at most this many samples of each split", least=1)
+    workers: int = knob(2, "processes, each on a core of its own; 1: this one", least=1)
+    runs: str = knob("runs/ladder", "folder of the runs")
+    out: str = knob("experiments/results/ladder", "folder of the results")
+
+    def __post_init__(self):
+        check(self)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"--seeds must be different numbers, got {self.seeds}")
+        if not self.weights or min(self.weights) <= 0:
+            raise ValueError(f"--weights must be positive, got {self.weights}")
+
+
+def rungs(flags: Flags) -> dict[str, dict[str, Any]]:
+    """Knobs of each rung above the first, those of the rungs below it included."""
+    levers = {
+        "energy term": {},
+        f"{flags.weight_bits}-bit weights": {
+            "weight_bits": flags.weight_bits,
+            "state_bits": flags.state_bits,
+        },
+        "pruned units": {"prune": "units"},
+        "learned window": {"window": "learned"},
+        "early exit": {"early_exit": "gap", "exit_loss": 0.001},
+    }
+    found, so_far = {}, {}
+    for name, more in levers.items():
+        so_far = so_far | more
+        found[name] = so_far
+    return found
+
+
+def main(flags: Flags, command: str = "") -> dict[str, Any]:
+    """Climb; writes and returns the result."""
+    started = time.perf_counter()
+    folder = Path(flags.runs) / flags.dataset
+    # No grid of weights holds a batch norm, so no rung has one.
+    shared = {"dataset": flags.dataset, "norm": False}
+    shared |= {n: v for n in ("steps", "epochs", "limit") if (v := getattr(flags, n)) is not None}
+
+    def member(rung: str, seed: int, **knobs: Any) -> Member:
+        config: Config = configured({**shared, **knobs, "seed": seed})
+        name = f"{rung.replace(' ', '-')}-w{config.energy_weight}-s{seed}"
+        return Member(name, rung, config, folder / name)
+
+    def train(found: Sequence[Member]) -> list[dict[str, Any]]:
+        members.train(found, "turns", flags.workers, lambda line: print(line, flush=True))
+        return [_read(one) for one in found]
+
+    first, *rest = flags.seeds
+    free_members = [member("free", seed, **FREE) for seed in flags.seeds]
+    free = train(free_members)
+    # Chosen by the first seed, and so measured from where that one stands.
+    least = free[0]["validation_accuracy"] - flags.points / 100
+    rows = {"free": _mean(free), "tried": {}}
+    for rung, knobs in rungs(flags).items():
+        tried = train([member(rung, first, energy_weight=w, **knobs) for w in flags.weights])
+        rows["tried"][rung] = tried
+        weight = choose(tried, least)
+        same = [member(rung, seed, energy_weight=weight, **knobs) for seed in rest]
+        chosen = [one for one in tried if one["energy_weight"] == weight]
+        rows[rung] = {"energy_weight": weight, **_mean(chosen + train(same))}
+    wide = [_priced(one, FLOAT_BITS) for one in free_members]
+    result = {
+        "command": command,
+        "flags": dataclasses.asdict(flags),
+        "fp32_pj": spread(wide),
+        "int8_pj": rows["free"]["test_pj"],
+        "rungs": rows,
+        "times": times(rows, float(np.mean(wide)), list(rungs(flags))),
+        "seconds": round(time.perf_counter() - started, 3),
+        "versions": versions(),
+        "device": jax.devices()[0].device_kind,
+    }
+    file = Path(flags.out) / f"{flags.dataset}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=2) + "\n")
+    for line in describe(result):
+        print(line, flush=True)
+    return result
+
+
+def choose(tried: Sequence[Mapping[str, Any]], least: float) -> float:
+    """The energy weight of the lowest bill that is accurate enough on validation.
+
+    Where none is, that of the most accurate one.
+
+    >>> row = dict(energy_weight=0.1, validation_accuracy=0.90, validation_pj=9.0)
+    >>> less = dict(energy_weight=0.4, validation_accuracy=0.88, validation_pj=2.0)
+    >>> choose([row, less], 0.89), choose([row, less], 0.85), choose([row, less], 0.99)
+    (0.1, 0.4, 0.1)
+    """
+    enough = [one for one in tried if one["validation_accuracy"] >= least]
+    if not enough:
+        return max(tried, key=lambda one: one["validation_accuracy"])["energy_weight"]
+    return min(enough, key=lambda one: one["validation_pj"])["energy_weight"]
+
+
+def times(rows: Mapping[str, Any], fp32_pj: float, names: Sequence[str]) -> dict[str, Any]:
+    """How many times less each rung takes than the float network, the 8-bit one, and the one below.
+
+    >>> rows = {"free": {"test_pj": [40.0, 0.0]}, "a": {"test_pj": [10.0, 0.0]}}
+    >>> times(rows, 160.0, ["a"])
+    {'a': {'of_fp32': 16.0, 'of_int8': 4.0, 'of_the_rung_below': 4.0}}
+    """
+    found, below = {}, rows["free"]["test_pj"][0]
+    for name in names:
+        pj = rows[name]["test_pj"][0]
+        found[name] = {
+            "of_fp32": fp32_pj / pj,
+            "of_int8": rows["free"]["test_pj"][0] / pj,
+            "of_the_rung_below": below / pj,
+        }
+        below = pj
+    return found
+
+
+def describe(result: Mapping[str, Any]) -> list[str]:
+    """A line a rung."""
+    rows, free = result["rungs"], result["rungs"]["free"]
+    base, _ = free["test_accuracy"]
+    rounded, _ = free["test_accuracy_rounded"]
+    lines = [
+        f"{'no term, 32 bits':>18}  {base:.2%}  {energy_text(result['fp32_pj'][0]):>9}",
+        f"{'no term, 8 bits':>18}  {rounded:.2%}  {energy_text(result['int8_pj'][0]):>9}",
+    ]
+    for name, found in result["times"].items():
+        accuracy, deviation = rows[name]["test_accuracy"]
+        lines.append(
+            f"{name:>18}  {accuracy:.2%} ± {100 * deviation:.2f} ({100 * (accuracy - base):+.2f})  "
+            f"{energy_text(rows[name]['test_pj'][0]):>9}  {found['of_fp32']:.1f}x of 32 bits, "
+            f"{found['of_int8']:.1f}x of 8 bits, {found['of_the_rung_below']:.2f}x of one below"
+        )
+    return lines
+
+
+def _read(member: Member) -> dict[str, Any]:
+    """What a rung says of one run; its bill is that of what is run in the end."""
+    folder = RunFolder(member.path)
+    result = json.loads(folder.result.read_text())
+    row = folder.rows()[result["chosen_epoch"] - 1]
+    found = {
+        "energy_weight": member.config.energy_weight,
+        "seed": member.config.seed,
+        "validation_accuracy": result["validation_accuracy"],
+        "validation_pj": row["validation_pj"],
+        "test_accuracy": result["test_accuracy"],
+        "test_accuracy_rounded": result["test_accuracy_at_weight_bits"]["accuracy"],
+        "test_pj": result["total_pj"],
+        "steps": result["steps"],
+        "units": result.get("pruned", {}).get("units"),
+    }
+    if "window" in result:
+        (whole,) = (
+            one
+            for one in result["window"]["tried_on_validation"]
+            if one["steps"] == result["window"]["whole"]["steps"]
+        )
+        found |= {"validation_accuracy": whole["accuracy"], "validation_pj": whole["total_pj"]}
+    if "early_exit" in result:
+        stop = result["early_exit"]
+        found |= {
+            "validation_accuracy": stop["validation"]["accuracy"],
+            "validation_pj": stop["validation"]["pj"],
+            "test_accuracy": stop["test"]["accuracy"],
+            "test_pj": stop["test"]["pj"],
+            "steps": stop["test"]["steps"],
+        }
+    return found
+
+
+def _priced(member: Member, bits: int) -> float:
+    """Mean test bill of a run on a machine of words of so many bits."""
+    config, folder = member.config, RunFolder(member.path)
+    data = build.dataset(config)
+    variables, _ = restored(folder, config, data)
+    work = measured(config, data, variables, data.test.frames)
+    machine = build.hardware(config, data).with_design(weight_bits=bits, state_bits=bits)
+    return float(bill(work, machine).total_pj().mean())
+
+
+def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means and standard deviations over seeds, and the runs."""
+    names = ("validation_accuracy", "test_accuracy", "test_accuracy_rounded", "test_pj", "steps")
+    return {n: spread([one[n] for one in found]) for n in names} | {"runs": list(found)}
+
+
+if __name__ == "__main__":
+    try:
+        words = shlex.join(["python", "-m", "experiments.ladder", *sys.argv[1:]])
+        chosen = Flags(**parse(Flags, description=__doc__))
+        keep_compiled()
+        main(chosen, words)
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,144 @@
+"""Knobs of a machine that a run trains beside its network, and the machine that comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jsnn.codesign.knobs import Knob, Knobs, Supply
+from jsnn.codesign.rules import RULES, VOLTAGE, refusal
+from jsnn.codesign.trade import check_opposed
+from jsnn.hardware import Hardware
+from jsnn.hardware.userfile import dump
+from jsnn.levers import Pairs
+
+BOUNDS = {
+    "local_bytes": (256, 1024**2),
+    "global_bytes": (4096, 16 * 1024**2),
+    "pes": (8, 4096),
+    "pe_state_bytes": (8, 512),
+    "core_weight_bytes": (1024, 1024**2),
+    "core_state_bytes": (128, 256 * 1024),
+    "core_neurons": (8, 4096),
+    "cores": (1, 4096),
+    "targets_per_message": (1, 1024),
+    "clock_hz": (20e6, 1e9),
+    VOLTAGE: (0.55, 1.0),
+    "weight_bits": (2, 8),
+}
+NONE, ALL = "none", "all"
+DESIGN = "design.toml"
+
+
+def chosen_knobs(
+    words: str, machine: Hardware, terms: Collection[str] | None = None
+) -> tuple[Knob, ...]:
+    """The knobs that `--knobs` names.
+
+    Args:
+        words: `all`, or name=low:high,…
+        machine: whose knobs they are.
+        terms: of `jsnn.codesign.rules.TERMS`; `all` leaves out what they push one way only.
+
+    Raises:
+        ValueError: a pair that does not read.
+    """
+    if words == ALL:
+        names = [name for name in BOUNDS if refusal(machine, name) is None]
+        if terms is not None:
+            names = [n for n in names if _opposed(RULES[n].up, RULES[n].down, set(terms))]
+        return tuple(Knob(name, *BOUNDS[name]) for name in names)
+    found = []
+    for word in words.split(","):
+        name, _, span = word.partition("=")
+        try:
+            low, high = map(float, span.split(":"))
+        except ValueError as error:
+            raise ValueError(f"--knobs takes all, or name=low:high,…, got {word!r}") from error
+        found.append(Knob(name, low, high))
+    return tuple(found)
+
+
+def node_nm(hardware: str, asking: str) -> float:
+    """The technology node that a machine's name says; ValueError, naming who asks, if it does not.
+
+    >>> node_nm("spatial-45nm", "--area-budget")
+    45.0
+    """
+    found = re.search(r"-(\d+)nm", hardware)
+    if found is None:
+        raise ValueError(
+            f"{asking} needs a machine whose name says its node, as spatial-45nm; {hardware} does "
+            "not"
+        )
+    return float(found[1])
+
+
+def lever(config, machine: Hardware, limited: Collection[str]) -> Knobs | None:
+    """The lever of a config; None where it names no knobs.
+
+    Args:
+        config: of a run.
+        machine: to start from.
+        limited: what its budgets limit (`jsnn.codesign.budget.RESOURCES`).
+
+    Raises:
+        ValueError: knobs that cannot be trained, or that what is paid for pushes one way only.
+    """
+    if config.knobs == NONE:
+        return None
+    terms = {"task", "capacity"} | {name.partition("_")[0] for name in limited}
+    if config.energy_weight:
+        terms.add("energy")
+    supply = None
+    if config.supply_v is not None:
+        supply = Supply(node_nm(config.hardware, "--supply-v"), config.supply_v)
+    knobs = chosen_knobs(config.knobs, machine, terms)
+    if config.knobs == ALL:
+        taken = ("weight_bits",) * (config.weight_bits is not None)
+        taken += (VOLTAGE,) * (supply is None)
+        knobs = tuple(knob for knob in knobs if knob.name not in taken)
+    elif config.weight_bits is not None and "weight_bits" in [knob.name for knob in knobs]:
+        raise ValueError("--weight-bits and the knob weight_bits are one thing: leave one away")
+    if not knobs:
+        raise ValueError(
+            f"--knobs all: of {machine.name} nothing is pushed both ways by {sorted(terms)}; limit "
+            "more (--latency-budget, --area-budget) or take another --hardware"
+        )
+    found = Knobs(machine, knobs, supply)
+    check_opposed(found, terms)
+    return found
+
+
+def written(lever: Knobs, leaves: Any, pairs: Pairs, path: Path) -> dict[str, Any]:
+    """Write the machine that can be built to `design.toml`; its knobs, as trained and as built.
+
+    Args:
+        lever: of the run.
+        leaves: of it.
+        pairs: what a batch does, on the machine before these knobs.
+        path: folder of the run.
+    """
+    values, excess = dataclasses.replace(lever, built=True).settled(leaves, pairs)
+    machine = lever.machine(jax.device_get(values))
+    machine = dataclasses.replace(machine, name=f"{machine.name}-codesigned")
+    (path / DESIGN).write_text(dump(machine), encoding="utf-8")
+    return {
+        "machine": machine.name,
+        "knobs": {"trained": _plain(lever.settled(leaves, pairs)[0]), "built": _plain(values)},
+        "excess": _plain(excess),
+    }
+
+
+def _opposed(up: tuple[str, ...], down: tuple[str, ...], terms: set[str]) -> bool:
+    return bool(terms & set(up)) and bool(terms & set(down))
+
+
+def _plain(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64).tolist(), jax.device_get(tree))

@@ -1,0 +1,62 @@
+"""What each lever gives: the choice on validation, the factors, and a climb from end to end."""
+
+import itertools
+import json
+
+import pytest
+
+from experiments import ladder
+from experiments.ladder import Flags, describe, rungs
+
+
+def test_a_rung_has_the_levers_of_those_below_it():
+    found = list(rungs(Flags(weight_bits="learned")).items())
+    assert [name for name, _ in found] == [
+        "energy term",
+        "learned-bit weights",
+        "pruned units",
+        "learned window",
+        "early exit",
+    ]
+    for (_, less), (_, more) in itertools.pairwise(found):
+        assert less.items() < more.items()
+    assert found[-1][1]["weight_bits"] == "learned" and found[-1][1]["prune"] == "units"
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({"seeds": (1, 1)}, "must be different"),
+        ({"seeds": ()}, "must be different"),
+        ({"weights": (0.0, 0.1)}, "must be positive"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(flags, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        Flags(**flags)
+
+
+def test_a_climb_keeps_its_runs_and_says_what_each_rung_gave(tmp_path, monkeypatch, capsys):
+    given = {"dataset": "digits", "seeds": (0, 1), "weights": (0.3,), "steps": 3, "epochs": 2}
+    flags = Flags(
+        **given, points=100, limit=48, workers=1, runs=str(tmp_path / "a"), out=str(tmp_path / "b")
+    )
+    few = {name: rungs(flags)[name] for name in ("pruned units", "early exit")}
+    monkeypatch.setattr(ladder, "rungs", lambda flags: few)
+    result = ladder.main(flags, "command")
+    stored = json.loads((tmp_path / "b" / "digits.json").read_text())
+    assert stored == json.loads(json.dumps(result))
+    rows = result["rungs"]
+    assert result["fp32_pj"][0] > result["int8_pj"][0] == rows["free"]["test_pj"][0]
+    for name in few:
+        seeds = [run["seed"] for run in rows[name]["runs"]]
+        assert seeds == [0, 1] and rows[name]["energy_weight"] == 0.3
+        factor = result["int8_pj"][0] / rows[name]["test_pj"][0]
+        assert result["times"][name]["of_int8"] == pytest.approx(factor)
+    assert rows["early exit"]["steps"][0] <= 3
+    assert all(run["units"]["hidden_0"][1] == 256 for run in rows["pruned units"]["runs"])
+    assert len(describe(result)) == 4
+    capsys.readouterr()
+    ladder.main(flags, "command")
+    # Nothing is trained twice.
+    assert "[1/" not in capsys.readouterr().out

@@ -1,0 +1,132 @@
+"""Several levers in one run: each is carried out in turn, and the integers are of what is left."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import train
+from experiments.runconfig import Config
+from jsnn.codesign.bits import Bits
+from jsnn.codesign.carry import carry_out
+from jsnn.codesign.integer import IntegerNetwork, export
+from jsnn.codesign.pruning import UnitPruning, WeightPruning
+from jsnn.codesign.window import Window
+from jsnn.energy import bill_layers
+from jsnn.hardware import get
+from jsnn.levers import Levered, price
+from jsnn.models import MLP, SRNN
+from jsnn.neurons import LI, LIF, Fixed
+from jsnn.run import run
+
+MACHINE = get("neuromorphic-22nm")
+FRAMES = (jax.random.uniform(jax.random.key(1), (6, 3, 8)) < 0.5).astype(jnp.float32)
+NETWORKS = {"mlp": MLP, "srnn": SRNN}
+FIXED = {"neuron": Fixed(LIF(v_threshold=0.2)), "readout_neuron": Fixed(LI()), "input_kind": "events"}
+PRUNING = {
+    "units": (UnitPruning(),),
+    "weights": (WeightPruning(start=0.5),),
+    "both": (UnitPruning(), WeightPruning(start=0.5)),
+}
+
+
+def closed(levered, seed=0):
+    """Variables with a third of the units shut."""
+    variables = levered.init(jax.random.key(seed), FRAMES)
+    leaves = variables["params"]["levers"]
+    if "units" in leaves:
+        leaves["units"] = {
+            name: jnp.where(jnp.arange(scores.size) % 3 == 1, -1.0, 1.0)
+            for name, scores in leaves["units"].items()
+        }
+    return variables
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("pruning", PRUNING)
+def test_the_smaller_network_on_its_grids_does_the_same(network, pruning):
+    levered = Levered(NETWORKS[network]((7, 5), 3, **FIXED), (*PRUNING[pruning], Bits(4, 8)))
+    variables = closed(levered)
+    small = carry_out(levered, variables)
+    assert [lever.name for lever in small.levers] == ["bits"]
+    outputs, workload = run(levered, variables, FRAMES)
+    less, shrunk = run(small.model, small.variables, FRAMES)
+    assert np.abs(outputs).max() > 0
+    np.testing.assert_array_equal(less, outputs)
+    assert small.model.model.widths == ((7, 5) if pruning == "weights" else (5, 3))
+    for name, before in zip(workload.names, workload, strict=True):
+        kept = small.units.get(name, np.ones(before.spikes.shape[-1], bool))
+        np.testing.assert_array_equal(shrunk[name].spikes, before.spikes[:, kept])
+    integers = export(small.model, small.variables)
+    assert integers.run(FRAMES).equals(outputs).all()
+
+
+def test_the_bill_of_closed_units_is_that_of_the_network_without_them():
+    levered = Levered(MLP((7, 5), 3, **FIXED), (UnitPruning(), Bits(4, 8)))
+    variables = closed(levered)
+    small = carry_out(levered, variables)
+    totals = [
+        bill_layers(
+            price(one.levers, given["params"], run(one, given, FRAMES)[1], MACHINE)
+        ).total_pj()
+        for one, given in ((levered, variables), (small.model, small.variables))
+    ]
+    np.testing.assert_allclose(*totals, rtol=1e-6)
+
+
+def test_what_had_to_stay_is_named():
+    levered = Levered(MLP((4,), 3), PRUNING["both"])
+    variables = closed(levered)
+    leaves = variables["params"]["levers"]
+    leaves["units"]["hidden_0"] = -jnp.ones(4)
+    leaves["weights"]["readout"]["kernel"] = jnp.float32(9.0)
+    assert carry_out(levered, variables).held == ("hidden_0", "readout/kernel")
+
+
+def test_without_pruning_there_is_nothing_to_carry_out():
+    levered = Levered(MLP((4,), 3, readout=None), (Window(1, 3),))
+    with pytest.raises(ValueError, match="expected UnitPruning or WeightPruning"):
+        carry_out(levered, {"params": {}})
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    out = tmp_path_factory.mktemp("everything") / "run"
+    flags = "--limit 64 --epochs 2 --batch 16 --widths 12,8 --prune-rate 300 --no-compile-cache"
+    levers = "--window 2:6 --prune units+weights --weight-bits 4 --state-bits 8 --early-exit gap"
+    result = train.run([*flags.split(), *levers.split(), "--out", str(out)])
+    return out, json.loads(json.dumps(result))
+
+
+def test_a_run_takes_all_levers_at_once(everything):
+    out, result = everything
+    window, entry = result["window"]["whole"], result["pruned"]
+    assert result["steps"] == window["steps"] < 6
+    assert entry["prune"] == "units+weights" and entry["units"]["hidden_0"][0] < 12
+    assert entry["weights"] < 64 * 12 + 12 * 8 + 8 * 10
+    # In training a layer's share of weights counts those of closed units too.
+    assert entry["skipping_mean_pj"] == pytest.approx(result["total_pj"], rel=0.1)
+    assert entry["test_accuracy"] == result["test_accuracy"]
+    assert result["integers"] == {"accuracy": result["test_accuracy"], "outputs_unlike_float": 0}
+    assert {row["weight_bits"] for row in result["bits"].values()} == {4}
+    left = [units for units, _ in entry["units"].values()]
+    assert [len(layer.start) for layer in IntegerNetwork.load(out / "integers.npz").layers] == [
+        *left,
+        10,
+    ]
+    assert 1 <= result["early_exit"]["test"]["steps"] <= window["steps"]
+
+
+def test_weights_are_counted_in_bytes_of_their_bits(everything):
+    _, result = everything
+    entry = result["pruned"]
+    (first, _), (second, _) = entry["units"].values()
+    assert entry["weight_bytes_dense"] == (64 * first + first * second + second * 10) / 2
+
+
+def test_levers_are_named_once_and_known():
+    with pytest.raises(ValueError, match="--prune must be none, units, weights or units"):
+        train.run(["--prune", "units+layers"])
+    assert Config(prune="units+weights").prune == "units+weights"

@@ -1,0 +1,77 @@
+"""A run that trains its machine: the design that comes out, under what it may spend."""
+
+import json
+
+import pytest
+
+from experiments import energy_report, train
+from experiments.machines import BOUNDS, chosen_knobs, node_nm
+from jsnn.hardware import get
+
+SMALL = "--limit 64 --epochs 3 --batch 8 --widths 12,8 --steps 3 --no-compile-cache".split()
+LIMITS = "--energy-budget 4nJ --latency-budget 1us --area-budget 4.5mm2".split()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("machine") / "run"
+    words = ["--hardware", "spatial-45nm", "--knobs", "all", "--knob-rate", "200"]
+    result = train.run([*SMALL, *LIMITS, *words, "--out", str(out)])
+    return out, json.loads(json.dumps(result))
+
+
+def test_the_machine_that_comes_out_can_be_built(trained):
+    out, result = trained
+    design = result["design"]
+    machine = get(str(out / "design.toml"))
+    assert machine.name == design["machine"] == "spatial-45nm-codesigned"
+    built = design["knobs"]["built"]
+    assert set(built) >= {"local_bytes", "pes", "targets_per_message"}
+    assert {n: machine.design.knobs[n] for n in built} == built
+    assert "weight_bits" in built and "voltage_v" not in built, "a supply was not named"
+    assert built["local_bytes"] in {2.0**n for n in range(8, 21)}
+    assert built != design["knobs"]["trained"]
+    assert set(design["validation"]) == {"trained", "built"}
+
+
+def test_limits_are_held_on_the_machine_that_is_built(trained):
+    _, result = trained
+    limits = result["budget"]["limits"]
+    assert set(limits) == {"energy_pj", "latency_s", "area_mm2"}
+    assert all(one["holds"]["train"] for one in limits.values())
+    assert result["total_pj"] == pytest.approx(limits["energy_pj"]["test"])
+
+
+def test_a_report_prices_the_run_on_its_own_machine(trained, capsys):
+    out, result = trained
+    (found,) = energy_report.run([str(out), "--draws", "2"]).reports
+    assert found.hardware == "spatial-45nm-codesigned"
+    assert found.snn_pj == pytest.approx(result["total_pj"], rel=1e-5)
+    assert "WARNING" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--knobs", "pes"], "name=low:high"),
+        (["--knobs", "hops=1:4"], "cannot be trained"),
+        (["--knobs", "local_bytes=512:65536"], "nothing pushes local_bytes down"),
+        (["--knobs", "voltage_v=0.6:0.9"], "needs the supply"),
+        (["--knobs", "weight_bits=2:8", "--weight-bits", "4"], "are one thing"),
+        (["--knobs", "all", "--energy-weight", "0", "--weight-bits", "4"], "pushed both ways"),
+    ],
+)
+def test_mistakes_are_named(words, complaint, tmp_path):
+    with pytest.raises(ValueError, match=complaint):
+        train.run([*SMALL, "--hardware", "spatial-45nm", *words, "--out", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_are_those_that_what_is_paid_for_pushes_both_ways():
+    machine = get("spatial-45nm")
+    every = {knob.name for knob in chosen_knobs("all", machine)}
+    assert every <= BOUNDS.keys()
+    calm = {knob.name for knob in chosen_knobs("all", machine, {"task", "capacity", "energy"})}
+    assert calm == {"targets_per_message", "weight_bits"} < every
+    with pytest.raises(ValueError, match=r"--area-budget needs .* node"):
+        node_nm("spatial", "--area-budget")
