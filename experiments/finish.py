@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from experiments import holding, integers, machines, pruned, windows
 from experiments.runconfig import Config
@@ -64,10 +65,15 @@ def finish(
         chosen, held = hold.apply(made, chosen, config, rows)
     sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
     measured = summary(sums, first)
-    grids, cut, exact = made.model, chosen.variables, {}
+    grids, cut, exact, ever = made.model, chosen.variables, {}, sums["ever"]
     if config.prune != "none":
         small, exact["pruned"] = _pruned(made, chosen, config, test_key, path)
         grids, cut = small.model, small.variables
+        # Units that are gone are not silent.
+        ever = [
+            np.asarray(spikes)[..., small.units.get(name, slice(None))]
+            for name, spikes in zip(first.layers, ever, strict=True)
+        ]
     if config.weight_bits is not None:
         # What was tested ran on its grids already.
         bits, rounded = config.weight_bits, sums
@@ -99,7 +105,7 @@ def finish(
         "test_majority": data.test.majority,
         "initial_pj": float(begun.state.reference_pj),
         **{name: value for name, value in measured.items() if name != "accuracy"},
-        "silent_layers": diagnose.silent_layers(first.layers, sums["ever"], spiking),
+        "silent_layers": diagnose.silent_layers(first.layers, ever, spiking),
         **({} if held is None else {"budget": held}),
         "steps": len(jax.eval_shape(made.encoder, test_key, data.test.frames[:1])),
         "network": f"{config.model} {sizes(made)} {config.neuron}",

@@ -9,6 +9,7 @@ import numpy as np
 from jsnn.events import EventFrames
 from jsnn.events import dense as event_frames
 from jsnn.synapses import Connectivity
+from jsnn.timeaxis import total
 from jsnn.workload import InputKind, newly_active
 
 __all__ = ["brought", "by_reach", "came", "each_sample", "flat_sum", "new_each_step"]
@@ -26,20 +27,33 @@ def brought(frames: jax.Array | EventFrames, kind: InputKind, unit: float = 1.0)
     """
     if isinstance(frames, EventFrames):
         frames = event_frames(frames)
-    if kind in ("spikes", "events"):
+    if kind == "spikes":
+        # Never negative; abs would be one more pass over them.
+        return frames if unit == 1 else frames / unit
+    if kind == "events":
         return jnp.abs(frames) / unit
     return (frames != 0).astype(frames.dtype)
 
 
 def came(
     frames: jax.Array | EventFrames, kind: InputKind, unit: float, wiring: Connectivity
-) -> tuple[jax.Array, jax.Array]:
-    """What came from each input over time, `[B, *input_shape]`, and in each step, `[T, B, K]`."""
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What came from each input, in each step, and in all.
+
+    Returns:
+        `[B, *input_shape]` over time; `[T, B, K]` by fan-out; `[B, K]`, their sum over time.
+    """
     if isinstance(frames, EventFrames):
         # A dense synapse has one fan-out.
-        return frames.each_input(), frames.each_step()[..., None]
+        each = frames.each_step()[..., None]
+        return frames.each_input(), each, each.sum(0)
     values = brought(frames, kind, unit)
-    return values.sum(0), by_reach(values, wiring, lead=2)
+    # As a product: of two sums over different axes XLA makes a loop on the CPU that takes twenty
+    # times as long as either.
+    over_time, each = total(values), by_reach(values, wiring, lead=2)
+    # The layer that sent spikes has summed them over time already, and XLA computes it once; of
+    # what comes from outside a sum takes the absolute value on its way, a product would not.
+    return over_time, each, by_reach(over_time, wiring) if kind == "spikes" else each.sum(0)
 
 
 def new_each_step(

@@ -241,11 +241,12 @@ class Spiking(nn.Module):
         wiring = connectivity(self.synapse, frames.shape[2:])
         constant = self.input_kind == "constant"
         shown = frames[:1] if constant else frames
-        arrived, each = arrivals.came(shown, self.input_kind, self.input_unit, wiring)
+        arrived, each, now = arrivals.came(shown, self.input_kind, self.input_unit, wiring)
         # Pieces of a window add up: an input is active, and a constant one shown, once in all.
         before = self.get_variable(STATE, "arrived", jnp.zeros_like(arrived))
         if constant:
-            arrived, each = arrived - before, each - arrivals.by_reach(before, wiring)
+            shown_before = arrivals.by_reach(before, wiring)
+            arrived, each, now = arrived - before, each - shown_before, now - shown_before
         by_step, after = None, before + arrived
         self._keep("arrived", before, after)
         if fed_back_each_step is not None:
@@ -260,7 +261,7 @@ class Spiking(nn.Module):
             )
         zero = jnp.zeros(frames.shape[1], frames.dtype)
         return LayerWorkload(
-            arrivals=each.sum(0),
+            arrivals=now,
             active=arrivals.by_reach(newly_active(before, after), wiring),
             recurrent_events=arrivals.flat_sum(fed_back) if self.recurrent else zero,
             spikes=counts,

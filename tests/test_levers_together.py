@@ -24,7 +24,8 @@ from jsnn.run import run
 MACHINE = get("neuromorphic-22nm")
 FRAMES = (jax.random.uniform(jax.random.key(1), (6, 3, 8)) < 0.5).astype(jnp.float32)
 NETWORKS = {"mlp": MLP, "srnn": SRNN}
-FIXED = {"neuron": Fixed(LIF(v_threshold=0.2)), "readout_neuron": Fixed(LI()), "input_kind": "events"}
+LAWS = {"neuron": Fixed(LIF(v_threshold=0.2)), "readout_neuron": Fixed(LI())}
+FIXED = {**LAWS, "input_kind": "events"}
 PRUNING = {
     "units": (UnitPruning(),),
     "weights": (WeightPruning(start=0.5),),

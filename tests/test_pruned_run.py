@@ -37,6 +37,9 @@ def test_the_result_holds_both_bills_and_what_is_left(pruned_run):
         (first, _), (second, _) = entry["units"].values()
         assert (first, second) < (12, 8)
         assert entry["weights"] == 64 * first + first * second + second * 10
+        # Of those that stay, some may be silent; those that went are not counted.
+        counted = [one["neurons"] for one in result["silent_layers"].values()]
+        assert counted == [first, second]
     else:
         np.testing.assert_allclose(entry["skipping_mean_pj"], result["total_pj"], rtol=1e-5)
         assert entry["skipping_pj"] < entry["dense_pj"]

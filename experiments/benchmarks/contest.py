@@ -57,7 +57,12 @@ class Worker:
         task = {"library": entry.library, "mode": entry.mode, "device": device}
         task |= {"workload": workload, "sizes": dict(sizes or {})}
         # Several processes share a device: none may take all of its memory.
-        environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
+        environment = {
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            # The last line that a process says is its error, not jax's advice on tracebacks.
+            "JAX_TRACEBACK_FILTERING": "off",
+            **os.environ,
+        }
         environment["PYTHONPATH"] = str(ROOT)
         if entry.keeps_memory:
             environment = KEEPING | environment
