@@ -168,7 +168,7 @@ def levers(config, loaded: data.Dataset, machine: Hardware) -> tuple[Lever, ...]
     """
     found = (
         windows.lever(config, encoder(config, loaded), loaded.train.frames),
-        *pruned.levers(config.prune, machine),
+        pruned.lever(config.prune, machine),
         bits(config, machine),
         machines.lever(config, machine, limits(config)),
     )

@@ -4,8 +4,8 @@
     python -m experiments.ladder --dataset digits --seeds 0,1 --epochs 40
 
 Rungs: no term and float weights (priced at 32 and, rounded, at 8 bits), the energy term, weights
-and states of few bits, pruned units, a learned time window, early exit. A rung has all levers of
-those before it. On each, members of several energy weights are trained for the first seed; of those
+and states of few bits, pruning, a learned time window, early exit. A rung has all levers of those
+before it. On each, members of several energy weights are trained for the first seed; of those
 that lose at most `--points` of validation accuracy the one with the lowest bill is trained for
 every seed and tested. Runs that are there already are kept; figures go to
 `experiments/results/ladder/`.
@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -45,11 +45,13 @@ class Flags:
     """What is run."""
 
     dataset: str = knob("fashion-mnist", "name of the data set")
+    hardware: str = knob("event-45nm", "machine that the bill is priced on")
     seeds: tuple[int, ...] = knob((0, 1, 2, 3, 4), "seeds of every rung; the first one chooses")
-    weights: tuple[float, ...] = knob((0.1, 0.2, 0.4, 0.8), "energy weights that are tried")
+    weights: tuple[float, ...] = knob((1.0, 3.0), "energy weights that are tried")
     points: float = knob(1.0, "points of validation accuracy that may be lost", least=0)
     weight_bits: str = knob("4", "bits of weights on the rung of bits: a number, or learned")
     state_bits: str = knob("8", "bits of states there")
+    prune: str = knob("weights", "what goes on the rung of pruning: weights or units")
     steps: int | None = knob(None, "time steps; none: of the recipe")
     epochs: int | None = knob(None, "passes over the training samples; none: of the recipe")
     limit: int | None = knob(None, "use at most this many samples of each split", least=1)
@@ -65,41 +67,50 @@ class Flags:
             raise ValueError(f"--weights must be positive, got {self.weights}")
 
 
-def rungs(flags: Flags) -> dict[str, dict[str, Any]]:
-    """Knobs of each rung above the first, those of the rungs below it included."""
-    levers = {
-        "energy term": {},
-        f"{flags.weight_bits}-bit weights": {
-            "weight_bits": flags.weight_bits,
-            "state_bits": flags.state_bits,
-        },
-        "pruned units": {"prune": "units"},
-        "learned window": {"window": "learned"},
-        "early exit": {"early_exit": "gap", "exit_loss": 0.001},
+class Rung(NamedTuple):
+    """One rung above the first.
+
+    Attributes:
+        runs: name of its runs.
+        knobs: of them, those of the rungs below included.
+        exits: whether samples stop once they are sure.
+    """
+
+    runs: str
+    knobs: dict[str, Any]
+    exits: bool = False
+
+
+def rungs(flags: Flags) -> dict[str, Rung]:
+    """The rungs above the first, by name; early exit is another look at the runs below it."""
+    bits = {"weight_bits": flags.weight_bits, "state_bits": flags.state_bits}
+    less = bits | {"prune": flags.prune}
+    shorter = less | {"window": "learned", "early_exit": "gap", "exit_loss": 0.001}
+    return {
+        "energy term": Rung("term", {}),
+        f"{flags.weight_bits}-bit weights": Rung("bits", bits),
+        f"pruned {flags.prune}": Rung("pruned", less),
+        "learned window": Rung("window", shorter),
+        "early exit": Rung("window", shorter, exits=True),
     }
-    found, so_far = {}, {}
-    for name, more in levers.items():
-        so_far = so_far | more
-        found[name] = so_far
-    return found
 
 
 def main(flags: Flags, command: str = "") -> dict[str, Any]:
     """Climb; writes and returns the result."""
     started = time.perf_counter()
-    folder = Path(flags.runs) / flags.dataset
+    folder = Path(flags.runs) / f"{flags.dataset}-{flags.hardware}"
     # No grid of weights holds a batch norm, so no rung has one.
-    shared = {"dataset": flags.dataset, "norm": False}
+    shared = {"dataset": flags.dataset, "hardware": flags.hardware, "norm": False}
     shared |= {n: v for n in ("steps", "epochs", "limit") if (v := getattr(flags, n)) is not None}
 
-    def member(rung: str, seed: int, **knobs: Any) -> Member:
+    def member(runs: str, seed: int, **knobs: Any) -> Member:
         config: Config = configured({**shared, **knobs, "seed": seed})
-        name = f"{rung.replace(' ', '-')}-w{config.energy_weight}-s{seed}"
-        return Member(name, rung, config, folder / name)
+        name = f"{runs}-w{config.energy_weight}-s{seed}"
+        return Member(name, runs, config, folder / name)
 
-    def train(found: Sequence[Member]) -> list[dict[str, Any]]:
+    def train(found: Sequence[Member], exits: bool = False) -> list[dict[str, Any]]:
         members.train(found, "turns", flags.workers, lambda line: print(line, flush=True))
-        return [_read(one) for one in found]
+        return [_read(one, exits) for one in found]
 
     first, *rest = flags.seeds
     free_members = [member("free", seed, **FREE) for seed in flags.seeds]
@@ -107,13 +118,13 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
     # Chosen by the first seed, and so measured from where that one stands.
     least = free[0]["validation_accuracy"] - flags.points / 100
     rows = {"free": _mean(free), "tried": {}}
-    for rung, knobs in rungs(flags).items():
-        tried = train([member(rung, first, energy_weight=w, **knobs) for w in flags.weights])
-        rows["tried"][rung] = tried
+    for name, (runs, knobs, exits) in rungs(flags).items():
+        tried = [member(runs, first, energy_weight=w, **knobs) for w in flags.weights]
+        tried = rows["tried"][name] = train(tried, exits)
         weight = choose(tried, least)
-        same = [member(rung, seed, energy_weight=weight, **knobs) for seed in rest]
+        same = [member(runs, seed, energy_weight=weight, **knobs) for seed in rest]
         chosen = [one for one in tried if one["energy_weight"] == weight]
-        rows[rung] = {"energy_weight": weight, **_mean(chosen + train(same))}
+        rows[name] = {"energy_weight": weight, **_mean(chosen + train(same, exits))}
     wide = [_priced(one, FLOAT_BITS) for one in free_members]
     result = {
         "command": command,
@@ -126,7 +137,7 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
-    file = Path(flags.out) / f"{flags.dataset}.json"
+    file = Path(flags.out) / f"{flags.dataset}-{flags.hardware}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(result, indent=2) + "\n")
     for line in describe(result):
@@ -188,8 +199,12 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _read(member: Member) -> dict[str, Any]:
-    """What a rung says of one run; its bill is that of what is run in the end."""
+def _read(member: Member, exits: bool) -> dict[str, Any]:
+    """What a rung says of one run; its bill is that of what is run in the end.
+
+    Of pruned weights each input counts with the connections it keeps. Early exit is billed by the
+    mean of each layer, and taken up by what the two differ by over the whole window.
+    """
     folder = RunFolder(member.path)
     result = json.loads(folder.result.read_text())
     row = folder.rows()[result["chosen_epoch"] - 1]
@@ -204,6 +219,10 @@ def _read(member: Member) -> dict[str, Any]:
         "steps": result["steps"],
         "units": result.get("pruned", {}).get("units"),
     }
+    lists = 1.0
+    if result["config"]["prune"] == "weights":
+        lists = result["pruned"]["skipping_pj"] / result["total_pj"]
+        found["test_pj"] = result["pruned"]["skipping_pj"]
     if "window" in result:
         (whole,) = (
             one
@@ -211,13 +230,13 @@ def _read(member: Member) -> dict[str, Any]:
             if one["steps"] == result["window"]["whole"]["steps"]
         )
         found |= {"validation_accuracy": whole["accuracy"], "validation_pj": whole["total_pj"]}
-    if "early_exit" in result:
+    if exits:
         stop = result["early_exit"]
         found |= {
             "validation_accuracy": stop["validation"]["accuracy"],
             "validation_pj": stop["validation"]["pj"],
             "test_accuracy": stop["test"]["accuracy"],
-            "test_pj": stop["test"]["pj"],
+            "test_pj": stop["test"]["pj"] * lists,
             "steps": stop["test"]["steps"],
         }
     return found

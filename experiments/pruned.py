@@ -26,21 +26,20 @@ _deployed = jax.jit(deployed, static_argnums=0)
 KINDS = {"units": UnitPruning, "weights": WeightPruning}
 
 
-def levers(word: str, hardware: Hardware) -> tuple[Lever, ...]:
-    """Those that `--prune` names: `none`, a kind, or kinds joined by `+`; units come first.
+def lever(name: str, hardware: Hardware) -> Lever | None:
+    """The lever that `--prune` names; None leaves the network as it is.
 
     Raises:
         ValueError: an unknown name, or weights on a machine that walks every one.
     """
-    names = set() if word == "none" else set(word.split("+"))
-    if not names <= KINDS.keys():
-        raise ValueError(f"--prune must be none, {', '.join(KINDS)} or units+weights, got {word!r}")
-    if "weights" in names and not hardware.skips_weights:
+    if name != "none" and name not in KINDS:
+        raise ValueError(f"--prune must be one of {['none', *KINDS]}, got {name!r}")
+    if name == "weights" and not hardware.skips_weights:
         raise ValueError(
             f"--prune weights: {hardware.name} does not skip weights that are zero, so none would "
             "go; take --prune units or another --hardware"
         )
-    return tuple(kind() for name, kind in KINDS.items() if name in names)
+    return KINDS[name]() if name in KINDS else None
 
 
 def written_out(
@@ -64,7 +63,7 @@ def written_out(
         frames: the test samples in batches, `[T, B, ...]` each.
         measure: test accuracy and dense bill.
         path: folder of the run.
-        prune: as for `levers`; where weights went, lists of those left are stored.
+        prune: as for `lever`; where weights went, lists of those left are stored.
     """
     model = small.model.model if small.levers else small.model
     params = jax.device_get(_deployed(small.levers, small.variables["params"]))
@@ -72,7 +71,7 @@ def written_out(
     kept, entry = whole(params), {"prune": prune, "held": list(small.held)}
     if small.units:
         entry["units"] = {name: [int(m.sum()), m.size] for name, m in small.units.items()}
-    if "weights" in prune:
+    if prune == "weights":
         kept = nonzero(params)
         lists = {
             name: {which: {"values": s.values, "indices": s.indices} for which, s in found.items()}
@@ -116,7 +115,7 @@ def lines(entry: dict[str, Any] | None) -> list[str]:
     found = [f"Pruned ({entry['prune']}), written out: test accuracy {entry['test_accuracy']:.4f}"]
     for name, (left, of) in entry.get("units", {}).items():
         found.append(f"  {name}: {left} of {of} units")
-    if "weights" in entry["prune"]:
+    if entry["prune"] == "weights":
         for name, shares in entry["density"].items():
             words = ", ".join(f"{which} {share:.1%}" for which, share in shares.items())
             found.append(f"  {name}: {words} of the weights")

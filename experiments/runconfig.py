@@ -72,7 +72,7 @@ class Config:
     latency_budget: str | None = knob(None, "most it may take on average, as 1ms")
     memory_budget: str | None = knob(None, "most that weights and states may occupy, as 64KiB")
     area_budget: str | None = knob(None, "most that the machine's memories may take, as 2mm2")
-    prune: str = knob("none", "what the bill may take away: none, units, weights or units+weights")
+    prune: str = knob("none", "what the bill may take away: none, units or weights")
     prune_rate: float | None = knob(
         None, "learning rate of gates or thresholds / of weights; none: 10 or 3", least=0
     )

@@ -14,13 +14,16 @@ def test_a_rung_has_the_levers_of_those_below_it():
     assert [name for name, _ in found] == [
         "energy term",
         "learned-bit weights",
-        "pruned units",
+        "pruned weights",
         "learned window",
         "early exit",
     ]
     for (_, less), (_, more) in itertools.pairwise(found):
-        assert less.items() < more.items()
-    assert found[-1][1]["weight_bits"] == "learned" and found[-1][1]["prune"] == "units"
+        assert less.knobs.items() <= more.knobs.items()
+    (*_, (_, below), (_, last)) = found
+    assert last.knobs["weight_bits"] == "learned" and last.knobs["prune"] == "weights"
+    # Of one training run two rungs are read.
+    assert below.runs == last.runs and (below.exits, last.exits) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -41,10 +44,10 @@ def test_a_climb_keeps_its_runs_and_says_what_each_rung_gave(tmp_path, monkeypat
     flags = Flags(
         **given, points=100, limit=48, workers=1, runs=str(tmp_path / "a"), out=str(tmp_path / "b")
     )
-    few = {name: rungs(flags)[name] for name in ("pruned units", "early exit")}
+    few = {name: rungs(flags)[name] for name in ("pruned weights", "early exit")}
     monkeypatch.setattr(ladder, "rungs", lambda flags: few)
     result = ladder.main(flags, "command")
-    stored = json.loads((tmp_path / "b" / "digits.json").read_text())
+    stored = json.loads((tmp_path / "b" / "digits-event-45nm.json").read_text())
     assert stored == json.loads(json.dumps(result))
     rows = result["rungs"]
     assert result["fp32_pj"][0] > result["int8_pj"][0] == rows["free"]["test_pj"][0]
@@ -54,7 +57,7 @@ def test_a_climb_keeps_its_runs_and_says_what_each_rung_gave(tmp_path, monkeypat
         factor = result["int8_pj"][0] / rows[name]["test_pj"][0]
         assert result["times"][name]["of_int8"] == pytest.approx(factor)
     assert rows["early exit"]["steps"][0] <= 3
-    assert all(run["units"]["hidden_0"][1] == 256 for run in rows["pruned units"]["runs"])
+    assert rows["pruned weights"]["test_pj"][0] < rows["free"]["test_pj"][0]
     assert len(describe(result)) == 4
     capsys.readouterr()
     ladder.main(flags, "command")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from experiments import train
-from experiments.runconfig import Config
 from jsnn.codesign.bits import Bits
 from jsnn.codesign.carry import carry_out
 from jsnn.codesign.integer import IntegerNetwork, export
@@ -29,7 +28,6 @@ FIXED = {**LAWS, "input_kind": "events"}
 PRUNING = {
     "units": (UnitPruning(),),
     "weights": (WeightPruning(start=0.5),),
-    "both": (UnitPruning(), WeightPruning(start=0.5)),
 }
 
 
@@ -78,12 +76,22 @@ def test_the_bill_of_closed_units_is_that_of_the_network_without_them():
 
 
 def test_what_had_to_stay_is_named():
-    levered = Levered(MLP((4,), 3), PRUNING["both"])
+    for kind, name, leaf, held in (
+        ("units", "hidden_0", -jnp.ones(4), "hidden_0"),
+        ("weights", "readout", {"kernel": jnp.float32(9.0)}, "readout/kernel"),
+    ):
+        levered = Levered(MLP((4,), 3), PRUNING[kind])
+        variables = closed(levered)
+        variables["params"]["levers"][kind][name] = leaf
+        assert carry_out(levered, variables).held == (held,)
+
+
+def test_weights_of_closed_units_are_not_taken_twice():
+    levered = Levered(MLP((4,), 3), (UnitPruning(), WeightPruning()))
     variables = closed(levered)
-    leaves = variables["params"]["levers"]
-    leaves["units"]["hidden_0"] = -jnp.ones(4)
-    leaves["weights"]["readout"]["kernel"] = jnp.float32(9.0)
-    assert carry_out(levered, variables).held == ("hidden_0", "readout/kernel")
+    workload = run(levered, variables, FRAMES)[1]
+    with pytest.raises(ValueError, match="weights away twice"):
+        price(levered.levers, variables["params"], workload, MACHINE)
 
 
 def test_without_pruning_there_is_nothing_to_carry_out():
@@ -96,7 +104,7 @@ def test_without_pruning_there_is_nothing_to_carry_out():
 def everything(tmp_path_factory):
     out = tmp_path_factory.mktemp("everything") / "run"
     flags = "--limit 64 --epochs 2 --batch 16 --widths 12,8 --prune-rate 300 --no-compile-cache"
-    levers = "--window 2:6 --prune units+weights --weight-bits 4 --state-bits 8 --early-exit gap"
+    levers = "--window 2:6 --prune units --weight-bits 4 --state-bits 8 --early-exit gap"
     result = train.run([*flags.split(), *levers.split(), "--out", str(out)])
     return out, json.loads(json.dumps(result))
 
@@ -105,10 +113,8 @@ def test_a_run_takes_all_levers_at_once(everything):
     out, result = everything
     window, entry = result["window"]["whole"], result["pruned"]
     assert result["steps"] == window["steps"] < 6
-    assert entry["prune"] == "units+weights" and entry["units"]["hidden_0"][0] < 12
-    assert entry["weights"] < 64 * 12 + 12 * 8 + 8 * 10
-    # In training a layer's share of weights counts those of closed units too.
-    assert entry["skipping_mean_pj"] == pytest.approx(result["total_pj"], rel=0.1)
+    assert entry["prune"] == "units" and entry["units"]["hidden_0"][0] < 12
+    assert entry["dense_pj"] == pytest.approx(result["total_pj"], rel=1e-5)
     assert entry["test_accuracy"] == result["test_accuracy"]
     assert result["integers"] == {"accuracy": result["test_accuracy"], "outputs_unlike_float": 0}
     assert {row["weight_bits"] for row in result["bits"].values()} == {4}
@@ -125,9 +131,3 @@ def test_weights_are_counted_in_bytes_of_their_bits(everything):
     entry = result["pruned"]
     (first, _), (second, _) = entry["units"].values()
     assert entry["weight_bytes_dense"] == (64 * first + first * second + second * 10) / 2
-
-
-def test_levers_are_named_once_and_known():
-    with pytest.raises(ValueError, match="--prune must be none, units, weights or units"):
-        train.run(["--prune", "units+layers"])
-    assert Config(prune="units+weights").prune == "units+weights"

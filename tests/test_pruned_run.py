@@ -82,10 +82,10 @@ def test_a_report_on_it_says_where_its_bills_are(pruned_run):
 
 def test_weights_on_a_machine_that_walks_every_one_are_refused():
     with pytest.raises(ValueError, match="does not skip weights"):
-        pruned.levers("weights", get("sata"))
+        pruned.lever("weights", get("sata"))
     with pytest.raises(ValueError, match="--prune must be one of"):
-        pruned.levers("layers", get("sata"))
-    assert pruned.levers("none", get("sata")) == ()
+        pruned.lever("layers", get("sata"))
+    assert pruned.lever("none", get("sata")) is None
     assert pruned.lines(None) == []
 
 

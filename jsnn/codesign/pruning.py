@@ -131,8 +131,8 @@ class WeightPruning(Lever):
     of each stays.
 
     Source: learned thresholds with a sigmoid for a derivative, Azarian et al. 2020 (2003.00075);
-    here the loss is the full bill. Beside `UnitPruning` the share that is left is that of all
-    weights, those of closed units among them.
+    here the loss is the full bill. Not beside `UnitPruning`: weights of closed units would leave
+    the bill twice.
 
     Attributes:
         start: threshold at the start, in units of the rms of the weights.
@@ -192,11 +192,13 @@ class WeightPruning(Lever):
                     f"{hardware.name} does not skip weights that are zero: pruned weights save "
                     "nothing there. Prune units, take another machine, or skipping=False"
                 )
-            shares = {
-                which: gated(1.0, *pair).mean()
-                for which, pair in gates[layer.geometry.name].items()
-            }
             g = layer.geometry
+            if not isinstance(g.weights, int):
+                raise ValueError(
+                    f"layer {g.name!r} has fewer units by another lever: the bill would take their "
+                    "weights away twice. Prune units or weights"
+                )
+            shares = {which: gated(1.0, *pair).mean() for which, pair in gates[g.name].items()}
             back = shares[RECURRENT] * g.recurrent_weights if RECURRENT in shares else None
             priced.append((listed(layer, shares[KERNEL] * g.weights, back), hardware))
         return priced
