@@ -176,19 +176,18 @@ def _settle(
 def _built(
     config: Config, made: Setting, begun: Begun, chosen: TrainState, path: Path
 ) -> tuple[Setting, dict[str, Any]]:
-    """The machine that can be built, in place of the one that was trained; both on validation."""
+    """The setting on the machine that can be built; that one and the relaxed one on validation."""
     lever = next(one for one in made.levers if isinstance(one, Knobs))
-    whole = dataclasses.replace(lever, built=True)
-    levers = tuple(whole if one is lever else one for one in made.levers)
-    model = under(made.model.model, levers)
-    objective = dataclasses.replace(made.objective, levers=levers)
-    measure = make_eval_step(model, objective, made.encoder, plan=made.window.plan)
-    way = made._replace(
-        model=model,
-        levers=levers,
-        objective=objective,
-        eval_step=made.devices.evaluation(measure),
-    )
+
+    def on(built: bool) -> Setting:
+        moved = dataclasses.replace(lever, built=built)
+        levers = tuple(moved if one is lever else one for one in made.levers)
+        model = under(made.model.model, levers)
+        objective = dataclasses.replace(made.objective, levers=levers)
+        measure = make_eval_step(model, objective, made.encoder, plan=made.window.plan)
+        measure = made.devices.evaluation(measure)
+        return made._replace(model=model, levers=levers, objective=objective, eval_step=measure)
+
     variables = jax.device_get(chosen.variables)
     key = jax.random.key(config.seed)
     frames = made.encoder(key, made.data.train.frames[: config.batch])
@@ -198,12 +197,12 @@ def _built(
     params = without(variables["params"], lever.name)
     pairs = price(before, params, work, made.hardware)
     found = machines.written(lever, variables["params"][LEVERS][lever.name], pairs, path)
-    shown = {}
-    for name, one in (("trained", made), ("built", way)):
+    shown, ways = {}, {"relaxed": on(False), "built": on(True)}
+    for name, one in ways.items():
         sums = evaluate(one.eval_step, variables, made.validation, config.batch, key)
         measured = summary(sums, begun.first)
         shown[name] = {n: measured[n] for n in windows.SHOWN}
-    return way, {**found, "validation": shown}
+    return ways["built"], {**found, "validation": shown}
 
 
 def _pruned(

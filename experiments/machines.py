@@ -111,13 +111,14 @@ def lever(config, machine: Hardware, limited: Collection[str]) -> Knobs | None:
             f"--knobs all: of {machine.name} nothing is pushed both ways by {sorted(terms)}; limit "
             "more (--latency-budget, --area-budget) or take another --hardware"
         )
-    found = Knobs(machine, knobs, supply)
+    # Limits must hold on a machine that can be built, and rounding up at the end would break them.
+    found = Knobs(machine, knobs, supply, built=bool(limited))
     check_opposed(found, terms)
     return found
 
 
 def written(lever: Knobs, leaves: Any, pairs: Pairs, path: Path) -> dict[str, Any]:
-    """Write the machine that can be built to `design.toml`; its knobs, as trained and as built.
+    """Write the machine that can be built to `design.toml`; its knobs, relaxed and built.
 
     Args:
         lever: of the run.
@@ -125,13 +126,14 @@ def written(lever: Knobs, leaves: Any, pairs: Pairs, path: Path) -> dict[str, An
         pairs: what a batch does, on the machine before these knobs.
         path: folder of the run.
     """
-    values, excess = dataclasses.replace(lever, built=True).settled(leaves, pairs)
+    relaxed, whole = (dataclasses.replace(lever, built=built) for built in (False, True))
+    values, excess = whole.settled(leaves, pairs)
     machine = lever.machine(jax.device_get(values))
     machine = dataclasses.replace(machine, name=f"{machine.name}-codesigned")
     (path / DESIGN).write_text(dump(machine), encoding="utf-8")
     return {
         "machine": machine.name,
-        "knobs": {"trained": _plain(lever.settled(leaves, pairs)[0]), "built": _plain(values)},
+        "knobs": {"relaxed": _plain(relaxed.settled(leaves, pairs)[0]), "built": _plain(values)},
         "excess": _plain(excess),
     }
 
