@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import json
 import shlex
 import sys
 import time
@@ -29,15 +28,14 @@ import numpy as np
 
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
-from experiments.summary import spread, versions
+from experiments.runfolder import keep
+from experiments.summary import rounded, spread, versions
 from experiments.swept import NONE, Numbers, Swept, task_config
 from jsnn.codesign.pruning import magnitude_mask, masked
 from jsnn.codesign.sizes import listed
 from jsnn.energy import bill, bill_layers
 from jsnn.objectives import accuracy
-from jsnn.quantise import fake_quantise
 from jsnn.run import forward
-from jsnn.training import label_params
 from jsnn.units import energy_text
 
 
@@ -118,9 +116,7 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
-    file = Path(flags.out) / f"{flags.dataset}-{flags.regulariser}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result, indent=2) + "\n")
+    keep(Path(flags.out) / f"{flags.dataset}-{flags.regulariser}.json", result)
     print(describe(result), flush=True)
     return result
 
@@ -184,12 +180,7 @@ def _judge(swept: Swept, flags: Flags):
     def judge(variables, split: str, how: tuple[int, float, int]) -> tuple[float, float]:
         part, (bits, density, steps) = getattr(swept.data, split), how
         params = masked(variables["params"], magnitude_mask(variables["params"], density))
-        rounded = jax.tree.map(
-            lambda leaf, label: fake_quantise(leaf, bits) if label == "weights" else leaf,
-            params,
-            label_params(params),
-        )
-        given = {**variables, "params": rounded}
+        given = {**variables, "params": rounded(params, bits)}
         width = jnp.float32(bits)
         found = run(given, part.frames, part.labels, width, steps, density < 1)
         return tuple(map(float, found))

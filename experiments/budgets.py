@@ -13,7 +13,6 @@ is from the front, goes to `experiments/results/budgets/`. Runs that are there a
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import sys
 import time
@@ -29,6 +28,7 @@ from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
 from experiments.members import Member
 from experiments.runconfig import Config, configured
+from experiments.runfolder import keep
 from experiments.summary import versions
 from jsnn.codesign.front import pareto
 from jsnn.units import energy_text
@@ -73,9 +73,7 @@ def main(flags: Flags, command: str = "") -> dict[str, dict[str, Any]]:
             "versions": versions(),
             "device": jax.devices()[0].device_kind,
         }
-        file = Path(flags.out) / f"{dataset}.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(result, indent=2) + "\n")
+        keep(Path(flags.out) / f"{dataset}.json", result)
         for line in describe(result):
             print(line, flush=True)
         found[dataset] = result

@@ -30,7 +30,7 @@ from experiments.machines import chosen_knobs
 from experiments.recipes import RECIPES
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
-from experiments.summary import versions
+from experiments.summary import plain, versions
 from jsnn.codesign.knobs import Knobs, Supply, squared
 from jsnn.codesign.search import search
 from jsnn.codesign.trade import Trade, TradeObjective
@@ -154,7 +154,7 @@ def main(flags: Flags) -> dict[str, Any]:
             continue
         row = {"epoch": epoch, "turn": turn}
         for name, score in scores.items():
-            row[name] = _plain(score(state.variables, *_arrays(data.validation)))
+            row[name] = plain(score(state.variables, *_arrays(data.validation)))
             console.print(f"epoch {epoch:3d}  {name:8s} {_line(row[name])}")
         folder.append(row)
         turn = (turn + 1) % len(turns)
@@ -170,7 +170,7 @@ def main(flags: Flags) -> dict[str, Any]:
         found = search(
             fixed, trade, work, steps=flags.search_steps, restarts=flags.restarts, seed=flags.seed
         )
-        designs["searched"] = {**bits, **_plain(found.built)}
+        designs["searched"] = {**bits, **plain(found.built)}
     on_sample = {
         name: float(trade(lever.on(values, _on(work, machine)), _on(work, machine)))
         for name, values in designs.items()
@@ -193,15 +193,15 @@ def main(flags: Flags) -> dict[str, Any]:
         "cost_on_training_sample": on_sample,
         "chosen": chosen,
         "designs": designs,
-        "test": {name: _plain(score) for name, score in tested.items()},
+        "test": {name: plain(score) for name, score in tested.items()},
         "final": {
             "accuracy": float(accuracy(outputs, data.test.labels).mean()),
             "energy_pj": float(final.total_pj().mean()),
-            **_plain(trade.figures(_on(work, design))),
+            **plain(trade.figures(_on(work, design))),
         },
         "same_network_on_the_first_machine": {
             "energy_pj": float(before.total_pj().mean()),
-            **_plain(trade.figures(_on(work, machine))),
+            **plain(trade.figures(_on(work, machine))),
         },
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
@@ -264,10 +264,6 @@ def _on(work, machine):
 
 def _arrays(split):
     return jnp.asarray(split.frames), jnp.asarray(split.labels)
-
-
-def _plain(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64).tolist(), jax.device_get(tree))
 
 
 def _values(values: dict[str, Any]) -> str:

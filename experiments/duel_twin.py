@@ -13,7 +13,6 @@ over folds of the training samples. Runs that are there with the same numbers ar
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
 from experiments.duel_analysis import bill_at
 from experiments.regularisers import FIVE_FOLDS, Job, Store
-from experiments.runfolder import replace
+from experiments.runfolder import keep
 from experiments.summary import versions
 from experiments.swept import Numbers, Swept, task_config
 from jsnn.codesign.twin_training import TwinBill, TwinMLP, unread_pj
@@ -156,7 +155,7 @@ def main(flags: Flags) -> dict[str, Any]:
                 found.append(line)
                 print(describe(line), flush=True)
     summary = {"command": store.line, "versions": versions(), "comparisons": found}
-    replace(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    keep(folder / "summary.json", summary)
     return summary
 
 

@@ -26,9 +26,11 @@ import numpy as np
 from rich.console import Console
 
 import jsnn
-from experiments import build, machines, windows
+from experiments import build, windows
 from experiments import restored as trained
 from experiments.config import check, knob, parse
+from experiments.machines import DESIGN
+from experiments.machines import NONE as NO_KNOBS
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
 from jsnn import plots
@@ -173,8 +175,8 @@ def stored(run: str) -> tuple[RunFolder, Config]:
 
 def machine_names(hardware: str | None, config: Config, folder: RunFolder | None) -> list[str]:
     """What `--hardware` asks for, every name looked up; ValueError for an unknown one."""
-    if hardware is None and config.knobs != machines.NONE:
-        names = [str(folder.path / machines.DESIGN)]
+    if hardware is None and config.knobs != NO_KNOBS:
+        names = [str(folder.path / DESIGN)]
     elif hardware is None:
         names = [config.hardware]
     elif hardware == ALL:
@@ -279,7 +281,7 @@ def _warn_if_other(
     own = next((one for one in found.reports if one.hardware == config.hardware), None)
     whole = flags.split == "test" and flags.limit is None and folder.result.exists()
     # What was trained with its machine was billed on the machine that came out.
-    if own is None or not whole or config.knobs != machines.NONE:
+    if own is None or not whole or config.knobs != NO_KNOBS:
         return
     before = json.loads(folder.result.read_text())["total_pj"]
     if abs(own.snn_pj - before) > 1e-3 * before:

@@ -12,10 +12,8 @@ import numpy as np
 
 from experiments.summary import MULTIPLIER
 from jsnn import diagnose
-from jsnn.codesign.bits import Bits
 from jsnn.codesign.budget import RESOURCES, Budget, Infeasible
 from jsnn.codesign.threshold import search, with_factor
-from jsnn.levers import Lever
 from jsnn.training import TrainState, evaluate
 from jsnn.units import text
 
@@ -128,16 +126,9 @@ def start(budget: Budget, made, variables: Any, config) -> Hold:
     """
     sums = on_training(made, variables, config)
     floor = {name: float(v / sums["samples"]) for name, v in sums["spent_floor"].items()}
-    if not any(map(_lowers, made.levers)):
+    if not any(lever.lowers_floor for lever in made.levers):
         budget.refuse_below(floor)
     return Hold(budget, spent(sums), floor)
-
-
-def _lowers(lever: Lever) -> bool:
-    """Whether training it may lower what a silent network spends; given widths do not."""
-    if not isinstance(lever, Bits):
-        return True
-    return any(width is not None and width.learned for width in (lever.weights, lever.states))
 
 
 def on_training(made, variables: Any, config) -> dict:

@@ -3,12 +3,12 @@
     python -m experiments.ladder
     python -m experiments.ladder --dataset digits --seeds 0,1 --epochs 40
 
-Rungs: no term and float weights (priced at 32 and, rounded, at 8 bits), the energy term, weights
-and states of few bits, pruning, a learned time window, early exit. A rung has all levers of those
-before it. On each, members of several energy weights are trained for the first seed; of those
-that lose at most `--points` of validation accuracy the one with the lowest bill is trained for
-every seed and tested. Runs that are there already are kept; figures go to
-`experiments/results/ladder/`.
+Rungs: no term and float weights (priced with weights and states of 32, of 8 and of the machine's
+own bits), the energy term, weights and states of few bits, pruning, a learned time window, early
+exit. A rung has all levers of those before it. On each, members of several energy weights are
+trained for the first seed; of those that lose at most `--points` of validation accuracy the one
+with the lowest bill is trained for every seed and tested. Runs that are there already are kept;
+figures go to `experiments/results/ladder/`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from experiments import build, members
 from experiments.compiled import keep_compiled
@@ -31,12 +30,12 @@ from experiments.config import check, knob, parse
 from experiments.energy_report import measured, restored
 from experiments.members import Member
 from experiments.runconfig import Config, configured
-from experiments.runfolder import RunFolder
+from experiments.runfolder import RunFolder, keep
 from experiments.summary import spread, versions
 from jsnn.energy import bill
 from jsnn.units import energy_text
 
-FREE = {"energy_weight": 0.0}
+# Widths of weights and states of the networks that the rungs are held against.
 FLOAT_BITS, INT_BITS = 32, 8
 
 
@@ -113,7 +112,7 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         return [_read(one, exits) for one in found]
 
     first, *rest = flags.seeds
-    free_members = [member("free", seed, **FREE) for seed in flags.seeds]
+    free_members = [member("free", seed, energy_weight=0.0) for seed in flags.seeds]
     free = train(free_members)
     # Chosen by the first seed, and so measured from where that one stands.
     least = free[0]["validation_accuracy"] - flags.points / 100
@@ -125,21 +124,19 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         same = [member(runs, seed, energy_weight=weight, **knobs) for seed in rest]
         chosen = [one for one in tried if one["energy_weight"] == weight]
         rows[name] = {"energy_weight": weight, **_mean(chosen + train(same, exits))}
-    wide = [_priced(one, FLOAT_BITS) for one in free_members]
+    priced = {bits: spread(_priced(free_members, bits)) for bits in (FLOAT_BITS, INT_BITS)}
     result = {
         "command": command,
         "flags": dataclasses.asdict(flags),
-        "fp32_pj": spread(wide),
-        "int8_pj": rows["free"]["test_pj"],
+        "fp32_pj": priced[FLOAT_BITS],
+        "int8_pj": priced[INT_BITS],
         "rungs": rows,
-        "times": times(rows, float(np.mean(wide)), list(rungs(flags))),
+        "times": times(rows, priced[FLOAT_BITS][0], priced[INT_BITS][0], list(rungs(flags))),
         "seconds": round(time.perf_counter() - started, 3),
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
-    file = Path(flags.out) / f"{flags.dataset}-{flags.hardware}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result, indent=2) + "\n")
+    keep(Path(flags.out) / f"{flags.dataset}-{flags.hardware}.json", result)
     for line in describe(result):
         print(line, flush=True)
     return result
@@ -161,19 +158,23 @@ def choose(tried: Sequence[Mapping[str, Any]], least: float) -> float:
     return min(enough, key=lambda one: one["validation_pj"])["energy_weight"]
 
 
-def times(rows: Mapping[str, Any], fp32_pj: float, names: Sequence[str]) -> dict[str, Any]:
+def times(
+    rows: Mapping[str, Any], fp32_pj: float, int8_pj: float, names: Sequence[str]
+) -> dict[str, Any]:
     """How many times less each rung takes than the float network, the 8-bit one, and the one below.
 
+    Below the first one stands the network without a term at the widths of the machine.
+
     >>> rows = {"free": {"test_pj": [40.0, 0.0]}, "a": {"test_pj": [10.0, 0.0]}}
-    >>> times(rows, 160.0, ["a"])
-    {'a': {'of_fp32': 16.0, 'of_int8': 4.0, 'of_the_rung_below': 4.0}}
+    >>> times(rows, 160.0, 30.0, ["a"])
+    {'a': {'of_fp32': 16.0, 'of_int8': 3.0, 'of_the_rung_below': 4.0}}
     """
     found, below = {}, rows["free"]["test_pj"][0]
     for name in names:
         pj = rows[name]["test_pj"][0]
         found[name] = {
             "of_fp32": fp32_pj / pj,
-            "of_int8": rows["free"]["test_pj"][0] / pj,
+            "of_int8": int8_pj / pj,
             "of_the_rung_below": below / pj,
         }
         below = pj
@@ -188,6 +189,7 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{'no term, 32 bits':>18}  {base:.2%}  {energy_text(result['fp32_pj'][0]):>9}",
         f"{'no term, 8 bits':>18}  {rounded:.2%}  {energy_text(result['int8_pj'][0]):>9}",
+        f"{'no term, as it is':>18}  {rounded:.2%}  {energy_text(free['test_pj'][0]):>9}",
     ]
     for name, found in result["times"].items():
         accuracy, deviation = rows[name]["test_accuracy"]
@@ -242,14 +244,17 @@ def _read(member: Member, exits: bool) -> dict[str, Any]:
     return found
 
 
-def _priced(member: Member, bits: int) -> float:
-    """Mean test bill of a run on a machine of words of so many bits."""
-    config, folder = member.config, RunFolder(member.path)
+def _priced(runs: Sequence[Member], bits: int) -> list[float]:
+    """Mean test bills of runs of one data set, weights and states of so many bits."""
+    config = runs[0].config
     data = build.dataset(config)
-    variables, _ = restored(folder, config, data)
-    work = measured(config, data, variables, data.test.frames)
     machine = build.hardware(config, data).with_design(weight_bits=bits, state_bits=bits)
-    return float(bill(work, machine).total_pj().mean())
+    found = []
+    for one in runs:
+        variables, _ = restored(RunFolder(one.path), one.config, data)
+        work = measured(one.config, data, variables, data.test.frames)
+        found.append(float(bill(work, machine).total_pj().mean()))
+    return found
 
 
 def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

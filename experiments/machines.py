@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
+from experiments.summary import plain
 from jsnn.codesign.knobs import Knob, Knobs, Supply
-from jsnn.codesign.rules import RULES, VOLTAGE, refusal
+from jsnn.codesign.rules import VOLTAGE, refusal, unopposed
 from jsnn.codesign.trade import check_opposed
 from jsnn.hardware import Hardware
 from jsnn.hardware.userfile import dump
@@ -52,7 +52,7 @@ def chosen_knobs(
     if words == ALL:
         names = [name for name in BOUNDS if refusal(machine, name) is None]
         if terms is not None:
-            names = [n for n in names if _opposed(RULES[n].up, RULES[n].down, set(terms))]
+            names = [name for name in names if unopposed(name, terms) is None]
         return tuple(Knob(name, *BOUNDS[name]) for name in names)
     found = []
     for word in words.split(","):
@@ -133,14 +133,6 @@ def written(lever: Knobs, leaves: Any, pairs: Pairs, path: Path) -> dict[str, An
     (path / DESIGN).write_text(dump(machine), encoding="utf-8")
     return {
         "machine": machine.name,
-        "knobs": {"relaxed": _plain(relaxed.settled(leaves, pairs)[0]), "built": _plain(values)},
-        "excess": _plain(excess),
+        "knobs": {"relaxed": plain(relaxed.settled(leaves, pairs)[0]), "built": plain(values)},
+        "excess": plain(excess),
     }
-
-
-def _opposed(up: tuple[str, ...], down: tuple[str, ...], terms: set[str]) -> bool:
-    return bool(terms & set(up)) and bool(terms & set(down))
-
-
-def _plain(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64).tolist(), jax.device_get(tree))

@@ -16,12 +16,10 @@ from jsnn.codesign.pruning import UnitPruning, WeightPruning, nonzero, whole
 from jsnn.codesign.sizes import listed, listed_exactly
 from jsnn.energy import bill_layers
 from jsnn.hardware import Hardware
-from jsnn.levers import Lever, Pairs, deployed, price
+from jsnn.levers import Lever, Pairs, deployed_as_run, price
 from jsnn.recording import record
 from jsnn.run import run
 from jsnn.workload import Workload
-
-_deployed = jax.jit(deployed, static_argnums=0)
 
 KINDS = {"units": UnitPruning, "weights": WeightPruning}
 
@@ -66,7 +64,7 @@ def written_out(
         prune: as for `lever`; where weights went, lists of those left are stored.
     """
     model = small.model.model if small.levers else small.model
-    params = jax.device_get(_deployed(small.levers, small.variables["params"]))
+    params = jax.device_get(deployed_as_run(small.levers, small.variables["params"]))
     variables = tree = {**small.variables, "params": params}
     kept, entry = whole(params), {"prune": prune, "held": list(small.held)}
     if small.units:

@@ -44,7 +44,7 @@ from experiments.duel_analysis import (
     ratio,
 )
 from experiments.reproduce import ONE_CORE, ROOT, TAIL_LINES
-from experiments.runfolder import replace
+from experiments.runfolder import keep, replace
 from experiments.summary import versions
 from experiments.swept import NONE
 
@@ -248,7 +248,7 @@ def main(flags: Flags) -> dict[str, Any]:
             crew.work(searches(name, task, grid))
         crew.work(reports(name, task, grid, store))
         summary = summarise(store, grid)
-        replace(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        keep(folder / "summary.json", summary)
     print("\n".join(describe(summary)), flush=True)
     if crew.left:
         print(f"{crew.left} runs are left: the same command goes on with them", flush=True)

@@ -131,6 +131,12 @@ def replace(file: Path, text: str) -> None:
     os.replace(partial, file)
 
 
+def keep(file: Path, content: Any) -> None:
+    """Write JSON whole or not at all, its folder made where it is missing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    replace(file, _json(content))
+
+
 def _json(content: Any) -> str:
     return json.dumps(content, indent=2) + "\n"
 

@@ -61,13 +61,21 @@ def summary(sums: dict, first: jsnn.Bill) -> dict[str, Any]:
 
 def at_bits(state: TrainState, bits: int) -> TrainState:
     """The network with its weights rounded to the width that the bill is priced at."""
-    labels = label_params(state.params)
-    rounded = jax.tree.map(
+    return dataclasses.replace(state, params=rounded(state.params, bits))
+
+
+def rounded(params: Any, bits: int) -> Any:
+    """Parameters with weights of so many bits."""
+    return jax.tree.map(
         lambda leaf, label: fake_quantise(leaf, bits) if label == "weights" else leaf,
-        state.params,
-        labels,
+        params,
+        label_params(params),
     )
-    return dataclasses.replace(state, params=rounded)
+
+
+def plain(tree: Any) -> Any:
+    """Arrays as the numbers and lists of JSON."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64).tolist(), jax.device_get(tree))
 
 
 def parameters(state: TrainState) -> int:

@@ -25,6 +25,7 @@ __all__ = [
     "Levered",
     "Pairs",
     "deployed",
+    "deployed_as_run",
     "price",
     "split",
     "under",
@@ -50,6 +51,11 @@ class Lever(abc.ABC):
     """
 
     name: ClassVar[str]
+
+    @property
+    def lowers_floor(self) -> bool:
+        """Whether training it may lower what a silent network spends."""
+        return True
 
     @abc.abstractmethod
     def init(self, key: jax.Array, params: Any, workload: Workload) -> Any:
@@ -172,6 +178,10 @@ def deployed(levers: Sequence[Lever], params: Any) -> Any:
     for lever in levers:
         network = lever.network(leaves[lever.name], network)
     return network
+
+
+# As inside the network's own program: outside of one an exponential may round another way.
+deployed_as_run = jax.jit(deployed, static_argnums=0)
 
 
 def under(model: nn.Module, levers: Sequence[Lever]) -> nn.Module | Levered:

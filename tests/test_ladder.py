@@ -50,7 +50,8 @@ def test_a_climb_keeps_its_runs_and_says_what_each_rung_gave(tmp_path, monkeypat
     stored = json.loads((tmp_path / "b" / "digits-event-45nm.json").read_text())
     assert stored == json.loads(json.dumps(result))
     rows = result["rungs"]
-    assert result["fp32_pj"][0] > result["int8_pj"][0] == rows["free"]["test_pj"][0]
+    # States of the machine have 16 bits.
+    assert result["fp32_pj"][0] > rows["free"]["test_pj"][0] > result["int8_pj"][0]
     for name in few:
         seeds = [run["seed"] for run in rows[name]["runs"]]
         assert seeds == [0, 1] and rows[name]["energy_weight"] == 0.3
@@ -58,7 +59,7 @@ def test_a_climb_keeps_its_runs_and_says_what_each_rung_gave(tmp_path, monkeypat
         assert result["times"][name]["of_int8"] == pytest.approx(factor)
     assert rows["early exit"]["steps"][0] <= 3
     assert rows["pruned weights"]["test_pj"][0] < rows["free"]["test_pj"][0]
-    assert len(describe(result)) == 4
+    assert len(describe(result)) == 5
     capsys.readouterr()
     ladder.main(flags, "command")
     # Nothing is trained twice.

@@ -144,6 +144,11 @@ class Bits(Lever):
                 f"not exact in float32: keep their sum within {EXACT_BITS + 1}"
             )
 
+    @property
+    def lowers_floor(self) -> bool:
+        """Only widths that are learned may."""
+        return any(width is not None and width.learned for width in (self.weights, self.states))
+
     def init(self, key: jax.Array, params: Any, workload: Workload) -> Any:
         """Ranges of least squared error of the weights; of states, room for a few thresholds."""
 

@@ -40,12 +40,12 @@ def carry_out(levered: Levered, variables: Mapping[str, Any]) -> Carried:
     What the smaller network returns is what the levered one does, up to the order of sums.
 
     Args:
-        levered: a row of layers (`jsnn.codesign.compact`) with `UnitPruning`, `WeightPruning` or
-            both among its levers.
+        levered: a row of layers (`jsnn.codesign.compact`) with `UnitPruning` or `WeightPruning`
+            among its levers.
         variables: of it.
 
     Raises:
-        ValueError: no pruning among the levers, or what `compact` refuses.
+        ValueError: no pruning among the levers or two kinds of it, or what `compact` refuses.
         TypeError: a model that is not known to be a row of layers.
 
     >>> import jax, jax.numpy as jnp
@@ -58,28 +58,30 @@ def carry_out(levered: Levered, variables: Mapping[str, Any]) -> Carried:
     ((2,), [True, False, True, False])
     """
     pruning = [one for one in levered.levers if isinstance(one, UnitPruning | WeightPruning)]
-    if not pruning:
+    if len(pruning) != 1:
         names = [one.name for one in levered.levers]
         raise ValueError(f"expected UnitPruning or WeightPruning among the levers, found {names}")
-    params, units, held = jax.device_get(variables["params"]), {}, []
-    for lever in pruning:
-        network, leaves = split(params)
-        leaves = leaves[lever.name]
-        if isinstance(lever, UnitPruning):
-            units = jax.device_get(lever.kept(leaves))
-            held += [name for name, scores in leaves.items() if not (scores > 0).any()]
-        else:
-            held += [
+    (lever,) = pruning
+    params = jax.device_get(variables["params"])
+    network, leaves = split(params)
+    leaves = leaves[lever.name]
+    left = without(params, lever.name, lever.network(leaves, network))
+    rest = tuple(one for one in levered.levers if one is not lever)
+    model, found = levered.model, {**variables, "params": left[NETWORK] if rest else left}
+    if isinstance(lever, UnitPruning):
+        units = jax.device_get(lever.kept(leaves))
+        held = [name for name, scores in leaves.items() if not (scores > 0).any()]
+        model, found = compact(model, found, units)
+    else:
+        units, held = (
+            {},
+            [
                 f"{name}/{which}"
                 for name, masks in jax.device_get(lever.kept(leaves, network)).items()
                 for which, mask in masks.items()
                 if mask.sum() == 1 < mask.size
-            ]
-        params = without(params, lever.name, lever.network(leaves, network))
-    rest = tuple(one for one in levered.levers if one not in pruning)
-    model, found = levered.model, {**variables, "params": params[NETWORK] if rest else params}
-    if units:
-        model, found = compact(model, found, units)
+            ],
+        )
     if rest:
-        found = {**found, "params": {**params, NETWORK: found["params"]}}
+        found = {**found, "params": {**left, NETWORK: found["params"]}}
     return Carried(under(model, rest), rest, found, units, tuple(held))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jsnn.levers import Lever, Levered, deployed, split
+from jsnn.levers import Lever, Levered, deployed_as_run, split
 from jsnn.models import MLP, SRNN, ConvNet
 from jsnn.neurons import Fixed
 from jsnn.neurons.fixed import EXACT_BITS
@@ -34,9 +34,6 @@ READOUTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "PerStep": lambda v, s: v,
     "SpikeCount": lambda v, s: s.sum(0, dtype=np.int64),
 }
-
-# As the network in float32 computes them: compiled, an exponential may round another way.
-_deployed = jax.jit(deployed, static_argnums=0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -289,7 +286,7 @@ def export(
             raise ValueError(
                 f"the lever {lever.name!r} changes outputs, which stay as they are here"
             )
-    params = jax.device_get(_deployed(levered.levers, variables["params"]))
+    params = jax.device_get(deployed_as_run(levered.levers, variables["params"]))
     widths = [lever.widths(leaves[lever.name]) for lever in levered.levers if lever.name == "bits"]
     if not widths:
         raise ValueError(

@@ -29,6 +29,7 @@ Sizes are built as powers of two and rounded up, so that what fits still fits; r
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ import jax.numpy as jnp
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Reaching, Sized, Timed
 
-__all__ = ["RULES", "TERMS", "Rule", "build", "refusal"]
+__all__ = ["RULES", "TERMS", "Rule", "build", "refusal", "unopposed"]
 
 TERMS = ("energy", "latency", "area", "capacity", "task")
 VOLTAGE = "voltage_v"
@@ -128,6 +129,17 @@ def refusal(hardware: Hardware, name: str) -> str | None:
     if ("latency",) in (RULES[name].up, RULES[name].down) and not isinstance(architecture, Timed):
         return "it publishes no times: nothing opposes it"
     return None
+
+
+def unopposed(name: str, terms: Collection[str]) -> str | None:
+    """The way, `up` or `down`, in which no term of a cost pushes a knob; None if both are pushed.
+
+    >>> unopposed("pes", {"energy"}), unopposed("pes", {"energy", "area"})
+    ('down', None)
+    """
+    rule = RULES[name]
+    ways = {"up": rule.up, "down": rule.down}
+    return next((way for way, pushing in ways.items() if not set(terms) & set(pushing)), None)
 
 
 def build(name: str, value: Any, low: float = 0.0, high: float = math.inf) -> Any:

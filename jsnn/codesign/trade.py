@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jsnn.area import memory_area_layers_mm2
 from jsnn.codesign.knobs import Knobs
-from jsnn.codesign.rules import RULES
+from jsnn.codesign.rules import RULES, unopposed
 from jsnn.energy import bill_layers
 from jsnn.latency import latency_layers
 from jsnn.levers import Pairs, price, split
@@ -40,14 +40,12 @@ def check_opposed(knobs: Knobs, terms: set[str]) -> None:
     for name in knobs.names:
         if name in knobs.opposed:
             continue
-        rule = RULES[name]
-        for way, pushing in (("up", rule.up), ("down", rule.down)):
-            if not terms & set(pushing):
-                raise ValueError(
-                    f"nothing pushes {name} {way}: it takes {' or '.join(pushing)} among the terms "
-                    f"of the cost, found {sorted(terms)}; give that term a weight or leave the "
-                    "knob out"
-                )
+        if (way := unopposed(name, terms)) is not None:
+            pushing = getattr(RULES[name], way)
+            raise ValueError(
+                f"nothing pushes {name} {way}: it takes {' or '.join(pushing)} among the terms of "
+                f"the cost, found {sorted(terms)}; give that term a weight or leave the knob out"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
