@@ -29,7 +29,7 @@ from experiments.regularisers import FIVE_FOLDS, Job, Store
 from experiments.runfolder import keep
 from experiments.summary import versions
 from experiments.swept import Numbers, Swept, task_config
-from jsnn.codesign.twin_training import TwinBill, TwinMLP, unread_pj
+from jsnn.codesign.twin_training import TwinBill, twin_mlp, unread_pj
 from jsnn.energy import bill
 from jsnn.hardware import Hardware
 from jsnn.hardware import get as get_hardware
@@ -205,15 +205,7 @@ def make(job: Job, steps: int, side: str) -> Swept:
     if side == SPIKES:
         return Swept(config, "bill", price=of_spikes)
     plain = build.network(config, data, "constant")
-    model = TwinMLP(
-        plain.widths,
-        plain.classes,
-        activation_bits(steps),
-        plain.readout,
-        plain.readout_neuron,
-        plain.gain,
-        plain.dropout,
-    )
+    model = twin_mlp(plain, activation_bits(steps))
     regulariser = TwinBill(build.hardware(config, data), steps)
     return Swept(config, regulariser, model=model, price=of_twin)
 

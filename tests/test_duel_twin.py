@@ -7,6 +7,7 @@ import pytest
 
 from experiments.duel_twin import ROWS, SPIKES, TWIN, Flags, compare, describe, jobs, make
 from experiments.regularisers import Store
+from jsnn.codesign.twin_training import QuantisedReLU
 
 
 def planted(side, strength, row):
@@ -75,7 +76,7 @@ def test_the_program_of_the_twin_is_its_network():
     flags = Flags(smoke=True)
     (job, *_) = jobs(flags, "digits", 6, TWIN)
     swept = make(job, 6, TWIN)
-    assert type(swept.model).__name__ == "TwinMLP" and swept.model.bits == 3
+    assert swept.model.neuron == QuantisedReLU(3)
     assert swept.model.widths == (8,) and len(swept.shapes) == 1
     assert swept.objective.regulariser.steps == 6
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import jsnn
-from jsnn.codesign.twin_training import QuantisedReLU, TwinBill, TwinMLP, as_window, unread_pj
+from jsnn.codesign.twin_training import QuantisedReLU, TwinBill, as_window, twin_mlp, unread_pj
+from jsnn.models import MLP
 from jsnn.neurons import LIF
 from jsnn.objectives import Objective
 from jsnn.run import run
@@ -18,7 +19,7 @@ from jsnn.twin import activation_bits, twin, twin_workload
 MACHINE = jsnn.hardware.get("neuromorphic-22nm")
 SPATIAL = jsnn.hardware.get("spatial-45nm")
 STEPS = 6
-MODEL = TwinMLP((9, 7), 3, bits=activation_bits(STEPS))
+MODEL = twin_mlp(MLP((9, 7), 3), activation_bits(STEPS))
 FRAMES = jax.random.uniform(jax.random.key(3), (1, 5, 12)) * (jnp.arange(12) > 2)
 
 
@@ -152,5 +153,5 @@ def test_bad_input_is_refused():
         QuantisedReLU(0)
     with pytest.raises(ValueError, match="at least one time step"):
         TwinBill(MACHINE, 0)
-    with pytest.raises(ValueError, match="layer widths"):
-        TwinMLP((), 3, bits=2).init(jax.random.key(0), FRAMES)
+    with pytest.raises(ValueError, match="at least one bit"):
+        twin_mlp(MLP((4,), 3), 0)

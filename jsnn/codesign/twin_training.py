@@ -11,21 +11,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jsnn.hardware import Hardware
 from jsnn.hardware.relax import straight_through
-from jsnn.layers import Dropout, Flatten, Spiking
-from jsnn.models.mlp import check_widths
-from jsnn.neurons import LI, Neuron
+from jsnn.models import MLP
 from jsnn.neurons.protocol import NeuronOps, Params
-from jsnn.readouts import MeanMembrane, Readout
 from jsnn.twin import activation_bits, twin, twin_workload
 from jsnn.workload import Workload
 
-__all__ = ["QuantisedReLU", "TwinBill", "TwinMLP", "as_window", "unread_pj"]
+__all__ = ["QuantisedReLU", "TwinBill", "as_window", "twin_mlp", "unread_pj"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,48 +81,25 @@ class QuantisedReLU:
         return state
 
 
-class TwinMLP(nn.Module):
-    """The twin of `jsnn.models.MLP`: same weights, one frame, activations of `bits` bits.
+def twin_mlp(network: MLP, bits: int) -> MLP:
+    """The twin of a network: its weights, one frame, activations of `bits` bits.
 
     What it records are levels where the spiking network has spikes: `arrivals` sums them, `active`
     counts those that are not zero, which is what the measured twin multiplies.
 
-    Attributes:
-        widths, classes, readout, readout_neuron, gain, dropout: as of the spiking network.
+    Args:
+        network: the spiking one.
         bits: of its activations.
 
     Raises:
-        ValueError: no width, a width below 1, less than one bit.
+        ValueError: less than one bit.
 
-    >>> model, frames = TwinMLP((16,), 3, bits=2), jnp.ones((1, 2, 8))
+    >>> model, frames = twin_mlp(MLP((16,), 3), bits=2), jnp.ones((1, 2, 8))
     >>> model.apply(model.init(jax.random.key(0), frames), frames).shape
     (2, 3)
     """
-
-    widths: tuple[int, ...]
-    classes: int
-    bits: int
-    readout: Readout = MeanMembrane()
-    readout_neuron: Neuron = LI()
-    gain: float = 2.0
-    dropout: float = 0.0
-    causal: ClassVar[bool] = True
-    images: ClassVar[bool] = False
-
-    @nn.compact
-    def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """Frames `[1, B, ...]` of real values to what the readout returns."""
-        check_widths(self.widths)
-        law = QuantisedReLU(self.bits)
-        init = nn.initializers.variance_scaling(self.gain, "fan_in", "normal")
-        x, wired = Flatten()(frames), {"input_kind": "constant"}
-        for depth, width in enumerate(self.widths):
-            synapse = nn.Dense(width, kernel_init=init, parent=None)
-            x = Spiking(synapse, law, name=f"hidden_{depth}", **wired)(x, train)
-            x, wired = Dropout(self.dropout)(x, train), {"input_unit": 1 / law.levels}
-        synapse = nn.Dense(self.classes, parent=None)
-        last = {"readout": self.readout, "name": "readout", **wired}
-        return Spiking(synapse, self.readout_neuron, **last)(x, train)
+    law = QuantisedReLU(bits)
+    return network.clone(neuron=law, spike_value=1 / law.levels, input_kind="constant")
 
 
 def as_window(workload: Workload, steps: int) -> Workload:
@@ -142,7 +115,7 @@ def as_window(workload: Workload, steps: int) -> Workload:
 
 @dataclasses.dataclass(frozen=True)
 class TwinBill:
-    """The bill of a twin as measured: a regulariser for `TwinMLP` (`jsnn.codesign.regularisers`).
+    """The bill of a twin as measured: a regulariser for `twin_mlp` (`jsnn.codesign.regularisers`).
 
     Its value is that of the activations that are not zero. Its gradient is that of the formula
     `2 x / (T + 1)` of all (`jsnn.twin`, density `average`), which falls with every level, while a
@@ -153,7 +126,7 @@ class TwinBill:
         steps: window of the spiking network, which sets the bits.
 
     >>> from jsnn.hardware import get
-    >>> model, frames = TwinMLP((16,), 3, bits=2), jnp.ones((1, 2, 8))
+    >>> model, frames = twin_mlp(MLP((16,), 3), bits=2), jnp.ones((1, 2, 8))
     >>> from jsnn.run import run
     >>> _, work = run(model, model.init(jax.random.key(0), frames), frames)
     >>> bool(TwinBill(get("neuromorphic-22nm"), 3)(work) > 0)
@@ -192,7 +165,7 @@ def unread_pj(workload: Workload, hardware: Hardware, steps: int) -> jax.Array:
         ValueError: a machine that has the knob, or charges no read by connection.
 
     >>> from jsnn.hardware import get
-    >>> model, frames = TwinMLP((16,), 3, bits=2), jnp.zeros((1, 2, 8))
+    >>> model, frames = twin_mlp(MLP((16,), 3), bits=2), jnp.zeros((1, 2, 8))
     >>> from jsnn.run import run
     >>> _, work = run(model, model.init(jax.random.key(0), frames), frames)
     >>> machine = get("neuromorphic-22nm")

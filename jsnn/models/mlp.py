@@ -24,6 +24,7 @@ class MLP(nn.Module):
         readout: fold of the output population over time.
         readout_neuron: law of the output population.
         input_kind: what the frames are (the encoder's `input_kind`).
+        spike_value: of one event that a hidden layer sends; below 1 where its law sends levels.
         gain: weights start with a variance of gain / fan-in.
         dropout: share of each hidden layer's spikes dropped in training.
         input_dropout: share of the inputs dropped in training, each for the whole window.
@@ -45,6 +46,7 @@ class MLP(nn.Module):
     readout: Readout = MeanMembrane()
     readout_neuron: Neuron = LI()
     input_kind: InputKind = "constant"
+    spike_value: float = 1.0
     gain: float = 2.0
     dropout: float = 0.0
     input_dropout: float = 0.0
@@ -58,7 +60,8 @@ class MLP(nn.Module):
         """Frames `[T, B, ...]` to what the readout returns."""
         check_widths(self.widths)
         init = nn.initializers.variance_scaling(self.gain, "fan_in", "normal")
-        x, kind = Dropout(self.input_dropout)(Flatten()(frames), train), self.input_kind
+        x = Dropout(self.input_dropout)(Flatten()(frames), train)
+        wired = {"input_kind": self.input_kind}
         for depth, width in enumerate(self.widths):
             x = Spiking(
                 nn.Dense(
@@ -69,13 +72,14 @@ class MLP(nn.Module):
                     **self.precision.dense,
                 ),
                 self.neuron,
-                input_kind=kind,
+                **wired,
                 norm=batch_norm() if self.norm else None,
                 name=f"hidden_{depth}",
             )(x, train)
-            x, kind = Dropout(self.dropout)(x, train), "spikes"
+            x, wired = Dropout(self.dropout)(x, train), {"input_unit": self.spike_value}
         synapse = nn.Dense(self.classes, parent=None, **self.precision.dense)
-        return Spiking(synapse, self.readout_neuron, readout=self.readout, name="readout")(x, train)
+        last = {"readout": self.readout, "name": "readout", **wired}
+        return Spiking(synapse, self.readout_neuron, **last)(x, train)
 
 
 def check_widths(widths: tuple[int, ...]) -> None:
