@@ -132,10 +132,12 @@ class Reported:
 
     Attributes:
         accuracy, pj: `[points, units]`.
+        strengths: of the points.
     """
 
     accuracy: np.ndarray
     pj: np.ndarray
+    strengths: tuple[float, ...] = ()
 
     def at(self, free: Reported, lost: float = POINT_LOST, draw: Any = slice(None)) -> float:
         """The bill at so many points lost against an unconstrained network, `[1, units]`.

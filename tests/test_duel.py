@@ -114,6 +114,37 @@ def test_the_planted_winner_comes_out(store):
     assert "Cut: one seed in the search" in text and "hoyer" in text
 
 
+def test_what_loses_no_point_is_run_stronger_twice_at_most(store):
+    task = TASKS["digits"]
+
+    def run(jobs):
+        for job in jobs:
+            for numbers in job.runs:
+                row = planted(job.regulariser, numbers)
+                if job.regulariser == OTHERS[0]:
+                    row["accuracy"] = 0.975
+                if store.find(job, numbers) is None:
+                    store.keep(job, numbers, row)
+
+    def strengths(name):
+        jobs = reports("digits", task, GRID, store)
+        assert len({job.runs[0]["seed"] for job in jobs}) == 5
+        (found,) = {
+            tuple(run["strength"] for run in job.runs) for job in jobs if job.regulariser == name
+        }
+        return found
+
+    run(searches("digits", task, GRID))
+    for expected in ((0.3, 1, 3), (0.3, 1, 3, 9), (0.3, 1, 3, 9, 27), (0.3, 1, 3, 9, 27)):
+        assert strengths(OTHERS[0]) == expected
+        run(reports("digits", task, GRID, store))
+        assert max(strengths(OURS)) <= 3
+        # What is there stands, whatever else is still to run.
+        row = summarise(store, GRID)["tasks"]["digits"]["regularisers"][OTHERS[0]]
+        assert row["strengths"] == expected and row["reached"] is False
+    assert describe(summarise(store, GRID))
+
+
 def test_nothing_is_said_of_what_is_not_over(store):
     jobs = searches("digits", TASKS["digits"], GRID)
     fill(store, jobs[:-1])
