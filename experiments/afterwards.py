@@ -7,8 +7,7 @@ What others do who count afterwards, and the bar that levers in the loss have to
 several strengths and seeds are trained; then weights are rounded to few bits, all but the largest
 of each layer are dropped, and the window is cut. The combination of least mean bill that loses at
 most `--points` of mean validation accuracy is tested. Pruned networks are billed as lists of
-weights or in full, whatever is less; inputs of a layer count with the mean fan-out that is left,
-which is in their favour. Figures go to `experiments/results/afterwards/`.
+weights or in full, whatever is less. Figures go to `experiments/results/afterwards/`.
 """
 
 from __future__ import annotations
@@ -166,9 +165,8 @@ def _judge(swept: Swept, flags: Flags):
             for layer in passed.workload:
                 weights = variables["params"][layer.geometry.name]
                 back = weights.get("recurrent")
-                left = jnp.count_nonzero(weights["synapse"]["kernel"])
-                some = None if back is None else jnp.count_nonzero(back)
-                pairs.append((listed(layer, left, some), machine))
+                some = None if back is None else back != 0
+                pairs.append((listed(layer, weights["synapse"]["kernel"] != 0, some), machine))
             pj = jnp.minimum(pj, bill_layers(pairs).total_pj())
         return accuracy(passed.outputs, labels).mean(), pj.mean()
 

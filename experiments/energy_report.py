@@ -234,7 +234,7 @@ def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray
 
 
 def _summed(layer: LayerWorkload) -> LayerWorkload:
-    return dataclasses.replace(layer, spikes=layer.output_events[:, None])
+    return dataclasses.replace(layer, spikes=layer.output_events[:, None], by_input=None)
 
 
 def _gains(workload: Workload, machines: Sequence[Hardware]) -> list[Attribution]:

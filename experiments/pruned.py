@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
+from jsnn.arrivals import brought
+from jsnn.audit import RecordedLayer
 from jsnn.checkpoint import Checkpoints
 from jsnn.codesign.carry import Carried
 from jsnn.codesign.compact import sparse, without
 from jsnn.codesign.pruning import UnitPruning, WeightPruning, nonzero, whole
-from jsnn.codesign.sizes import listed, listed_exactly
+from jsnn.codesign.sizes import listed
 from jsnn.energy import bill_layers
 from jsnn.hardware import Hardware
+from jsnn.hardware.architectures import Stepwise
 from jsnn.levers import Lever, Pairs, deployed_as_run, price
 from jsnn.recording import record
 from jsnn.run import run
@@ -51,9 +54,9 @@ def written_out(
     """Write the pruned network below the run folder and measure it; an entry of the result.
 
     `dense_pj` is the bill where every stored weight is walked. Where the machine can skip zeros,
-    `skipping_pj` is that of lists of the weights that are not zero, each with its address, every
-    input with the connections it keeps; `skipping_mean_pj`, which training goes by, gives each
-    input the mean of its layer. A weight that its grid of few bits rounds to zero is none either.
+    `skipping_pj` is that of lists of the weights that are not zero, each with its address. It is at
+    most what training goes by: a weight that its grid of few bits rounds to zero is none either,
+    and a machine that chooses in every step does so.
 
     Args:
         small: the network.
@@ -95,7 +98,7 @@ def written_out(
             for name, found in kept.items()
         },
         **measure(small),
-        **_skipping(model, variables, hardware, on, ran, kept, frames),
+        "skipping_pj": _skipping(model, variables, hardware, on, ran, kept, frames),
         "weights": sum(int(mask.sum()) for mask in masks),
         "weight_bytes_dense": sum(
             mask.size * bits[name] / 8 for name, found in kept.items() for mask in found.values()
@@ -123,28 +126,31 @@ def lines(entry: dict[str, Any] | None) -> list[str]:
         return [*found, "  zero weights skipped: this machine does not"]
     return [
         *found,
-        f"  zero weights skipped: {entry['skipping_pj'] / 1e3:.2f} nJ (with the mean fan-out of "
-        f"each layer {entry['skipping_mean_pj'] / 1e3:.2f} nJ)",
+        f"  zero weights skipped: {entry['skipping_pj'] / 1e3:.2f} nJ",
     ]
 
 
-def _skipping(model, variables, hardware, on, ran, kept, batches) -> dict[str, float | None]:
+def _skipping(model, variables, hardware, on, ran, kept, batches) -> float | None:
     if not hardware.skips_weights:
-        return {"skipping_pj": None, "skipping_mean_pj": None}
-    sums, samples = np.zeros(2), 0
+        return None
+    total, samples = 0.0, 0
     for frames in batches:
-        exact, mean = [], []
-        recorded = record(model, variables, frames)
-        for (layer, machine), shown in zip(on(ran(variables, frames)), recorded, strict=True):
+        pairs, each = on(ran(variables, frames)), []
+        if isinstance(hardware.architecture, Stepwise):
+            seen = record(model, variables, frames)
+            each = map(_brought, seen)
+        lists = []
+        for (layer, machine), came in itertools.zip_longest(pairs, each):
             masks = kept[layer.geometry.name]
-            kernel, back = masks["kernel"], masks.get("recurrent")
-            exact.append((listed_exactly(layer, shown, kernel, back), machine))
-            some = None if back is None else int(back.sum())
-            mean.append((listed(layer, int(kernel.sum()), some), machine))
-        sums += [float(bill_layers(pairs).total_pj().sum()) for pairs in (exact, mean)]
+            lists.append((listed(layer, masks["kernel"], masks.get("recurrent"), came), machine))
+        total += float(bill_layers(lists).total_pj().sum())
         samples += frames.shape[1]
-    exact_pj, mean_pj = sums / samples
-    return {"skipping_pj": exact_pj, "skipping_mean_pj": mean_pj}
+    return total / samples
+
+
+def _brought(seen: RecordedLayer) -> jax.Array:
+    shown = seen.frames[:1] if seen.input_kind == "constant" else seen.frames
+    return brought(shown, seen.input_kind, seen.input_unit)
 
 
 def _weight_bits(machine: Hardware) -> float:

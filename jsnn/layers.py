@@ -268,6 +268,7 @@ class Spiking(nn.Module):
             steps=frames.shape[0],
             geometry=self._geometry(wiring, counts.shape[1:]),
             by_step=by_step,
+            by_input=arrived,
         )
 
     def _geometry(self, wiring: Connectivity, output_shape) -> Geometry:
@@ -295,6 +296,9 @@ class Spiking(nn.Module):
             per_step=_decides_per_step(self.readout),
             kernel=wiring.kernel,
             strides=wiring.strides,
+            padding=wiring.padding,
+            dilation=wiring.dilation,
+            groups=wiring.groups,
         )
 
 

@@ -26,7 +26,8 @@ class Connectivity(NamedTuple):
         fan_out_area: kernel height x width (1 for dense).
         weights: stored weights.
         biases: stored biases.
-        kernel, strides: of a convolution; empty for dense.
+        kernel, strides, padding, dilation: of a convolution; empty for dense.
+        groups: of its channels.
     """
 
     kind: str
@@ -37,6 +38,9 @@ class Connectivity(NamedTuple):
     biases: int
     kernel: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
+    padding: tuple[tuple[int, int], ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
 
     @property
     def synapses(self) -> int:
@@ -149,6 +153,9 @@ def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Connectivity:
         biases=synapse.features if synapse.use_bias else 0,
         kernel=tuple(kernel),
         strides=tuple(strides),
+        padding=tuple(padding),
+        dilation=tuple(dilation),
+        groups=groups,
     )
 
 

@@ -111,6 +111,7 @@ def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> Layer
         geometry=geometry,
         stored=stored,
         by_step=by_step,
+        by_input=None,
     )
 
 

@@ -61,7 +61,8 @@ def cut(workload: Workload, steps: Any) -> Workload:
 
     What a record does not keep step by step is taken `over` at constant rates: see
     `taken_at_rates`. Output spikes of single neurons are scaled to the sum of their layer, which
-    is all that a bill reads; which operands of a product were ever active (its twin) is a rate.
+    is all that a bill reads, and so are arrivals of single inputs, which a bill of lists of weights
+    reads; which operands of a product were ever active (its twin) is a rate.
 
     Args:
         workload: what a run did in T steps.
@@ -101,11 +102,11 @@ def cut_layer(layer: LayerWorkload, steps: Any) -> LayerWorkload:
     # Counts are summed as such; a product with the shares may be rounded on accelerators.
     sums = jax.tree.map(lambda each: each.sum(1), seen)
     found = {"arrivals": sums.arrivals, "recurrent_events": sums.recurrent_events}
+    found["by_input"] = _shared(layer, _part(sums.arrivals.sum(-1), layer.input_events))
     if known.active is not None:
         found["active"] = sums.active
     if known.spikes is not None:
-        total = layer.output_events
-        share = jnp.where(total > 0, sums.spikes / jnp.where(total > 0, total, 1), 0)
+        share = _part(sums.spikes, layer.output_events)
         found["spikes"] = layer.spikes * share.reshape(-1, *(1,) * (layer.spikes.ndim - 1))
     if layer.stored is not None:
         stored = dataclasses.replace(at_rates.stored, spikes=sums.stored)
@@ -152,7 +153,19 @@ def _stretched(layer: LayerWorkload, steps: Any) -> LayerWorkload:
         steps=steps,
         stored=stored,
         by_step=None,
+        by_input=_shared(layer, 1.0 if shown_once else share),
     )
+
+
+def _part(some: jax.Array, of: jax.Array) -> jax.Array:
+    return jnp.where(of > 0, some / jnp.where(of > 0, of, 1), 0)
+
+
+def _shared(layer: LayerWorkload, share: Any) -> jax.Array | None:
+    if layer.by_input is None:
+        return None
+    share = jnp.reshape(share, (-1, *(1,) * (layer.by_input.ndim - 1)))
+    return layer.by_input * share
 
 
 def _ever(active: jax.Array, inputs: Any, share: Any) -> jax.Array:

@@ -36,7 +36,8 @@ class Geometry:
     """Static facts of one layer; hashable, so that it can ride through `jit` as metadata.
 
     A lever that prunes (`jsnn.codesign`) puts sizes that are learned in place of whole numbers:
-    arrays of at least 1, for a bill inside one trace.
+    arrays of at least 1, for a bill inside one trace. Where weights go, each input is a class of
+    its own, and `reaches` an array of all of them.
 
     Attributes:
         name: path of the layer in its network.
@@ -59,7 +60,9 @@ class Geometry:
         adds_per_spike: operations of one neuron for each spike it sends (the reset).
         output_shape: shape of one output frame.
         per_step: True for a readout that decides at every step (see `Workload.per_step`).
-        kernel, strides: of a convolution; empty for others.
+        kernel, strides, padding, dilation: of a convolution, an entry for each spatial axis; empty
+            for others.
+        groups: groups of channels of a convolution that do not see each other.
         operand: what takes the place of weights in a product layer.
         index_bits: width of the address stored beside each weight where only weights that are not
             zero are stored; 0 where all are.
@@ -86,6 +89,9 @@ class Geometry:
     per_step: bool = False
     kernel: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
+    padding: tuple[tuple[int, int], ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
     operand: Operand | None = None
     index_bits: int = 0
 
@@ -115,11 +121,6 @@ class Geometry:
         return sum(self.inputs_by_reach)
 
     @property
-    def spike_reaches(self) -> tuple[int, ...]:
-        """Fan-outs of the spikes that arrive; in a recurrent layer the last is that of its own."""
-        return self.reaches + (self.recurrent_reach,) * self.feeds_back
-
-    @property
     def feeds_back(self) -> bool:
         """Whether spikes return to the neurons of the layer."""
         return _some(self.recurrent_weights)
@@ -135,8 +136,10 @@ class Geometry:
         return self.recurrent_weights / self.neurons if self.feeds_back else self.neurons
 
     @property
-    def synapses(self) -> int:
+    def synapses(self) -> Any:
         """Connections of one frame, without the recurrent ones."""
+        if not isinstance(self.reaches, tuple):
+            return (jnp.asarray(self.inputs_by_reach) * self.reaches).sum()
         return sum(n * reach for n, reach in zip(self.inputs_by_reach, self.reaches, strict=True))
 
 
@@ -204,6 +207,8 @@ class LayerWorkload:
         stored: of a product whose operand are spikes, what these did.
         by_step: when it came in; None where only sums are known, and a machine that chooses in
             every step then chooses once, as if all steps were alike.
+        by_input: `[B, *input_shape]` from where it came, summing up to `arrivals`; None where that
+            is not known. Read where weights go and inputs differ in their fan-out.
     """
 
     arrivals: jax.Array
@@ -214,6 +219,7 @@ class LayerWorkload:
     geometry: Geometry = dataclasses.field(metadata={"static": True})
     stored: Stored | None = None
     by_step: ByStep | None = None
+    by_input: jax.Array | None = None
 
     @property
     def input_events(self) -> jax.Array:
@@ -333,7 +339,7 @@ def within(length: int, steps: Any) -> jax.Array:
     return jnp.clip(jnp.asarray(steps, float) - jnp.arange(length), 0, 1)
 
 
-def _along(by_reach: jax.Array, reaches: tuple[int, ...]) -> jax.Array:
+def _along(by_reach: jax.Array, reaches: Any) -> jax.Array:
     # A product summed in full precision: matmuls may round counts on accelerators.
     return (by_reach * jnp.asarray(reaches, by_reach.dtype)).sum(-1)
 
@@ -351,5 +357,6 @@ def _mute(layer: LayerWorkload) -> LayerWorkload:
     if layer.geometry.input_kind == "spikes":
         nothing = jnp.zeros_like(layer.arrivals)
         gone |= {"arrivals": nothing, "active": nothing}
+        gone["by_input"] = jax.tree.map(jnp.zeros_like, layer.by_input)
         gone["stored"] = jax.tree.map(jnp.zeros_like, layer.stored)
     return dataclasses.replace(layer, **gone)

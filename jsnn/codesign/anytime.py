@@ -113,22 +113,27 @@ def prefixes(
     # Of this call only what starts a window is used; under jit the rest is never computed.
     probed, begun = piece({}, frames[:1], START, WORKLOAD)
     layers = records(begun[WORKLOAD])
-    first = begun.get(START, {}), [jnp.zeros_like(layer.spikes) for layer in layers]
+    first = begun.get(START, {}), jax.tree.map(jnp.zeros_like, _ends(layers))
 
     def advance(carry, frame):
-        state, spikes = carry
+        state, ends = carry
         out, changed = piece(
             {STATE: state}, jax.tree.map(lambda leaf: leaf[None], frame), STATE, WORKLOAD
         )
         found = records(changed[WORKLOAD])
-        spikes = [a + layer.spikes for a, layer in zip(spikes, found, strict=True)]
-        return (changed.get(STATE, {}), spikes), (out, [_step(layer) for layer in found])
+        ends = jax.tree.map(jnp.add, ends, _ends(found))
+        return (changed.get(STATE, {}), ends), (out, [_step(layer) for layer in found])
 
-    (_, spikes), (outputs, steps) = jax.lax.scan(advance, first, frames)
+    (_, ends), (outputs, steps) = jax.lax.scan(advance, first, frames)
     if probed.ndim == 3:
         outputs = jnp.cumsum(outputs[:, 0], 0) / jnp.arange(1, length + 1)[:, None, None]
-    found = zip(layers, spikes, steps, strict=True)
+    found = zip(layers, ends, steps, strict=True)
     return outputs, as_workload([_whole(*each, length) for each in found])
+
+
+def _ends(layers: Sequence[LayerWorkload]) -> list[dict[str, Any]]:
+    """What left each neuron and what came from each input, summed over time only."""
+    return [{"spikes": layer.spikes, "by_input": layer.by_input} for layer in layers]
 
 
 class _Step(NamedTuple):
@@ -152,7 +157,9 @@ def _step(layer: LayerWorkload) -> _Step:
     return _Step(by_step, stored.active)
 
 
-def _whole(layer: LayerWorkload, spikes: jax.Array, steps: _Step, length: int) -> LayerWorkload:
+def _whole(
+    layer: LayerWorkload, ends: Mapping[str, Any], steps: _Step, length: int
+) -> LayerWorkload:
     by_step, met = jax.tree.map(lambda each: jnp.moveaxis(each, 0, 1), steps)
     total = jax.tree.map(lambda each: each.sum(1), by_step)
     stored = Stored(total.stored, met.sum(1), total.coincidences)
@@ -161,7 +168,7 @@ def _whole(layer: LayerWorkload, spikes: jax.Array, steps: _Step, length: int) -
         arrivals=total.arrivals,
         active=total.active,
         recurrent_events=total.recurrent_events,
-        spikes=spikes,
+        **ends,
         steps=length,
         stored=None if layer.stored is None else stored,
         by_step=by_step,

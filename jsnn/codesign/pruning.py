@@ -178,7 +178,9 @@ class WeightPruning(Lever):
         return found
 
     def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
-        """Layers with the weights that are left, each with its address.
+        """Layers with the weights that are left, each with its address (`listed`).
+
+        A machine that chooses in every step chooses once a window here, which costs no less.
 
         Raises:
             ValueError: a machine that does not skip weights that are zero.
@@ -198,9 +200,8 @@ class WeightPruning(Lever):
                     f"layer {g.name!r} has fewer units by another lever: the bill would take their "
                     "weights away twice. Prune units or weights"
                 )
-            shares = {which: gated(1.0, *pair).mean() for which, pair in gates[g.name].items()}
-            back = shares[RECURRENT] * g.recurrent_weights if RECURRENT in shares else None
-            priced.append((listed(layer, shares[KERNEL] * g.weights, back), hardware))
+            masks = {which: gated(1.0, *pair) for which, pair in gates[g.name].items()}
+            priced.append((listed(layer, masks[KERNEL], masks.get(RECURRENT)), hardware))
         return priced
 
     def _gates(self, leaves: Any, params: Any) -> dict[str, dict[str, tuple]]:

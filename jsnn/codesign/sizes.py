@@ -7,13 +7,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jsnn.audit import Conv, Dense, RecordedLayer
+from jsnn.arrivals import each_sample
 from jsnn.hardware.architectures.parts import address_bits
 from jsnn.workload import ByStep, Geometry, LayerWorkload, newly_active
 
-__all__ = ["fan_out", "index_bits", "listed", "listed_exactly", "narrowed"]
+__all__ = ["fan_out", "index_bits", "listed", "narrowed"]
 
 
 def narrowed(
@@ -94,123 +93,103 @@ def index_bits(layer: LayerWorkload) -> int:
     return address_bits(layer.geometry.fan_out_area * layer.spikes.shape[-1])
 
 
-def listed(layer: LayerWorkload, kept: Any, recurrent_kept: Any = None) -> LayerWorkload:
+def listed(
+    layer: LayerWorkload, kept: Any, recurrent_kept: Any = None, brought: Any = None
+) -> LayerWorkload:
     """What a machine does that stores and walks only weights that are not zero.
 
-    Every input keeps `kept / weights` of its connections, the mean of the layer: a sum over inputs
-    `Σ_i arrivals_i · fan-out_i` becomes `Σ_i arrivals_i · mean fan-out`. Exact where inputs that
-    fire often keep as many as others; `listed_exactly` knows each.
+    `Σ_i arrivals_i · fan-out_i`, each input with the connections that it keeps (`fan_out`): exact,
+    and differentiable in arrivals and masks. Spikes that are fed back count with the mean of the
+    layer, for a workload holds their sum only.
 
     Args:
-        layer: what the network with its zeros did.
-        kept: number of forward weights that are not zero; a number or an array.
+        layer: what the network with its zeros did. Where it does not say from where its arrivals
+            came (`by_input`), every input counts with the mean of the layer.
+        kept: which forward weights are not zero, shaped as the kernel; in a trace gates of 0 and 1
+            (`jsnn.codesign.gates.gated`), whose slopes then reach the bill.
         recurrent_kept: the same of the recurrent weights; None: all.
-
-    >>> from jsnn.hypothetical import dense
-    >>> less = listed(dense(10, 4, steps=2, rate=0.5), 10)
-    >>> float(less.synops[0]), less.geometry.weights, less.geometry.index_bits
-    (10.0, 10, 2)
-    """
-    g = layer.geometry
-    share = kept / g.weights
-    geometry = dataclasses.replace(
-        g,
-        reaches=tuple(reach * share for reach in g.reaches),
-        weights=kept,
-        recurrent_weights=g.recurrent_weights if recurrent_kept is None else recurrent_kept,
-        index_bits=index_bits(layer),
-    )
-    return dataclasses.replace(layer, geometry=geometry)
-
-
-def listed_exactly(
-    layer: LayerWorkload,
-    recorded: RecordedLayer,
-    kept: np.ndarray,
-    recurrent_kept: np.ndarray | None = None,
-) -> LayerWorkload:
-    """As `listed`, each input with the connections that it keeps.
-
-    Spikes that are fed back count with the mean of the layer: a workload holds their sum only.
-
-    Args:
-        layer: as for `listed`.
-        recorded: frames and spikes of the same run (`jsnn.recording.record`).
-        kept: which forward weights are not zero, as the kernel.
-        recurrent_kept: the same of the recurrent weights.
+        brought: `[T, B, *input_shape]` what each input brought in each step (one frame where it
+            is constant; `jsnn.arrivals.brought`). Without, a machine that chooses in every step
+            chooses once a window, which costs no less.
 
     Raises:
-        ValueError: a record of another layer, or a mask of another shape.
+        ValueError: a mask of another shape.
+
+    >>> from jsnn.hypothetical import dense
+    >>> less = listed(dense(10, 4, steps=2, rate=0.5), jnp.ones((10, 4)).at[:, 1:].set(0))
+    >>> float(less.synops[0]), float(less.geometry.weights), less.geometry.index_bits
+    (10.0, 10.0, 2)
     """
-    if recorded.name != layer.geometry.name:
-        raise ValueError(f"expected the record of {layer.geometry.name!r}, got {recorded.name!r}")
-    reach_of = fan_out(recorded, kept).ravel()
-    reaches, inverse, counts = np.unique(reach_of, return_inverse=True, return_counts=True)
-    classes = np.eye(len(reaches), dtype=np.float32)[inverse]
-    shown = recorded.frames[:1] if recorded.input_kind == "constant" else recorded.frames
-    shown = shown.reshape(*shown.shape[:2], -1)
-    came = (shown != 0) if recorded.real else np.rint(np.abs(shown) / recorded.input_unit)
-    came = came.astype(np.float32)
-    arrived = came.sum(0)
-    by_step = None
-    if layer.by_step is not None:
-        each = np.moveaxis(came @ classes, 0, 1)
-        each = np.pad(each, ((0, 0), (0, layer.steps - each.shape[1]), (0, 0)))
-        silent = layer.by_step
-        by_step = ByStep(jnp.asarray(each), silent.recurrent_events, silent.stored)
-    some = int(np.sum(kept))
+    g, some = layer.geometry, jnp.sum(kept)
     geometry = dataclasses.replace(
-        listed(
-            layer, some, None if recurrent_kept is None else int(np.sum(recurrent_kept))
-        ).geometry,
-        reaches=tuple(reaches.tolist()),
-        inputs_by_reach=tuple(counts.tolist()),
+        g,
+        weights=some,
+        recurrent_weights=(
+            g.recurrent_weights if recurrent_kept is None else jnp.sum(recurrent_kept)
+        ),
+        index_bits=index_bits(layer),
     )
-    active = newly_active(np.zeros_like(arrived), arrived)
+    if layer.by_input is None:
+        share = some / g.weights
+        reaches = tuple(reach * share for reach in g.reaches)
+        return dataclasses.replace(layer, geometry=dataclasses.replace(geometry, reaches=reaches))
+    each = fan_out(g, layer.by_input.shape[1:], kept).ravel()
+    arrived = layer.by_input.reshape(len(layer.by_input), -1)
+    by_step = None
+    if brought is not None and layer.by_step is not None:
+        came, known = brought.reshape(*brought.shape[:2], -1), layer.by_step
+        by_step = ByStep(each_sample(came, layer.steps), known.recurrent_events, known.stored)
     return dataclasses.replace(
         layer,
-        arrivals=jnp.asarray(arrived @ classes),
-        active=jnp.asarray(active @ classes),
-        geometry=geometry,
+        arrivals=arrived,
+        active=newly_active(jnp.zeros_like(arrived), arrived),
+        geometry=dataclasses.replace(geometry, reaches=each, inputs_by_reach=(1,) * each.size),
         by_step=by_step,
     )
 
 
-def fan_out(recorded: RecordedLayer, kept: np.ndarray) -> np.ndarray:
-    """`[*input_shape]` connections that each input keeps, an int array.
+def fan_out(geometry: Geometry, input_shape: tuple[int, ...], kept: Any) -> jax.Array:
+    """`[*input_shape]` connections that each input keeps.
 
     The transposed convolution of ones with the mask as its kernel.
 
-    >>> ones = np.ones((2, 1, 3))
-    >>> layer = RecordedLayer("a", ones, ones[..., :2], Dense(3, 2), "spikes", 1, 0, 0, 1, 1)
-    >>> fan_out(layer, np.array([[1, 0], [0, 0], [1, 1]]))
-    array([1, 0, 2])
+    Args:
+        geometry: of a dense, recurrent or convolutional layer.
+        input_shape: of one frame.
+        kept: which of its forward weights are there, as the kernel.
+
+    Raises:
+        ValueError: a mask of another shape.
+
+    >>> from jsnn.hypothetical import dense
+    >>> kept = jnp.array([[1, 0], [0, 0], [1, 1]])
+    >>> fan_out(dense(3, 2, steps=1, rate=0.5).geometry, (3,), kept)
+    Array([1., 0., 2.], dtype=float32)
     """
-    wiring, shape = recorded.wiring, recorded.input_shape
-    kept = np.asarray(kept, bool)
-    if not isinstance(wiring, Dense | Conv) or kept.shape != wiring.kernel_shape(shape):
-        found = list(kept.shape)
+    g, kept = geometry, jnp.asarray(kept, float)
+    expected = (*g.kernel, input_shape[-1] // g.groups, g.output_shape[-1])
+    if kept.shape != expected:
         raise ValueError(
-            f"{recorded.name}: expected a mask of the weights of {wiring}, got {found}"
+            f"{g.name}: expected a mask of its weights {list(expected)}, got {list(kept.shape)}"
         )
-    if isinstance(wiring, Dense):
-        return kept.sum(1)
-    axes = "DHW"[-len(wiring.kernel) :]
+    if not g.kernel:
+        return kept.sum(-1)
+    axes = "DHW"[-len(g.kernel) :]
     layouts = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
 
     def convolve(image):
         return jax.lax.conv_general_dilated(
             image,
-            jnp.asarray(kept, jnp.float32),
-            wiring.strides,
-            wiring.padding,
-            rhs_dilation=wiring.dilation,
+            kept,
+            g.strides,
+            g.padding,
+            rhs_dilation=g.dilation,
             dimension_numbers=layouts,
-            feature_group_count=wiring.groups,
+            feature_group_count=g.groups,
             precision=jax.lax.Precision.HIGHEST,
         )
 
-    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    ones = jnp.ones(jax.eval_shape(convolve, image).shape)
+    image = jax.ShapeDtypeStruct((1, *input_shape), kept.dtype)
+    ones = jnp.ones((1, *g.output_shape), kept.dtype)
     (found,) = jax.linear_transpose(convolve, image)(ones)
-    return np.rint(np.asarray(found[0])).astype(int)
+    return found[0]
