@@ -7,7 +7,8 @@ What others do who count afterwards, and the bar that levers in the loss have to
 several strengths and seeds are trained; then weights are rounded to few bits, all but the largest
 of each layer are dropped, and the window is cut. The combination of least mean bill that loses at
 most `--points` of mean validation accuracy is tested. Pruned networks are billed as lists of
-weights or in full, whatever is less. Figures go to `experiments/results/afterwards/`.
+weights or in full, whatever is less; states are priced narrow without being rounded, which is in
+their favour. Figures go to `experiments/results/afterwards/`.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ class Flags:
 
     regulariser: str = knob("bill", "name of the regulariser (`jsnn/codesign/regularisers.py`)")
     dataset: str = knob("digits", "name of the data set")
+    hardware: str | None = knob(None, "machine of term and bill; none: of the recipe")
     slope: float = knob(1.0, "factor on the slope of the surrogate", above=0)
     rate: float = knob(1.0, "factor on the learning rate", above=0)
     strengths: tuple[float, ...] = knob((0.1, 0.3, 1.0, 3.0), "weights of the regulariser")
     seeds: tuple[int, ...] = knob((0, 1, 2, 3, 4), "seeds of each")
     bits: tuple[int, ...] = knob((8, 4), "widths that weights are rounded to")
+    state_bits: int = knob(8, "width that states are priced at where weights are rounded", least=1)
     densities: tuple[float, ...] = knob(
         (1.0, 0.7, 0.5, 0.35, 0.25, 0.15, 0.1), "shares of the weights that are kept"
     )
@@ -69,7 +72,8 @@ class Flags:
 def main(flags: Flags, command: str = "") -> dict[str, Any]:
     """Train, try every combination on validation, test the chosen one; writes the result."""
     started = time.perf_counter()
-    given = {n: v for n in ("epochs", "limit") if (v := getattr(flags, n)) is not None}
+    knobs = ("hardware", "epochs", "limit")
+    given = {n: v for n in knobs if (v := getattr(flags, n)) is not None}
     config = task_config({"dataset": flags.dataset, "refit": False, **given})
     free = _networks(Swept(config, NONE), flags, (0.0,))
     swept = Swept(config, flags.regulariser)
@@ -115,7 +119,8 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
-    keep(Path(flags.out) / f"{flags.dataset}-{flags.regulariser}.json", result)
+    name = "-".join(filter(None, (flags.dataset, flags.hardware, flags.regulariser)))
+    keep(Path(flags.out) / f"{name}.json", result)
     print(describe(result), flush=True)
     return result
 
@@ -154,11 +159,16 @@ def _networks(swept: Swept, flags: Flags, strengths: tuple[float, ...]) -> dict[
 def _judge(swept: Swept, flags: Flags):
     """Function of variables, split and (bits, density, steps): mean accuracy and bill."""
 
+    states = flags.state_bits if "state_bits" in swept.hardware.architecture.knobs else None
+
+    def widths(bits):
+        return {"weight_bits": bits} | ({} if states is None else {"state_bits": states})
+
     @functools.partial(jax.jit, static_argnums=(4, 5))
     def run(variables, samples, labels, bits, steps, lists):
         frames = swept.encoder(jax.random.key(0), samples)[:steps]
         passed = forward(swept.model, variables, frames)
-        machine = swept.hardware.with_design(weight_bits=bits)
+        machine = swept.hardware.with_design(**widths(bits))
         pj = bill(passed.workload, machine).total_pj()
         if lists:
             pairs = []
