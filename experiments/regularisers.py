@@ -392,6 +392,13 @@ def reported(name: str, task: Task, grid: Grid, store: Store) -> dict[str, Repor
     }
 
 
+def floor_pj(name: str, task: Task, grid: Grid, store: Store) -> float:
+    """What the unconstrained network would spend if none of its neurons fired."""
+    jobs = [job for job in reports(name, task, grid, store) if job.regulariser == NONE]
+    rows = [store.find(job, run) for job in jobs for run in job.runs]
+    return float(np.mean([row["floor_pj"] for row in rows]))
+
+
 def summarise(store: Store, grid: Grid) -> dict[str, Any]:
     """What comes out of the runs there are."""
     known = {"digits": SMOKE} if grid is SMALL_GRID else TASKS
@@ -417,7 +424,11 @@ def summarise(store: Store, grid: Grid) -> dict[str, Any]:
         rival = min(tuned, key=tuned.get)
         tasks[name] = {
             "units": f"{free.pj.shape[1]} {'pooled samples' if task.pooled else 'seeds'}",
-            "unconstrained": {"accuracy": free.accuracy.mean(), "pj": free.pj.mean()},
+            "unconstrained": {
+                "accuracy": free.accuracy.mean(),
+                "pj": free.pj.mean(),
+                "floor_pj": floor_pj(name, task, grid, store),
+            },
             "best_other": rival,
             "ours_over_best_other": rows[rival]["ours_over_it"],
             "regularisers": rows,
@@ -438,7 +449,8 @@ def describe(summary: Mapping[str, Any]) -> Iterator[str]:
     for name, task in summary["tasks"].items():
         free = task["unconstrained"]
         shown = f"{free['accuracy']:.2%}, {free['pj'] / 1e3:,.1f} nJ"
-        yield f"\n{name}: unconstrained {shown}; {task['units']}"
+        floor = f"{free['floor_pj'] / 1e3:,.1f} nJ"
+        yield f"\n{name}: unconstrained {shown}; without a spike {floor}; {task['units']}"
         rows = sorted(task["regularisers"].items(), key=lambda row: row[1]["pj_at_one_point"])
         for other, row in rows:
             r = Ratio(**row["ours_over_it"])

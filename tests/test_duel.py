@@ -52,6 +52,7 @@ def planted(regulariser, run, units=40):
     return {
         "accuracy": accuracy,
         "pj": pj,
+        "floor_pj": 500.0,
         "seconds": 2.0,
         "samples": {"accuracy": [accuracy] * units, "pj": [pj] * units},
     }
