@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import numpy as np
 from experiments import build
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
-from experiments.duel_analysis import bill_at
+from experiments.duel_analysis import DRAWS, bill_at
 from experiments.regularisers import FIVE_FOLDS, Job, Store
 from experiments.runfolder import keep
 from experiments.summary import versions
@@ -217,36 +217,65 @@ def compare(flags: Flags, store: Store, name: str, steps: int) -> Iterator[dict[
         found = [
             [store.find(job, run) for run in job.runs] for job in jobs(flags, name, steps, side)
         ]
-        accuracy[side] = np.mean([[row["accuracy"] for row in fold] for fold in found], 0)
+        accuracy[side] = np.array([[row["accuracy"] for row in fold] for fold in found])
         rows[side] = found
-    wanted = min(accuracy[SPIKES].max(), accuracy[TWIN].max()) - BELOW
     for machine in ROWS:
         pj = {
-            side: np.mean([[r["prices"][machine.name] for r in fold] for fold in found], 0)
+            side: np.array([[r["prices"][machine.name] for r in fold] for fold in found])
             for side, found in rows.items()
         }
-        bills = {side: bill_at(accuracy[side], pj[side], wanted) for side in rows}
+        wanted, bills = at_one_accuracy(accuracy, pj)
         value = bills[SPIKES] / bills[TWIN]
+        low, high = interval(accuracy, pj)
         yield {
             "task": name,
             "steps": steps,
             **dataclasses.asdict(machine),
             "machine": machine.name,
-            "accuracy": float(wanted),
+            "accuracy": wanted,
             "spikes_pj": bills[SPIKES],
             "twin_pj": bills[TWIN],
             "ratio": value,
+            "low": low,
+            "high": high,
             "winner": SPIKES if value < 1 else TWIN,
             "seeds": list(flags.seeds),
         }
 
 
+def at_one_accuracy(
+    accuracy: Mapping[str, np.ndarray], pj: Mapping[str, np.ndarray], draw: Any = slice(None)
+) -> tuple[float, dict[str, float]]:
+    """An accuracy that both sides reach, and the bill of each there, by side.
+
+    Args:
+        accuracy, pj: `[seeds, strengths]` of each side.
+        draw: seeds that are taken.
+    """
+    means = {side: found[draw].mean(0) for side, found in accuracy.items()}
+    wanted = float(min(found.max() for found in means.values()) - BELOW)
+    return wanted, {side: bill_at(means[side], pj[side][draw].mean(0), wanted) for side in means}
+
+
+def interval(
+    accuracy: Mapping[str, np.ndarray], pj: Mapping[str, np.ndarray]
+) -> tuple[float, float]:
+    """Ends of the 95 % interval of spikes over twin, by draws of seeds, the same of both."""
+    seeds, random, drawn = len(accuracy[SPIKES]), np.random.default_rng(0), []
+    for draw in random.integers(0, seeds, (DRAWS, seeds)):
+        _, bills = at_one_accuracy(accuracy, pj, draw)
+        drawn.append(bills[SPIKES] / bills[TWIN])
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(low), float(high)
+
+
 def describe(line: dict[str, Any]) -> str:
     """One comparison for a reader."""
+    wins = "twin wins" if line["winner"] == TWIN else "spikes win"
     return (
         f"{line['task']} T={line['steps']} {line['machine']}: at {line['accuracy']:.2%} "
-        f"{line['spikes_pj'] / 1e3:,.2f} / {line['twin_pj'] / 1e3:,.2f} nJ = {line['ratio']:.3f}, "
-        f"{line['winner']} win{'s' * (line['winner'] == TWIN)}"
+        f"{line['spikes_pj'] / 1e3:,.2f} / {line['twin_pj'] / 1e3:,.2f} nJ = {line['ratio']:.3f} "
+        f"[{line['low']:.3f}, {line['high']:.3f}], {wins}"
     )
 
 

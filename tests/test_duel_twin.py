@@ -5,7 +5,18 @@ import json
 import numpy as np
 import pytest
 
-from experiments.duel_twin import ROWS, SPIKES, TWIN, Flags, compare, describe, jobs, make
+from experiments.duel_twin import (
+    ROWS,
+    SPIKES,
+    TWIN,
+    Flags,
+    at_one_accuracy,
+    compare,
+    describe,
+    interval,
+    jobs,
+    make,
+)
 from experiments.regularisers import Store
 from jsnn.codesign.twin_training import QuantisedReLU
 
@@ -35,6 +46,8 @@ def test_bills_are_compared_at_one_accuracy(tmp_path):
     for row, line in zip(ROWS, lines, strict=True):
         np.testing.assert_allclose(line["accuracy"], 0.975)
         np.testing.assert_allclose(line["ratio"], 2 * (0.6 if row.targets > 1 else 1.4))
+        # A seed that is harder is so for both sides.
+        np.testing.assert_allclose([line["low"], line["high"]], line["ratio"])
         assert line["winner"] == TWIN
         assert "twin wins" in describe(line)
     json.dumps(lines)
@@ -49,6 +62,15 @@ def test_the_winner_is_said_by_machine(tmp_path):
         for row, line in zip(ROWS, compare(flags, store, "digits", 4), strict=True)
     }
     assert winners == {1: TWIN, 16: SPIKES}
+
+
+def test_an_interval_is_as_wide_as_seeds_disagree():
+    accuracy = {side: np.tile([0.97, 0.98], (4, 1)) for side in (SPIKES, TWIN)}
+    pj = {SPIKES: np.outer([1.0, 1.0, 3.0, 3.0], [1.0, 2.0]), TWIN: np.tile([1.0, 2.0], (4, 1))}
+    low, high = interval(accuracy, pj)
+    _, bills = at_one_accuracy(accuracy, pj)
+    assert bills[SPIKES] / bills[TWIN] == pytest.approx(2)
+    assert 1 <= low < 1.6 and 2.4 < high <= 3
 
 
 def test_both_sides_have_the_same_folds_weights_and_schedule():
