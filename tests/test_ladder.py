@@ -59,7 +59,11 @@ def test_a_climb_keeps_its_runs_and_says_what_each_rung_gave(tmp_path, monkeypat
         factor = result["int8_pj"][0] / rows[name]["test_pj"][0]
         assert result["times"][name]["of_int8"] == pytest.approx(factor)
     assert rows["early exit"]["steps"][0] <= 3
-    assert rows["pruned weights"]["test_pj"][0] < rows["free"]["test_pj"][0]
+    # Of weights that went what is written out counts.
+    for run in rows["pruned weights"]["runs"]:
+        (kept,) = (tmp_path / "a").glob(f"*/pruned-w0.3-s{run['seed']}/result.json")
+        assert run["test_pj"] == json.loads(kept.read_text())["pruned"]["skipping_pj"]
+    assert rows["early exit"]["test_pj"][0] < rows["pruned weights"]["test_pj"][0]
     assert len(describe(result)) == 5
     capsys.readouterr()
     ladder.main(flags, "command")

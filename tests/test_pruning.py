@@ -384,7 +384,11 @@ def test_machines_that_walk_every_weight_say_so():
 
 def test_networks_that_are_no_row_are_refused():
     with pytest.raises(ValueError, match="row of layers"):
-        Levered(Spikformer((8,), 3, heads=1), (UnitPruning(),)).init(KEY, jnp.ones((1, 1, 4, 4, 1)))
+        jax.eval_shape(
+            Levered(Spikformer((8,), 3, heads=1), (UnitPruning(),)).init,
+            KEY,
+            jnp.ones((1, 1, 4, 4, 1)),
+        )
     one = Network((Spiking(nn.Dense(3), LIF()),))
     with pytest.raises(ValueError, match="expected a hidden layer"):
         Levered(one, (UnitPruning(),)).init(KEY, FLAT)
