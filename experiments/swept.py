@@ -248,10 +248,10 @@ def _named(regulariser: str | Regulariser, hardware: Hardware) -> Regulariser | 
 def _steeper(model: nn.Module, slope: Any) -> nn.Module:
     """The network with its surrogate steeper; itself if it has none."""
     neuron = getattr(model, "neuron", None)
-    if neuron is None:
+    surrogate = getattr(neuron, "surrogate", None)
+    if surrogate is None:
         return model
-    steeper = dataclasses.replace(neuron, surrogate=Steeper(neuron.surrogate, slope))
-    return model.clone(neuron=steeper)
+    return model.clone(neuron=dataclasses.replace(neuron, surrogate=Steeper(surrogate, slope)))
 
 
 def task_config(flags: Mapping[str, Any]) -> Config:

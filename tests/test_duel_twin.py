@@ -18,6 +18,7 @@ from experiments.duel_twin import (
     make,
 )
 from experiments.regularisers import Store
+from experiments.swept import Numbers
 from jsnn.codesign.twin_training import QuantisedReLU
 
 
@@ -101,6 +102,9 @@ def test_the_program_of_the_twin_is_its_network():
     assert swept.model.neuron == QuantisedReLU(3)
     assert swept.model.widths == (8,) and len(swept.shapes) == 1
     assert swept.objective.regulariser.steps == 6
+    result = swept.run(Numbers(seed=0, slope=1.0, rate=1.0, strength=0.1))
+    assert result["finite"]
+    assert result["prices"].keys() == {row.name for row in ROWS}
 
 
 def test_bad_flags_are_refused():
