@@ -88,6 +88,7 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
     base = measured(free[0.0], "validation", as_it_is)[:, 0].mean()
     ways = list(itertools.product(flags.bits, flags.densities, range(1, len(swept.shapes) + 1)))
     rows = []
+    print(f"{len(ways)} combinations of each strength", flush=True)
     for strength, how in itertools.product(flags.strengths, ways):
         right, pj = measured(found[strength], "validation", how).mean(0)
         rows.append({"strength": strength, "how": how, "accuracy": right, "pj": pj})
@@ -153,6 +154,7 @@ def _networks(swept: Swept, flags: Flags, strengths: tuple[float, ...]) -> dict[
                 "--rate"
             )
         found[strength][seed] = jax.device_get(state.variables)
+        print(f"strength {strength:g}, seed {seed}: trained", flush=True)
     return found
 
 
