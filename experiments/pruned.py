@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -135,12 +134,11 @@ def _skipping(model, variables, hardware, on, ran, kept, batches) -> float | Non
         return None
     total, samples = 0.0, 0
     for frames in batches:
-        pairs, each = on(ran(variables, frames)), []
+        pairs, lists = on(ran(variables, frames)), []
+        each = [None] * len(pairs)
         if isinstance(hardware.architecture, Stepwise):
-            seen = record(model, variables, frames)
-            each = map(_brought, seen)
-        lists = []
-        for (layer, machine), came in itertools.zip_longest(pairs, each):
+            each = [_brought(seen) for seen in record(model, variables, frames)]
+        for (layer, machine), came in zip(pairs, each, strict=True):
             masks = kept[layer.geometry.name]
             lists.append((listed(layer, masks["kernel"], masks.get("recurrent"), came), machine))
         total += float(bill_layers(lists).total_pj().sum())

@@ -223,8 +223,8 @@ class Store:
 
     def find(self, job: Job, run: Mapping[str, float]) -> dict[str, Any] | None:
         """The result of a run with this very config."""
-        kept = self.runs(job.task, job.stage, job.regulariser)
-        return next((row for row in kept if row["config"] == job.config(run)), None)
+        kept, wanted = self.runs(job.task, job.stage, job.regulariser), job.config(run)
+        return next((row for row in kept if row["config"] == wanted), None)
 
     def keep(self, job: Job, run: Mapping[str, float], result: Mapping[str, Any]) -> None:
         """Add a result; the file is whole at any time."""
@@ -251,7 +251,8 @@ def main(flags: Flags) -> dict[str, Any]:
         if task.search is not None:
             crew.work(searches(name, task, grid))
         for _ in range(1 + TIMES):
-            crew.work(reports(name, task, grid, store))
+            if not crew.left:
+                crew.work(reports(name, task, grid, store))
         summary = summarise(store, grid)
         keep(folder / "summary.json", summary)
     print("\n".join(describe(summary)), flush=True)
@@ -279,7 +280,7 @@ def reports(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
     jobs, free = [], None
     for regulariser, choice in chosen(name, task, grid, store).items():
         found = on_blocks(name, task, regulariser, *choice)
-        accuracy = reached(found, store)
+        accuracy = least_accuracy(found, store)
         if regulariser == NONE:
             free = accuracy
         for _ in range(TIMES if regulariser != NONE else 0):
@@ -288,7 +289,7 @@ def reports(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
             slope, rate, strengths = choice
             choice = slope, rate, (*strengths, round(strengths[-1] * STRONGER, 9))
             found = on_blocks(name, task, regulariser, *choice)
-            accuracy = reached(found, store)
+            accuracy = least_accuracy(found, store)
         jobs += found
     return jobs
 
@@ -312,7 +313,7 @@ def on_blocks(
     ]
 
 
-def reached(jobs: Sequence[Job], store: Store) -> float | None:
+def least_accuracy(jobs: Sequence[Job], store: Store) -> float | None:
     """The lowest mean accuracy over blocks of any strength; None until all runs are there."""
     rows = [[store.find(job, run) for run in job.runs] for job in jobs]
     if any(row is None for block in rows for row in block):

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from experiments import ladder
-from experiments.ladder import Flags, Rung, describe, rungs
+from experiments.ladder import Flags, describe, rungs
 
 
 def test_a_rung_has_the_levers_of_those_below_it():
@@ -44,8 +44,7 @@ def test_a_climb_keeps_its_runs_and_says_what_each_rung_gave(tmp_path, monkeypat
     flags = Flags(
         **given, points=100, limit=48, workers=1, runs=str(tmp_path / "a"), out=str(tmp_path / "b")
     )
-    knobs = {"prune": "weights", "early_exit": "gap", "exit_loss": 0.001}
-    few = {"pruned weights": Rung("pruned", knobs), "early exit": Rung("pruned", knobs, exits=True)}
+    few = {name: rungs(flags)[name] for name in ("pruned weights", "early exit")}
     monkeypatch.setattr(ladder, "rungs", lambda flags: few)
     result = ladder.main(flags, "command")
     stored = json.loads((tmp_path / "b" / "digits-event-45nm.json").read_text())
@@ -59,6 +58,7 @@ def test_a_climb_keeps_its_runs_and_says_what_each_rung_gave(tmp_path, monkeypat
         factor = result["int8_pj"][0] / rows[name]["test_pj"][0]
         assert result["times"][name]["of_int8"] == pytest.approx(factor)
     assert rows["early exit"]["steps"][0] <= 3
+    assert rows["pruned weights"]["test_pj"][0] < rows["free"]["test_pj"][0]
     # Of weights that went what is written out counts.
     for run in rows["pruned weights"]["runs"]:
         (kept,) = (tmp_path / "a").glob(f"*/pruned-w0.3-s{run['seed']}/result.json")

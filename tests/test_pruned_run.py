@@ -58,6 +58,14 @@ def test_the_result_holds_both_bills_and_what_is_left(pruned_run):
     assert "zero weights skipped" in said
 
 
+def test_a_budget_holds_on_the_lists_that_are_written_out(tmp_path):
+    words = [*SMALL, "--prune", "weights", "--energy-budget", "5nJ"]
+    result = train.run([*words, "--out", str(tmp_path / "run")])
+    limit = result["budget"]["limits"]["energy_pj"]
+    assert limit["holds"]["train"]
+    np.testing.assert_allclose(result["pruned"]["skipping_pj"], limit["test"], rtol=1e-5)
+
+
 def test_what_was_written_out_can_be_read(pruned_run):
     kind, out, result = pruned_run
     config = Config(**result["config"] | {"widths": tuple(result["config"]["widths"])})

@@ -1,6 +1,7 @@
 """Pruned units and weights: the network, its bill and what is written out say the same."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -15,6 +16,7 @@ import jsnn.hypothetical
 from jsnn.arrivals import brought
 from jsnn.audit import audit
 from jsnn.checkpoint import Checkpoints
+from jsnn.codesign.anytime import prefixes
 from jsnn.codesign.compact import compact, row, sparse
 from jsnn.codesign.pruning import UnitPruning, WeightPruning, magnitude_mask, masked
 from jsnn.codesign.sizes import fan_out, index_bits, listed, narrowed
@@ -28,6 +30,7 @@ from jsnn.objectives import Objective, living
 from jsnn.recording import record
 from jsnn.timeplan import Chunked
 from jsnn.training import init_state, initial_bill, make_optimiser, make_train_step, with_reference
+from jsnn.window import cut, over
 from jsnn.workload import Workload
 
 DERIVED = ("classical-45nm", "event-45nm", "spatial-45nm")
@@ -237,13 +240,16 @@ def test_weights_that_are_left_are_counted_one_by_one(case, machines):
 def test_the_mean_of_a_layer_is_exact_where_its_inputs_keep_the_same():
     model, frames = CASES["events"]
     variables = model.init(KEY, frames)
-    (work, *_) = ran(model, variables, frames)[1]
-    blind = dataclasses.replace(work, by_input=None, by_step=None)
+    (layer, *_), (work, *_) = (
+        record(model, variables, frames),
+        ran(model, variables, frames)[1],
+    )
+    blind = dataclasses.replace(work, by_input=None)
     rng = np.random.default_rng(5)
     same = np.stack([rng.permutation(9) < 4 for _ in range(12)])
     uneven = half_masks(variables["params"])["hidden_0"]["kernel"]
     for name in ("spatial-45nm", "neuromorphic-22nm"):
-        exact = bill_layers([(listed(work, same), get(name))]).parts_pj
+        exact = bill_layers([(listed(work, same, brought=each_step(layer)), get(name))]).parts_pj
         mean = bill_layers([(listed(blind, same), get(name))]).parts_pj
         np.testing.assert_allclose(mean, exact, rtol=1e-6)
     count = np.abs(np.asarray(frames)).sum(0) @ uneven.sum(1)
@@ -437,6 +443,25 @@ def test_bad_input_is_named(make, words):
 
 def hypothetical():
     return jsnn.hypothetical.dense(6, 4, steps=2, rate=0.5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_from_where_it_came_sums_up_to_what_came(case):
+    model, frames = CASES[case]
+    variables, length = model.init(KEY, frames), len(frames)
+    _, whole = ran(model, variables, frames)
+    _, chunked = jax.jit(lambda v, f: jsnn.run(model, v, f, plan=Chunked(3)))(variables, frames)
+    _, stepwise = jax.jit(functools.partial(prefixes, model))(variables, frames)
+    for workload in (whole, chunked, stepwise, cut(whole, length), cut(whole, 2), over(whole, 9)):
+        for layer, first in zip(workload, whole, strict=True):
+            assert layer.by_input.shape == first.by_input.shape
+            came = layer.by_input.reshape(len(layer.by_input), -1).sum(1)
+            np.testing.assert_allclose(came, layer.input_events, rtol=1e-5)
+    for other in (chunked, stepwise, cut(whole, length)):
+        for layer, first in zip(other, whole, strict=True):
+            np.testing.assert_allclose(layer.by_input, first.by_input, rtol=1e-5)
+    for layer in whole.silenced():
+        assert layer.geometry.input_kind != "spikes" or not layer.by_input.any()
 
 
 @pytest.mark.parametrize("case", ["events", "images"])

@@ -155,3 +155,5 @@ def test_bad_input_is_refused():
         TwinBill(MACHINE, 0)
     with pytest.raises(ValueError, match="at least one bit"):
         twin_mlp(MLP((4,), 3), 0)
+    with pytest.raises(ValueError, match="layer widths"):
+        twin_mlp(MLP((), 3), 2).init(jax.random.key(0), FRAMES)

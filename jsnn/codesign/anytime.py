@@ -180,7 +180,8 @@ def prefix_bills(
 ) -> jax.Array:
     """`[T, B]` pJ of each sample if it stopped after 1 to T steps.
 
-    Exact where `jsnn.window.taken_at_rates` names nothing, as for what `prefixes` returns.
+    Exact where `jsnn.window.taken_at_rates` names nothing, as for what `prefixes` returns. Lists of
+    pruned weights are walked by what each input brought in the whole window, at constant rates.
 
     Args:
         workload: of a run over T steps.

@@ -60,7 +60,9 @@ def carry_out(levered: Levered, variables: Mapping[str, Any]) -> Carried:
     pruning = [one for one in levered.levers if isinstance(one, UnitPruning | WeightPruning)]
     if len(pruning) != 1:
         names = [one.name for one in levered.levers]
-        raise ValueError(f"expected UnitPruning or WeightPruning among the levers, found {names}")
+        raise ValueError(
+            f"expected UnitPruning or WeightPruning among the levers, one of them, found {names}"
+        )
     (lever,) = pruning
     params = jax.device_get(variables["params"])
     network, leaves = split(params)
@@ -68,20 +70,18 @@ def carry_out(levered: Levered, variables: Mapping[str, Any]) -> Carried:
     left = without(params, lever.name, lever.network(leaves, network))
     rest = tuple(one for one in levered.levers if one is not lever)
     model, found = levered.model, {**variables, "params": left[NETWORK] if rest else left}
+    units: dict[str, Any] = {}
     if isinstance(lever, UnitPruning):
         units = jax.device_get(lever.kept(leaves))
         held = [name for name, scores in leaves.items() if not (scores > 0).any()]
         model, found = compact(model, found, units)
     else:
-        units, held = (
-            {},
-            [
-                f"{name}/{which}"
-                for name, masks in jax.device_get(lever.kept(leaves, network)).items()
-                for which, mask in masks.items()
-                if mask.sum() == 1 < mask.size
-            ],
-        )
+        held = [
+            f"{name}/{which}"
+            for name, masks in jax.device_get(lever.kept(leaves, network)).items()
+            for which, mask in masks.items()
+            if mask.sum() == 1 < mask.size
+        ]
     if rest:
         found = {**found, "params": {**left, NETWORK: found["params"]}}
     return Carried(under(model, rest), rest, found, units, tuple(held))

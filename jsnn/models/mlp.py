@@ -24,12 +24,12 @@ class MLP(nn.Module):
         readout: fold of the output population over time.
         readout_neuron: law of the output population.
         input_kind: what the frames are (the encoder's `input_kind`).
-        spike_value: of one event that a hidden layer sends; below 1 where its law sends levels.
         gain: weights start with a variance of gain / fan-in.
         dropout: share of each hidden layer's spikes dropped in training.
         input_dropout: share of the inputs dropped in training, each for the whole window.
         norm: batch norm of the hidden currents, over time and batch.
         precision: of the synapses' products.
+        spike_value: of one event that a hidden layer sends; below 1 where its law sends levels.
 
     Raises:
         ValueError: no width, or a width below 1.
@@ -46,12 +46,12 @@ class MLP(nn.Module):
     readout: Readout = MeanMembrane()
     readout_neuron: Neuron = LI()
     input_kind: InputKind = "constant"
-    spike_value: float = 1.0
     gain: float = 2.0
     dropout: float = 0.0
     input_dropout: float = 0.0
     norm: bool = False
     precision: Precision = F32
+    spike_value: float = 1.0
     causal: ClassVar[bool] = True
     images: ClassVar[bool] = False
 
