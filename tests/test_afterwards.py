@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from experiments import afterwards
 from experiments.afterwards import Flags
+from experiments.swept import Numbers, Swept, task_config
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,18 @@ def test_with_any_loss_allowed_the_least_of_everything_is_chosen(found):
     _, result = found
     chosen = result["chosen"]
     assert (chosen["weight_bits"], chosen["density"], chosen["steps"]) == (4, 0.25, 1)
-    assert result["combinations"] == 2 * 2 * 6 and chosen["accurate_enough"]
+    assert result["combinations"] == result["billed"] == 2 * 2 * 6 and chosen["accurate_enough"]
     assert result["test"]["pj"][0] < 0.5 * result["test_as_trained"]["pj"][0]
     assert "4 bits, 25% of the weights, 1 steps" in afterwards.describe(result)
+
+
+def test_answers_of_all_windows_are_those_of_each_window_that_is_billed():
+    flags = Flags(regulariser="l1-rate", bits=(4,), densities=(0.5,))
+    config = task_config({"dataset": "digits", "refit": False, "epochs": 2, "limit": 128})
+    swept = Swept(config, "l1-rate")
+    state, _, _ = swept.trained(Numbers(0, 1.0, 1.0, 0.3))
+    judge = afterwards.judge(swept, flags)
+    each = [judge(state.variables, "test", (4, 0.5, steps))[0] for steps in range(1, 7)]
+    found = afterwards.answers(swept)(state.variables, "test", 4, 0.5)
+    np.testing.assert_allclose(found, each, atol=1e-6)
+    assert len(set(each)) > 1
