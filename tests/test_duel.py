@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import build, regularisers
+from experiments import build, duel_table, regularisers
 from experiments.regularisers import (
     NONE,
     OTHERS,
@@ -27,7 +27,9 @@ from experiments.regularisers import (
     summarise,
     two_best,
 )
+from experiments.reproduce import ROOT
 from experiments.swept import task_config
+from experiments.table import place
 from jsnn.codesign.regularisers import REGULARISERS
 
 GRID = Grid()
@@ -206,3 +208,46 @@ def test_bad_flags_are_refused(store):
         Crew(Flags(workers=10**6), store)
     assert Flags(tasks="qtdb,digits").names == ["digits", "qtdb"]
     assert np.isfinite(TASKS["digits"].seconds)
+
+
+def test_readme_holds_the_table_of_the_duel():
+    readme = (ROOT / "README.md").read_text()
+    flags = duel_table.Flags(json=str(ROOT / duel_table.Flags().json))
+    now = duel_table.main(flags)
+    assert readme == place(readme, now, duel_table.BEGIN, duel_table.END), (
+        "this duel is not the stored one: run `python -m experiments.duel_table --write`"
+    )
+
+
+def test_a_table_of_the_duel_says_who_is_cheaper_and_what_was_not_reached(tmp_path):
+    def row(pj, reached, value):
+        ours = {"value": value, "low": value - 0.1, "high": value + 0.1}
+        return {"pj_at_one_point": pj, "reached": reached, "ours_over_it": ours}
+
+    task = {
+        "units": "5 seeds",
+        "unconstrained": {"accuracy": 0.9, "pj": 8e4, "floor_pj": 1e4},
+        "best_other": "l1-rate",
+        "ours_over_best_other": row(0, True, 1.5)["ours_over_it"],
+        "regularisers": {
+            "bill": row(3e4, True, 1.0),
+            "l1-rate": row(2e4, True, 1.5),
+            "hoyer": row(4e4, False, 0.75),
+        },
+    }
+    summary = {"points_lost": 1, "geometric_mean": 1.5, "notes": "Cut: much.", "tasks": {"t": task}}
+    file, readme = tmp_path / "summary.json", tmp_path / "README.md"
+    file.write_text(json.dumps(summary))
+    readme.write_text(f"a\n{duel_table.BEGIN}\n{duel_table.END}\nb\n")
+    said = duel_table.main(duel_table.Flags(json=str(file), readme=str(readme), write=True))
+    for line in (
+        "| nothing | 80 nJ at 90.00% |",
+        "| bill (ours) | 30 nJ |",
+        "| l1-rate | 20 nJ: 1.50 (1.40 to 1.60) |",
+        "| hoyer | ≤ 40 nJ: 0.75 (0.65 to 0.85) |",
+        "| squared-rate | – |",
+        "| nothing, silent | 10 nJ |",
+        "1.50 on t (l1-rate); geometric mean 1.50. Cut: much.",
+    ):
+        assert line in said
+    assert said in readme.read_text()

@@ -1,0 +1,94 @@
+"""README's table of the duel from the summary that `experiments.regularisers` left.
+
+python -m experiments.duel_table
+python -m experiments.duel_table --write
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.config import check, knob, parse
+from experiments.duel_analysis import Ratio
+from experiments.regularisers import OTHERS, OURS, RESULTS
+from experiments.table import NOTHING, markdown, place
+from jsnn.units import energy_text
+
+BEGIN, END = "<!-- duel:begin -->", "<!-- duel:end -->"
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """Where from and where to."""
+
+    json: str = knob(f"{RESULTS}/summary.json", "summary of the duel")
+    readme: str = knob("README.md", "file that holds the table between its markers")
+    write: bool = knob(False, "put the table into that file instead of printing it")
+
+    def __post_init__(self):
+        check(self)
+
+
+def render(summary: Mapping[str, Any]) -> str:
+    """A column for each task, a row for each regulariser: its bill, and ours over it.
+
+    Args:
+        summary: of `experiments.regularisers`.
+    """
+    tasks = summary["tasks"]
+    header = ["weighed", *(f"{name} ({task['units']})" for name, task in tasks.items())]
+    free = [task["unconstrained"] for task in tasks.values()]
+    rows = [["nothing", *(f"{energy_text(f['pj'])} at {f['accuracy']:.2%}" for f in free)]]
+    for name in (OURS, *OTHERS):
+        cells = [_cell(name, task["regularisers"].get(name)) for task in tasks.values()]
+        rows.append([f"{name}{' (ours)' * (name == OURS)}", *cells])
+    rows.append(["nothing, silent", *(energy_text(f["floor_pj"]) for f in free)])
+    return f"{markdown(header, rows)}\n\n{_caption(summary)}"
+
+
+def main(flags: Flags) -> str:
+    """The table, put into README if asked for."""
+    table = render(json.loads(Path(flags.json).read_text()))
+    if flags.write:
+        readme = Path(flags.readme)
+        readme.write_text(place(readme.read_text(), table, BEGIN, END))
+    return table
+
+
+def _cell(name: str, row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return NOTHING
+    shown = f"{'' if row['reached'] else '≤ '}{energy_text(row['pj_at_one_point'])}"
+    if name == OURS:
+        return shown
+    ours = Ratio(**row["ours_over_it"])
+    return f"{shown}: {ours.value:.2f} ({ours.low:.2f} to {ours.high:.2f})"
+
+
+def _caption(summary: Mapping[str, Any]) -> str:
+    best = [
+        f"{task['ours_over_best_other']['value']:.2f} on {name} ({task['best_other']})"
+        for name, task in summary["tasks"].items()
+    ]
+    return (
+        f"Bill per inference at {summary['points_lost']} point lost, then ours over it with its "
+        "95 % interval. ≤: lost no point at any strength that was run, so a stronger one may cost "
+        "less. Silent: what the unconstrained network would cost without a spike of its own. Ours "
+        f"over the best other: {', '.join(best)}; geometric mean "
+        f"{summary['geometric_mean']:.2f}. {summary['notes']}"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        flags = Flags(**parse(Flags, description=__doc__))
+        table = main(flags)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    if not flags.write:
+        print(table)
