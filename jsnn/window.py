@@ -62,7 +62,8 @@ def cut(workload: Workload, steps: Any) -> Workload:
     What a record does not keep step by step is taken `over` at constant rates: see
     `taken_at_rates`. Output spikes of single neurons are scaled to the sum of their layer, which
     is all that a bill reads, and so are arrivals of single inputs, which a bill of lists of weights
-    reads; which operands of a product were ever active (its twin) is a rate.
+    reads, unless every step says them (as after `jsnn.codesign.anytime.prefixes`); which operands
+    of a product were ever active (its twin) is a rate.
 
     Args:
         workload: what a run did in T steps.
@@ -102,7 +103,9 @@ def cut_layer(layer: LayerWorkload, steps: Any) -> LayerWorkload:
     # Counts are summed as such; a product with the shares may be rounded on accelerators.
     sums = jax.tree.map(lambda each: each.sum(1), seen)
     found = {"arrivals": sums.arrivals, "recurrent_events": sums.recurrent_events}
-    found["by_input"] = _shared(layer, _part(sums.arrivals.sum(-1), layer.input_events))
+    found["by_input"] = sums.by_input
+    if known.by_input is None:
+        found["by_input"] = _shared(layer, _part(sums.arrivals.sum(-1), layer.input_events))
     if known.active is not None:
         found["active"] = sums.active
     if known.spikes is not None:

@@ -164,7 +164,7 @@ class Stored:
 class ByStep:
     """The events of a layer step by step: what a machine that chooses in every step looks at.
 
-    Over T they sum to those of `LayerWorkload`. The last three are read by `jsnn.window.cut` only,
+    Over T they sum to those of `LayerWorkload`. The last four are read by `jsnn.window.cut` only,
     and None where a pass does not keep them.
 
     Attributes:
@@ -174,6 +174,8 @@ class ByStep:
         active: `[B, T, K]` inputs that were non-zero for the first time.
         spikes: `[B, T]` output spikes of the whole layer.
         coincidences: `[B, T]` input spikes that met a spike of the operand of a product.
+        by_input: `[B, T, *input_shape]` from where they came: as much as the input itself, so only
+            a pass that goes frame after frame keeps it (`jsnn.codesign.anytime.prefixes`).
     """
 
     arrivals: jax.Array
@@ -182,6 +184,7 @@ class ByStep:
     active: jax.Array | None = None
     spikes: jax.Array | None = None
     coincidences: jax.Array | None = None
+    by_input: jax.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -353,7 +356,8 @@ def _mute(layer: LayerWorkload) -> LayerWorkload:
     if by_step is not None:
         silent = jax.tree.map(jnp.zeros_like, by_step)
         kept = by_step if layer.geometry.input_kind != "spikes" else silent
-        gone["by_step"] = dataclasses.replace(silent, arrivals=kept.arrivals, active=kept.active)
+        came = {name: getattr(kept, name) for name in ("arrivals", "active", "by_input")}
+        gone["by_step"] = dataclasses.replace(silent, **came)
     if layer.geometry.input_kind == "spikes":
         nothing = jnp.zeros_like(layer.arrivals)
         gone |= {"arrivals": nothing, "active": nothing}

@@ -16,14 +16,14 @@ import jsnn.hypothetical
 from jsnn.arrivals import brought
 from jsnn.audit import audit
 from jsnn.checkpoint import Checkpoints
-from jsnn.codesign.anytime import prefixes
+from jsnn.codesign.anytime import prefix_bills, prefixes
 from jsnn.codesign.compact import compact, row, sparse
 from jsnn.codesign.pruning import UnitPruning, WeightPruning, magnitude_mask, masked
 from jsnn.codesign.sizes import fan_out, index_bits, listed, narrowed
 from jsnn.energy import bill, bill_layers, tally
 from jsnn.hardware import get
 from jsnn.layers import Network, Spiking
-from jsnn.levers import Levered, split
+from jsnn.levers import Levered, price, split
 from jsnn.models import MLP, SRNN, ConvNet, Spikformer
 from jsnn.neurons import LIF
 from jsnn.objectives import Objective, living
@@ -487,3 +487,23 @@ def test_weights_behind_busy_inputs_cost_more(case):
     came = first.by_input.reshape(-1, kernel.shape[-2]).sum(0)
     assert (felt > 0).all()
     assert np.corrcoef(felt, came)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("case", ["events", "images"])
+def test_lists_of_a_window_cut_short_are_those_of_a_run_over_cut_frames(case):
+    model, frames = CASES[case]
+    levered, machine = Levered(model, (WeightPruning(start=0.7),)), get("neuromorphic-22nm")
+    variables = levered.init(KEY, frames)
+    levers, params = levered.levers, variables["params"]
+
+    @jax.jit
+    def bills():
+        _, stepwise = prefixes(levered, variables, frames)
+        alone = []
+        for steps in range(1, len(frames) + 1):
+            _, short = ran(levered, variables, frames[:steps])
+            alone.append(bill_layers(price(levers, params, short, machine)).total_pj())
+        return prefix_bills(stepwise, machine, levers, params), jnp.stack(alone)
+
+    found, alone = bills()
+    np.testing.assert_allclose(found, alone, rtol=1e-5)

@@ -131,9 +131,9 @@ def prefixes(
     return outputs, as_workload([_whole(*each, length) for each in found])
 
 
-def _ends(layers: Sequence[LayerWorkload]) -> list[dict[str, Any]]:
-    """What left each neuron and what came from each input, summed over time only."""
-    return [{"spikes": layer.spikes, "by_input": layer.by_input} for layer in layers]
+def _ends(layers: Sequence[LayerWorkload]) -> list[jax.Array]:
+    """What left each neuron, summed over time only."""
+    return [layer.spikes for layer in layers]
 
 
 class _Step(NamedTuple):
@@ -153,13 +153,12 @@ def _step(layer: LayerWorkload) -> _Step:
         active=layer.active,
         spikes=layer.output_events,
         coincidences=stored.coincidences,
+        by_input=layer.by_input,
     )
     return _Step(by_step, stored.active)
 
 
-def _whole(
-    layer: LayerWorkload, ends: Mapping[str, Any], steps: _Step, length: int
-) -> LayerWorkload:
+def _whole(layer: LayerWorkload, spikes: jax.Array, steps: _Step, length: int) -> LayerWorkload:
     by_step, met = jax.tree.map(lambda each: jnp.moveaxis(each, 0, 1), steps)
     total = jax.tree.map(lambda each: each.sum(1), by_step)
     stored = Stored(total.stored, met.sum(1), total.coincidences)
@@ -168,7 +167,8 @@ def _whole(
         arrivals=total.arrivals,
         active=total.active,
         recurrent_events=total.recurrent_events,
-        **ends,
+        by_input=total.by_input,
+        spikes=spikes,
         steps=length,
         stored=None if layer.stored is None else stored,
         by_step=by_step,
@@ -180,8 +180,8 @@ def prefix_bills(
 ) -> jax.Array:
     """`[T, B]` pJ of each sample if it stopped after 1 to T steps.
 
-    Exact where `jsnn.window.taken_at_rates` names nothing, as for what `prefixes` returns. Lists of
-    pruned weights are walked by what each input brought in the whole window, at constant rates.
+    Exact where `jsnn.window.taken_at_rates` names nothing, as for what `prefixes` returns; of lists
+    of pruned weights too, as that says from where events came in each step.
 
     Args:
         workload: of a run over T steps.
