@@ -70,17 +70,25 @@ def _cell(name: str, row: Mapping[str, Any] | None) -> str:
     return f"{shown}: {ours.value:.2f} ({ours.low:.2f} to {ours.high:.2f})"
 
 
+def _silent_over_best(task: Mapping[str, Any]) -> float:
+    """Below this no term can bring the ratio."""
+    best = task["regularisers"][task["best_other"]]
+    return task["unconstrained"]["floor_pj"] / best["pj_at_one_point"]
+
+
 def _caption(summary: Mapping[str, Any]) -> str:
     best = [
         f"{task['ours_over_best_other']['value']:.2f} on {name} ({task['best_other']})"
         for name, task in summary["tasks"].items()
     ]
+    least = [f"{_silent_over_best(task):.2f}" for task in summary["tasks"].values()]
     return (
         f"Bill per inference at {summary['points_lost']} point lost, then ours over it with its "
         "95 % interval. ≤: lost no point at any strength that was run, so a stronger one may cost "
         "less. Silent: what the unconstrained network would cost without a spike of its own. Ours "
         f"over the best other: {', '.join(best)}; geometric mean "
-        f"{summary['geometric_mean']:.2f}. {summary['notes']}"
+        f"{summary['geometric_mean']:.2f}; a silent network would have {', '.join(least)}. "
+        f"{summary['notes']}"
     )
 
 
