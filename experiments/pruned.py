@@ -132,16 +132,22 @@ def lines(entry: dict[str, Any] | None) -> list[str]:
 def _skipping(model, variables, hardware, on, ran, kept, batches) -> float | None:
     if not hardware.skips_weights:
         return None
-    total, samples = 0.0, 0
-    for frames in batches:
-        pairs, lists = on(ran(variables, frames)), []
-        each = [None] * len(pairs)
-        if isinstance(hardware.architecture, Stepwise):
-            each = [_brought(seen) for seen in record(model, variables, frames)]
-        for (layer, machine), came in zip(pairs, each, strict=True):
+
+    @jax.jit
+    def spent(workload, each):
+        lists = []
+        for (layer, machine), came in zip(on(workload), each, strict=True):
             masks = kept[layer.geometry.name]
             lists.append((listed(layer, masks["kernel"], masks.get("recurrent"), came), machine))
-        total += float(bill_layers(lists).total_pj().sum())
+        return bill_layers(lists).total_pj().sum()
+
+    total, samples = 0.0, 0
+    for frames in batches:
+        workload = ran(variables, frames)
+        each = [None] * len(workload)
+        if isinstance(hardware.architecture, Stepwise):
+            each = [_brought(seen) for seen in record(model, variables, frames)]
+        total += float(spent(workload, each))
         samples += frames.shape[1]
     return total / samples
 

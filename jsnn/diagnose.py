@@ -110,10 +110,20 @@ def spike_trains(
     # Records of an earlier pass would be taken for records of this one.
     stale = (_INTERMEDIATES, WORKLOAD)
     clean = {name: tree for name, tree in variables.items() if name not in stale}
-    _, changed = model.apply(
-        clean, frames, False, mutable=[_INTERMEDIATES], capture_intermediates=hidden
-    )
-    trains = dict(_captured(changed.get(_INTERMEDIATES, {}), ()))
+    names: list[str] = []
+
+    # Compiled: operation by operation it takes seconds to start.
+    @jax.jit
+    def captured(variables, frames):
+        _, changed = model.apply(
+            variables, frames, False, mutable=[_INTERMEDIATES], capture_intermediates=hidden
+        )
+        trains = dict(_captured(changed.get(_INTERMEDIATES, {}), ()))
+        # What a compiled function returns in a dict comes back sorted.
+        names.extend(trains)
+        return list(trains.values())
+
+    trains = dict(zip(names, captured(clean, frames), strict=True))
     if not trains:
         raise ValueError(
             f"{type(model).__name__} has no hidden spiking layer: "

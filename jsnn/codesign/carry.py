@@ -67,18 +67,18 @@ def carry_out(levered: Levered, variables: Mapping[str, Any]) -> Carried:
     params = jax.device_get(variables["params"])
     network, leaves = split(params)
     leaves = leaves[lever.name]
-    left = without(params, lever.name, lever.network(leaves, network))
+    left = without(params, lever.name, jax.jit(lever.network)(leaves, network))
     rest = tuple(one for one in levered.levers if one is not lever)
     model, found = levered.model, {**variables, "params": left[NETWORK] if rest else left}
     units: dict[str, Any] = {}
     if isinstance(lever, UnitPruning):
-        units = jax.device_get(lever.kept(leaves))
+        units = jax.device_get(jax.jit(lever.kept)(leaves))
         held = [name for name, scores in leaves.items() if not (scores > 0).any()]
         model, found = compact(model, found, units)
     else:
         held = [
             f"{name}/{which}"
-            for name, masks in jax.device_get(lever.kept(leaves, network)).items()
+            for name, masks in jax.device_get(jax.jit(lever.kept)(leaves, network)).items()
             for which, mask in masks.items()
             if mask.sum() == 1 < mask.size
         ]

@@ -101,6 +101,8 @@ def compact(
     if unknown := sorted(set(kept) - set(names[:-1])):
         raise ValueError(f"no hidden layers {unknown}; the model has {list(names[:-1])}")
     masks = {name: np.asarray(mask, bool) for name, mask in kept.items()}
+    # On the host: every cut of another shape would be compiled.
+    variables = jax.device_get(variables)
     params = variables["params"]
     widths = []
     for name in names[:-1]:
@@ -120,7 +122,7 @@ def compact(
             for before, name in zip(befores, names, strict=True)
             if name in tree
         }
-    return with_widths(model, tuple(widths)), small
+    return with_widths(model, tuple(widths)), jax.tree.map(jnp.asarray, small)
 
 
 def _cut(tree: Any, inputs: np.ndarray | None, outputs: np.ndarray | None) -> Any:
@@ -143,13 +145,17 @@ def _check_silent(neuron: Any, name: str, params: Any) -> None:
     count = jax.tree.leaves(params)[0].shape[-1]
     if not count:
         return
-    nothing = jnp.zeros((_SILENT_STEPS, 1, count))
-    _, spikes = unroll(neuron, params, nothing, plan="scan")
-    if bool(spikes.any()):
+    if bool(_fires(neuron, params, count)):
         raise ValueError(
             f"{name}: neurons of {type(neuron).__name__} fire without input, so that closed gates "
             "do not silence them; raise their thresholds above their rest, or do not prune units"
         )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _fires(neuron: Any, params: Any, count: int) -> jax.Array:
+    nothing = jnp.zeros((_SILENT_STEPS, 1, count))
+    return unroll(neuron, params, nothing, plan="scan")[1].any()
 
 
 class Sparse(NamedTuple):

@@ -356,7 +356,7 @@ def _plan(model: Any) -> list[tuple[str, Fixed, int]]:
 def _layer(
     name: str, neuron: Fixed, params: Mapping[str, Any], widths: Mapping[str, int], pool: int
 ) -> IntegerLayer:
-    own = jax.device_get(neuron.numbers(params["neuron"]))
+    own = jax.device_get(jax.jit(neuron.numbers)(params["neuron"]))
     if not (own.gain == 1).all() or np.unique(own.step).size > 1:
         raise ValueError(f"{name}: expected a gain of 1 and one step for all neurons (Bits)")
     step = float(np.unique(own.step)[0])
@@ -376,7 +376,8 @@ def _layer(
         return np.broadcast_to(np.rint(whole), shape).astype(np.int32)
 
     decay_bits = bits if neuron.leaky else 0
-    rest = neuron.init_state(params["neuron"], (1, *np.shape(params["neuron"]["gain"])))
+    shape = (1, *np.shape(params["neuron"]["gain"]))
+    rest = jax.jit(neuron.init_state, static_argnums=1)(params["neuron"], shape)
     law = neuron.neuron
     return IntegerLayer(
         name=name,

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jsnn.codesign.gates import gate, gated
 from jsnn.codesign.sizes import listed, narrowed
@@ -263,14 +264,14 @@ def masked(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> Any:
     return found
 
 
-def whole(params: Any) -> dict[str, dict[str, jax.Array]]:
+def whole(params: Any) -> dict[str, dict[str, np.ndarray]]:
     """Masks of a network of which all weights stay.
 
     >>> whole({"a": {"synapse": {"kernel": jnp.zeros((1, 2))}}})["a"]["kernel"].tolist()
     [[True, True]]
     """
     return {
-        name: {which: jnp.ones_like(w, bool) for which, w in _weights(params, name).items()}
+        name: {which: np.ones(w.shape, bool) for which, w in _weights(params, name).items()}
         for name in params
     }
 
