@@ -1,18 +1,20 @@
 """Do budgets hold? Networks trained to budgets between their floor and what they would spend.
 
     python -m experiments.budgets
-    python -m experiments.budgets --datasets digits --count 5 --epochs 40
+    python -m experiments.budgets --datasets digits --count 5 --epochs 40 --seeds 0,1,2
 
 For each data set a front of energy weights comes first: its member of weight 0 says what the
 network spends without a budget, the others which accuracy an energy buys. Then as many budgets as
 asked for, log-uniform between 1.15 x floor and that bill. How many bills end within 3 % of their
 budget on training samples, how many hold on test, how many networks died, and how far the accuracy
-is from the front, goes to `experiments/results/budgets/`. Runs that are there already are kept.
+is from the front, over all seeds and of each, goes to `experiments/results/budgets/`. Runs that are
+there already are kept.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shlex
 import sys
 import time
@@ -29,13 +31,14 @@ from experiments.config import check, knob, parse
 from experiments.members import Member
 from experiments.runconfig import Config, configured
 from experiments.runfolder import keep
-from experiments.summary import versions
+from experiments.summary import spread, versions
 from jsnn.codesign.front import pareto
 from jsnn.units import energy_text
 
 # The lowest budget, as a multiple of the floor.
 LOWEST = 1.15
 WITHIN = 0.03
+COUNTS = ("budgets", "within_3_percent_on_train", "hold_on_validation", "hold_on_test", "dead")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Flags:
 
     datasets: tuple[str, ...] = knob(("digits", "fashion-mnist"), "names, a,b,c")
     count: int = knob(20, "budgets of each data set", least=2)
-    seed: int = knob(0, "seed of the networks and of the draw of budgets", least=0)
+    seeds: tuple[int, ...] = knob((0,), "seeds of the networks and of the draws of budgets")
     weights: tuple[float, ...] = knob(
         (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0), "energy weights of the front; 0 must be one"
     )
@@ -57,6 +60,8 @@ class Flags:
         check(self)
         if 0.0 not in self.weights:
             raise ValueError(f"--weights must hold 0, the network without budget: {self.weights}")
+        if not self.seeds or min(self.seeds) < 0 or len({*self.seeds}) < len(self.seeds):
+            raise ValueError(f"--seeds must be different numbers of at least 0, got {self.seeds}")
 
 
 def main(flags: Flags, command: str = "") -> dict[str, dict[str, Any]]:
@@ -64,11 +69,12 @@ def main(flags: Flags, command: str = "") -> dict[str, dict[str, Any]]:
     found = {}
     for dataset in flags.datasets:
         started = time.perf_counter()
-        result = of(dataset, flags)
+        by_seed = {str(seed): of(dataset, flags, seed) for seed in flags.seeds}
         result = {
             "command": command,
             "flags": dataclasses.asdict(flags),
-            **result,
+            **together(list(by_seed.values())),
+            "by_seed": by_seed,
             "seconds": round(time.perf_counter() - started, 3),
             "versions": versions(),
             "device": jax.devices()[0].device_kind,
@@ -80,15 +86,15 @@ def main(flags: Flags, command: str = "") -> dict[str, dict[str, Any]]:
     return found
 
 
-def of(dataset: str, flags: Flags) -> dict[str, Any]:
-    """Front, budgets and what came of them, for one data set."""
-    given = {"dataset": dataset, "seed": flags.seed}
+def of(dataset: str, flags: Flags, seed: int) -> dict[str, Any]:
+    """Front, budgets and what came of them, for one data set and seed."""
+    given = {"dataset": dataset, "seed": seed}
     if flags.epochs is not None:
         given["epochs"] = flags.epochs
-    folder = Path(flags.runs) / dataset
+    folder = Path(flags.runs) / dataset / f"s{seed}"
 
     def say(line: str) -> None:
-        print(f"{dataset} {line}", flush=True)
+        print(f"{dataset}, seed {seed} {line}", flush=True)
 
     def member(name: str, **more: Any) -> Member:
         config: Config = configured({**given, **more})
@@ -105,9 +111,8 @@ def of(dataset: str, flags: Flags) -> dict[str, Any]:
             f"{LOWEST} x floor; there is nothing to save"
         )
     # One in each of as many equal parts of the logarithm.
-    shares = (np.arange(flags.count) + np.random.default_rng(flags.seed).random(flags.count)) / (
-        flags.count
-    )
+    places = np.arange(flags.count) + np.random.default_rng(seed).random(flags.count)
+    shares = places / flags.count
     budgets = [f"{pj:.1f}pJ" for pj in low * (high / low) ** shares]
     held = [member(word, energy_budget=word) for word in budgets]
     failed = members.train(held, "turns", flags.workers, say)
@@ -127,7 +132,7 @@ def summarise(
     """
     rows = []
     for one in held:
-        if one["budget"] is None:
+        if one.get("budget") is None:
             rows.append({"budget": one["value"], "error": one["error"]})
             continue
         limit = one["budget"]["limits"]["energy_pj"]
@@ -149,19 +154,38 @@ def summarise(
         row["points_below_front"] = 100 * (row["front_accuracy"] - row["test_accuracy"])
         rows.append(row)
     trained = [row for row in rows if "train_pj" in row]
+    below = [row["points_below_front"] for row in trained]
     return {
         "budgets": len(rows),
         "within_3_percent_on_train": sum(row["within"] for row in trained),
         "hold_on_validation": sum(row["holds_on_validation"] for row in trained),
         "hold_on_test": sum(row["holds_on_test"] for row in trained),
         "dead": sum(bool(row["dead_layers"]) for row in trained),
-        "points_below_front_mean": float(np.mean([r["points_below_front"] for r in trained])),
-        "points_below_front_worst": float(np.max([r["points_below_front"] for r in trained])),
+        "points_below_front_mean": float(np.mean(below)) if below else None,
+        "points_below_front_worst": max(below, default=None),
         "rows": rows,
         "front": [
             {name: one[name] for name in ("value", "test_pj", "test_accuracy", "dead_layers")}
             for one in points
         ],
+    }
+
+
+def together(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts over all seeds, and how far below the front: mean and spread over seeds, worst.
+
+    Args:
+        found: of each seed (`summarise`).
+    """
+    trained = [one for one in found if one["points_below_front_mean"] is not None]
+    return {
+        **{name: sum(one[name] for one in found) for name in COUNTS},
+        "points_below_front": (
+            spread([one["points_below_front_mean"] for one in trained]) if trained else None
+        ),
+        "points_below_front_worst": max(
+            (one["points_below_front_worst"] for one in trained), default=None
+        ),
     }
 
 
@@ -189,13 +213,18 @@ def on_front(points: Sequence[Mapping[str, Any]], pj: float) -> float:
 
 def describe(result: Mapping[str, Any]) -> list[str]:
     """The counts, and a line for each budget."""
-    lines = [
+    said = (
         f"{result['within_3_percent_on_train']} of {result['budgets']} within 3 % on training, "
-        f"{result['hold_on_test']} hold on test, {result['dead']} dead; "
-        f"{result['points_below_front_mean']:.2f} points below the front on average, "
-        f"{result['points_below_front_worst']:.2f} at worst"
-    ]
-    for row in result["rows"]:
+        f"{result['hold_on_test']} hold on test, {result['dead']} dead"
+    )
+    if result["points_below_front"] is not None:
+        mean, deviation = result["points_below_front"]
+        said += (
+            f"; {mean:.2f} ± {deviation:.2f} points below the front, "
+            f"{result['points_below_front_worst']:.2f} at worst"
+        )
+    lines = [said]
+    for row in itertools.chain.from_iterable(one["rows"] for one in result["by_seed"].values()):
         if "train_pj" not in row:
             lines.append(f"{row['budget']}: {row['error']}")
             continue
