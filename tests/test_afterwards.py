@@ -12,7 +12,11 @@ from experiments.swept import Numbers, Swept, task_config
 
 @pytest.mark.parametrize(
     ("flags", "complaint"),
-    [({"regulariser": "none"}, "name one"), ({"densities": ()}, "names nothing to try")],
+    [
+        ({"regulariser": "none"}, "name one"),
+        ({"densities": ()}, "names nothing to try"),
+        ({"points": (1.0, -1.0)}, "must not be negative"),
+    ],
 )
 def test_flags_that_make_no_sense_are_refused(flags, complaint):
     with pytest.raises(ValueError, match=complaint):
@@ -28,7 +32,7 @@ def found(tmp_path_factory):
         seeds=(0, 1),
         bits=(8, 4),
         densities=(1.0, 0.25),
-        points=100,
+        points=(100, 1),
         epochs=2,
         limit=64,
         out=str(out),
@@ -41,10 +45,16 @@ def found(tmp_path_factory):
 
 def test_with_any_loss_allowed_the_least_of_everything_is_chosen(found):
     _, result = found
-    chosen = result["chosen"]
+    chosen, careful = result["chosen"]
     assert (chosen["weight_bits"], chosen["density"], chosen["steps"]) == (4, 0.25, 1)
-    assert result["combinations"] == result["billed"] == 2 * 2 * 6 and chosen["accurate_enough"]
-    assert result["test"]["pj"][0] < 0.5 * result["test_as_trained"]["pj"][0]
+    rows = result["combinations"]
+    assert len(rows) == chosen["accurate_enough"] == 2 * 2 * 6
+    assert chosen["validation_pj"] == min(row["pj"] for row in rows)
+    assert chosen["test"]["pj"][0] < 0.5 * chosen["test_as_trained"]["pj"][0]
+    fit = [r for r in rows if r["accuracy"] >= result["validation_accuracy_without"] - 0.01]
+    assert careful["accurate_enough"] == len(fit) < len(rows)
+    least = min(fit or [max(rows, key=lambda r: r["accuracy"])], key=lambda r: r["pj"])
+    assert careful["validation_pj"] == least["pj"] >= chosen["validation_pj"]
     assert "4 bits, 25% of the weights, 1 steps" in afterwards.describe(result)
 
 
