@@ -67,7 +67,7 @@ def parse(cls: type, argv: Sequence[str] | None = None, description: str = "") -
     hints = typing.get_type_hints(cls)
     for field in dataclasses.fields(cls):
         text = f"{field.metadata[HELP]} (default: {_show(field.default)})"
-        if hints[field.name] is bool:
+        if hints[field.name] in (bool, bool | None):
             parser.add_argument(
                 flag(field.name), dest=field.name, action=argparse.BooleanOptionalAction, help=text
             )

@@ -7,8 +7,9 @@
 Searched tasks: every regulariser runs every slope of the surrogate x learning rate x strength once,
 on part of the training samples. What costs least at one point lost there is run again, three
 strengths around that loss, on fresh splits or folds; what does not lose a point there gets three
-times the strength, up to twice. The other tasks take slope and rate from the
-searched task of their kind, for ours and the two best others. All figures are of the last epoch.
+times the strength, what loses one at all of them a third, up to twice. The other tasks take slope
+and rate from the searched task of their kind, for ours and the two best others. All figures are of
+the last epoch.
 
 Each run is kept as soon as it is over, below `experiments/results/regularisers`; one that is there
 with the same numbers is not run again. `summary.json` there holds what comes out.
@@ -66,7 +67,7 @@ OTHERS = (
 SLOPES = RATES = (0.5, 1.0, 2.0)
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
 TRANSFERRED = (0.1, 0.4, 1.6)
-# A curve that ends above one point lost would pass for dearer than it is.
+# A curve that ends above one point lost, or begins below, would pass for dearer than it is.
 STRONGER, TIMES = 3.0, 2
 SEARCH, REPORT = "search", "report"
 # Of a worker: imports, data, and tracing a program that may have been compiled before.
@@ -275,21 +276,24 @@ def searches(name: str, task: Task, grid: Grid) -> list[Job]:
 def reports(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
     """The chosen runs of every regulariser that is reported, on every block.
 
-    Stronger ones follow once those before are there and none has lost a point.
+    Once those are there, stronger ones follow where none lost a point, weaker ones where all did.
     """
-    jobs, free = [], None
-    for regulariser, choice in chosen(name, task, grid, store).items():
-        found = on_blocks(name, task, regulariser, *choice)
-        accuracy = least_accuracy(found, store)
+    jobs, wanted = [], None
+    for regulariser, (slope, rate, strengths) in chosen(name, task, grid, store).items():
+        found = on_blocks(name, task, regulariser, slope, rate, strengths)
+        ends = accuracies(found, store)
         if regulariser == NONE:
-            free = accuracy
+            wanted = None if ends is None else ends[0] - POINT_LOST
         for _ in range(TIMES if regulariser != NONE else 0):
-            if free is None or accuracy is None or accuracy <= free - POINT_LOST:
+            if wanted is None or ends is None or ends[0] <= wanted <= ends[1]:
                 break
-            slope, rate, strengths = choice
-            choice = slope, rate, (*strengths, round(strengths[-1] * STRONGER, 9))
-            found = on_blocks(name, task, regulariser, *choice)
-            accuracy = least_accuracy(found, store)
+            weakest, strongest = strengths[0], strengths[-1]
+            if ends[0] > wanted:
+                strengths = (*strengths, round(strongest * STRONGER, 9))
+            else:
+                strengths = (round(weakest / STRONGER, 9), *strengths)
+            found = on_blocks(name, task, regulariser, slope, rate, strengths)
+            ends = accuracies(found, store)
         jobs += found
     return jobs
 
@@ -313,12 +317,13 @@ def on_blocks(
     ]
 
 
-def least_accuracy(jobs: Sequence[Job], store: Store) -> float | None:
-    """The lowest mean accuracy over blocks of any strength; None until all runs are there."""
+def accuracies(jobs: Sequence[Job], store: Store) -> tuple[float, float] | None:
+    """Lowest and highest mean accuracy over blocks of any strength; None until all are there."""
     rows = [[store.find(job, run) for run in job.runs] for job in jobs]
     if any(row is None for block in rows for row in block):
         return None
-    return float(np.mean([[row["accuracy"] for row in block] for block in rows], 0).min())
+    means = np.mean([[row["accuracy"] for row in block] for block in rows], 0)
+    return float(means.min()), float(means.max())
 
 
 def chosen(
@@ -364,7 +369,7 @@ def kept_trials(name: str, task: Task, grid: Grid, other: str, store: Store) -> 
 def reported(name: str, task: Task, grid: Grid, store: Store) -> dict[str, Reported]:
     """Points of each reported regulariser on the units of a task; empty until all are there.
 
-    Of the stronger ones, those that are there.
+    Of the stronger and weaker ones, those that are there.
     """
     rows: dict[str, dict[float, list]] = {}
     picked = chosen(name, task, grid, store)

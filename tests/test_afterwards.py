@@ -7,6 +7,7 @@ import pytest
 
 from experiments import afterwards
 from experiments.afterwards import Flags
+from experiments.config import parse
 from experiments.swept import Numbers, Swept, task_config
 
 
@@ -21,6 +22,11 @@ from experiments.swept import Numbers, Swept, task_config
 def test_flags_that_make_no_sense_are_refused(flags, complaint):
     with pytest.raises(ValueError, match=complaint):
         Flags(**flags)
+
+
+def test_norm_is_that_of_the_recipe_unless_said():
+    assert parse(Flags, []) == {}
+    assert parse(Flags, ["--no-norm", "--points", "1,2"]) == {"norm": False, "points": (1.0, 2.0)}
 
 
 @pytest.fixture(scope="module")

@@ -148,6 +148,38 @@ def test_what_loses_no_point_is_run_stronger_twice_at_most(store):
     assert describe(summarise(store, GRID))
 
 
+def test_what_loses_a_point_at_every_strength_is_run_weaker_twice_at_most(store):
+    task = TASKS["digits"]
+
+    def run(jobs, accuracy):
+        for job in jobs:
+            for numbers in job.runs:
+                if store.find(job, numbers) is None:
+                    row = planted(job.regulariser, numbers)
+                    if job.stage == REPORT and job.regulariser == OTHERS[0]:
+                        row["accuracy"] = accuracy
+                    store.keep(job, numbers, row)
+
+    def strengths():
+        jobs = reports("digits", task, GRID, store)
+        (found,) = {
+            tuple(run["strength"] for run in job.runs)
+            for job in jobs
+            if job.regulariser == OTHERS[0]
+        }
+        return found
+
+    run(searches("digits", task, GRID), None)
+    expected = (0.3, 1, 3)
+    for accuracy, weaker in ((0.5, 0.1), (0.5, 0.033333333), (0.5, None)):
+        assert strengths() == expected
+        run(reports("digits", task, GRID, store), accuracy)
+        expected = expected if weaker is None else (weaker, *expected)
+    assert strengths() == (0.033333333, 0.1, 0.3, 1, 3)
+    row = summarise(store, GRID)["tasks"]["digits"]["regularisers"][OTHERS[0]]
+    assert row["reached"] is True and len(row["strengths"]) == 5
+
+
 def test_nothing_is_said_of_what_is_not_over(store):
     jobs = searches("digits", TASKS["digits"], GRID)
     fill(store, jobs[:-1])
