@@ -16,6 +16,8 @@ from jsnn.codesign.front import pareto
 
 POINT_LOST = 0.01
 DRAWS = 2000
+# Shares of right answers are means in float64.
+TIE = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +140,20 @@ class Reported:
     accuracy: np.ndarray
     pj: np.ndarray
     strengths: tuple[float, ...] = ()
+
+    def comes_down(self, wanted: float) -> bool:
+        """Whether its cheapest point, the end of its front, is no more accurate than that.
+
+        If not, the bill at that accuracy is an upper end.
+        """
+        return self.accuracy.mean(1)[self.pj.mean(1).argmin()] <= wanted + TIE
+
+    def holds(self, wanted: float) -> bool:
+        """Whether any point is as accurate.
+
+        If not, the bill there lies on a line to the unconstrained network.
+        """
+        return self.accuracy.mean(1).max() >= wanted - TIE
 
     def at(self, free: Reported, lost: float = POINT_LOST, draw: Any = slice(None)) -> float:
         """The bill at so many points lost against an unconstrained network, `[1, units]`.

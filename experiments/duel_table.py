@@ -15,10 +15,11 @@ from typing import Any
 
 from experiments.config import check, knob, parse
 from experiments.duel_analysis import Ratio
-from experiments.regularisers import OTHERS, OURS, RESULTS
+from experiments.regularisers import OTHERS, OURS, RESULTS, sign_of
 from experiments.table import NOTHING, markdown, place
 from jsnn.units import energy_text
 
+NONE_YET = "No task is over yet: `python -m experiments.regularisers` goes on."
 BEGIN, END = "<!-- duel:begin -->", "<!-- duel:end -->"
 
 
@@ -41,11 +42,13 @@ def render(summary: Mapping[str, Any]) -> str:
         summary: of `experiments.regularisers`.
     """
     tasks = summary["tasks"]
+    if not tasks:
+        return NONE_YET
     header = ["weighed", *(f"{name} ({task['units']})" for name, task in tasks.items())]
     free = [task["unconstrained"] for task in tasks.values()]
     rows = [["nothing", *(f"{energy_text(f['pj'])} at {f['accuracy']:.2%}" for f in free)]]
     for name in (OURS, *OTHERS):
-        cells = [_cell(name, task["regularisers"].get(name)) for task in tasks.values()]
+        cells = [_cell(name, task["regularisers"]) for task in tasks.values()]
         rows.append([f"{name}{' (ours)' * (name == OURS)}", *cells])
     rows.append(["nothing, silent", *(energy_text(f["floor_pj"]) for f in free)])
     return f"{markdown(header, rows)}\n\n{_caption(summary)}"
@@ -60,14 +63,18 @@ def main(flags: Flags) -> str:
     return table
 
 
-def _cell(name: str, row: Mapping[str, Any] | None) -> str:
-    if row is None:
+def _cell(name: str, rows: Mapping[str, Any]) -> str:
+    if name not in rows:
         return NOTHING
-    shown = f"{'' if row['reached'] else '≤ '}{energy_text(row['pj_at_one_point'])}"
+    row = rows[name]
+    shown = f"{sign_of(row)} {energy_text(row['pj_at_one_point'])}".strip()
     if name == OURS:
         return shown
     ours = Ratio(**row["ours_over_it"])
-    return f"{shown}: {ours.value:.2f} ({ours.low:.2f} to {ours.high:.2f})"
+    if row["reached"]:
+        return f"{shown}: {ours.value:.2f} ({ours.low:.2f} to {ours.high:.2f})"
+    # Of an upper end the ratio is a lower one, if our own bill is none.
+    return f"{shown}: ≥ {ours.value:.2f}" if rows[OURS]["reached"] else shown
 
 
 def _silent_over_best(task: Mapping[str, Any]) -> float:
@@ -84,11 +91,11 @@ def _caption(summary: Mapping[str, Any]) -> str:
     least = [f"{_silent_over_best(task):.2f}" for task in summary["tasks"].values()]
     return (
         f"Bill per inference at {summary['points_lost']} point lost, then ours over it with its "
-        "95 % interval. ≤: lost no point at any strength that was run, so a stronger one may cost "
-        "less. Silent: what the unconstrained network would cost without a spike of its own. Ours "
-        f"over the best other: {', '.join(best)}; geometric mean "
-        f"{summary['geometric_mean']:.2f}; a silent network would have {', '.join(least)}. "
-        f"{summary['notes']}"
+        "95 % interval. ≤: its cheapest run has not lost the point, a stronger one may cost less; "
+        "≈: all its runs lost more, the bill lies between theirs and that of no term. "
+        "Silent: what the unconstrained network would cost without a spike of its own. Ours over "
+        f"the best other: {', '.join(best)}; geometric mean {summary['geometric_mean']:.2f}; a "
+        f"silent network would have {', '.join(least)}. {summary['notes']}"
     )
 
 

@@ -204,8 +204,8 @@ def describe(result: Mapping[str, Any]) -> list[str]:
 def _read(member: Member, exits: bool) -> dict[str, Any]:
     """What a rung says of one run; its bill is that of what is run in the end.
 
-    Of pruned weights each input counts with the connections it keeps. Early exit is billed by the
-    mean of each layer, and taken up by what the two differ by over the whole window.
+    Of pruned weights what was written out counts: it may cost less than what was trained by, for
+    weights that few bits round to zero are gone too. Early exit is taken down by the same factor.
     """
     folder = RunFolder(member.path)
     result = json.loads(folder.result.read_text())

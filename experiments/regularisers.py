@@ -276,24 +276,26 @@ def searches(name: str, task: Task, grid: Grid) -> list[Job]:
 def reports(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
     """The chosen runs of every regulariser that is reported, on every block.
 
-    Once those are there, stronger ones follow where none lost a point, weaker ones where all did.
+    Once those are there, stronger ones follow where the cheapest has not lost a point, weaker ones
+    where all have.
     """
     jobs, wanted = [], None
     for regulariser, (slope, rate, strengths) in chosen(name, task, grid, store).items():
         found = on_blocks(name, task, regulariser, slope, rate, strengths)
-        ends = accuracies(found, store)
-        if regulariser == NONE:
-            wanted = None if ends is None else ends[0] - POINT_LOST
+        points = gathered(found, task, store)
+        if regulariser == NONE and points is not None:
+            wanted = points.accuracy.mean() - POINT_LOST
         for _ in range(TIMES if regulariser != NONE else 0):
-            if wanted is None or ends is None or ends[0] <= wanted <= ends[1]:
+            if wanted is None or points is None or points.strengths != tuple(strengths):
                 break
-            weakest, strongest = strengths[0], strengths[-1]
-            if ends[0] > wanted:
-                strengths = (*strengths, round(strongest * STRONGER, 9))
+            if not points.comes_down(wanted):
+                strengths = (*strengths, round(strengths[-1] * STRONGER, 9))
+            elif not points.holds(wanted):
+                strengths = (round(strengths[0] / STRONGER, 9), *strengths)
             else:
-                strengths = (round(weakest / STRONGER, 9), *strengths)
+                break
             found = on_blocks(name, task, regulariser, slope, rate, strengths)
-            ends = accuracies(found, store)
+            points = gathered(found, task, store)
         jobs += found
     return jobs
 
@@ -317,13 +319,23 @@ def on_blocks(
     ]
 
 
-def accuracies(jobs: Sequence[Job], store: Store) -> tuple[float, float] | None:
-    """Lowest and highest mean accuracy over blocks of any strength; None until all are there."""
-    rows = [[store.find(job, run) for run in job.runs] for job in jobs]
-    if any(row is None for block in rows for row in block):
+def gathered(jobs: Sequence[Job], task: Task, store: Store) -> Reported | None:
+    """Points of one regulariser: strengths that are there on every block; None if none is."""
+    rows: dict[float, list] = {}
+    for job in jobs:
+        for run in job.runs:
+            rows.setdefault(run["strength"], []).append(store.find(job, run))
+    rows = {strength: blocks for strength, blocks in rows.items() if None not in blocks}
+
+    def units(blocks: list[dict], field: str) -> np.ndarray:
+        if task.pooled:
+            return np.concatenate([block["samples"][field] for block in blocks])
+        return np.asarray([block[field] for block in blocks])
+
+    if not rows:
         return None
-    means = np.mean([[row["accuracy"] for row in block] for block in rows], 0)
-    return float(means.min()), float(means.max())
+    columns = (np.stack([units(b, f) for b in rows.values()]) for f in ("accuracy", "pj"))
+    return Reported(*columns, tuple(rows))
 
 
 def chosen(
@@ -341,6 +353,8 @@ def chosen(
     if task.search is not None:
         return found | {other: tuple(choice[:3]) for other, choice in choices.items()}
     finalists = [OURS, *two_best(grid, store)]
+    # Who is among the two may change with runs of a searched task; what was run stays in sight.
+    finalists += [o for o in grid.others if o not in finalists and store.runs(name, REPORT, o)]
     return found | {o: (choices[o].slope, choices[o].rate, TRANSFERRED) for o in finalists}
 
 
@@ -369,33 +383,17 @@ def kept_trials(name: str, task: Task, grid: Grid, other: str, store: Store) -> 
 def reported(name: str, task: Task, grid: Grid, store: Store) -> dict[str, Reported]:
     """Points of each reported regulariser on the units of a task; empty until all are there.
 
-    Of the stronger and weaker ones, those that are there.
+    Of the stronger and weaker ones, those that are there. On a task without a search of its own two
+    others are enough, for who is among the two best may change.
     """
-    rows: dict[str, dict[float, list]] = {}
-    picked = chosen(name, task, grid, store)
-    for job in reports(name, task, grid, store):
-        for run in job.runs:
-            row = store.find(job, run)
-            if row is None and run["strength"] in picked[job.regulariser][2]:
-                return {}
-            rows.setdefault(job.regulariser, {}).setdefault(run["strength"], []).append(row)
-    rows = {
-        other: {strength: blocks for strength, blocks in points.items() if None not in blocks}
-        for other, points in rows.items()
-    }
-
-    def units(blocks: list[dict], field: str) -> np.ndarray:
-        if task.pooled:
-            return np.concatenate([block["samples"][field] for block in blocks])
-        return np.asarray([block[field] for block in blocks])
-
-    return {
-        other: Reported(
-            *(np.stack([units(b, f) for b in points.values()]) for f in ("accuracy", "pj")),
-            tuple(points),
-        )
-        for other, points in rows.items()
-    }
+    jobs, found = reports(name, task, grid, store), {}
+    for regulariser, (_, _, strengths) in chosen(name, task, grid, store).items():
+        points = gathered([job for job in jobs if job.regulariser == regulariser], task, store)
+        if points is not None and {*strengths} <= {*points.strengths}:
+            found[regulariser] = points
+        elif task.search is not None or regulariser in (NONE, OURS):
+            return {}
+    return found if len(found) >= min(4, len(grid.names)) else {}
 
 
 def floor_pj(name: str, task: Task, grid: Grid, store: Store) -> float:
@@ -413,6 +411,7 @@ def summarise(store: Store, grid: Grid) -> dict[str, Any]:
         if not (points := reported(name, task, grid, store)):
             continue
         free, rows, picked = points.pop(NONE), {}, chosen(name, task, grid, store)
+        wanted = free.accuracy.mean() - POINT_LOST
         for other, found in points.items():
             compared = ratio(points[OURS], found, free)
             rows[other] = {
@@ -423,7 +422,8 @@ def summarise(store: Store, grid: Grid) -> dict[str, Any]:
                 "pj": found.pj.mean(1).tolist(),
                 "points_lost": [difference(free.accuracy[0], a) for a in found.accuracy],
                 "pj_at_one_point": found.at(free),
-                "reached": bool(found.accuracy.mean(1).min() <= free.accuracy.mean() - 0.01),
+                "reached": bool(found.comes_down(wanted)),
+                "held": bool(found.holds(wanted)),
                 "ours_over_it": compared._asdict(),
             }
         tuned = {other: row["pj_at_one_point"] for other, row in rows.items() if other != OURS}
@@ -450,8 +450,16 @@ def summarise(store: Store, grid: Grid) -> dict[str, Any]:
     }
 
 
+def sign_of(row: Mapping[str, Any]) -> str:
+    """Of a bill at one point lost: ≤ where no run came down to it, ≈ where all lost more.
+
+    The one is an upper end, the other lies on a line to the unconstrained network.
+    """
+    return ("" if row["held"] else "≈") if row["reached"] else "≤"
+
+
 def describe(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Lines for a reader; marks bills that no run came down to, so that they are upper ends."""
+    """Lines for a reader."""
     for name, task in summary["tasks"].items():
         free = task["unconstrained"]
         shown = f"{free['accuracy']:.2%}, {free['pj'] / 1e3:,.1f} nJ"
@@ -460,9 +468,9 @@ def describe(summary: Mapping[str, Any]) -> Iterator[str]:
         rows = sorted(task["regularisers"].items(), key=lambda row: row[1]["pj_at_one_point"])
         for other, row in rows:
             r = Ratio(**row["ours_over_it"])
-            sign = " " if row["reached"] else "≤"
+            sign = sign_of(row)
             yield (
-                f"  {other:20} {sign}{row['pj_at_one_point'] / 1e3:9,.1f} nJ at 1 point lost; "
+                f"  {other:20} {sign:1}{row['pj_at_one_point'] / 1e3:9,.1f} nJ at 1 point lost; "
                 f"ours over it {r.value:.3f} [{r.low:.3f}, {r.high:.3f}]; "
                 f"slope {row['slope']:g}, rate {row['rate']:g}"
             )

@@ -122,7 +122,9 @@ def cut_layer(layer: LayerWorkload, steps: Any) -> LayerWorkload:
 def taken_at_rates(layer: LayerWorkload) -> tuple[str, ...]:
     """What `cut` takes of this layer at constant rates, because no step says it.
 
-    Nothing in a network of dense layers and convolutions that ends in an integrator.
+    Nothing in a network of dense layers and convolutions that ends in an integrator. From where
+    events came is not asked: only bills of lists of weights read it, and those are exact where
+    `by_step.by_input` is there.
 
     >>> from jsnn.hypothetical import dense
     >>> taken_at_rates(dense(4, 3, steps=5, rate=0.1))

@@ -29,6 +29,30 @@ def test_norm_is_that_of_the_recipe_unless_said():
     assert parse(Flags, ["--no-norm", "--points", "1,2"]) == {"norm": False, "points": (1.0, 2.0)}
 
 
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        ({"dataset": "qtdb"}, "decided in every step"),
+        ({"hardware": "truenorth-28nm"}, "does not skip weights that are zero"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_trained(
+    flags, complaint, monkeypatch, request
+):
+    monkeypatch.setattr(Swept, "trained", lambda *given: pytest.fail("trained"))
+    if flags.get("dataset"):
+        request.getfixturevalue("data_dir")
+    with pytest.raises(ValueError, match=complaint):
+        afterwards.main(Flags(**flags, epochs=2, limit=64))
+
+
+def test_what_loses_just_as_many_points_is_accurate_enough():
+    share = float(np.float32(0.89))
+    assert share < 0.89
+    row = {"accuracy": share}
+    assert afterwards.within([row, {"accuracy": 0.8899}], 0.9, 1.0) == [row]
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     out = tmp_path_factory.mktemp("afterwards")
@@ -57,7 +81,7 @@ def test_with_any_loss_allowed_the_least_of_everything_is_chosen(found):
     assert len(rows) == chosen["accurate_enough"] == 2 * 2 * 6
     assert chosen["validation_pj"] == min(row["pj"] for row in rows)
     assert chosen["test"]["pj"][0] < 0.5 * chosen["test_as_trained"]["pj"][0]
-    fit = [r for r in rows if r["accuracy"] >= result["validation_accuracy_without"] - 0.01]
+    fit = [r for r in rows if r["accuracy"] > result["validation_accuracy_without"] - 0.0100001]
     assert careful["accurate_enough"] == len(fit) < len(rows)
     least = min(fit or [max(rows, key=lambda r: r["accuracy"])], key=lambda r: r["pj"])
     assert careful["validation_pj"] == least["pj"] >= chosen["validation_pj"]

@@ -499,11 +499,17 @@ def test_lists_of_a_window_cut_short_are_those_of_a_run_over_cut_frames(case):
     @jax.jit
     def bills():
         _, stepwise = prefixes(levered, variables, frames)
-        alone = []
+        alone, silent = [], []
         for steps in range(1, len(frames) + 1):
             _, short = ran(levered, variables, frames[:steps])
-            alone.append(bill_layers(price(levers, params, short, machine)).total_pj())
-        return prefix_bills(stepwise, machine, levers, params), jnp.stack(alone)
+            for found, work in ((alone, short), (silent, short.silenced())):
+                found.append(bill_layers(price(levers, params, work, machine)).total_pj())
+        works = (stepwise, stepwise.silenced())
+        found = [prefix_bills(work, machine, levers, params) for work in works]
+        return found, [jnp.stack(alone), jnp.stack(silent)]
 
-    found, alone = bills()
-    np.testing.assert_allclose(found, alone, rtol=1e-5)
+    found, expected = bills()
+    for prefix, alone in zip(found, expected, strict=True):
+        np.testing.assert_allclose(prefix, alone, rtol=1e-5)
+    # In the last step at the latest something fired.
+    assert (found[1] <= found[0]).all() and (found[1][-1] < found[0][-1]).all()

@@ -180,8 +180,9 @@ def prefix_bills(
 ) -> jax.Array:
     """`[T, B]` pJ of each sample if it stopped after 1 to T steps.
 
-    Exact where `jsnn.window.taken_at_rates` names nothing, as for what `prefixes` returns; of lists
-    of pruned weights too, as that says from where events came in each step.
+    Exact where `jsnn.window.taken_at_rates` names nothing, as for what `prefixes` returns. Lists of
+    pruned weights are as exact as those of a whole window (`jsnn.codesign.sizes.listed`), for that
+    says from where events came in each step too.
 
     Args:
         workload: of a run over T steps.

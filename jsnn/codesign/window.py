@@ -26,8 +26,9 @@ class Window(Lever):
 
     The network runs all steps of its frames and ends in `PerStep(decides=False)`. Stands before
     levers that change what a layer did, whose changes by step it would not know. Events that a
-    layer does not keep step by step (`jsnn.window.taken_at_rates`: attention, readouts of spikes)
-    are billed at constant rates; a run over cut frames (`whole`) tells what is true.
+    layer does not keep step by step (`jsnn.window.taken_at_rates`: attention, readouts of spikes;
+    beside `WeightPruning` from which input they came) are billed at constant rates; a run over cut
+    frames (`whole`) tells what is true.
 
     Attributes:
         low, high: bounds of T, in steps.
