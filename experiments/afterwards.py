@@ -142,8 +142,8 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
-    plain = None if flags.norm is None else ("norm" if flags.norm else "no-norm")
-    name = "-".join(filter(None, (flags.dataset, plain, flags.hardware, flags.regulariser)))
+    norm = {None: None, True: "norm", False: "no-norm"}[flags.norm]
+    name = "-".join(filter(None, (flags.dataset, norm, flags.hardware, flags.regulariser)))
     keep(Path(flags.out) / f"{name}.json", result)
     print(describe(result), flush=True)
     return result

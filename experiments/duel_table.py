@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.config import check, knob, parse
+from experiments.config import check, knob
 from experiments.duel_analysis import Ratio
 from experiments.regularisers import OTHERS, OURS, RESULTS, sign_of
-from experiments.table import NOTHING, markdown, place
+from experiments.table import NOTHING, command, markdown, written
 from jsnn.units import energy_text
 
 NONE_YET = "No task is over yet: `python -m experiments.regularisers` goes on."
@@ -56,11 +55,7 @@ def render(summary: Mapping[str, Any]) -> str:
 
 def main(flags: Flags) -> str:
     """The table, put into README if asked for."""
-    table = render(json.loads(Path(flags.json).read_text()))
-    if flags.write:
-        readme = Path(flags.readme)
-        readme.write_text(place(readme.read_text(), table, BEGIN, END))
-    return table
+    return written(render(json.loads(Path(flags.json).read_text())), flags, BEGIN, END)
 
 
 def _cell(name: str, rows: Mapping[str, Any]) -> str:
@@ -100,10 +95,4 @@ def _caption(summary: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        flags = Flags(**parse(Flags, description=__doc__))
-        table = main(flags)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    if not flags.write:
-        print(table)
+    command(Flags, main, __doc__)

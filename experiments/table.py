@@ -104,13 +104,29 @@ def place(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
     return f"{head}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"
 
 
-def main(flags: Flags) -> str:
-    """The table, put into README if asked for."""
-    table = render(load(Path(flags.results)), BASELINES, {c.name: c.note for c in CASES if c.note})
+def written(table: str, flags: Any, begin: str = BEGIN, end: str = END) -> str:
+    """The table, put into `flags.readme` if `flags.write` asks for it."""
     if flags.write:
         readme = Path(flags.readme)
-        readme.write_text(place(readme.read_text(), table))
+        readme.write_text(place(readme.read_text(), table, begin, end))
     return table
+
+
+def command(flags_type: type, main: Callable[[Any], str], description: str) -> None:
+    """A command that prints a table or writes it."""
+    try:
+        flags = flags_type(**parse(flags_type, description=description))
+        table = main(flags)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    if not flags.write:
+        print(table)
+
+
+def main(flags: Flags) -> str:
+    """The table, put into README if asked for."""
+    notes = {case.name: case.note for case in CASES if case.note}
+    return written(render(load(Path(flags.results)), BASELINES, notes), flags)
 
 
 def reduction(run: Result, baseline: Result) -> dict[str, float]:
@@ -228,10 +244,4 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        flags = Flags(**parse(Flags, description=__doc__))
-        table = main(flags)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    if not flags.write:
-        print(table)
+    command(Flags, main, __doc__)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.config import check, knob, parse
-from experiments.table import NOTHING, markdown, place
+from experiments.config import check, knob
+from experiments.table import NOTHING, command, markdown, written
 
 ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- times:begin -->", "<!-- times:end -->"
@@ -68,11 +67,7 @@ def render(found: Mapping[str, Any]) -> str:
 
 def main(flags: Flags) -> str:
     """The table, put into README if asked for."""
-    table = render(json.loads(Path(flags.json).read_text()))
-    if flags.write:
-        readme = Path(flags.readme)
-        readme.write_text(place(readme.read_text(), table, BEGIN, END))
-    return table
+    return written(render(json.loads(Path(flags.json).read_text())), flags, BEGIN, END)
 
 
 def _time(seconds: float) -> str:
@@ -99,10 +94,4 @@ def _caption(found: Mapping[str, Any], reference: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        flags = Flags(**parse(Flags, description=__doc__))
-        table = main(flags)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    if not flags.write:
-        print(table)
+    command(Flags, main, __doc__)
