@@ -142,11 +142,26 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
-    norm = {None: None, True: "norm", False: "no-norm"}[flags.norm]
-    name = "-".join(filter(None, (flags.dataset, norm, flags.hardware, flags.regulariser)))
-    keep(Path(flags.out) / f"{name}.json", result)
+    keep(Path(flags.out) / f"{named(flags)}.json", result)
     print(describe(result), flush=True)
     return result
+
+
+def named(flags: Flags) -> str:
+    """Name of the result: what networks were trained on, with and for.
+
+    >>> named(Flags(regulariser="l1-rate", norm=False, slope=2))
+    'digits-no-norm-l1-rate-slope-2'
+    """
+    words = [
+        flags.dataset,
+        {None: None, True: "norm", False: "no-norm"}[flags.norm],
+        flags.hardware,
+        flags.regulariser,
+        None if flags.slope == 1 else f"slope-{flags.slope:g}",
+        None if flags.rate == 1 else f"rate-{flags.rate:g}",
+    ]
+    return "-".join(filter(None, words))
 
 
 def within(rows: list[dict[str, Any]], base: float, points: float) -> list[dict[str, Any]]:
@@ -162,11 +177,11 @@ def describe(result: dict[str, Any]) -> str:
     """What came of it: a line for the network without a term, two for each choice."""
     rows = [("no term", result["test_without"])]
     for one in result["chosen"]:
-        named = f"{result['flags']['regulariser']} {one['strength']}"
+        term = f"{result['flags']['regulariser']} {one['strength']}"
         cut = (
             f"{one['weight_bits']} bits, {one['density']:.0%} of the weights, {one['steps']} steps"
         )
-        rows += [(named, one["test_as_trained"]), (cut, one["test"])]
+        rows += [(term, one["test_as_trained"]), (cut, one["test"])]
     lines = []
     for said, measured in rows:
         (right, deviation), (pj, _) = measured["accuracy"], measured["pj"]
