@@ -14,7 +14,8 @@ from typing import Any
 
 from experiments.config import check, knob
 from experiments.duel_analysis import Ratio
-from experiments.regularisers import OTHERS, OURS, RESULTS, sign_of
+from experiments.duel_tasks import OTHERS, OURS
+from experiments.regularisers import RESULTS, sign_of
 from experiments.table import NOTHING, command, markdown, written
 from jsnn.units import energy_text
 

@@ -25,7 +25,8 @@ from experiments import build
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
 from experiments.duel_analysis import DRAWS, bill_at
-from experiments.regularisers import FIVE_FOLDS, Job, Store
+from experiments.duel_tasks import FIVE_FOLDS
+from experiments.kept_runs import Job, Store
 from experiments.runfolder import keep
 from experiments.summary import versions
 from experiments.swept import Numbers, Swept, task_config

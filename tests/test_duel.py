@@ -6,29 +6,23 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import build, duel_table, regularisers
-from experiments.regularisers import (
-    NONE,
-    OTHERS,
-    OURS,
+from experiments import build, duel_crew, duel_table, regularisers
+from experiments.duel_crew import Crew
+from experiments.duel_plan import (
     REPORT,
     SEARCH,
-    TASKS,
-    Crew,
-    Flags,
-    Grid,
-    Job,
-    Store,
     chosen,
-    describe,
-    estimate,
+    gathered,
+    on_blocks,
     reports,
     searches,
-    summarise,
     two_best,
 )
+from experiments.duel_tasks import OTHERS, OURS, SHORT, TASKS, TRANSFERRED, Grid
+from experiments.kept_runs import Job, Store
+from experiments.regularisers import Flags, describe, estimate, summarise
 from experiments.reproduce import ROOT
-from experiments.swept import task_config
+from experiments.swept import NONE, task_config
 from experiments.table import place
 from jsnn.codesign.regularisers import REGULARISERS
 
@@ -71,10 +65,10 @@ def store(tmp_path):
     return Store(tmp_path, "python -m experiments.regularisers")
 
 
-def test_every_regulariser_has_the_same_budget_and_grid():
+def test_every_regulariser_has_the_same_budget_and_grid(store):
     assert {OURS, *OTHERS} == set(REGULARISERS) - {"twin-ratio"}
     budgets = {}
-    for job in searches("digits", TASKS["digits"], GRID):
+    for job in searches("digits", TASKS["digits"], GRID, store):
         runs = [tuple(sorted(run.items())) for run in job.runs]
         budgets.setdefault(job.regulariser, []).extend(runs)
     free = budgets.pop(NONE)
@@ -90,32 +84,34 @@ def test_every_task_is_a_config(name):
         config = task_config({"dataset": name, **task.flags, **block})
         build.check_names(config)
         assert config.select == "last" and config.energy_weight == 0
-    assert task.search is not None or TASKS[task.like].search is not None
-    assert not task.pooled or len({block["fold"] for block in task.blocks}) == 5
+    assert task.search is not None or TASKS[task.like].searched
+    if task.pooled:
+        folds = [block["fold"] for block in task.blocks]
+        assert folds == [0, 1, 2, 3, 4] * task.repeats
 
 
 def test_the_planted_winner_comes_out(store):
     for name in ("digits", "ev-objects"):
-        fill(store, searches(name, TASKS[name], GRID))
+        fill(store, searches(name, TASKS[name], GRID, store))
         assert chosen(name, TASKS[name], GRID, store)[OURS][:2] == (2.0, 0.5)
         fill(store, reports(name, TASKS[name], GRID, store))
     assert two_best(GRID, store) == list(OTHERS[:2])
-    jobs = reports("qtdb", TASKS["qtdb"], GRID, store)
+    jobs = reports(later := "fashion-mnist", TASKS[later], GRID, store)
     assert {job.regulariser for job in jobs} == {NONE, OURS, *OTHERS[:2]}
     fill(store, [job for job in jobs if job.regulariser != OTHERS[0]])
-    assert "qtdb" not in summarise(store, GRID)["tasks"]
+    assert later not in summarise(store, GRID)["tasks"]
     fill(store, [job for job in jobs if job.regulariser == OTHERS[0]])
     # What was run of another stays in sight; unfinished it does not count.
     (free, *_), more = jobs, OTHERS[4]
-    transferred = [run | {"strength": s} for run in free.runs for s in regularisers.TRANSFERRED]
+    transferred = [run | {"strength": s} for run in free.runs for s in TRANSFERRED]
     third = [
-        Job("qtdb", REPORT, more, job.flags, tuple(run | {"seed": seed} for run in transferred))
+        Job(later, REPORT, more, job.flags, tuple(run | {"seed": seed} for run in transferred))
         for seed, job in enumerate(jobs[:5])
     ]
     fill(store, third[:4])
-    assert more not in summarise(store, GRID)["tasks"]["qtdb"]["regularisers"]
+    assert more not in summarise(store, GRID)["tasks"][later]["regularisers"]
     summary = json.loads(json.dumps(summarise(store, GRID)))
-    assert set(summary["tasks"]) == {"digits", "ev-objects", "qtdb"}
+    assert set(summary["tasks"]) == {"digits", "ev-objects", later}
     for task in summary["tasks"].values():
         assert task["best_other"] == OTHERS[0]
         found = task["ours_over_best_other"]
@@ -123,9 +119,54 @@ def test_the_planted_winner_comes_out(store):
         assert abs(found["value"] - 0.7) < 0.05
         assert found["low"] - 1e-9 <= found["value"] <= found["high"] + 1e-9
     assert 0.65 < summary["geometric_mean"] < 0.75
-    assert summary["tasks"]["ev-objects"]["units"] == "200 pooled samples"
+    assert summary["tasks"]["ev-objects"]["units"] == "200 pooled samples, 3 runs of each"
     text = "\n".join(describe(summary))
     assert "Cut: one seed in the search" in text and "hoyer" in text
+
+
+def test_repeats_of_a_fold_count_with_their_mean(store):
+    """Of each sample the mean of three runs; a strength that one of them lacks is left out."""
+    task, jobs = TASKS["ev-objects"], []
+    fill(store, searches("ev-objects", task, GRID, store))
+    for job in reports("ev-objects", task, GRID, store):
+        for run in job.runs:
+            row = planted(job.regulariser, run, units=4)
+            row["samples"]["pj"] = [1e3 * run["seed"] + sample for sample in range(4)]
+            store.keep(job, run, row)
+        jobs.append(job)
+    free = gathered([job for job in jobs if job.regulariser == NONE], task, store)
+    assert free.pj.shape == (1, 20)
+    # Seeds of a fold are five apart.
+    np.testing.assert_allclose(free.pj[0, 4:8], [6000, 6001, 6002, 6003])
+    np.testing.assert_allclose(free.pj.mean(), 7001.5)
+    strengths = chosen("ev-objects", task, GRID, store)[OURS][2]
+    more = on_blocks("ev-objects", task, OURS, 2.0, 0.5, (*strengths, 9.0))
+    fill(store, more[:-1])
+    assert gathered(more, task, store).strengths == strengths
+
+
+def test_a_short_search_is_of_the_finalists_at_one_strength(store):
+    """Every pair of slope and rate; who joins them later is left out until it is searched."""
+    task = TASKS["qtdb"]
+    assert task.short and searches("qtdb", task, GRID, store) == []
+    with pytest.raises(ValueError, match="--tasks digits,ev-objects first"):
+        regularisers.main(Flags(tasks="qtdb", out=str(store.folder)))
+    fill(store, searches("digits", TASKS["digits"], GRID, store))
+    fill(store, reports("digits", TASKS["digits"], GRID, store))
+    jobs = searches("qtdb", task, GRID, store)
+    assert {job.regulariser for job in jobs} == {NONE, OURS, *OTHERS[:2]}
+    assert {(run["slope"], run["rate"], run["strength"]) for run in jobs[-1].runs} == {
+        (2.0, rate, *SHORT) for rate in GRID.rates
+    }
+    assert sum(len(job.runs) for job in jobs) == 36
+    fill(store, jobs[:-1])
+    assert OTHERS[1] not in chosen("qtdb", task, GRID, store)
+    fill(store, jobs[-1:])
+    found = chosen("qtdb", task, GRID, store)
+    assert set(found) == {NONE, OURS, *OTHERS[:2]}
+    assert found[OURS] == (2.0, 0.5, TRANSFERRED)
+    fill(store, reports("qtdb", task, GRID, store))
+    assert set(summarise(store, GRID)["tasks"]) == {"digits", "qtdb"}
 
 
 def test_what_loses_no_point_is_run_stronger_twice_at_most(store):
@@ -148,7 +189,7 @@ def test_what_loses_no_point_is_run_stronger_twice_at_most(store):
         }
         return found
 
-    run(searches("digits", task, GRID))
+    run(searches("digits", task, GRID, store))
     for expected in ((0.3, 1, 3), (0.3, 1, 3, 9), (0.3, 1, 3, 9, 27), (0.3, 1, 3, 9, 27)):
         assert strengths(OTHERS[0]) == expected
         run(reports("digits", task, GRID, store))
@@ -180,7 +221,7 @@ def test_what_loses_a_point_at_every_strength_is_run_weaker_twice_at_most(store)
         }
         return found
 
-    run(searches("digits", task, GRID), None)
+    run(searches("digits", task, GRID, store), None)
     expected = (0.3, 1, 3)
     for accuracy, weaker in ((0.5, 0.1), (0.5, 0.033333333), (0.5, None)):
         assert strengths() == expected
@@ -195,8 +236,7 @@ def test_what_loses_a_point_at_every_strength_is_run_weaker_twice_at_most(store)
 def test_a_point_that_a_stronger_run_beats_has_not_brought_the_bill_down(store):
     """Accuracy is noisy: what lost a point and costs more than what did not says nothing."""
     task, accuracy = TASKS["digits"], {0.3: 0.98, 1: 0.96, 3: 0.975}
-    jobs = searches("digits", task, GRID)
-    fill(store, jobs)
+    fill(store, searches("digits", task, GRID, store))
     for job in reports("digits", task, GRID, store):
         for numbers in job.runs:
             row = planted(job.regulariser, numbers)
@@ -210,11 +250,11 @@ def test_a_point_that_a_stronger_run_beats_has_not_brought_the_bill_down(store):
 
 
 def test_nothing_is_said_of_what_is_not_over(store):
-    jobs = searches("digits", TASKS["digits"], GRID)
+    jobs = searches("digits", TASKS["digits"], GRID, store)
     fill(store, jobs[:-1])
     assert reports("digits", TASKS["digits"], GRID, store) == []
     assert summarise(store, GRID)["tasks"] == {}
-    assert "qtdb: 50 runs of 35 s" in estimate(TASKS, GRID, store, 2)
+    assert "nmnist: 50 runs of 70 s" in estimate(TASKS, GRID, store, 2)
     assert "digits: 140 runs of 2 s" in estimate(TASKS, GRID, store, 2)
 
 
@@ -225,18 +265,18 @@ def job(*strengths, stage=REPORT):
 
 @pytest.fixture
 def stub(monkeypatch):
-    monkeypatch.setattr(regularisers, "WORKER", (sys.executable, "-c", STUB))
+    monkeypatch.setattr(duel_crew, "WORKER", (sys.executable, "-c", STUB))
 
 
 def test_runs_are_kept_one_by_one_and_not_run_again(store, stub, capsys):
-    crew = Crew(Flags(workers=1), store)
-    crew.work([job(0.1, 0.3)])
+    crew = Crew(store, workers=1)
+    crew.work([job(0.1, 0.3)], samples=True)
     # A store of another process sees them; another number is another run.
     again = Store(store.folder, store.line)
     assert all(again.find(job(0.1, 0.3), run) for run in job(0.1, 0.3).runs)
     assert again.find(job(0.4), job(0.4).runs[0]) is None
     capsys.readouterr()
-    Crew(Flags(workers=1), again).work([job(0.1, 0.3, 0.4)])
+    Crew(again, workers=1).work([job(0.1, 0.3, 0.4)], samples=True)
     assert capsys.readouterr().out.count("90.00%") == 1
     (row, *_) = again.runs("ev-objects", REPORT, "hoyer")
     assert row["samples"]["pj"] == [1, 2]
@@ -247,14 +287,14 @@ def test_runs_are_kept_one_by_one_and_not_run_again(store, stub, capsys):
 
 
 def test_time_that_is_up_leaves_runs(store, stub):
-    crew = Crew(Flags(workers=1, max_hours=1e-9), store)
+    crew = Crew(store, workers=1, max_hours=1e-9)
     crew.work([job(0.1, 0.3)])
     assert crew.left == 2 and not store.runs("ev-objects", REPORT, "hoyer")
 
 
 def test_a_worker_that_fails_says_why(store, stub):
     with pytest.raises(RuntimeError, match="out of luck"):
-        Crew(Flags(workers=1), store).work([job(0.1, 7)])
+        Crew(store, workers=1).work([job(0.1, 7)])
     assert len(store.runs("ev-objects", REPORT, "hoyer")) == 1
 
 
@@ -266,7 +306,7 @@ def test_bad_flags_are_refused(store):
     with pytest.raises(ValueError, match="greater than 0"):
         Flags(max_hours=0.0)
     with pytest.raises(ValueError, match="at most"):
-        Crew(Flags(workers=10**6), store)
+        Crew(store, workers=10**6)
     assert Flags(tasks="qtdb,digits").names == ["digits", "qtdb"]
     assert np.isfinite(TASKS["digits"].seconds)
 

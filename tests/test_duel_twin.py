@@ -17,7 +17,7 @@ from experiments.duel_twin import (
     jobs,
     make,
 )
-from experiments.regularisers import Store
+from experiments.kept_runs import Store
 from experiments.swept import Numbers
 from jsnn.codesign.twin_training import QuantisedReLU
 
