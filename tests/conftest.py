@@ -10,8 +10,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the cores: one thread each. Most of their time goes into compiling, so LLVM
-    # leaves its optimisations away; what follows the last flag is not read.
+    # leaves its optimisations away, and loops are emitted without the detour over MLIR, which takes
+    # twice as long; what follows the last flag is not read.
     flags = (
+        "--xla_cpu_use_fusion_emitters=false",
         "--xla_backend_optimization_level=0",
         "--xla_llvm_disable_expensive_passes=true",
         "--xla_cpu_multi_thread_eigen=false",
