@@ -1,5 +1,6 @@
 """The duel of regularisers: what is run, kept, taken up again and made of it; none is trained."""
 
+import functools
 import json
 import sys
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import build, duel_crew, duel_table, regularisers
+from experiments.duel_analysis import ratio
 from experiments.duel_crew import Crew
 from experiments.duel_plan import (
     REPORT,
@@ -58,6 +60,12 @@ def fill(store, jobs):
     for job in jobs:
         for run in job.runs:
             store.keep(job, run, planted(job.regulariser, run))
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """The draws of an interval are most of what these tests take."""
+    monkeypatch.setattr(regularisers, "ratio", functools.partial(ratio, draws=50))
 
 
 @pytest.fixture
