@@ -58,7 +58,8 @@ class Numbers:
         seed: of weights, batches and encoders.
         slope: factor on the slope of the surrogate, whose area stays.
         rate: factor on the learning rate.
-        strength: weight of the regulariser relative to its value at initialisation.
+        strength: weight of the regulariser relative to its value at initialisation, or where it is
+            zero there on the network trained without it.
     """
 
     seed: int
@@ -139,7 +140,9 @@ class Swept:
         self._start = jax.jit(self._begin)
         self._advance = jax.jit(self._go, donate_argnums=0)
         self._score = jax.jit(self._judge)
+        self._unit = jax.jit(self._measure_unit)
         self.shapes = shapes
+        self._units: dict[int, float] = {}
 
     def run(self, numbers: Numbers) -> dict[str, Any]:
         """Train to the end, test once: means, and accuracy and pJ of every sample."""
@@ -161,18 +164,42 @@ class Swept:
     def trained(self, numbers: Numbers) -> tuple[TrainState, float, bool]:
         """State after the last epoch, the bill before the first, and whether all stayed finite.
 
+        A regulariser that is zero at initialisation, for nothing fires there, has its value on the
+        network trained without it as its unit.
+
         Raises:
-            ValueError: a regulariser that is zero at initialisation.
+            ValueError: a regulariser that is zero on both.
         """
-        config = self.config
-        key = jax.random.key(numbers.seed)
-        sample = jax.random.permutation(key, len(self.data.train))[:FIRST_SAMPLES]
-        state, initial_pj = self._start(numbers.seed, self.train[0][sample])
+        sample = self._first_samples(numbers.seed)
+        state, initial_pj = self._start(numbers.seed, sample)
         if not np.isfinite(state.reference_pj):
+            unit = self._unit_once_trained(numbers.seed)
+            state = dataclasses.replace(state, reference_pj=jnp.float32(unit))
+        state, finite = self._to_the_end(state, numbers)
+        return state, float(initial_pj), finite
+
+    def _first_samples(self, seed: int) -> jax.Array:
+        key = jax.random.key(seed)
+        return self.train[0][jax.random.permutation(key, len(self.data.train))[:FIRST_SAMPLES]]
+
+    def _unit_once_trained(self, seed: int) -> float:
+        """The regulariser's value on the network of a seed trained without it."""
+        if seed not in self._units:
+            sample = self._first_samples(seed)
+            state, _ = self._start(seed, sample)
+            state = dataclasses.replace(state, reference_pj=jnp.float32(1.0))
+            state, _ = self._to_the_end(state, Numbers(seed, 1.0, 1.0, 0.0))
+            self._units[seed] = float(self._unit(state, sample))
+        if not np.isfinite(self._units[seed]):
             raise ValueError(
-                f"{self.objective.regulariser} is zero at initialisation: it has no unit, and "
-                "nothing to lower; move its bounds or targets"
+                f"{self.objective.regulariser} is zero at initialisation and after training: it "
+                "has no unit, and nothing to lower; move its bounds or targets"
             )
+        return self._units[seed]
+
+    def _to_the_end(self, state: TrainState, numbers: Numbers) -> tuple[TrainState, bool]:
+        """All epochs, and whether all stayed finite."""
+        config = self.config
         goal = {"energy_weight": jnp.float32(numbers.strength)}
         state = dataclasses.replace(state, goal=goal)
         traced = tuple(map(jnp.float32, (numbers.slope, numbers.rate)))
@@ -183,7 +210,7 @@ class Swept:
             for index in [order] if self.loop == "epoch" else order:
                 state, healthy = self._advance(state, traced, self.train, index)
                 finite = finite & healthy
-        return state, float(initial_pj), bool(finite)
+        return state, bool(finite)
 
     def _workload(self, frames):
         variables = self.model.init(jax.random.key(0), frames)
@@ -194,11 +221,14 @@ class Swept:
         state = init_state(self.model, optimiser, self.shapes, seed)
         first = initial_bill(state, self.model, self.objective, self.encoder, frames)
         priced = with_reference(state, first)
-        regulariser = self.objective.regulariser
-        if regulariser is None:
+        if self.objective.regulariser is None:
             return priced, priced.reference_pj
-        unit = with_unit(state, self.model, regulariser, self.encoder, frames)
-        return unit, priced.reference_pj
+        unit = self._measure_unit(state, frames)
+        return dataclasses.replace(state, reference_pj=unit), priced.reference_pj
+
+    def _measure_unit(self, state, frames) -> jax.Array:
+        regulariser = self.objective.regulariser
+        return with_unit(state, self.model, regulariser, self.encoder, frames).reference_pj
 
     def _go(self, state, traced, data, index):
         slope, rate = traced

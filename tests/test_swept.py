@@ -10,6 +10,7 @@ import pytest
 from experiments import build
 from experiments.swept import Numbers, Steeper, Swept, task_config
 from jsnn.objectives import Objective
+from jsnn.run import forward
 from jsnn.surrogate import Sigmoid
 from jsnn.training import (
     evaluate,
@@ -71,6 +72,31 @@ def test_traced_numbers_do_what_written_ones_do(swept):
     assert found["finite"] and found["initial_pj"] > found["floor_pj"]
     assert len(found["samples"]["pj"]) == len(swept.data.test)
     np.testing.assert_allclose(np.mean(found["samples"]["pj"]), found["pj"])
+
+
+def test_what_is_zero_at_first_is_measured_on_the_network_without_it(monkeypatch):
+    """The term does the same under both units, if the strength makes up for it."""
+    swept = Swept(task_config(TINY), "l1-rate")
+    begun, _ = swept._start(3, swept._first_samples(3))
+    free, _, _ = swept.trained(Numbers(3, 1.0, 1.0, 0.0))
+    workload = forward(swept.model, free.variables, swept._first_samples(3)[None].repeat(2, 0))
+    unit = float(swept.objective.regulariser(workload.workload, free.params))
+    ratio = unit / float(begun.reference_pj)
+    usual, _, _ = swept.trained(Numbers(3, 2.0, 1.0, 0.5))
+    start = swept._start
+
+    def silent(*arguments):
+        state, pj = start(*arguments)
+        return dataclasses.replace(state, reference_pj=jnp.float32(jnp.nan)), pj
+
+    monkeypatch.setattr(swept, "_start", silent)
+    found, _, finite = swept.trained(Numbers(3, 2.0, 1.0, 0.5 * ratio))
+    assert finite and 0 < ratio != 1
+    for a, b in zip(jax.tree.leaves(found.params), jax.tree.leaves(usual.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    monkeypatch.setattr(swept, "_units", {3: float("nan")})
+    with pytest.raises(ValueError, match="zero at initialisation and after training"):
+        swept.trained(Numbers(3, 1.0, 1.0, 0.1))
 
 
 def test_all_runs_share_one_program(swept, compilations):
