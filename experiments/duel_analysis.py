@@ -105,22 +105,65 @@ def choose(
     """
     if not trials or not free:
         raise ValueError("a choice needs runs of the regulariser and unconstrained ones")
-    end = best(free)
-    wanted = end.accuracy - lost
-    curves: dict[tuple[float, float], list[Trial]] = {}
-    for trial in sorted(trials, key=lambda t: t.strength):
-        curves.setdefault((trial.slope, trial.rate), []).append(trial)
-    costs = {
-        pair: bill_at([t.accuracy for t in (*curve, end)], [t.pj for t in (*curve, end)], wanted)
-        for pair, curve in curves.items()
-    }
+    wanted = best(free).accuracy - lost
+    costs = pair_costs(trials, free, lost)
     pair = min(costs, key=costs.get)
-    curve = curves[pair]
+    curve = _curves(trials)[pair]
     # The strongest that is accurate enough, with its neighbours on both sides.
     fit = [n for n, trial in enumerate(curve) if trial.accuracy >= wanted]
     first = min(max((fit[-1] if fit else 0) - 1, 0), max(len(curve) - count, 0))
     strengths = tuple(trial.strength for trial in curve[first : first + count])
     return Choice(*pair, strengths, costs[pair])
+
+
+def pair_costs(
+    trials: Sequence[Trial], free: Sequence[Trial], lost: float = POINT_LOST
+) -> dict[tuple[float, float], float]:
+    """The bill at so many points lost of every pair of slope and rate, see `choose`."""
+    end = best(free)
+    return {
+        pair: bill_at(
+            [t.accuracy for t in (*curve, end)],
+            [t.pj for t in (*curve, end)],
+            end.accuracy - lost,
+        )
+        for pair, curve in _curves(trials).items()
+    }
+
+
+def promising(
+    trials: Sequence[Trial], free: Sequence[Trial], count: int
+) -> list[tuple[float, float]]:
+    """Pairs of slope and rate that cost least, or without a strength those of most accuracy."""
+    if all(trial.strength == 0 for trial in trials):
+        order = sorted(trials, key=lambda t: (-t.accuracy, t.pj))
+        return [(trial.slope, trial.rate) for trial in order[:count]]
+    costs = pair_costs(trials, free)
+    return sorted(costs, key=costs.get)[:count]
+
+
+def averaged(rounds: Sequence[Sequence[Trial]]) -> list[Trial]:
+    """Trials of the same numbers on several sets of as many samples.
+
+    >>> averaged([[Trial(1, 1, 0.1, 0.9, 4.0)], [Trial(1, 1, 0.1, 0.8, 2.0)]])[0].pj
+    3.0
+    """
+    return [
+        dataclasses.replace(
+            same[0],
+            accuracy=float(np.mean([trial.accuracy for trial in same])),
+            pj=float(np.mean([trial.pj for trial in same])),
+        )
+        for same in zip(*rounds, strict=True)
+    ]
+
+
+def _curves(trials: Sequence[Trial]) -> dict[tuple[float, float], list[Trial]]:
+    """By pair, weakest first."""
+    curves: dict[tuple[float, float], list[Trial]] = {}
+    for trial in sorted(trials, key=lambda t: t.strength):
+        curves.setdefault((trial.slope, trial.rate), []).append(trial)
+    return curves
 
 
 def best(trials: Sequence[Trial]) -> Trial:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from experiments.duel_analysis import POINT_LOST, Reported, Trial, best, choose, ranked
+from experiments.duel_analysis import (
+    POINT_LOST,
+    Reported,
+    Trial,
+    averaged,
+    best,
+    choose,
+    promising,
+    ranked,
+)
 from experiments.duel_tasks import (
     OURS,
+    PAIRS,
     SHORT,
     STRONGER,
     TASKS,
@@ -26,28 +36,60 @@ SEARCH, REPORT = "search", "report"
 
 
 def searches(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
-    """The grid of every regulariser, or a short one of the finalists.
+    """The grid of every regulariser, or a short one of the finalists; then what comes again.
 
     Cut by slope so that workers end together.
     """
-    flags = search_flags(name, task)
     names = contestants(name, task, grid, store)
-    runs = {regulariser: own_grid(task, grid).runs(regulariser) for regulariser in names}
+    rounds = [(task.search, {other: own_grid(task, grid).runs(other) for other in names})]
+    if task.again:
+        second = second_round(name, task, grid, store)
+        rounds += [(flags, second) for flags in task.again]
     return [
-        Job(name, SEARCH, regulariser, flags, tuple(run for run in rows if run["slope"] == slope))
-        for regulariser, rows in runs.items()
+        Job(name, SEARCH, other, {"dataset": name, **task.flags, **flags}, runs)
+        for flags, wanted in rounds
+        for other, rows in wanted.items()
         for slope in grid.slopes
+        if (runs := tuple(run for run in rows if run["slope"] == slope))
     ]
-
-
-def search_flags(name: str, task: Task) -> dict[str, Any]:
-    """Those of its runs."""
-    return {"dataset": name, **task.flags, **task.search}
 
 
 def own_grid(task: Task, grid: Grid) -> Grid:
     """What the search of a task runs for each."""
     return grid if task.searched else dataclasses.replace(grid, strengths=SHORT)
+
+
+def second_round(
+    name: str, task: Task, grid: Grid, store: Store
+) -> dict[str, list[dict[str, float]]]:
+    """Runs of the pairs of each that cost least in the first; none until that is over."""
+    first = {
+        other: kept_trials(name, task, task.search, other, grid.runs(other), store)
+        for other in grid.names
+    }
+    if None in first.values():
+        return {}
+    pairs = {other: promising(trials, first[NONE], PAIRS) for other, trials in first.items()}
+    return {
+        other: [run for run in grid.runs(other) if (run["slope"], run["rate"]) in pairs[other]]
+        for other in grid.names
+    }
+
+
+def searched(name: str, task: Task, grid: Grid, store: Store) -> dict[str, list[Trial]]:
+    """What a search found of each for whom it is over: of two rounds, the means over both."""
+    if task.again:
+        runs = second_round(name, task, grid, store)
+    else:
+        names = contestants(name, task, grid, store)
+        runs = {other: own_grid(task, grid).runs(other) for other in names}
+    found = {}
+    for other, rows in runs.items():
+        sets = (task.search, *task.again)
+        rounds = [kept_trials(name, task, flags, other, rows, store) for flags in sets]
+        if None not in rounds:
+            found[other] = averaged(rounds)
+    return found
 
 
 def reports(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
@@ -126,9 +168,7 @@ def chosen(
     source, whole = (name, task) if task.search is not None else (task.like, TASKS[task.like])
     needed = grid.names if whole.searched else (NONE, OURS)
     wanted = contestants(name, task, grid, store)
-    trials = {o: kept_trials(source, whole, grid, o, store) for o in {*needed, *wanted}}
-    runs = own_grid(whole, grid).runs
-    trials = {other: found for other, found in trials.items() if len(found) == len(runs(other))}
+    trials = searched(source, whole, grid, store)
     if not {*needed} <= {*trials}:
         return {}
     free = best(trials[NONE])
@@ -164,14 +204,22 @@ def two_best(grid: Grid, store: Store) -> list[str]:
     return ranked(bills)[:2] if bills else []
 
 
-def kept_trials(name: str, task: Task, grid: Grid, other: str, store: Store) -> list[Trial]:
-    """The search of a regulariser, as far as it is there."""
-    job = Job(name, SEARCH, other, search_flags(name, task), ())
-    rows = [(run, store.find(job, run)) for run in own_grid(task, grid).runs(other)]
+def kept_trials(
+    name: str,
+    task: Task,
+    flags: Mapping[str, Any],
+    other: str,
+    runs: Sequence[Mapping[str, float]],
+    store: Store,
+) -> list[Trial] | None:
+    """These runs of a search; None if any is missing."""
+    job = Job(name, SEARCH, other, {"dataset": name, **task.flags, **flags}, tuple(runs))
+    rows = [store.find(job, run) for run in runs]
+    if None in rows:
+        return None
     return [
         Trial(run["slope"], run["rate"], run["strength"], row["accuracy"], row["pj"])
-        for run, row in rows
-        if row is not None
+        for run, row in zip(runs, rows, strict=True)
     ]
 
 

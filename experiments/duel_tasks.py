@@ -21,6 +21,8 @@ OTHERS = (
 )
 SLOPES = RATES = (0.5, 1.0, 2.0)
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
+# Of each regulariser, that come to a second round.
+PAIRS = 3
 # Of a short search, and of a report whose strengths no search chose.
 SHORT, TRANSFERRED = (0.3,), (0.1, 0.4, 1.6)
 # A curve that ends above one point lost, or begins below, would pass for dearer than it is.
@@ -34,6 +36,8 @@ class Task:
     Attributes:
         flags: of `experiments.train`, over its recipe.
         search: those of the search besides; None: not searched.
+        again: the same of a second round, in which the cheapest pairs of slope and rate of each
+            are run once more on every one of these; the mean of all rounds chooses.
         blocks: of the report, one for each block: seeds, splits or folds.
         pooled: whether the blocks are folds, whose samples are pooled.
         repeats: how often the folds come among the blocks; a sample counts with its mean.
@@ -46,6 +50,7 @@ class Task:
     blocks: tuple[Mapping[str, Any], ...]
     seconds: float
     search: Mapping[str, Any] | None = None
+    again: tuple[Mapping[str, Any], ...] = ()
     pooled: bool = False
     repeats: int = 1
     short: bool = False
@@ -57,7 +62,7 @@ class Task:
         return self.search is not None and not self.short
 
 
-HELD_OUT = {"fold": 0, "folds": 3, "split_seed": 0}
+HELD_OUT, *OTHER_FOLDS = ({"fold": k, "folds": 3, "split_seed": 0} for k in range(3))
 FIVE_SEEDS = ({},) * 5
 # The search looked at folds of split seed 0; these are cut anew.
 FIVE_FOLDS = tuple({"fold": k, "folds": 5, "split_seed": 1} for k in range(5))
@@ -69,7 +74,14 @@ TASKS = {
         search=HELD_OUT,
     ),
     "ev-objects": Task(
-        {"epochs": 100}, FIVE_FOLDS * 3, seconds=20, search=HELD_OUT, pooled=True, repeats=3
+        {"epochs": 100},
+        FIVE_FOLDS * 3,
+        seconds=20,
+        search=HELD_OUT,
+        # Of the 192 samples of a fold two are a point.
+        again=tuple(OTHER_FOLDS),
+        pooled=True,
+        repeats=3,
     ),
     "fashion-mnist": Task({}, FIVE_SEEDS, seconds=40, like="digits"),
     # Its neurons, and a decision in every step, are like nothing that is searched in full.

@@ -5,11 +5,12 @@
     python -m experiments.regularisers --smoke
 
 Searched tasks: every regulariser runs every slope of the surrogate x learning rate x strength once,
-on part of the training samples. What costs least at one point lost there is run again, three
-strengths around that loss, on fresh splits or folds; what does not lose a point there gets three
-times the strength, what loses one at all of them a third, up to twice. The other tasks run ours and
-the two best others, with slope and rate of the searched task of their kind, or of a short search of
-their own: every pair at one strength. All figures are of the last epoch.
+on part of the training samples (where that part is small, the three cheapest pairs on the other
+parts too). What costs least at one point lost there is run again, three strengths around that loss,
+on fresh splits or folds; what does not lose a point there gets three times the strength, what loses
+one at all of them a third, up to twice. The other tasks run ours and the two best others, with
+slope and rate of the searched task of their kind, or of a short search of their own: every pair at
+one strength. All figures are of the last epoch.
 
 Each run is kept as soon as it is over, below `experiments/results/regularisers`; one that is there
 with the same numbers is not run again. `summary.json` there holds what comes out.
@@ -94,8 +95,9 @@ def main(flags: Flags) -> dict[str, Any]:
                 f"{name} is run with the two best others of a searched task, and none is over: "
                 f"--tasks {','.join(n for n, t in TASKS.items() if t.searched)} first"
             )
-        if task.search is not None:
-            crew.work(searches(name, task, grid, store))
+        for _ in range(1 + bool(task.again) if task.search is not None else 0):
+            if not crew.left:
+                crew.work(searches(name, task, grid, store))
         for _ in range(1 + TIMES):
             if not crew.left:
                 crew.work(reports(name, task, grid, store), samples=task.pooled)
