@@ -38,8 +38,10 @@ SEARCH, REPORT = "search", "report"
 def searches(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
     """The grid of every regulariser, or a short one of the finalists; then what comes again.
 
-    Cut by slope so that workers end together.
+    Cut by slope so that workers end together; none for a task without a search.
     """
+    if task.search is None:
+        return []
     names = contestants(name, task, grid, store)
     rounds = [(task.search, {other: own_grid(task, grid).runs(other) for other in names})]
     if task.again:

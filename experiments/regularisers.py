@@ -95,7 +95,8 @@ def main(flags: Flags) -> dict[str, Any]:
                 f"{name} is run with the two best others of a searched task, and none is over: "
                 f"--tasks {','.join(n for n, t in TASKS.items() if t.searched)} first"
             )
-        for _ in range(1 + bool(task.again) if task.search is not None else 0):
+        # What a second round runs is known once the first is over.
+        for _ in range(1 + bool(task.again)):
             if not crew.left:
                 crew.work(searches(name, task, grid, store))
         for _ in range(1 + TIMES):
@@ -208,7 +209,7 @@ def estimate(tasks: Mapping[str, Task], grid: Grid, store: Store, workers: int) 
 
     lines, total = [], 0.0
     for name, task in tasks.items():
-        left = missing(searches(name, task, grid, store)) if task.search is not None else []
+        left = missing(searches(name, task, grid, store))
         known = reports(name, task, grid, store)
         # Before the search is over: what will be chosen, one job for each block and regulariser.
         names = len(grid.names) - 1 if task.searched else 3

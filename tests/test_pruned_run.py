@@ -62,6 +62,7 @@ def test_a_budget_holds_on_the_lists_that_are_written_out(tmp_path):
     words = [*SMALL, "--prune", "weights", "--energy-budget", "5nJ"]
     result = train.run([*words, "--out", str(tmp_path / "run")])
     limit = result["budget"]["limits"]["energy_pj"]
+    assert limit["holds"]["train"]
     np.testing.assert_allclose(result["pruned"]["skipping_pj"], limit["test"], rtol=1e-5)
 
 
