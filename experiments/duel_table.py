@@ -67,10 +67,15 @@ def _cell(name: str, rows: Mapping[str, Any]) -> str:
     if name == OURS:
         return shown
     ours = Ratio(**row["ours_over_it"])
-    if row["reached"]:
-        return f"{shown}: {ours.value:.2f} ({ours.low:.2f} to {ours.high:.2f})"
-    # Of an upper end the ratio is a lower one, if our own bill is none.
-    return f"{shown}: ≥ {ours.value:.2f}" if rows[OURS]["reached"] else shown
+    # A bill that is an upper end makes the ratio a lower one, or an upper one if it is ours.
+    match row["reached"], rows[OURS]["reached"]:
+        case True, True:
+            return f"{shown}: {ours.value:.2f} ({ours.low:.2f} to {ours.high:.2f})"
+        case True, False:
+            return f"{shown}: ≤ {ours.value:.2f}"
+        case False, True:
+            return f"{shown}: ≥ {ours.value:.2f}"
+    return shown
 
 
 def _silent_over_best(task: Mapping[str, Any]) -> float:

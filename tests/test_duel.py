@@ -395,5 +395,6 @@ def test_a_table_of_the_duel_says_who_is_cheaper_and_what_was_not_reached(tmp_pa
         assert line in said
     assert said in readme.read_text()
     task["regularisers"]["bill"]["reached"] = False
-    assert "| hoyer | ≤ 40 nJ |" in duel_table.render(summary)
+    said = duel_table.render(summary)
+    assert "| hoyer | ≤ 40 nJ |" in said and "| l1-rate | 20 nJ: ≤ 1.50 |" in said
     assert duel_table.render({"tasks": {}, "geometric_mean": None}) == duel_table.NONE_YET
