@@ -36,6 +36,7 @@ from jsnn.surrogate import Surrogate
 from jsnn.training import (
     Encoder,
     TrainState,
+    as_trained,
     init_state,
     initial_bill,
     make_epoch,
@@ -58,8 +59,8 @@ class Numbers:
         seed: of weights, batches and encoders.
         slope: factor on the slope of the surrogate, whose area stays.
         rate: factor on the learning rate.
-        strength: weight of the regulariser relative to its value at initialisation, or where it is
-            zero there on the network trained without it.
+        strength: weight of the regulariser relative to its value at initialisation, or where
+            nothing fires there on the network trained without it.
     """
 
     seed: int
@@ -164,8 +165,8 @@ class Swept:
     def trained(self, numbers: Numbers) -> tuple[TrainState, float, bool]:
         """State after the last epoch, the bill before the first, and whether all stayed finite.
 
-        A regulariser that is zero at initialisation, for nothing fires there, has its value on the
-        network trained without it as its unit.
+        Where nothing fires at initialisation a regulariser is zero or what is left of it without
+        spikes: its unit is then its value on the network trained without it.
 
         Raises:
             ValueError: a regulariser that is zero on both.
@@ -223,8 +224,14 @@ class Swept:
         priced = with_reference(state, first)
         if self.objective.regulariser is None:
             return priced, priced.reference_pj
-        unit = self._measure_unit(state, frames)
+        unit = jnp.where(self._fires(state, frames), self._measure_unit(state, frames), jnp.nan)
         return dataclasses.replace(state, reference_pj=unit), priced.reference_pj
+
+    def _fires(self, state, frames) -> jax.Array:
+        """Whether any neuron does; networks without spiking neurons have no need to."""
+        workload = as_trained(state, self.model, self.encoder, frames).workload
+        counts = [layer.output_events.sum() for layer in workload if layer.geometry.spiking]
+        return jnp.asarray(sum(counts) > 0 if counts else True)
 
     def _measure_unit(self, state, frames) -> jax.Array:
         regulariser = self.objective.regulariser

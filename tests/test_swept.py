@@ -99,6 +99,17 @@ def test_what_is_zero_at_first_is_measured_on_the_network_without_it(monkeypatch
         swept.trained(Numbers(3, 1.0, 1.0, 0.1))
 
 
+@pytest.mark.parametrize("regulariser", ["bill", "squared-rate", "weights-activations"])
+def test_a_silent_start_gives_no_unit(regulariser):
+    """Not even to terms that something is left of without a spike."""
+    swept = Swept(task_config(TINY), regulariser)
+    frames = swept._first_samples(0)
+    for samples, has_unit in ((frames, True), (jnp.zeros_like(frames), False)):
+        state, initial_pj = swept._start(0, samples)
+        assert bool(jnp.isfinite(state.reference_pj)) is has_unit
+        assert jnp.isfinite(initial_pj)
+
+
 def test_all_runs_share_one_program(swept, compilations):
     swept.run(Numbers(0, 1.0, 1.0, 0.1))
     with compilations() as names:
