@@ -7,7 +7,8 @@ For each window T the weight of the bill is swept on both sides: the spiking net
 the measured twin's in the loss of the twin, whose activations have ceil(log2(T + 1)) bits. Both are
 trained against `--hardware` and priced on every machine below. Bills are read off both fronts at
 the same accuracy, half a point below what both reach; below 1 the spikes win. Accuracies are means
-over folds of the training samples. Runs that are there with the same numbers are not run again.
+over folds of the training samples. A bill whose runs are all more accurate than that is an upper
+end and marked ≤. Runs that are there with the same numbers are not run again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 from experiments import build
 from experiments.compiled import keep_compiled
 from experiments.config import check, knob, parse
-from experiments.duel_analysis import DRAWS, bill_at
+from experiments.duel_analysis import DRAWS, Reported, bill_at
 from experiments.duel_tasks import FIVE_FOLDS
 from experiments.kept_runs import Job, Store
 from experiments.runfolder import keep
@@ -40,7 +41,7 @@ from jsnn.workload import Workload
 RESULTS = "experiments/results/duel_twin"
 SPIKES, TWIN = "spikes", "twin"
 TASKS = ("digits", "fashion-mnist")
-STRENGTHS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+STRENGTHS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 # Share of right answers below what both sides reach, where they are compared.
 BELOW = 0.005
 
@@ -236,6 +237,9 @@ def compare(flags: Flags, store: Store, name: str, steps: int) -> Iterator[dict[
             "accuracy": wanted,
             "spikes_pj": bills[SPIKES],
             "twin_pj": bills[TWIN],
+            "comes_down": {
+                side: bool(Reported(accuracy[side].T, pj[side].T).comes_down(wanted)) for side in pj
+            },
             "ratio": value,
             "low": low,
             "high": high,
@@ -273,9 +277,11 @@ def interval(
 def describe(line: dict[str, Any]) -> str:
     """One comparison for a reader."""
     wins = "twin wins" if line["winner"] == TWIN else "spikes win"
+    sign = {side: "" if down else "≤ " for side, down in line["comes_down"].items()}
     return (
         f"{line['task']} T={line['steps']} {line['machine']}: at {line['accuracy']:.2%} "
-        f"{line['spikes_pj'] / 1e3:,.2f} / {line['twin_pj'] / 1e3:,.2f} nJ = {line['ratio']:.3f} "
+        f"{sign[SPIKES]}{line['spikes_pj'] / 1e3:,.2f} / "
+        f"{sign[TWIN]}{line['twin_pj'] / 1e3:,.2f} nJ = {line['ratio']:.3f} "
         f"[{line['low']:.3f}, {line['high']:.3f}], {wins}"
     )
 

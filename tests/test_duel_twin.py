@@ -58,11 +58,18 @@ def test_the_winner_is_said_by_machine(tmp_path):
     flags = Flags(strengths="0,1", seeds=(0,))
     store = Store(tmp_path, "python -m experiments.duel_twin")
     fill(store, flags, {SPIKES: 0.98, TWIN: 0.98})
-    winners = {
-        row.targets: line["winner"]
-        for row, line in zip(ROWS, compare(flags, store, "digits", 4), strict=True)
-    }
+    lines = list(compare(flags, store, "digits", 4))
+    winners = {row.targets: line["winner"] for row, line in zip(ROWS, lines, strict=True)}
     assert winners == {1: TWIN, 16: SPIKES}
+
+
+def test_a_front_that_does_not_come_down_to_the_accuracy_is_an_upper_end(tmp_path):
+    flags = Flags(strengths="0,1", seeds=(0,))
+    store = Store(tmp_path, "python -m experiments.duel_twin")
+    fill(store, flags, {SPIKES: 0.98, TWIN: 0.998})
+    line = next(compare(flags, store, "digits", 4))
+    assert line["comes_down"] == {SPIKES: True, TWIN: False}
+    assert " / ≤ 50.00 nJ" in describe(line) and "≤" not in describe(line).split(" / ")[0]
 
 
 def test_an_interval_is_as_wide_as_seeds_disagree():
