@@ -116,6 +116,11 @@ def encoder(config, loaded: data.Dataset):
         raise ValueError(
             f"data set {loaded.name!r} {kind}: use --encoder {fitting}, not {config.encoder}"
         )
+    if recorded and config.steps != type(config).steps:
+        raise ValueError(
+            f"--steps is for still samples, {loaded.name!r} has steps of its own: take "
+            "--data-options steps=N where that is among them, or --window N for its first"
+        )
     if config.encoder == "delta":
         made = chosen(threshold=config.delta_threshold)
     else:

@@ -9,6 +9,7 @@ from experiments import windows
 from experiments.build import BUDGETS, limits
 from experiments.config import check, knob
 from experiments.recipes import RECIPES
+from experiments.unread import refuse_unread
 
 # At a living weight of 1 a network of digits stayed 5 % above its 41 nJ and lost 2 points. In the
 # last epoch the limit has come down and the network has settled at it.
@@ -140,9 +141,15 @@ class Config:
 
 
 def configured(flags: dict[str, Any], smoke: bool = False) -> Config:
-    """The config of flags: recipe of the data set, `--smoke`, a budget, then the flags."""
+    """The config of flags: recipe of the data set, `--smoke`, a budget, then the flags.
+
+    Raises:
+        ValueError: flags that do not fit, or that this run would not read.
+    """
     recipe = RECIPES.get(flags.get("dataset", Config.dataset), {})
     short = {"epochs": 2, "limit": 256} if smoke else {}
     # A budget takes the place of the recipe's weight, not of one that was asked for.
     limited = any(flags.get(name) for name in BUDGETS)
-    return Config(**recipe | short | (UNDER_A_BUDGET if limited else {}) | flags)
+    config = Config(**recipe | short | (UNDER_A_BUDGET if limited else {}) | flags)
+    refuse_unread(flags, config)
+    return config

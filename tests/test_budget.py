@@ -157,7 +157,8 @@ def test_bad_budgets(options, message):
 
 def test_a_budget_below_the_floor_is_infeasible_and_says_so():
     budget = Budget(energy_pj=90.0, latency_s=1.0)
-    with pytest.raises(Infeasible, match="energy_pj is limited to 90, its floor is 100"):
+    said = r"energy_pj is limited to 90 \(90 pJ\), its floor is 100 \(100 pJ\)"
+    with pytest.raises(Infeasible, match=said):
         budget.refuse_below({"energy_pj": 100.0, "latency_s": 0.5})
     budget.refuse_below({"energy_pj": 90.0, "latency_s": 0.5})
 

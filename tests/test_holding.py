@@ -78,9 +78,9 @@ def test_a_warm_start_begins_with_the_network_of_the_other_run(held):
     [
         (
             "--energy-budget 900pJ",
-            r"infeasible budget: energy_pj is limited to 900, its floor is 9",
+            r"infeasible budget: energy_pj is limited to 900 \(900 pJ\), its floor is 9",
         ),
-        ("--memory-budget 100B", "infeasible budget: memory_bytes is limited to 100, its floor is"),
+        ("--memory-budget 100B", r"memory_bytes is limited to 100 \(100 B\), its floor is"),
         ("--latency-budget 1ms", "publishes no times"),
         ("--area-budget 2mm2", "does not say what memories it has"),
         ("--area-budget 2mm2 --hardware yan-v1-spatial", "a machine whose name says its node"),

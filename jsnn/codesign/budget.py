@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jsnn.area import memory_area_layers_mm2
 from jsnn.latency import latency_layers
 from jsnn.levers import Pairs
+from jsnn.units import text
 
 __all__ = ["RESOURCES", "Budget", "Infeasible", "memory_bytes"]
 
@@ -197,7 +198,8 @@ class Budget:
         below = [name for name, ratio in self.over(floor).items() if ratio > 1]
         if below:
             found = "; ".join(
-                f"{name} is limited to {self.limited[name]:.6g}, its floor is {floor[name]:.6g}"
+                f"{name} is limited to {_both(name, self.limited[name])}, "
+                f"its floor is {_both(name, floor[name])}"
                 for name in below
             )
             raise Infeasible(
@@ -205,3 +207,8 @@ class Budget:
                 "neurons fires): raise the budget, or take a smaller network, fewer steps or "
                 "another machine"
             )
+
+
+def _both(name: str, value: float) -> str:
+    """A number as the field has it, and as a reader says it."""
+    return f"{value:.6g} ({text(value, RESOURCES[name])})"

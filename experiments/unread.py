@@ -1,0 +1,63 @@
+"""Flags that a run would not read: refused, so that nobody reports what they did not change."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from experiments import windows
+from experiments.build import MODELS, NEURONS, lookup, readout
+from experiments.config import flag
+
+OF_MODELS = ("gain", "norm", "hidden", "use_bias", "recurrent_init", "dropout", "input_dropout")
+# Flags of laws, and what a law calls them.
+OF_NEURONS = {
+    "tau_steps": "tau_mem",
+    "reset": "reset",
+    "detach_reset": "detach_reset",
+    "surrogate": "surrogate",
+}
+OF_INTEGRATORS = ("readout_tau_steps", "readout_gain")
+# Flags that only mean something beside another one: whether that one is there, and what it is.
+BESIDE = {
+    "exit_loss": (lambda config: config.early_exit is not None, "--early-exit"),
+    "prune_rate": (lambda config: config.prune != "none", "--prune"),
+    "bits_scale": (lambda config: config.weight_bits is not None, "--weight-bits"),
+    "window_scale": (windows.learned, "a learned --window"),
+    "knob_rate": (lambda config: config.knobs != "none", "--knobs"),
+    "supply_v": (lambda config: config.knobs != "none", "--knobs"),
+    "folds": (lambda config: config.fold is not None, "--fold"),
+    "delta_threshold": (lambda config: config.encoder == "delta", "--encoder delta"),
+}
+
+
+def refuse_unread(flags: Mapping[str, Any], config: Any) -> None:
+    """Compare what was asked for with what the run reads.
+
+    What a recipe carries for its own model and the run does not read is left in peace, and so is a
+    flag that asks for the default.
+
+    Args:
+        flags: those given.
+        config: the run that they make.
+
+    Raises:
+        ValueError: a flag that would change nothing.
+    """
+    model = inspect.signature(lookup("model", MODELS, config.model)).parameters
+    law = inspect.signature(lookup("neuron", NEURONS, config.neuron)).parameters
+    reasons = {name: f"--model {config.model} has none" for name in OF_MODELS if name not in model}
+    for name, option in OF_NEURONS.items():
+        if option not in law:
+            reasons[name] = f"--neuron {config.neuron} has none"
+    if readout(config).needs_spikes:
+        reasons |= dict.fromkeys(
+            OF_INTEGRATORS, f"--readout {config.readout} counts spikes of neurons like the hidden"
+        )
+    for name, (there, words) in BESIDE.items():
+        if not there(config):
+            reasons[name] = f"it needs {words}"
+    for name, reason in reasons.items():
+        if name in flags and flags[name] != getattr(type(config), name):
+            raise ValueError(f"{flag(name)} would change nothing: {reason}")
