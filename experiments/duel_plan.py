@@ -21,6 +21,7 @@ from experiments.duel_analysis import (
 from experiments.duel_tasks import (
     OURS,
     PAIRS,
+    RANKING,
     SHORT,
     STRONGER,
     TASKS,
@@ -199,8 +200,9 @@ def contestants(name: str, task: Task, grid: Grid, store: Store) -> tuple[str, .
 def two_best(grid: Grid, store: Store) -> list[str]:
     """Of the others, by their bills on the searched tasks there are; none without one."""
     bills = {}
-    for name, task in TASKS.items():
-        if task.searched and (points := reported(name, task, grid, store)):
+    for name in RANKING:
+        task = TASKS[name]
+        if points := reported(name, task, grid, store):
             free = points[NONE]
             bills[name] = {other: points[other].at(free) for other in grid.others}
     return ranked(bills)[:2] if bills else []

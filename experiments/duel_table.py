@@ -15,7 +15,7 @@ from typing import Any
 from experiments.config import check, knob
 from experiments.duel_analysis import Ratio
 from experiments.duel_tasks import OTHERS, OURS
-from experiments.regularisers import RESULTS, sign_of
+from experiments.regularisers import RESULTS, sign_of, without
 from experiments.table import NOTHING, command, markdown, written
 from jsnn.units import energy_text
 
@@ -90,13 +90,15 @@ def _caption(summary: Mapping[str, Any]) -> str:
         for name, task in summary["tasks"].items()
     ]
     least = [f"{_silent_over_best(task):.2f}" for task in summary["tasks"].values()]
+    mean = summary["geometric_mean"]
+    overall = "" if mean is None else f"; geometric mean{without(summary)} {mean:.2f}"
     return (
         f"Bill per inference at {summary['points_lost']} point lost, then ours over it with its "
         "95 % interval. ≤: its cheapest run has not lost the point, a stronger one may cost less; "
         "≈: all its runs lost more, the bill lies between theirs and that of no term. "
         "Silent: what the unconstrained network would cost without a spike of its own. Ours over "
-        f"the best other: {', '.join(best)}; geometric mean {summary['geometric_mean']:.2f}; a "
-        f"silent network would have {', '.join(least)}. {summary['notes']}"
+        f"the best other: {', '.join(best)}{overall}; a silent network would have "
+        f"{', '.join(least)}. {summary['notes']}"
     )
 
 

@@ -43,6 +43,8 @@ class Task:
         repeats: how often the folds come among the blocks; a sample counts with its mean.
         short: whether the search is of ours and the two best others alone, at one strength.
         like: the searched task that slope and rate are taken from where there is no search.
+        beside: whether it stands beside the others: it neither says who the two best are nor counts
+            in the geometric mean.
         seconds: of one run on one core, as measured; what a run took before replaces it.
     """
 
@@ -55,6 +57,7 @@ class Task:
     repeats: int = 1
     short: bool = False
     like: str = ""
+    beside: bool = False
 
     @property
     def searched(self) -> bool:
@@ -64,12 +67,13 @@ class Task:
 
 HELD_OUT, *OTHER_FOLDS = ({"fold": k, "folds": 3, "split_seed": 0} for k in range(3))
 FIVE_SEEDS = ({},) * 5
+FIVE_SPLITS = tuple({"split_seed": seed} for seed in (11, 12, 13, 14, 15))
 # The search looked at folds of split seed 0; these are cut anew.
 FIVE_FOLDS = tuple({"fold": k, "folds": 5, "split_seed": 1} for k in range(5))
 TASKS = {
     "digits": Task(
         {"epochs": 100},
-        tuple({"split_seed": seed} for seed in (11, 12, 13, 14, 15)),
+        FIVE_SPLITS,
         seconds=12,
         search=HELD_OUT,
     ),
@@ -87,7 +91,17 @@ TASKS = {
     # Its neurons, and a decision in every step, are like nothing that is searched in full.
     "qtdb": Task({"epochs": 20}, FIVE_SEEDS, seconds=35, search=HELD_OUT, short=True),
     "nmnist": Task({"epochs": 40}, FIVE_FOLDS, seconds=70, pooled=True, like="ev-objects"),
+    # Layers unlike each other: many neurons of few targets, few of many.
+    "digits-conv": Task(
+        {"dataset": "digits", "model": "conv", "widths": (16, 32), "epochs": 50},
+        FIVE_SPLITS,
+        seconds=7,
+        search=HELD_OUT,
+        beside=True,
+    ),
 }
+# They say who the two best others are.
+RANKING = tuple(name for name, task in TASKS.items() if task.searched and not task.beside)
 CUT = (
     "Cut: one seed in the search; nmnist 40 epochs (its recipe: 80); "
     "fashion-mnist and nmnist without a search of their own, qtdb with one strength in it."

@@ -45,7 +45,17 @@ from experiments.duel_plan import (
     reports,
     searches,
 )
-from experiments.duel_tasks import CUT, OURS, SMALL_GRID, SMOKE, TASKS, TIMES, Grid, Task
+from experiments.duel_tasks import (
+    CUT,
+    OURS,
+    RANKING,
+    SMALL_GRID,
+    SMOKE,
+    TASKS,
+    TIMES,
+    Grid,
+    Task,
+)
 from experiments.kept_runs import Job, Store
 from experiments.runfolder import keep
 from experiments.summary import versions
@@ -93,7 +103,7 @@ def main(flags: Flags) -> dict[str, Any]:
         if not (crew.left or contestants(name, task, grid, store)):
             raise ValueError(
                 f"{name} is run with the two best others of a searched task, and none is over: "
-                f"--tasks {','.join(n for n, t in TASKS.items() if t.searched)} first"
+                f"--tasks {','.join(RANKING)} first"
             )
         # What a second round runs is known once the first is over.
         for _ in range(1 + bool(task.again)):
@@ -137,6 +147,7 @@ def summarise(store: Store, grid: Grid) -> dict[str, Any]:
         rival = min(tuned, key=tuned.get)
         tasks[name] = {
             "units": units(task, free.pj.shape[1]),
+            "beside": task.beside,
             "unconstrained": {
                 "accuracy": free.accuracy.mean(),
                 "pj": free.pj.mean(),
@@ -146,7 +157,9 @@ def summarise(store: Store, grid: Grid) -> dict[str, Any]:
             "ours_over_best_other": rows[rival]["ours_over_it"],
             "regularisers": rows,
         }
-    ratios = [task["ours_over_best_other"]["value"] for task in tasks.values()]
+    ratios = [
+        task["ours_over_best_other"]["value"] for task in tasks.values() if not task["beside"]
+    ]
     return {
         "command": store.line,
         "versions": versions(),
@@ -166,6 +179,16 @@ def units(task: Task, count: int) -> str:
     if not task.pooled:
         return f"{count} seeds"
     return f"{count} pooled samples" + f", {task.repeats} runs of each" * (task.repeats > 1)
+
+
+def without(summary: Mapping[str, Any]) -> str:
+    """Of the geometric mean: tasks that do not count.
+
+    >>> without({"tasks": {"a": {"beside": False}, "b": {"beside": True}}})
+    ' without b'
+    """
+    beside = [name for name, task in summary["tasks"].items() if task["beside"]]
+    return f" without {', '.join(beside)}" * bool(beside)
 
 
 def sign_of(row: Mapping[str, Any]) -> str:
@@ -195,7 +218,7 @@ def describe(summary: Mapping[str, Any]) -> Iterator[str]:
         r = Ratio(**task["ours_over_best_other"])
         yield f"  ours over the best other, {task['best_other']}: {r.value:.3f}"
     if summary["geometric_mean"] is not None:
-        yield f"\nGeometric mean over the tasks: {summary['geometric_mean']:.3f}"
+        yield f"\nGeometric mean{without(summary)}: {summary['geometric_mean']:.3f}"
     yield summary["notes"]
 
 

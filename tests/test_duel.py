@@ -209,6 +209,21 @@ def test_a_short_search_is_of_the_finalists_at_one_strength(store):
     assert set(summarise(store, GRID)["tasks"]) == {"digits", "qtdb"}
 
 
+def test_a_task_beside_the_others_neither_ranks_nor_counts(store):
+    task = TASKS["digits-conv"]
+    fill(store, searches("digits-conv", task, GRID, store))
+    fill(store, reports("digits-conv", task, GRID, store))
+    assert two_best(GRID, store) == []
+    alone = summarise(store, GRID)
+    assert alone["tasks"]["digits-conv"]["beside"] and alone["geometric_mean"] is None
+    assert "geometric mean" not in duel_table.render(alone)
+    fill(store, searches("digits", TASKS["digits"], GRID, store))
+    fill(store, reports("digits", TASKS["digits"], GRID, store))
+    both = summarise(store, GRID)
+    assert both["geometric_mean"] == both["tasks"]["digits"]["ours_over_best_other"]["value"]
+    assert "geometric mean without digits-conv 0.7" in duel_table.render(both)
+
+
 def test_what_loses_no_point_is_run_stronger_twice_at_most(store):
     task = TASKS["digits"]
 
@@ -367,6 +382,7 @@ def test_a_table_of_the_duel_says_who_is_cheaper_and_what_was_not_reached(tmp_pa
 
     task = {
         "units": "5 seeds",
+        "beside": False,
         "unconstrained": {"accuracy": 0.9, "pj": 8e4, "floor_pj": 1e4},
         "best_other": "l1-rate",
         "ours_over_best_other": row(0, True, 1.5)["ours_over_it"],
