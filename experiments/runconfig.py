@@ -69,6 +69,9 @@ class Config:
     energy_weight: float = knob(0.25, "weight of bill / bill at initialisation", least=0)
     energy_ramp: float = knob(0.5, "share of training in which that weight rises", least=0, below=1)
     living_weight: float = knob(1.0, "weight of the term that keeps layers alive", least=0)
+    temperature: float = knob(
+        0.5, "how much a layer in its dense dataflow feels of the sparse one's price", least=0
+    )
     energy_budget: str | None = knob(None, "most an inference may burn on average, as 40nJ")
     latency_budget: str | None = knob(None, "most it may take on average, as 1ms")
     memory_budget: str | None = knob(None, "most that weights and states may occupy, as 64KiB")

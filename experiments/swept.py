@@ -128,7 +128,8 @@ class Swept:
             hardware,
             living_weight=config.living_weight,
             ramp_steps=int(config.energy_ramp * config.epochs * self.steps),
-            regulariser=_named(regulariser, hardware),
+            temperature=config.temperature,
+            regulariser=_named(regulariser, hardware, config.temperature),
         )
         shift = config.shift
         self.augmented = data_sets.Shifted(self.encoder, shift) if shift else self.encoder
@@ -276,10 +277,17 @@ class Swept:
         return jax.tree.map(lambda column: column.astype(np.float64)[:count], joined)
 
 
-def _named(regulariser: str | Regulariser, hardware: Hardware) -> Regulariser | None:
+def _named(
+    regulariser: str | Regulariser, hardware: Hardware, temperature: float
+) -> Regulariser | None:
     if regulariser == NONE:
         return None
-    return make(regulariser, hardware) if isinstance(regulariser, str) else regulariser
+    if not isinstance(regulariser, str):
+        return regulariser
+    made = make(regulariser, hardware)
+    if hasattr(made, "temperature"):
+        return dataclasses.replace(made, temperature=temperature)
+    return made
 
 
 def _steeper(model: nn.Module, slope: Any) -> nn.Module:

@@ -110,6 +110,14 @@ def test_a_silent_start_gives_no_unit(regulariser):
         assert jnp.isfinite(initial_pj)
 
 
+def test_a_temperature_reaches_the_terms_that_have_one():
+    config = task_config({**TINY, "temperature": 2.0})
+    for regulariser, found in (("bill", 2.0), ("l1-rate", None)):
+        objective = Swept(config, regulariser).objective
+        assert getattr(objective.regulariser, "temperature", None) == found
+        assert objective.temperature == 2.0
+
+
 def test_all_runs_share_one_program(swept, compilations):
     swept.run(Numbers(0, 1.0, 1.0, 0.1))
     with compilations() as names:
