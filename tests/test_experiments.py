@@ -142,8 +142,9 @@ def test_every_encoder_is_built(name):
             for title, split in still.splits.items()
         },
     )
-    config = train.Config(encoder=name, steps=4, delta_threshold=0.25)
     fitting, other = (timed, still) if name in ("recorded", "delta") else (still, timed)
+    steps = {} if fitting.timed else {"steps": 4}
+    config = train.Config(encoder=name, delta_threshold=0.25, **steps)
     encoder = build.encoder(config, fitting)
     frames = jax.eval_shape(encoder, jax.random.key(0), fitting.train.frames[:3])
     assert frames.shape[:2] == ((8 if fitting.timed else 4), 3)
