@@ -67,15 +67,26 @@ def _cell(name: str, rows: Mapping[str, Any]) -> str:
     if name == OURS:
         return shown
     ours = Ratio(**row["ours_over_it"])
-    # A bill that is an upper end makes the ratio a lower one, or an upper one if it is ours.
-    match row["reached"], rows[OURS]["reached"]:
-        case True, True:
+    match _sign(row, rows[OURS]):
+        case None:
+            return shown
+        case "":
             return f"{shown}: {ours.value:.2f} ({ours.low:.2f} to {ours.high:.2f})"
-        case True, False:
-            return f"{shown}: ≤ {ours.value:.2f}"
-        case False, True:
-            return f"{shown}: ≥ {ours.value:.2f}"
-    return shown
+        case sign:
+            return f"{shown}: {sign}{ours.value:.2f}"
+
+
+def _sign(row: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:
+    """Of our bill over another's: an upper end above makes it one, below a lower one, both none."""
+    signs = {(True, True): "", (True, False): "≤ ", (False, True): "≥ "}
+    return signs.get((row["reached"], ours["reached"]))
+
+
+def _over_best(name: str, task: Mapping[str, Any]) -> str:
+    rows, best = task["regularisers"], task["best_other"]
+    sign, value = _sign(rows[best], rows[OURS]), task["ours_over_best_other"]["value"]
+    shown = NOTHING if sign is None else f"{sign}{value:.2f}"
+    return f"{shown} on {name} ({best})"
 
 
 def _silent_over_best(task: Mapping[str, Any]) -> float:
@@ -85,10 +96,7 @@ def _silent_over_best(task: Mapping[str, Any]) -> float:
 
 
 def _caption(summary: Mapping[str, Any]) -> str:
-    best = [
-        f"{task['ours_over_best_other']['value']:.2f} on {name} ({task['best_other']})"
-        for name, task in summary["tasks"].items()
-    ]
+    best = [_over_best(name, task) for name, task in summary["tasks"].items()]
     least = [f"{_silent_over_best(task):.2f}" for task in summary["tasks"].values()]
     mean = summary["geometric_mean"]
     overall = "" if mean is None else f"; geometric mean{without(summary)} {mean:.2f}"

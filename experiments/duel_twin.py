@@ -147,7 +147,7 @@ class Flags:
 def main(flags: Flags) -> dict[str, Any]:
     """Run what is missing, write and print who wins; returns it."""
     folder = Path("runs/duel-twin-smoke" if flags.smoke and flags.out == RESULTS else flags.out)
-    store = Store(folder, "python -m experiments.duel_twin")
+    store = Store(folder, f"python -m experiments.duel_twin --tasks {flags.tasks}")
     found = []
     for name in flags.names:
         for steps in flags.windows:

@@ -39,7 +39,7 @@ class Store:
 
     def __init__(self, folder: Path, line: str):
         self.folder, self.line, self._lock = folder, line, threading.Lock()
-        self._known: dict[Path, list[dict[str, Any]]] = {}
+        self._known: dict[Path, dict[str, dict[str, Any]]] = {}
 
     def file(self, task: str, stage: str, regulariser: str) -> Path:
         """Where they lie."""
@@ -47,26 +47,33 @@ class Store:
 
     def runs(self, task: str, stage: str, regulariser: str) -> list[dict[str, Any]]:
         """Those there are."""
-        file = self.file(task, stage, regulariser)
-        if file not in self._known:
-            kept = json.loads(file.read_text())["runs"] if file.exists() else []
-            # Of two threads that read it, both must go on with one list.
-            self._known.setdefault(file, kept)
-        return self._known[file]
+        return [*self._rows(task, stage, regulariser).values()]
 
     def find(self, job: Job, run: Mapping[str, float]) -> dict[str, Any] | None:
         """The result of a run with this very config."""
-        kept, wanted = self.runs(job.task, job.stage, job.regulariser), job.config(run)
-        return next((row for row in kept if row["config"] == wanted), None)
+        return self._rows(job.task, job.stage, job.regulariser).get(_key(job.config(run)))
+
+    def _rows(self, task: str, stage: str, regulariser: str) -> dict[str, dict[str, Any]]:
+        file = self.file(task, stage, regulariser)
+        if file not in self._known:
+            kept = json.loads(file.read_text())["runs"] if file.exists() else []
+            rows = {_key(row["config"]): row for row in kept}
+            # Of two threads that read it, both must go on with one table.
+            self._known.setdefault(file, rows)
+        return self._known[file]
 
     def keep(self, job: Job, run: Mapping[str, float], result: Mapping[str, Any]) -> None:
         """Add a result; the file is whole at any time."""
         with self._lock:
-            rows = self.runs(job.task, job.stage, job.regulariser)
-            rows.append({"config": job.config(run), **result})
+            rows, config = self._rows(job.task, job.stage, job.regulariser), job.config(run)
+            rows[_key(config)] = {"config": config, **result}
             file = self.file(job.task, job.stage, job.regulariser)
             content = {"command": self.line, "versions": versions(), "device": "cpu, one core"}
             file.parent.mkdir(parents=True, exist_ok=True)
-            lines = ",\n".join(json.dumps(row) for row in rows)
+            lines = ",\n".join(json.dumps(row) for row in rows.values())
             head = json.dumps(content | {"regulariser": job.regulariser}, indent=2)[:-2]
             replace(file, f'{head},\n  "runs": [\n{lines}\n]}}\n')
+
+
+def _key(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, sort_keys=True)
