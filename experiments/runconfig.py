@@ -10,6 +10,7 @@ from experiments.build import BUDGETS, limits
 from experiments.config import check, knob
 from experiments.recipes import RECIPES
 from experiments.unread import refuse_unread
+from jsnn.objectives import EVENT_TEMPERATURE
 
 # At a living weight of 1 a network of digits stayed 5 % above its 41 nJ and lost 2 points. In the
 # last epoch the limit has come down and the network has settled at it.
@@ -69,8 +70,10 @@ class Config:
     energy_weight: float = knob(0.25, "weight of bill / bill at initialisation", least=0)
     energy_ramp: float = knob(0.5, "share of training in which that weight rises", least=0, below=1)
     living_weight: float = knob(1.0, "weight of the term that keeps layers alive", least=0)
-    temperature: float = knob(
-        0.5, "how much a layer in its dense dataflow feels of the sparse one's price", least=0
+    event_temperature: float = knob(
+        EVENT_TEMPERATURE,
+        "how much spikes of a layer in its dense dataflow feel of the sparse one's price",
+        least=0,
     )
     energy_budget: str | None = knob(None, "most an inference may burn on average, as 40nJ")
     latency_budget: str | None = knob(None, "most it may take on average, as 1ms")

@@ -129,7 +129,7 @@ def prepare(config: Config, devices: Devices) -> Setting:
         config.energy_weight,
         living_weight=config.living_weight,
         ramp_steps=int(config.energy_ramp * config.epochs * epoch_steps),
-        temperature=config.temperature,
+        event_temperature=config.event_temperature,
         levers=levers,
         constraint=build.budget(config, config.epochs * epoch_steps),
     )

@@ -128,8 +128,8 @@ class Swept:
             hardware,
             living_weight=config.living_weight,
             ramp_steps=int(config.energy_ramp * config.epochs * self.steps),
-            temperature=config.temperature,
-            regulariser=_named(regulariser, hardware, config.temperature),
+            event_temperature=config.event_temperature,
+            regulariser=_named(regulariser, hardware, config.event_temperature),
         )
         shift = config.shift
         self.augmented = data_sets.Shifted(self.encoder, shift) if shift else self.encoder
@@ -278,15 +278,15 @@ class Swept:
 
 
 def _named(
-    regulariser: str | Regulariser, hardware: Hardware, temperature: float
+    regulariser: str | Regulariser, hardware: Hardware, event_temperature: float
 ) -> Regulariser | None:
     if regulariser == NONE:
         return None
     if not isinstance(regulariser, str):
         return regulariser
     made = make(regulariser, hardware)
-    if hasattr(made, "temperature"):
-        return dataclasses.replace(made, temperature=temperature)
+    if hasattr(made, "event_temperature"):
+        return dataclasses.replace(made, event_temperature=event_temperature)
     return made
 
 

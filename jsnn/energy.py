@@ -13,7 +13,7 @@ from jsnn.hardware import Hardware, get
 from jsnn.hardware.architectures import Stepwise
 from jsnn.hardware.ledger import COMPONENTS, EVENTS, PriceTable, weighted
 from jsnn.hardware.power import PJ_PER_J
-from jsnn.hardware.relax import softens
+from jsnn.hardware.relax import softens, straight_through
 from jsnn.latency import layer_cycles, total_cycles
 from jsnn.units import unit_of
 from jsnn.workload import LayerWorkload, Workload
@@ -110,10 +110,30 @@ def _charge(counts: dict[str, Any], table: PriceTable, like: jax.Array) -> jax.A
     return jnp.stack(list(columns.values()), axis=-1)
 
 
-def _layer_pj(layer: LayerWorkload, hardware: Hardware, temperature: float) -> jax.Array:
-    """`[B, C]` of a layer in its cheapest dataflow, chosen once or in every step."""
-    counts = count(layer)
+def _layer_pj(
+    layer: LayerWorkload, hardware: Hardware, temperature: float, event_temperature: float | None
+) -> jax.Array:
+    """`[B, C]` of a layer in its cheapest dataflow."""
     tables = hardware.prices(layer.geometry, temperature)
+    if event_temperature is None:
+        return _in_cheapest(layer, hardware, tables, temperature)
+    by_events = _in_cheapest(layer, hardware, _still(tables), event_temperature)
+    by_prices = _in_cheapest(_still(layer), hardware, tables, temperature)
+    return by_events + (by_prices - jax.lax.stop_gradient(by_prices))
+
+
+def _still(tree: Any) -> Any:
+    """Without a gradient; what is no array stays what it is."""
+    return jax.tree.map(
+        lambda leaf: jax.lax.stop_gradient(leaf) if isinstance(leaf, jax.Array) else leaf, tree
+    )
+
+
+def _in_cheapest(
+    layer: LayerWorkload, hardware: Hardware, tables: tuple[PriceTable, ...], temperature: float
+) -> jax.Array:
+    """`[B, C]` under these prices, the dataflow chosen once or in every step."""
+    counts = count(layer)
     like = counts["synops"]
     if not isinstance(hardware.architecture, Stepwise):
         return _cheapest([_charge(counts, table, like) for table in tables], temperature)
@@ -131,8 +151,9 @@ def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
     """`[..., C]` of the dataflow with the smallest sum, chosen for each sample (and step).
 
     With a temperature the value is the same, and the gradient that of a mixture with the weights
-    `softmax(-sum / (temperature · smallest sum))`. The weights carry none themselves, so it is
-    that of a log-sum-exp: no event is ever worth having.
+    `softmax(-log(sum) / temperature)`, the form of `jsnn.hardware.relax.soft_fits`: in what costs
+    k times the cheapest, `k^(-1/temperature)` of its share. The weights carry none themselves, so
+    no event is ever worth having.
     """
     stacked = jnp.stack(plans)
     sums = jax.lax.stop_gradient(stacked.sum(-1))
@@ -140,11 +161,11 @@ def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
     if not softens(temperature):
         return best
     smallest = sums.min(0)
-    # A layer that costs nothing in some dataflow has no scale: any mixture of zeros is zero.
-    scale = temperature * jnp.where(smallest > 0, smallest, 1)
-    shares = jax.nn.softmax(-(sums - smallest) / scale, axis=0)
-    mixture = (shares[..., None] * stacked).sum(0)
-    return mixture + jax.lax.stop_gradient(best - mixture)
+    # Where one costs nothing, so does the mixture: only those that cost nothing are in it.
+    nearness = jnp.where(sums > smallest, smallest / jnp.where(sums > 0, sums, 1), 1)
+    shares = nearness ** (1 / temperature)
+    mixture = ((shares / shares.sum(0))[..., None] * stacked).sum(0)
+    return straight_through(best, mixture)
 
 
 def _static(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float) -> jax.Array:
@@ -157,7 +178,11 @@ def _static(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float) -> 
     return static_pj[:, None] * cycles / jnp.where(busy > 0, busy, 1)
 
 
-def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float = 0.0) -> Bill:
+def bill_layers(
+    pairs: list[tuple[LayerWorkload, Hardware]],
+    temperature: float = 0.0,
+    event_temperature: float | None = None,
+) -> Bill:
     """The bill of layers that each bring their own hardware (such as bit widths by layer).
 
     All of it must be one machine up to its constants and knobs; ValueError otherwise.
@@ -174,7 +199,7 @@ def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float 
     if len(names := {hardware.name for _, hardware in pairs}) > 1:
         raise ValueError(f"expected the layers of one machine, found {sorted(names)}")
     pairs[0][1].check([(hardware.design, layer.geometry) for layer, hardware in pairs])
-    parts = [_layer_pj(layer, hardware, temperature) for layer, hardware in pairs]
+    parts = [_layer_pj(*pair, temperature, event_temperature) for pair in pairs]
     machine = pairs[0][1]
     parts_pj = jnp.stack(parts, axis=1)
     if machine.burns_while_it_works:
@@ -189,14 +214,27 @@ def bill_layers(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float 
     )
 
 
-def bill(workload: Workload, hardware: Hardware, temperature: float = 0.0) -> Bill:
+def bill(
+    workload: Workload,
+    hardware: Hardware,
+    temperature: float = 0.0,
+    event_temperature: float | None = None,
+) -> Bill:
     """Energy of a workload on a machine: `parts[b, l, c] = Σ_e count[b, l, e] · price[l, e, c]`.
 
     Differentiable with respect to every array of the workload, every constant and every knob.
     Where a machine offers several dataflows, each sample runs each layer in the cheapest, chosen
-    anew in every step where the architecture is `Stepwise`. The gradient is that of the cheapest,
-    or with a temperature that of a mixture in which the others are felt too (`temperature`: as a
-    share of the cheapest sum). A sample's bill does not depend on its batch.
+    anew in every step where the architecture is `Stepwise`. A sample's bill does not depend on its
+    batch.
+
+    Args:
+        workload: what the network did.
+        hardware: the machine.
+        temperature: of hard choices, for their gradient only (`jsnn.hardware.relax`). With one, a
+            dataflow is felt that costs k times the cheapest, with a share that falls as
+            `k^(-1/temperature)`; 0 is the cheapest alone.
+        event_temperature: the same between dataflows where the gradient is by events, so that
+            spikes may feel more of the others than the design does; None: the temperature.
 
     >>> from jsnn.hypothetical import dense
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))
@@ -204,7 +242,8 @@ def bill(workload: Workload, hardware: Hardware, temperature: float = 0.0) -> Bi
     >>> float(bill(workload, machine).total_pj()[0]) / 4096**2
     0.80294
     """
-    return bill_layers([(layer, hardware) for layer in workload], temperature)
+    pairs = [(layer, hardware) for layer in workload]
+    return bill_layers(pairs, temperature, event_temperature)
 
 
 def floor(workload: Workload, hardware: Hardware) -> Bill:

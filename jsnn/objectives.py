@@ -22,6 +22,8 @@ from jsnn.levers import Lever, Pairs, price
 from jsnn.workload import LayerWorkload, Workload
 
 TaskLoss = Callable[[jax.Array, jax.Array], jax.Array]
+# What costs four times the cheapest dataflow is felt at half of that one's share.
+EVENT_TEMPERATURE = 2.0
 # Of the workload of a batch and the parameters; hashable.
 Regulariser = Callable[[Workload, Any], jax.Array]
 
@@ -177,8 +179,10 @@ class Objective:
         living_share: share of living neurons below which the term acts.
         ramp_steps: optimiser steps over which the energy weight rises linearly from 0 to its value,
             so that a network learns to fire before it learns to fire less.
-        temperature: of the choice between dataflows in the gradient: a layer in the dense one
-            must still feel what its spikes would cost in the sparse one; 0 is the hard choice.
+        temperature: of the choices that a design makes, in its gradient (`jsnn.energy.bill`).
+        event_temperature: of the choice between dataflows in the gradient by spikes: a layer in
+            the dense one must still feel what its spikes would cost in the sparse one, or it never
+            comes down to it; 0 is the hard choice.
         levers: those of the network (`jsnn.levers.Levered`), which change what its layers cost.
         constraint: what an inference may spend (`jsnn.codesign.budget`), in place of a weight.
         regulariser: what is weighed in place of the bill (`jsnn.codesign.regularisers`), relative
@@ -196,6 +200,7 @@ class Objective:
     living_share: float = 0.1
     ramp_steps: int = 0
     temperature: float = 0.5
+    event_temperature: float = EVENT_TEMPERATURE
     levers: tuple[Lever, ...] = ()
     constraint: Constraint | None = None
     regulariser: Regulariser | None = None
@@ -203,7 +208,8 @@ class Objective:
     def __post_init__(self):
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {sorted(TASKS)}, got {self.task!r}")
-        for name in ("energy_weight", "living_weight", "ramp_steps", "temperature"):
+        weights = ("energy_weight", "living_weight", "ramp_steps")
+        for name in (*weights, "temperature", "event_temperature"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if not 0 < self.living_share <= 1:
@@ -252,7 +258,7 @@ class Objective:
             ValueError: a constraint and no goal.
         """
         pairs = price(self.levers, params, workload, self.hardware)
-        each_pj = bill_layers(pairs, self.temperature).total_pj()
+        each_pj = bill_layers(pairs, self.temperature, self.event_temperature).total_pj()
         total_pj = each_pj.mean()
         weighed = total_pj if self.regulariser is None else self.regulariser(workload, params)
         share = living(Workload(tuple(layer for layer, _ in pairs)))

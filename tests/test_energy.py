@@ -538,6 +538,10 @@ def test_import_creates_no_array():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+DENSE_EVENT_PJ = 0.05448
+SPARSE_EVENT_PJ = DENSE_EVENT_PJ + 8 * 0.0385 + 3.0
+
+
 def test_a_temperature_changes_the_gradient_only_and_the_dear_dataflow_is_felt():
     """In the dense dataflow a spike costs an accumulate; felt is some of its message too."""
     machine = get("neuromorphic-22nm")
@@ -551,6 +555,72 @@ def test_a_temperature_changes_the_gradient_only_and_the_dear_dataflow_is_felt()
     values = [float(total(layer.synops, t)) for t in (0.0, 0.1, 1.0)]
     np.testing.assert_allclose(values, values[0], rtol=1e-6)
     hard, cool, warm = (float(jax.grad(total)(layer.synops, t)[0]) for t in (0.0, 0.01, 1.0))
-    sparse_pj = 0.05448 + 8 * 0.0385 + 3.0
-    np.testing.assert_allclose([hard, cool], 0.05448, rtol=1e-4)
-    assert 0.05448 < warm < sparse_pj
+    np.testing.assert_allclose([hard, cool], DENSE_EVENT_PJ, rtol=1e-4)
+    assert DENSE_EVENT_PJ < warm < SPARSE_EVENT_PJ
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.2, 0.9])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_a_dataflow_is_felt_by_the_power_of_how_much_more_it_costs(rate, temperature):
+    """The gradient of `Σ c^(-1/t) c' / Σ c^(-1/t)`, written out for one layer."""
+    machine = get("neuromorphic-22nm")
+    layer = dense(64, 32, steps=6, rate=rate)
+
+    def total(synops):
+        arrivals = synops[:, None] / layer.geometry.neurons
+        workload = Workload((dataclasses.replace(layer, arrivals=arrivals),))
+        return bill(workload, machine, temperature).total_pj().sum()
+
+    events = count(layer)
+    sparse, frame = (
+        sum(
+            float(np.sum(events[event] * price))
+            for event, row in table.items()
+            for price in row.values()
+        )
+        for table in machine.prices(layer.geometry)
+    )
+    weights = np.array([sparse, frame]) ** (-1 / temperature)
+    expected = weights @ [SPARSE_EVENT_PJ, DENSE_EVENT_PJ] / weights.sum()
+    np.testing.assert_allclose(jax.grad(total)(layer.synops)[0], expected, rtol=1e-4)
+
+
+def test_spikes_feel_one_temperature_and_the_design_another():
+    machine = get("neuromorphic-22nm")
+    layer = dense(64, 32, steps=6, rate=0.2)
+
+    def total(synops, bits, *temperatures):
+        arrivals = synops[:, None] / layer.geometry.neurons
+        workload = Workload((dataclasses.replace(layer, arrivals=arrivals),))
+        return bill(workload, machine.with_design(weight_bits=bits), *temperatures).total_pj().sum()
+
+    def slopes(*temperatures):
+        return jax.grad(total, (0, 1))(layer.synops, 8.0, *temperatures)
+
+    both, (events, _), (_, design) = slopes(0.3, 2.0), slopes(2.0), slopes(0.3)
+    np.testing.assert_allclose(both[0], events, rtol=1e-5)
+    np.testing.assert_allclose(both[1], design, rtol=1e-5)
+    assert not np.allclose(slopes(2.0)[1], design, rtol=1e-3)
+    assert total(layer.synops, 8.0, 0.3, 2.0) == total(layer.synops, 8.0)
+
+
+class TwoWays:
+    """A synop for a pJ, or a step for one: what a silent layer does costs nothing in the former."""
+
+    name, constants, knobs, unpriced = "two-ways", (), (), ()
+
+    def prices(self, technology, design, geometry, temperature=0.0):
+        return ({"synops": {"synapse": 1.0}}, {"steps": {"synapse": 1.0}})
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_what_costs_nothing_is_felt_alone(temperature):
+    machine = dataclasses.replace(get("compute-only-45nm"), architecture=TwoWays())
+    silent = dense(64, 32, steps=6, rate=0.0)
+
+    def total(more):
+        layer = dataclasses.replace(silent, arrivals=silent.arrivals + more)
+        return bill(Workload((layer,)), machine, temperature).total_pj().sum()
+
+    value, slope = jax.value_and_grad(total)(0.0)
+    assert (value, slope) == (0, silent.geometry.neurons)

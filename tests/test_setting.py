@@ -7,7 +7,7 @@ from experiments.runconfig import configured
 from jsnn.devices import take
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_the_temperature_is_that_of_the_objective(temperature):
-    flags = {"widths": (4,), "limit": 64, "epochs": 2, "temperature": temperature}
-    assert setting.prepare(configured(flags), take(1, 32)).objective.temperature == temperature
+@pytest.mark.parametrize("found", [0.7, 3.0])
+def test_the_event_temperature_is_that_of_the_objective(found):
+    flags = {"widths": (4,), "limit": 64, "epochs": 2, "event_temperature": found}
+    assert setting.prepare(configured(flags), take(1, 32)).objective.event_temperature == found

@@ -110,12 +110,12 @@ def test_a_silent_start_gives_no_unit(regulariser):
         assert jnp.isfinite(initial_pj)
 
 
-def test_a_temperature_reaches_the_terms_that_have_one():
-    config = task_config({**TINY, "temperature": 2.0})
-    for regulariser, found in (("bill", 2.0), ("l1-rate", None)):
+def test_an_event_temperature_reaches_the_terms_that_have_one():
+    config = task_config({**TINY, "event_temperature": 0.7})
+    for regulariser, found in (("bill", 0.7), ("l1-rate", None)):
         objective = Swept(config, regulariser).objective
-        assert getattr(objective.regulariser, "temperature", None) == found
-        assert objective.temperature == 2.0
+        assert getattr(objective.regulariser, "event_temperature", None) == found
+        assert objective.event_temperature == 0.7
 
 
 def test_all_runs_share_one_program(swept, compilations):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jsnn.energy import bill
 from jsnn.hardware import Hardware
-from jsnn.objectives import Regulariser
+from jsnn.objectives import EVENT_TEMPERATURE, Regulariser
 from jsnn.training import Encoder, TrainState, as_trained, label_params
 from jsnn.twin import Density, twin
 from jsnn.workload import LayerWorkload, Workload
@@ -226,7 +226,7 @@ class FullBill:
 
     Attributes:
         hardware: what it is priced on.
-        temperature: see `jsnn.objectives.Objective`.
+        event_temperature: see `jsnn.objectives.Objective`.
 
     >>> from jsnn.hardware import get
     >>> from jsnn.hypothetical import dense
@@ -236,11 +236,12 @@ class FullBill:
     """
 
     hardware: Hardware
-    temperature: float = 0.5
+    event_temperature: float = EVENT_TEMPERATURE
 
     def __call__(self, workload: Workload, params: Any = None) -> jax.Array:
         """Scalar, pJ."""
-        return bill(workload, self.hardware, self.temperature).total_pj().mean()
+        priced = bill(workload, self.hardware, event_temperature=self.event_temperature)
+        return priced.total_pj().mean()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +255,7 @@ class TwinRatio:
         hardware: the machine of both.
         density: of the twin (`jsnn.twin.twin`). `average` is smooth; in `measured` only the first
             spike of an input counts.
-        temperature: of the bill, see `jsnn.objectives.Objective`.
+        event_temperature: of the bill, see `jsnn.objectives.Objective`.
 
     >>> from jsnn.hardware import get
     >>> from jsnn.hypothetical import dense
@@ -267,12 +268,12 @@ class TwinRatio:
 
     hardware: Hardware
     density: Density = "average"
-    temperature: float = 0.5
+    event_temperature: float = EVENT_TEMPERATURE
 
     def __call__(self, workload: Workload, params: Any = None) -> jax.Array:
         """Scalar."""
-        spiking = bill(workload, self.hardware, self.temperature).total_pj()
-        return (spiking / twin(workload, self.hardware, self.density).total_pj()).mean()
+        spiking = bill(workload, self.hardware, event_temperature=self.event_temperature)
+        return (spiking.total_pj() / twin(workload, self.hardware, self.density).total_pj()).mean()
 
 
 REGULARISERS: dict[str, type] = {
