@@ -63,7 +63,7 @@ def fill(store, jobs):
                 store.keep(job, run, planted(job.regulariser, run))
 
 
-def search(store, name):
+def search(store, name, fill=fill):
     """All of a search: the second round is known once the first is there."""
     for _ in range(1 + bool(TASKS[name].again)):
         fill(store, searches(name, TASKS[name], GRID, store))
@@ -191,7 +191,7 @@ def test_a_short_search_is_of_the_finalists_at_one_strength(store):
     assert task.short and searches("qtdb", task, GRID, store) == []
     with pytest.raises(ValueError, match="--tasks digits,ev-objects first"):
         regularisers.main(Flags(tasks="qtdb", out=str(store.folder)))
-    fill(store, searches("digits", TASKS["digits"], GRID, store))
+    search(store, "digits")
     fill(store, reports("digits", TASKS["digits"], GRID, store))
     jobs = searches("qtdb", task, GRID, store)
     assert {job.regulariser for job in jobs} == {NONE, OURS, *OTHERS[:2]}
@@ -211,13 +211,13 @@ def test_a_short_search_is_of_the_finalists_at_one_strength(store):
 
 def test_a_task_beside_the_others_neither_ranks_nor_counts(store):
     task = TASKS["digits-conv"]
-    fill(store, searches("digits-conv", task, GRID, store))
+    search(store, "digits-conv")
     fill(store, reports("digits-conv", task, GRID, store))
     assert two_best(GRID, store) == []
     alone = summarise(store, GRID)
     assert alone["tasks"]["digits-conv"]["beside"] and alone["geometric_mean"] is None
     assert "geometric mean" not in duel_table.render(alone)
-    fill(store, searches("digits", TASKS["digits"], GRID, store))
+    search(store, "digits")
     fill(store, reports("digits", TASKS["digits"], GRID, store))
     both = summarise(store, GRID)
     assert both["geometric_mean"] == both["tasks"]["digits"]["ours_over_best_other"]["value"]
@@ -227,7 +227,7 @@ def test_a_task_beside_the_others_neither_ranks_nor_counts(store):
 def test_what_loses_no_point_is_run_stronger_twice_at_most(store):
     task = TASKS["digits"]
 
-    def run(jobs):
+    def run(store, jobs):
         for job in jobs:
             for numbers in job.runs:
                 row = planted(job.regulariser, numbers)
@@ -244,10 +244,10 @@ def test_what_loses_no_point_is_run_stronger_twice_at_most(store):
         }
         return found
 
-    run(searches("digits", task, GRID, store))
+    search(store, "digits", run)
     for expected in ((0.3, 1, 3), (0.3, 1, 3, 9), (0.3, 1, 3, 9, 27), (0.3, 1, 3, 9, 27)):
         assert strengths(OTHERS[0]) == expected
-        run(reports("digits", task, GRID, store))
+        run(store, reports("digits", task, GRID, store))
         assert max(strengths(OURS)) <= 3
         # What is there stands, whatever else is still to run.
         row = summarise(store, GRID)["tasks"]["digits"]["regularisers"][OTHERS[0]]
@@ -258,7 +258,7 @@ def test_what_loses_no_point_is_run_stronger_twice_at_most(store):
 def test_what_loses_a_point_at_every_strength_is_run_weaker_twice_at_most(store):
     task = TASKS["digits"]
 
-    def run(jobs, accuracy):
+    def run(store, jobs, accuracy=None):
         for job in jobs:
             for numbers in job.runs:
                 if store.find(job, numbers) is None:
@@ -276,11 +276,11 @@ def test_what_loses_a_point_at_every_strength_is_run_weaker_twice_at_most(store)
         }
         return found
 
-    run(searches("digits", task, GRID, store), None)
+    search(store, "digits", run)
     expected = (0.3, 1, 3)
     for accuracy, weaker in ((0.5, 0.1), (0.5, 0.033333333), (0.5, None)):
         assert strengths() == expected
-        run(reports("digits", task, GRID, store), accuracy)
+        run(store, reports("digits", task, GRID, store), accuracy)
         expected = expected if weaker is None else (weaker, *expected)
     assert strengths() == (0.033333333, 0.1, 0.3, 1, 3)
     row = summarise(store, GRID)["tasks"]["digits"]["regularisers"][OTHERS[0]]
@@ -291,7 +291,7 @@ def test_what_loses_a_point_at_every_strength_is_run_weaker_twice_at_most(store)
 def test_a_point_that_a_stronger_run_beats_has_not_brought_the_bill_down(store):
     """Accuracy is noisy: what lost a point and costs more than what did not says nothing."""
     task, accuracy = TASKS["digits"], {0.3: 0.98, 1: 0.96, 3: 0.975}
-    fill(store, searches("digits", task, GRID, store))
+    search(store, "digits")
     for job in reports("digits", task, GRID, store):
         for numbers in job.runs:
             row = planted(job.regulariser, numbers)
