@@ -220,9 +220,9 @@ class Objective:
                 f"got {self.energy_weight}"
             )
 
-    def bill(self, workload: Workload, params: Any = None, temperature: float = 0.0) -> Bill:
+    def bill(self, workload: Workload, params: Any = None) -> Bill:
         """The bill of the network with its levers, whose leaves stand in `params`."""
-        return bill_layers(price(self.levers, params, workload, self.hardware), temperature)
+        return bill_layers(price(self.levers, params, workload, self.hardware))
 
     def spent(self, workload: Workload, params: Any = None) -> dict[str, jax.Array]:
         """What each sample spends of what the constraint limits, `[B]`; empty without one."""
