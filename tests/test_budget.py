@@ -184,16 +184,16 @@ def data():
     return jnp.asarray(frames), jnp.asarray(np.arange(8) % 3, jnp.int32)
 
 
-def started(objective, optimiser, goal=None):
+def started(objective, optimiser, goal=None, seed=0):
     set_ = data()
-    state = init_state(MODEL, optimiser, ENCODER(jax.random.key(0), set_[0][:1]), seed=0)
+    state = init_state(MODEL, optimiser, ENCODER(jax.random.key(0), set_[0][:1]), seed=seed)
     state = with_reference(state, initial_bill(state, MODEL, objective, ENCODER, set_[0]))
     return dataclasses.replace(state, goal=goal)
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """By kind of limit: states of two budgets from one compiled epoch, and what they spent."""
+    """By kind of limit: three states of each of two budgets from one compiled epoch, measured."""
     found = {}
     order = np.tile(np.arange(8), (STEPS, 1))
     for name, machine in (("energy_pj", MACHINE), ("latency_s", SPATIAL)):
@@ -206,13 +206,14 @@ def trained():
         def measure(state, evaluated=evaluated):
             return evaluate(evaluated, state.variables, data(), 8, jax.random.key(0))
 
-        first = measure(started(objective, optimiser))
-        start, floor = (float(first[key][name]) / 8 for key in ("spent", "spent_floor"))
-        for share in (0.3, 0.6):
-            limit = floor + share * (start - floor)
-            goal = dataclasses.replace(budget, **{name: limit}).goal({name: start})
-            state, terms = epoch(started(objective, optimiser, goal), (data()), order)
-            found[name, share] = limit, state, terms, measure(state)
+        for seed in range(3):
+            first = measure(started(objective, optimiser, seed=seed))
+            start, floor = (float(first[key][name]) / 8 for key in ("spent", "spent_floor"))
+            for share in (0.3, 0.6):
+                limit = floor + share * (start - floor)
+                goal = dataclasses.replace(budget, **{name: limit}).goal({name: start})
+                state, terms = epoch(started(objective, optimiser, goal, seed), data(), order)
+                found.setdefault((name, share), []).append((limit, state, terms, measure(state)))
         found[name, "compiled"] = epoch._cache_size()
     return found
 
@@ -222,14 +223,17 @@ def test_one_compiled_epoch_serves_every_budget_and_each_is_kept_nearly(name, tr
     assert trained[name, "compiled"] == 1
     spent = {}
     for share in (0.3, 0.6):
-        limit, _, terms, sums = trained[name, share]
-        spent[share] = float(sums["spent"][name]) / 8
-        assert spent[share] <= 1.1 * limit
-        assert float(terms["task"][-1]) < 0.9 * float(terms["task"][0])
-        assert all(ever.sum() > 0 for ever in sums["ever"][:2])
-        assert float(terms[f"multiplier_{name}"].max()) > 0
+        over = []
+        for limit, _, terms, sums in trained[name, share]:
+            over.append(float(sums["spent"][name]) / 8 / limit)
+            assert float(terms["task"][-1]) < 0.9 * float(terms["task"][0])
+            assert all(ever.sum() > 0 for ever in sums["ever"][:2])
+            assert float(terms[f"multiplier_{name}"].max()) > 0
+        # A spike more or less of these few samples is some percent of the limit.
+        assert np.mean(over) <= 1.1 and max(over) <= 1.2
+        spent[share] = np.array(over) * [limit for limit, *_ in trained[name, share]]
     # The time of the slowest layer falls below both limits once it falls.
-    assert spent[0.3] < spent[0.6] * (1.01 if name == "latency_s" else 1.0)
+    assert (spent[0.3] < spent[0.6] * (1.01 if name == "latency_s" else 1.0)).all()
 
 
 def test_a_goal_of_its_own_weight_is_the_objective_of_that_weight():
