@@ -110,7 +110,7 @@ def choose(
     pair = min(costs, key=costs.get)
     curve = _curves(trials)[pair]
     # The strongest that is accurate enough, with its neighbours on both sides.
-    fit = [n for n, trial in enumerate(curve) if trial.accuracy >= wanted]
+    fit = [n for n, trial in enumerate(curve) if trial.accuracy >= wanted - TIE]
     first = min(max((fit[-1] if fit else 0) - 1, 0), max(len(curve) - count, 0))
     strengths = tuple(trial.strength for trial in curve[first : first + count])
     return Choice(*pair, strengths, costs[pair])

@@ -47,7 +47,10 @@ def searches(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
     rounds = [(task.search, {other: own_grid(task, grid).runs(other) for other in names})]
     if task.again:
         second = second_round(name, task, grid, store)
-        rounds += [(flags, second) for flags in task.again]
+        rounds += [
+            (flags, {other: seeded(rows, seed) for other, rows in second.items()})
+            for flags, seed in task.rounds[1:]
+        ]
     return [
         Job(name, SEARCH, other, {"dataset": name, **task.flags, **flags}, runs)
         for flags, wanted in rounds
@@ -79,6 +82,11 @@ def second_round(
     }
 
 
+def seeded(rows: Sequence[Mapping[str, float]], seed: int) -> list[dict[str, float]]:
+    """The same runs of another seed."""
+    return [{**row, "seed": seed} for row in rows]
+
+
 def searched(name: str, task: Task, grid: Grid, store: Store) -> dict[str, list[Trial]]:
     """What a search found of each for whom it is over: of two rounds, the means over both."""
     if task.again:
@@ -88,8 +96,10 @@ def searched(name: str, task: Task, grid: Grid, store: Store) -> dict[str, list[
         runs = {other: own_grid(task, grid).runs(other) for other in names}
     found = {}
     for other, rows in runs.items():
-        sets = (task.search, *task.again)
-        rounds = [kept_trials(name, task, flags, other, rows, store) for flags in sets]
+        rounds = [
+            kept_trials(name, task, flags, other, seeded(rows, seed), store)
+            for flags, seed in task.rounds
+        ]
         if None not in rounds:
             found[other] = averaged(rounds)
     return found

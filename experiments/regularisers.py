@@ -6,11 +6,12 @@
 
 Searched tasks: every regulariser runs every slope of the surrogate x learning rate x strength once,
 judged on a third of the training samples, its three cheapest pairs of slope and rate on the other
-two thirds as well. What costs least at one point lost there is run again, three strengths around
-that loss, on fresh splits or folds; what does not lose a point there gets three times the strength,
-what loses one at all of them a third, up to twice. The other tasks run ours and the two best
-others, with slope and rate of the searched task of their kind, or of a short search of their own:
-every pair at one strength. All figures are of the last epoch.
+two thirds as well, and on all three with another seed. What costs least at one point lost there is
+run again, three strengths around that loss, on fresh splits or folds; what does not lose a point
+there gets three times the strength, what loses one at all of them a third, up to five times. The
+other tasks run ours and the two best others, with slope and rate of the searched task of their
+kind, or of a short search of their own: every pair at one strength. All figures are of the last
+epoch.
 
 Each run is kept as soon as it is over, below `experiments/results/regularisers`; one that is there
 with the same numbers is not run again. `summary.json` there holds what comes out.
