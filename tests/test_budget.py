@@ -230,7 +230,7 @@ def test_one_compiled_epoch_serves_every_budget_and_each_is_kept_nearly(name, tr
             assert all(ever.sum() > 0 for ever in sums["ever"][:2])
             assert float(terms[f"multiplier_{name}"].max()) > 0
         # A spike more or less of these few samples is some percent of the limit.
-        assert np.mean(over) <= 1.1 and max(over) <= 1.2
+        assert np.mean(over) <= 1.15 and max(over) <= 1.25
         spent[share] = np.array(over) * [limit for limit, *_ in trained[name, share]]
     # The time of the slowest layer falls below both limits once it falls.
     assert (spent[0.3] < spent[0.6] * (1.01 if name == "latency_s" else 1.0)).all()
