@@ -49,7 +49,7 @@ def searches(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
         second = second_round(name, task, grid, store)
         rounds += [
             (flags, {other: seeded(rows, seed) for other, rows in second.items()})
-            for flags, seed in task.rounds[1:]
+            for flags, seed in task.again
         ]
     return [
         Job(name, SEARCH, other, {"dataset": name, **task.flags, **flags}, runs)
@@ -98,7 +98,7 @@ def searched(name: str, task: Task, grid: Grid, store: Store) -> dict[str, list[
     for other, rows in runs.items():
         rounds = [
             kept_trials(name, task, flags, other, seeded(rows, seed), store)
-            for flags, seed in task.rounds
+            for flags, seed in ((task.search, 0), *task.again)
         ]
         if None not in rounds:
             found[other] = averaged(rounds)

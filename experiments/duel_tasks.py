@@ -36,9 +36,9 @@ class Task:
     Attributes:
         flags: of `experiments.train`, over its recipe.
         search: those of the search besides; None: not searched.
-        again: the same of a second round, in which the cheapest pairs of slope and rate of each
-            are run once more on every one of these; the mean of all rounds chooses.
-        seeds: of those pairs, on every one of these and on `search`.
+        again: the same of a second round, each with a seed, in which the cheapest pairs of slope
+            and rate of each are run once more on every one of these; the mean of all rounds
+            chooses.
         blocks: of the report, one for each block: seeds, splits or folds.
         pooled: whether the blocks are folds, whose samples are pooled.
         repeats: how often the folds come among the blocks; a sample counts with its mean.
@@ -53,8 +53,7 @@ class Task:
     blocks: tuple[Mapping[str, Any], ...]
     seconds: float
     search: Mapping[str, Any] | None = None
-    again: tuple[Mapping[str, Any], ...] = ()
-    seeds: int = 1
+    again: tuple[tuple[Mapping[str, Any], int], ...] = ()
     pooled: bool = False
     repeats: int = 1
     short: bool = False
@@ -66,19 +65,12 @@ class Task:
         """Whether every regulariser runs the whole grid."""
         return self.search is not None and not self.short
 
-    @property
-    def rounds(self) -> list[tuple[Mapping[str, Any], int]]:
-        """Flags and seed of every run of a pair that came to the second round, the first's first.
-
-        >>> Task({}, (), 1.0, search={"fold": 0}, again=({"fold": 1},), seeds=2).rounds
-        [({'fold': 0}, 0), ({'fold': 1}, 0), ({'fold': 0}, 1), ({'fold': 1}, 1)]
-        """
-        return [(flags, n) for n in range(self.seeds) for flags in (self.search, *self.again)]
-
 
 # Of the samples of one fold two to five are a point: who costs least on one may be luck.
-HELD_OUT, *others = ({"fold": k, "folds": 3, "split_seed": 0} for k in range(3))
-OTHER_FOLDS = tuple(others)
+THREE_FOLDS = tuple({"fold": k, "folds": 3, "split_seed": 0} for k in range(3))
+HELD_OUT = THREE_FOLDS[0]
+# What the first round has run, the first fold with seed 0, is not run again.
+TWO_SEEDS = tuple((fold, seed) for seed in (0, 1) for fold in THREE_FOLDS)[1:]
 FIVE_SEEDS = ({},) * 5
 FIVE_SPLITS = tuple({"split_seed": seed} for seed in (11, 12, 13, 14, 15))
 # The search looked at folds of split seed 0; these are cut anew.
@@ -89,16 +81,14 @@ TASKS = {
         FIVE_SPLITS,
         seconds=12,
         search=HELD_OUT,
-        again=OTHER_FOLDS,
-        seeds=2,
+        again=TWO_SEEDS,
     ),
     "ev-objects": Task(
         {"epochs": 100},
         FIVE_FOLDS * 3,
         seconds=20,
         search=HELD_OUT,
-        again=OTHER_FOLDS,
-        seeds=2,
+        again=TWO_SEEDS,
         pooled=True,
         repeats=3,
     ),
@@ -112,8 +102,7 @@ TASKS = {
         FIVE_SPLITS,
         seconds=7,
         search=HELD_OUT,
-        again=OTHER_FOLDS,
-        seeds=2,
+        again=TWO_SEEDS,
         beside=True,
     ),
 }

@@ -22,7 +22,8 @@ from jsnn.levers import Lever, Pairs, price
 from jsnn.workload import LayerWorkload, Workload
 
 TaskLoss = Callable[[jax.Array, jax.Array], jax.Array]
-# What costs four times the cheapest dataflow is felt at half of that one's share.
+# What costs four times the cheapest dataflow is felt at half of that one's share. Set by search
+# folds of convolutions on digits.
 EVENT_TEMPERATURE = 2.0
 # Of the workload of a batch and the parameters; hashable.
 Regulariser = Callable[[Workload, Any], jax.Array]
@@ -181,8 +182,8 @@ class Objective:
             so that a network learns to fire before it learns to fire less.
         temperature: of the choices that a design makes, in its gradient (`jsnn.energy.bill`).
         event_temperature: of the choice between dataflows in the gradient by spikes: a layer in
-            the dense one must still feel what its spikes would cost in the sparse one, or it never
-            comes down to it; 0 is the hard choice.
+            the dense one must still feel what its spikes would cost in the sparse one, or little
+            brings it down to it; 0 is the hard choice.
         levers: those of the network (`jsnn.levers.Levered`), which change what its layers cost.
         constraint: what an inference may spend (`jsnn.codesign.budget`), in place of a weight.
         regulariser: what is weighed in place of the bill (`jsnn.codesign.regularisers`), relative

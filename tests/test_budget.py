@@ -175,7 +175,8 @@ def test_objectives_refuse_a_weight_beside_a_budget_and_a_budget_without_a_goal(
 # ---- trained to a budget -------------------------------------------------------------------------
 
 ENCODER = Direct(4)
-MODEL = MLP((16, 12), 3, neuron=LIF(tau_mem=2e-3))
+# Of a narrower one a spike is some percent of the limit.
+MODEL = MLP((32, 24), 3, neuron=LIF(tau_mem=2e-3))
 STEPS = 160
 
 
@@ -223,17 +224,16 @@ def test_one_compiled_epoch_serves_every_budget_and_each_is_kept_nearly(name, tr
     assert trained[name, "compiled"] == 1
     spent = {}
     for share in (0.3, 0.6):
-        over = []
+        spent[share] = []
         for limit, _, terms, sums in trained[name, share]:
-            over.append(float(sums["spent"][name]) / 8 / limit)
+            spent[share].append(float(sums["spent"][name]) / 8)
+            assert spent[share][-1] <= 1.1 * limit
             assert float(terms["task"][-1]) < 0.9 * float(terms["task"][0])
             assert all(ever.sum() > 0 for ever in sums["ever"][:2])
             assert float(terms[f"multiplier_{name}"].max()) > 0
-        # A spike more or less of these few samples is some percent of the limit.
-        assert np.mean(over) <= 1.15 and max(over) <= 1.25
-        spent[share] = np.array(over) * [limit for limit, *_ in trained[name, share]]
     # The time of the slowest layer falls below both limits once it falls.
-    assert (spent[0.3] < spent[0.6] * (1.01 if name == "latency_s" else 1.0)).all()
+    for tight, wide in zip(spent[0.3], spent[0.6], strict=True):
+        assert tight < wide * (1.01 if name == "latency_s" else 1.0)
 
 
 def test_a_goal_of_its_own_weight_is_the_objective_of_that_weight():
