@@ -117,9 +117,17 @@ def _layer_pj(
     tables = hardware.prices(layer.geometry, temperature)
     if event_temperature is None:
         return _in_cheapest(layer, hardware, tables, temperature)
-    by_events = _in_cheapest(layer, hardware, jax.lax.stop_gradient(tables), event_temperature)
-    by_prices = _in_cheapest(jax.lax.stop_gradient(layer), hardware, tables, temperature)
+    by_events = _in_cheapest(layer, hardware, _still(tables), event_temperature)
+    by_prices = _in_cheapest(_still(layer), hardware, tables, temperature)
     return by_events + (by_prices - jax.lax.stop_gradient(by_prices))
+
+
+def _still(tree: Any) -> Any:
+    """Without a gradient; what is no array stays what it is."""
+    # Plain numbers made arrays by stop_gradient would be rounded elsewhere.
+    return jax.tree.map(
+        lambda leaf: jax.lax.stop_gradient(leaf) if isinstance(leaf, jax.Array) else leaf, tree
+    )
 
 
 def _in_cheapest(
