@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jsnn.events.units import note, sent
 from jsnn.layers import Spiking, batch_norm
 from jsnn.neurons import Neuron
 from jsnn.products import Attention, Order
@@ -54,7 +55,8 @@ class SelfAttention(nn.Module):
             raise ValueError(f"attention takes tokens [T, B, N, D], got {list(frames.shape)}")
         sides = [_tokenwise(frames.shape[-1], self.neuron, n)(frames, train) for n in "qkv"]
         products = Attention(self.heads, self.scale, self.order, parent=None)
-        mixed = Spiking(products, self.attend, name="products")(jnp.stack(sides, axis=2), train)
+        stacked = note(jnp.stack(sides, axis=2), sent(sides[0]))
+        mixed = Spiking(products, self.attend, name="products")(stacked, train)
         return _tokenwise(frames.shape[-1], self.neuron, "out")(mixed, train)
 
 

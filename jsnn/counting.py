@@ -63,6 +63,7 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
         "words_out": g.neurons * steps if g.writes_words else 0,
         "steps": steps,
         "inferences": 1,
+        "loads": 0 if g.shared else 1,
     }
 
 

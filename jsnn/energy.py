@@ -43,6 +43,8 @@ class Bill:
         unpriced: components the machine has no price for, each with the reason; their parts are
             zero because nothing is known, not because nothing is burnt.
         marks: marks of the constants behind the prices.
+        left_out: parameters that no layer accounts for, listed by hand (`Workload.unpriced`): what
+            they cost is not in the parts.
     """
 
     parts_pj: jax.Array
@@ -50,6 +52,7 @@ class Bill:
     hardware: str = dataclasses.field(metadata={"static": True})
     unpriced: tuple[tuple[str, str], ...] = dataclasses.field(metadata={"static": True})
     marks: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+    left_out: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -93,7 +96,19 @@ class Bill:
             aligned = (n.rjust(w) for n, w in zip(numbers, widths[1:], strict=True))
             lines.append("  ".join([name.ljust(widths[0]), *aligned]))
         lines += [f"— {component}: unpriced, {reason}" for component, reason in self.unpriced]
-        return "\n".join(lines)
+        return "\n".join([*lines, *left_out_lines(self.left_out)])
+
+
+def left_out_lines(left_out: tuple[str, ...]) -> list[str]:
+    """What every print says of parameters that are not in the figures.
+
+    >>> left_out_lines(("head/kernel",))
+    ['— head/kernel: left out by hand, what these parameters cost is not in these figures']
+    """
+    if not left_out:
+        return []
+    names = ", ".join(left_out)
+    return [f"— {names}: left out by hand, what these parameters cost is not in these figures"]
 
 
 def _charge(counts: dict[str, Any], table: PriceTable, like: jax.Array) -> jax.Array:
@@ -186,7 +201,8 @@ def bill_layers(
 ) -> Bill:
     """The bill of layers that each bring their own hardware (such as bit widths by layer).
 
-    All of it must be one machine up to its constants and knobs; ValueError otherwise.
+    All of it must be one machine up to its constants and knobs; ValueError otherwise. The parts of
+    a sample that was not counted in whole (`LayerWorkload.finite`) are NaN.
 
     >>> from jsnn.hypothetical import dense
     >>> wide = get("neuromorphic-22nm")
@@ -200,7 +216,15 @@ def bill_layers(
     if len(names := {hardware.name for _, hardware in pairs}) > 1:
         raise ValueError(f"expected the layers of one machine, found {sorted(names)}")
     pairs[0][1].check([(hardware.design, layer.geometry) for layer, hardware in pairs])
-    parts = [_layer_pj(*pair, temperature, event_temperature) for pair in pairs]
+    # Whatever a machine has no price for: nothing that was counted wrongly may look cheap.
+    parts = [
+        jnp.where(
+            layer.finite[:, None],
+            _layer_pj(layer, hardware, temperature, event_temperature),
+            jnp.nan,
+        )
+        for layer, hardware in pairs
+    ]
     machine = pairs[0][1]
     parts_pj = jnp.stack(parts, axis=1)
     if machine.burns_while_it_works:
@@ -226,7 +250,7 @@ def bill(
     Differentiable with respect to every array of the workload, every constant and every knob.
     Where a machine offers several dataflows, each sample runs each layer in the cheapest, chosen
     anew in every step where the architecture is `Stepwise`. A sample's bill does not depend on its
-    batch.
+    batch. It is NaN where a sample was not counted in whole (`LayerWorkload.finite`).
 
     Args:
         workload: what the network did.
@@ -237,14 +261,27 @@ def bill(
         event_temperature: the same between dataflows where the gradient is by events, so that
             spikes may feel more of the others than the design does; None: the temperature.
 
+    Raises:
+        ValueError: a network that ran under levers; no layer; what the machine refuses.
+
     >>> from jsnn.hypothetical import dense
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))
     >>> machine = get("neuromorphic-22nm").with_design(weight_bits=4)
     >>> float(bill(workload, machine).total_pj()[0]) / 4096**2
     0.80294
     """
-    pairs = [(layer, hardware) for layer in workload]
-    return bill_layers(pairs, temperature, event_temperature)
+    if workload.levers:
+        raise ValueError(
+            f"the network ran under levers ({', '.join(workload.levers)}), which change what its "
+            "layers cost: bill_layers(jsnn.levers.price(levers, params, workload, hardware)), or "
+            "Objective.bill(workload, params)"
+        )
+    whole = bill_layers(_on(workload, hardware), temperature, event_temperature)
+    return dataclasses.replace(whole, left_out=workload.unpriced)
+
+
+def _on(workload: Workload, hardware: Hardware) -> list[tuple[LayerWorkload, Hardware]]:
+    return [(layer, hardware) for layer in workload]
 
 
 def floor(workload: Workload, hardware: Hardware) -> Bill:
@@ -281,4 +318,6 @@ def op_count_proxy(workload: Workload, hardware: Hardware | None = None) -> jax.
     450.0
     """
     machine = get("compute-only-45nm") if hardware is None else hardware
-    return bill(workload, machine).components_pj()[:, COMPONENTS.index("synapse")]
+    # Papers count the network as it runs, whatever a lever says of its cost.
+    operations = bill_layers(_on(workload, machine))
+    return operations.components_pj()[:, COMPONENTS.index("synapse")]

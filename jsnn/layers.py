@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from jsnn import arrivals
 from jsnn.events import EventFrames
 from jsnn.events import currents as event_currents
-from jsnn.neurons import Neuron
+from jsnn.events.units import NOTHING, SPIKES, Unit, note, sent, wide
+from jsnn.neurons import NEURONS, Fixed, Neuron
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
 from jsnn.products import Product, product_workloads
@@ -36,6 +37,7 @@ START = "start"
 
 # A layer of spikes gathers nothing: every step is its result.
 _NOTHING = PerStep()
+_UNIT_SPIKES = {law for law in NEURONS.values() if law.spiking} | {Fixed}
 
 
 class Spiking(nn.Module):
@@ -58,7 +60,8 @@ class Spiking(nn.Module):
             `td_batch_norm()`); at inference it folds into the weights and costs a bias.
         recurrent: all-to-all recurrence inside the population (flat frames only).
         recurrent_init: initialiser of the recurrent weights.
-        input_unit: value of one input event (1/k^2 after a k x k average pool of spikes).
+        input_unit: value of one input event, a number or one for each channel; None: as the layers
+            before hand it on, 1 for frames from elsewhere.
         random_state: in training, start from the neuron's random initial state (needs the rng
             stream `state`).
         readout: fold over time; the layer then returns the readout's result instead of spikes.
@@ -69,7 +72,8 @@ class Spiking(nn.Module):
     Raises:
         ValueError: unknown input kind, frames without `[T, B, features]`, recurrence on images; a
             plan that cannot run this population; `EventFrames` for another input kind or unit, or
-            another synapse.
+            another synapse; where activity is recorded outside of `jit`, frames that are not what
+            `input_kind` and `input_unit` say (inside, their counts are NaN, and so is the energy).
 
     >>> import jax, jax.numpy as jnp, flax.linen as nn
     >>> from jsnn.neurons import LIF
@@ -86,7 +90,7 @@ class Spiking(nn.Module):
     norm: nn.Module | None = None
     recurrent: bool = False
     recurrent_init: Callable = nn.initializers.orthogonal()
-    input_unit: float = 1.0
+    input_unit: Unit | None = None
     random_state: bool = False
     readout: Readout | None = None
     plan: Plan | str | None = None
@@ -110,19 +114,27 @@ class Spiking(nn.Module):
         out, counts, after = self._populate(params, currents, before, feedback)
         self._keep("population", before, after)
         if self.is_mutable_collection(WORKLOAD) and not self.is_initializing():
+            counts = _finite_counts(counts, self.neuron.potential(after.neuron), params)
             fed_back = counts - after.spikes + before.spikes
             spikes = out if self.readout is None else None
             each = self._fed_back_each_step(frames, spikes, before)
-            sent = self._sent_each_step(frames, spikes)
-            for name, record in self._records(frames, counts, fed_back, each, sent).items():
+            leaving = self._sent_each_step(frames, spikes)
+            for name, record in self._records(frames, counts, fed_back, each, leaving).items():
                 self.sow(WORKLOAD, name, record)
-        return out
+        return note(out, SPIKES) if self.readout is None and self._unit_spikes else out
+
+    @property
+    def _unit_spikes(self) -> bool:
+        """Whether its neurons are known to send 0 or 1; of a law of the user's that is checked."""
+        return type(self.neuron) in _UNIT_SPIKES
 
     def _gather(self) -> Readout:
         """What is folded over time: the readout's result and the spikes of every neuron."""
         if self.readout is None:
             return _NOTHING
-        return Several((self.readout, SpikeCount())) if self.neuron.spiking else self.readout
+        if not self.neuron.spiking:
+            return self.readout
+        return Several((self.readout, SpikeCount() if self._unit_spikes else _CheckedCount()))
 
     def _start(self, params, currents, train: bool) -> FoldState:
         """State of a window that begins here."""
@@ -156,7 +168,7 @@ class Spiking(nn.Module):
         options = {"recurrent": feedback, "spikes_before": before.spikes} if feedback else {}
         state, out = unroll(neuron, params, currents, before.neuron, plan=self.plan, **options)
         after = FoldState(state, out[-1], (), before.steps + jnp.int32(len(out)))
-        return out, total(out), after
+        return out, total(out if self._unit_spikes else _not_negative(out)), after
 
     def _keep(self, name: str, before: Any, after: Any) -> None:
         """File what a window begins with and what the next piece of it goes on from."""
@@ -173,7 +185,7 @@ class Spiking(nn.Module):
             raise ValueError(f"input_kind must be one of {INPUT_KINDS}, got {self.input_kind!r}")
         if isinstance(frames, EventFrames):
             self._check_events()
-        unit_spikes = self.input_kind == "spikes" and self.input_unit == 1
+        unit_spikes = self.input_kind == "spikes" and self.input_unit in (None, 1)
         if isinstance(self.synapse, Product) and not unit_spikes:
             raise ValueError(
                 "a product of spikes takes 0/1 spikes of layers: input_kind 'spikes' and "
@@ -186,7 +198,7 @@ class Spiking(nn.Module):
             )
 
     def _check_events(self):
-        if self.input_kind not in ("spikes", "events") or self.input_unit != 1:
+        if self.input_kind not in ("spikes", "events") or self.input_unit not in (None, 1):
             raise ValueError(
                 "EventFrames are events of value 1: input_kind 'events' (or 'spikes') and "
                 f"input_unit 1, got {self.input_kind!r} and {self.input_unit}"
@@ -206,22 +218,22 @@ class Spiking(nn.Module):
     def _fed_back_each_step(self, frames, spikes, before) -> jax.Array | None:
         """`[B, T]`; None where a readout has folded the spikes away."""
         if not self.recurrent:
-            return jnp.zeros(frames.shape[1::-1], frames.dtype)
+            return jnp.zeros(frames.shape[1::-1], wide(before.spikes).dtype)
         if spikes is None:
             return None
-        return jnp.concatenate([before.spikes[None], spikes[:-1]]).sum(-1).T
+        return wide(jnp.concatenate([before.spikes[None], spikes[:-1]])).sum(-1).T
 
     def _sent_each_step(self, frames, spikes) -> jax.Array | None:
         """`[B, T]`; None where a readout has folded the spikes away."""
         if not self.neuron.spiking:
-            return jnp.zeros(frames.shape[1::-1], frames.dtype)
+            return jnp.zeros(frames.shape[1::-1], jnp.float32)
         return None if spikes is None else arrivals.flat_sum(spikes, 2).T
 
     def _records(self, frames, counts, fed_back, *each_step) -> dict[str, LayerWorkload]:
         """What to sow, by name: one record, or one for each product of spikes."""
         if not isinstance(self.synapse, Product):
             return {"record": self._record(frames, counts, fed_back, *each_step)}
-        stages = self.synapse.stages(frames)
+        stages = self.synapse.stages(self._binary(frames))
         arrived = [stage.totals for stage in stages]
         before = self.get_variable(STATE, "arrived", jax.tree.map(jnp.zeros_like, arrived))
         self._keep("arrived", before, jax.tree.map(jnp.add, before, arrived))
@@ -240,8 +252,16 @@ class Spiking(nn.Module):
     def _record(self, frames, counts, fed_back, fed_back_each_step, sent_each_step):
         wiring = connectivity(self.synapse, frames.shape[2:])
         constant = self.input_kind == "constant"
+        declared = self.input_kind, self.input_unit
+        known = sent(frames)
+        if not isinstance(frames, EventFrames | jax.core.Tracer):
+            arrivals.check_frames(frames, *declared, known, "/".join(self.path) or "layer")
         shown = frames[:1] if constant else frames
-        arrived, each, now = arrivals.came(shown, self.input_kind, self.input_unit, wiring)
+        arrived, each, now = arrivals.came(shown, *declared, wiring, known)
+        if constant:
+            changed = self._nan_where_changed(frames)
+            arrived = arrived + changed.reshape(-1, *(1,) * (arrived.ndim - 1))
+            now = now + changed[:, None]
         # Pieces of a window add up: an input is active, and a constant one shown, once in all.
         before = self.get_variable(STATE, "arrived", jnp.zeros_like(arrived))
         if constant:
@@ -250,7 +270,7 @@ class Spiking(nn.Module):
         by_step, after = None, before + arrived
         self._keep("arrived", before, after)
         if fed_back_each_step is not None:
-            values = arrivals.brought(shown, self.input_kind, self.input_unit)
+            values = arrivals.brought(shown, *declared, known)
             new = arrivals.new_each_step(values, before, wiring, once=constant)
             by_step = ByStep(
                 arrivals.each_sample(each, frames.shape[0]),
@@ -259,19 +279,45 @@ class Spiking(nn.Module):
                 active=arrivals.each_sample(new, frames.shape[0]),
                 spikes=sent_each_step,
             )
-        zero = jnp.zeros(frames.shape[1], frames.dtype)
+        zero = jnp.zeros(frames.shape[1], counts.dtype)
         return LayerWorkload(
             arrivals=now,
             active=arrivals.by_reach(newly_active(before, after), wiring),
             recurrent_events=arrivals.flat_sum(fed_back) if self.recurrent else zero,
             spikes=counts,
             steps=frames.shape[0],
-            geometry=self._geometry(wiring, counts.shape[1:]),
+            # A record is there already: the same layer has run before in this pass.
+            geometry=self._geometry(
+                wiring, counts.shape[1:], shared=self.has_variable(WORKLOAD, "record")
+            ),
             by_step=by_step,
             by_input=arrived,
         )
 
-    def _geometry(self, wiring: Connectivity, output_shape) -> Geometry:
+    def _nan_where_changed(self, frames) -> jax.Array:
+        """`[B]` 0 where every frame of a constant input is the one that was shown first."""
+        shown = self.get_variable(STATE, "shown", frames[0])
+        self._keep("shown", shown, shown)
+        # Dropout in two programs, as of two pieces of a window, may round in two ways.
+        near = jnp.abs(wide(frames) - wide(shown)) <= 1e-5 * jnp.abs(wide(shown))
+        same = near.all(axis=(0, *range(2, frames.ndim)))
+        return jnp.where(same, 0.0, jnp.nan).astype(wide(frames[:0]).dtype)
+
+    def _binary(self, frames) -> jax.Array:
+        """What a product counts; NaN where it is not 0 or 1."""
+        frames, known = wide(frames), sent(frames).binary
+        if known:
+            return frames
+        legal = (frames == 0) | (frames == 1)
+        if not isinstance(frames, jax.core.Tracer) and not bool(legal.all()):
+            name = "/".join(self.path) or "layer"
+            raise ValueError(
+                f"layer {name!r}: a product of spikes takes 0 and 1, found "
+                f"{float(frames[~legal][0]):g}; put a Spiking layer before it"
+            )
+        return jnp.where(legal, frames, jnp.nan)
+
+    def _geometry(self, wiring: Connectivity, output_shape, shared: bool) -> Geometry:
         ops = self.neuron.ops
         return Geometry(
             name="/".join(self.path) or "layer",
@@ -299,6 +345,7 @@ class Spiking(nn.Module):
             padding=wiring.padding,
             dilation=wiring.dilation,
             groups=wiring.groups,
+            shared=shared,
         )
 
 
@@ -312,14 +359,14 @@ class Flatten(nn.Module):
         """Flatten everything behind time and batch."""
         if isinstance(frames, EventFrames):
             return frames.flat()
-        return frames.reshape(*frames.shape[:2], -1)
+        return note(frames.reshape(*frames.shape[:2], -1), sent(frames))
 
 
 class Pool(nn.Module):
     """Pooling of spikes over space, window = stride; free in the bill (an OR gate or a wire).
 
-    `max` of 0/1 spikes is their OR and stays binary. `average` sends 1/window^2 for each spike:
-    give the next layer `input_unit = 1 / window**2`, so that its events are counted one by one.
+    `max` of 0/1 spikes is their OR and stays binary. `average` sends 1/window^2 for each spike, and
+    tells the next layer so, which counts events one by one.
 
     >>> import jax.numpy as jnp
     >>> Pool("max", 2).apply({}, jnp.ones((1, 1, 4, 4, 3))).shape
@@ -333,7 +380,10 @@ class Pool(nn.Module):
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
         """`[T, B, H, W, C]` to `[T, B, H / window, W / window, C]`."""
-        return _over_time(lambda x: pool(x, self.kind, self.window), frames)
+        known = sent(frames)
+        if self.kind == "average":
+            known = known.pool(1 / self.window**2)
+        return note(_over_time(lambda x: pool(_real(x), self.kind, self.window), frames), known)
 
 
 class Dropout(nn.Module):
@@ -344,6 +394,9 @@ class Dropout(nn.Module):
 
     Attributes:
         rate: share of inputs dropped, in [0, 1).
+
+    Raises:
+        ValueError: another rate; `EventFrames` in training.
     """
 
     rate: float
@@ -352,18 +405,24 @@ class Dropout(nn.Module):
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
         """`[T, B, ...]`; needs the rng stream `dropout` in training."""
-        if isinstance(frames, EventFrames) and self.rate and train:
+        if not 0 <= self.rate < 1:
+            raise ValueError(f"a dropout rate lies in [0, 1), got {self.rate}")
+        if not (self.rate and train):
+            return frames
+        if isinstance(frames, EventFrames):
             raise ValueError(
                 "dropout scales what it keeps, and EventFrames have no values: leave inputs whole "
                 "or give it jsnn.events.dense(events)"
             )
-        return nn.Dropout(self.rate, broadcast_dims=(0,))(frames, deterministic=not train)
+        kept = nn.Dropout(self.rate, broadcast_dims=(0,))(_real(frames), deterministic=False)
+        return note(kept, sent(frames).drop(1 / (1 - self.rate)))
 
 
 class Residual(nn.Module):
     """Spike-element-wise residual: `add` A + x, `and` A x, `iand` (1 - A) x, with A = block(x).
 
-    `add` sends values up to 2 and more, which the bill counts by value.
+    `add` sends values up to 2 and more, which the bill counts by value; both branches must send
+    events of one value.
     Source: Fang et al. 2021, SEW-ResNet (2102.04159), Table 1.
     """
 
@@ -382,12 +441,18 @@ class Residual(nn.Module):
         if self.mode not in joins:
             raise ValueError(f"residual mode must be one of {sorted(joins)}, got {self.mode!r}")
         inner = self.block(frames, train)
+        known, block = sent(frames), sent(inner)
+        values = {
+            "add": block.add(known) if self.mode == "add" else NOTHING,
+            "and": SPIKES if known.binary and block.binary else NOTHING,
+            "iand": known if block.binary else NOTHING,
+        }
         if inner.shape != frames.shape:
             raise ValueError(
                 f"a residual block must keep the shape: {list(frames.shape)} came in, "
                 f"{list(inner.shape)} came out"
             )
-        return joins[self.mode](inner, frames)
+        return note(joins[self.mode](_real(inner), _real(frames)), values[self.mode])
 
 
 class Network(nn.Module):
@@ -420,6 +485,34 @@ def td_batch_norm(v_threshold: float = 1.0, alpha: float = 1.0) -> nn.Module:
     """
     scale = nn.initializers.constant(alpha * v_threshold)
     return nn.BatchNorm(momentum=0.9, scale_init=scale, parent=None)
+
+
+def _finite_counts(counts: jax.Array, potential: jax.Array, params: Any) -> jax.Array:
+    """Spikes of each neuron; NaN where its membrane or one of its constants is not finite.
+
+    A membrane that was NaN once stays so, thus the last one is enough to look at.
+    """
+    finite = jnp.isfinite(potential)
+    for leaf in jax.tree.leaves(params):
+        finite &= jnp.isfinite(leaf)
+    return jnp.where(finite, wide(counts), jnp.nan)
+
+
+def _not_negative(spikes: jax.Array) -> jax.Array:
+    return jnp.where(spikes >= 0, spikes, jnp.nan)
+
+
+class _CheckedCount(SpikeCount):
+    """Number of spikes, NaN once one is negative: it would take away from the energy of others."""
+
+    def update(self, carry: jax.Array, potential: jax.Array, spikes: jax.Array, t: jax.Array):
+        """Add the spikes."""
+        return carry + _not_negative(spikes), None
+
+
+def _real(frames: jax.Array) -> jax.Array:
+    """Frames that can hold fractions: whole numbers and booleans as float32."""
+    return frames if jnp.issubdtype(frames.dtype, jnp.floating) else wide(frames)
 
 
 def _decides_per_step(readout: Readout | None) -> bool:

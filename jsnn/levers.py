@@ -138,6 +138,15 @@ class Levered:
         return outputs
 
     @property
+    def lever_names(self) -> tuple[str, ...]:
+        """What `jsnn.run` notes in the workload."""
+        return tuple(lever.name for lever in self.levers)
+
+    def network_params(self, params: Mapping[str, Any]) -> Any:
+        """Those of the network among all parameters, for which its layers have to account."""
+        return split(params)[0]
+
+    @property
     def in_pieces(self) -> _InPieces:
         """The network under its levers for a piece of a window, before `finish`."""
         return _InPieces(self)
@@ -228,12 +237,21 @@ def price(levers: Sequence[Lever], params: Any, workload: Workload, hardware: Ha
         workload: of a batch.
         hardware: the machine before any lever.
 
+    Raises:
+        ValueError: other levers than those under which the network ran.
+
     >>> from jsnn.hardware import get
     >>> from jsnn.hypothetical import dense
     >>> work = Workload((dense(64, 32, steps=5, rate=0.05),))
     >>> len(price((), None, work, get("neuromorphic-22nm")))
     1
     """
+    names = tuple(lever.name for lever in levers)
+    if workload.levers and names != workload.levers:
+        raise ValueError(
+            f"expected the levers under which the network ran ({', '.join(workload.levers)}), "
+            f"found {', '.join(names) or 'none'}"
+        )
     pairs = [(layer, hardware) for layer in workload]
     if levers:
         network, leaves = split(params)

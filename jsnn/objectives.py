@@ -186,6 +186,7 @@ class Objective:
             brings it down to it; 0 is the hard choice.
         levers: those of the network (`jsnn.levers.Levered`), which change what its layers cost.
         constraint: what an inference may spend (`jsnn.codesign.budget`), in place of a weight.
+        unpriced: parameters that no layer accounts for and that stay out of the bill (`jsnn.run`).
         regulariser: what is weighed in place of the bill (`jsnn.codesign.regularisers`), relative
             to its own value at initialisation; None: the bill.
 
@@ -205,6 +206,7 @@ class Objective:
     levers: tuple[Lever, ...] = ()
     constraint: Constraint | None = None
     regulariser: Regulariser | None = None
+    unpriced: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.task not in TASKS:
@@ -223,7 +225,8 @@ class Objective:
 
     def bill(self, workload: Workload, params: Any = None) -> Bill:
         """The bill of the network with its levers, whose leaves stand in `params`."""
-        return bill_layers(price(self.levers, params, workload, self.hardware))
+        whole = bill_layers(price(self.levers, params, workload, self.hardware))
+        return dataclasses.replace(whole, left_out=workload.unpriced)
 
     def spent(self, workload: Workload, params: Any = None) -> dict[str, jax.Array]:
         """What each sample spends of what the constraint limits, `[B]`; empty without one."""

@@ -81,7 +81,7 @@ class MaxMembrane:
 
 @dataclasses.dataclass(frozen=True)
 class SpikeCount:
-    """Number of spikes, `[B, C]`."""
+    """Number of spikes, `[B, C]`, in float32 or wider whatever the type of the spikes."""
 
     per_step: ClassVar[bool] = False
     needs_spikes: ClassVar[bool] = True
@@ -89,7 +89,7 @@ class SpikeCount:
 
     def init(self, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         """No spikes."""
-        return jnp.zeros(shape, dtype)
+        return jnp.zeros(shape, jnp.promote_types(dtype, jnp.float32))
 
     def update(self, carry: Array, potential: Array, spikes: Array, t: Array):
         """Add the spikes."""

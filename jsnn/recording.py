@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from jsnn.audit import Conv, Dense, RecordedLayer
 from jsnn.audit import Product as ProductWires
+from jsnn.events.units import sent
 from jsnn.layers import STATE, WORKLOAD, Spiking
 from jsnn.products import Attention, Product
 
@@ -47,25 +49,33 @@ def _dense(synapse: nn.Dense, input_shape: tuple[int, ...]) -> Dense:
 
 @wiring.register
 def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Conv:
-    axes = len(input_shape) - 1
+    kernel = synapse.kernel_size
+    kernel = (kernel,) if isinstance(kernel, int) else tuple(kernel)
+    axes = len(kernel)
+    # What flax takes for a part of the batch: a kernel of one there is the same wires.
+    rows = input_shape[: len(input_shape) - 1 - axes]
 
     def each(value: Any) -> tuple[int, ...]:
         return (value,) * axes if isinstance(value, int) else tuple(value or (1,) * axes)
 
     if synapse.mask is not None or set(each(synapse.input_dilation)) != {1}:
         raise ValueError("masked and input-dilated convolutions are not recorded")
-    kernel, strides = each(synapse.kernel_size), each(synapse.strides)
-    dilation, padding = each(synapse.kernel_dilation), synapse.padding
+    strides, dilation, padding = (
+        each(synapse.strides),
+        each(synapse.kernel_dilation),
+        synapse.padding,
+    )
     if padding in ("SAME", "VALID"):
         window = tuple((taps - 1) * step + 1 for taps, step in zip(kernel, dilation, strict=True))
-        pairs = jax.lax.padtype_to_pads(input_shape[:-1], window, strides, padding)
+        pairs = jax.lax.padtype_to_pads(input_shape[len(rows) : -1], window, strides, padding)
     elif isinstance(padding, str):
         raise ValueError(
             f"padding {padding!r} is not recorded; use 'SAME', 'VALID' or (low, high) pairs"
         )
     else:
         pairs = [(pad, pad) if isinstance(pad, int) else pad for pad in each(padding)]
-    pairs = tuple((int(low), int(high)) for low, high in pairs)
+    pairs = ((0, 0),) * len(rows) + tuple((int(low), int(high)) for low, high in pairs)
+    kernel, strides, dilation = ((1,) * len(rows) + each for each in (kernel, strides, dilation))
     return Conv(kernel, strides, pairs, dilation, synapse.feature_group_count, synapse.features)
 
 
@@ -110,7 +120,9 @@ def record(
             out = call(*args, **kwargs)
             if isinstance(context.module, Spiking) and context.method_name == "__call__":
                 name = "/".join(context.module.path) or "layer"
-                caught.append((name, *context.module.unbind(), args[0], out))
+                unit, _ = sent(args[0]).resolve(context.module.input_unit)
+                layer, variables = context.module.unbind()
+                caught.append((name, layer.clone(input_unit=unit), variables, args[0], out))
             return out
 
         with nn.intercept_methods(catch):
@@ -128,9 +140,11 @@ def record(
     layers = []
     for (name, layer), (shown, spikes, before) in zip(facts, arrays, strict=True):
         uses[name] += 1
-        name = name if uses[name] == 1 else f"{name}#{uses[name]}"
+        shared = uses[name] > 1
+        name = f"{name}#{uses[name]}" if shared else name
         keep = _recorded_products if isinstance(layer.synapse, Product) else _recorded
-        layers.extend(keep(name, layer, shown, spikes, before))
+        records = keep(name, layer, shown, spikes, before)
+        layers.extend(dataclasses.replace(each, shared=shared) for each in records)
     return tuple(layers)
 
 
@@ -156,11 +170,14 @@ def _recorded(
     before: jax.Array | None,
 ) -> tuple[RecordedLayer]:
     wires = wiring(layer.synapse, frames.shape[2:])
+    frames, unit = np.asarray(frames), layer.input_unit
+    if not np.isscalar(unit):
+        frames, unit = frames / np.asarray(unit), 1.0
     if spikes is None:
         spikes = np.zeros((*frames.shape[:2], *wires.output_shape(frames.shape[2:])))
     recorded = RecordedLayer(
         name=name,
-        frames=np.asarray(frames),
+        frames=frames,
         spikes=np.asarray(spikes),
         wiring=wires,
         input_kind=layer.input_kind,
@@ -168,7 +185,7 @@ def _recorded(
         bias=layer.synapse.use_bias or layer.norm is not None,
         spiking=layer.neuron.spiking,
         recurrent=layer.recurrent,
-        input_unit=layer.input_unit,
+        input_unit=unit,
         before=None if before is None else np.asarray(before),
         **layer.neuron.ops._asdict(),
     )

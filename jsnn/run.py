@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import numpy as np
 
 from jsnn.causal import causal
 from jsnn.chunked import apply_chunked
 from jsnn.layers import STATE, WORKLOAD
 from jsnn.timeplan import WHOLE, Chunked, TimePlan
-from jsnn.workload import LayerWorkload, Workload
+from jsnn.workload import LayerWorkload, Workload, require_events
 
 
 class Forward(NamedTuple):
@@ -31,7 +32,12 @@ class Forward(NamedTuple):
 
 
 def run(
-    model: nn.Module, variables: Mapping[str, Any], frames: jax.Array, *, plan: TimePlan = WHOLE
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    frames: jax.Array,
+    *,
+    plan: TimePlan = WHOLE,
+    unpriced: Sequence[str] = (),
 ) -> tuple[jax.Array, Workload]:
     """Run `model` in evaluation mode: outputs and the workload of every spiking layer.
 
@@ -40,9 +46,13 @@ def run(
         variables: what `model.init` returned (or trained since).
         frames: `[T, B, ...]`.
         plan: `jsnn.timeplan.WHOLE`, or `Chunked(steps)` for memory that does not grow with T.
+        unpriced: parameters that no spiking layer accounts for and that shall stay out of the
+            energy, as paths (`head`, or `head/kernel`); every print then says so.
 
     Raises:
-        ValueError: the model recorded no layer, or cannot be cut into chunks.
+        ValueError: the model recorded no layer, or cannot be cut into chunks; an empty batch or
+            window; outside of `jit`, frames that are not what a layer declares (inside, counts are
+            NaN); parameters that no layer accounts for, by name.
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> model = jsnn.models.MLP((16,), 3)
@@ -53,7 +63,7 @@ def run(
     >>> workload["hidden_0"].macs.tolist()
     [128.0, 128.0]
     """
-    passed = forward(model, variables, frames, plan=plan)
+    passed = forward(model, variables, frames, plan=plan, unpriced=unpriced)
     return passed.outputs, passed.workload
 
 
@@ -65,6 +75,7 @@ def forward(
     train: bool = False,
     rngs: Mapping[str, jax.Array] | None = None,
     plan: TimePlan = WHOLE,
+    unpriced: Sequence[str] = (),
 ) -> Forward:
     """`run`, with training mode (batch statistics, dropout, random initial states) and updates.
 
@@ -75,7 +86,13 @@ def forward(
         train: training mode.
         rngs: keys of the streams `dropout` and `state` (random initial neuron states).
         plan: as for `run`.
+        unpriced: as for `run`.
     """
+    if frames.ndim < 2 or 0 in frames.shape[:2]:
+        raise ValueError(
+            "expected frames [T, B, ...] of at least one step and one sample, got shape "
+            f"{list(frames.shape)}"
+        )
     # A record left over from an earlier pass would be counted a second time.
     clean = {name: tree for name, tree in variables.items() if name != WORKLOAD}
     mutable = [WORKLOAD, "batch_stats"] if train else [WORKLOAD]
@@ -94,7 +111,66 @@ def forward(
         raise ValueError(
             f"{type(model).__name__} recorded no spiking layer: build it from jsnn.layers.Spiking"
         )
-    return Forward(outputs, as_workload(layers), updates)
+    params = variables.get("params", {})
+    levers = getattr(model, "lever_names", ())
+    network = model.network_params(params) if levers else params
+    left = _left_out(network, changed[WORKLOAD], tuple(unpriced))
+    workload = dataclasses.replace(as_workload(layers), unpriced=left, levers=levers)
+    # Layers that ran under a trace of their own could not say that their frames are no events.
+    if isinstance(plan, Chunked):
+        require_events(workload)
+    return Forward(outputs, workload, updates)
+
+
+# What a spiking layer keeps among its parameters, and what its record accounts for: weights and
+# biases, a norm that folds into them, constants of the neurons.
+_RECORDED = ("synapse", "norm", "neuron", "recurrent")
+
+
+def _left_out(params: Any, workload: Mapping[str, Any], listed: tuple[str, ...]) -> tuple[str, ...]:
+    """Paths of the parameters that no record accounts for, all of which have to be listed."""
+    recorded = set(_recorded_paths(workload))
+
+    def accounted(path: tuple[str, ...]) -> bool:
+        return any(
+            path[: len(layer)] == layer and path[len(layer)] in _RECORDED for layer in recorded
+        )
+
+    leaves = {
+        tuple(str(getattr(entry, "key", entry)) for entry in path): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
+    }
+    missing = {"/".join(path): leaf for path, leaf in leaves.items() if not accounted(path)}
+    chosen = {
+        name: [path for path in missing if path == name or path.startswith(f"{name}/")]
+        for name in listed
+    }
+    empty = [name for name, paths in chosen.items() if not paths]
+    if empty:
+        raise ValueError(
+            f"unpriced parameters {empty} are none that stay out of the energy; there are "
+            f"{sorted(missing) or 'none'}"
+        )
+    left = tuple(path for path in missing if any(path in paths for paths in chosen.values()))
+    if forgotten := [path for path in missing if path not in left]:
+        count = sum(int(np.size(missing[path])) for path in forgotten)
+        raise ValueError(
+            f"no spiking layer accounts for the {count} parameters of {', '.join(forgotten)}: what "
+            "they cost is not in the energy. Put their operation into a jsnn.layers.Spiking layer "
+            "(a synapse made inside a compact method needs parent=None), or list them as unpriced "
+            "(jsnn.run(..., unpriced=[...]), Objective(unpriced=(...)))"
+        )
+    return left
+
+
+def _recorded_paths(
+    tree: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    for name, branch in tree.items():
+        if isinstance(branch, Mapping):
+            yield from _recorded_paths(branch, (*path, name))
+        else:
+            yield path
 
 
 def step(

@@ -123,19 +123,25 @@ def _dense(synapse: nn.Dense, input_shape: tuple[int, ...]) -> Connectivity:
 
 @connectivity.register
 def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Connectivity:
-    kernel = _per_axis(synapse.kernel_size, len(input_shape) - 1)
-    axes = len(kernel)
-    if len(input_shape) != axes + 1:
+    kernel = _per_axis(synapse.kernel_size, 1)
+    own = len(kernel)
+    # flax folds leading axes into the batch: the same kernel runs along the last ones in each.
+    folded = len(input_shape) - 1 - own
+    if folded < 0:
         raise ValueError(
-            f"a convolution with kernel {kernel} takes frames of {axes} spatial axes and channels, "
-            f"got {list(input_shape)}"
+            f"a convolution with kernel {kernel} takes frames of at least {own} spatial axes and "
+            f"channels, got {list(input_shape)}"
         )
-    if synapse.mask is not None or np.any(np.asarray(_per_axis(synapse.input_dilation, axes)) != 1):
+    axes = folded + own
+    ones = (1,) * folded
+    if synapse.mask is not None or np.any(np.asarray(_per_axis(synapse.input_dilation, own)) != 1):
         raise ValueError("masked and input-dilated convolutions are not billed")
     channels, groups = input_shape[-1], synapse.feature_group_count
-    strides = _per_axis(synapse.strides, axes)
-    dilation = _per_axis(synapse.kernel_dilation, axes)
-    padding = _padding(synapse.padding, input_shape[:-1], kernel, strides, dilation)
+    strides = _per_axis(synapse.strides, own)
+    dilation = _per_axis(synapse.kernel_dilation, own)
+    padding = _padding(synapse.padding, input_shape[folded:-1], kernel, strides, dilation)
+    kernel, strides, dilation = ones + kernel, ones + strides, ones + dilation
+    padding = [(0, 0)] * folded + padding
     area = np.ones((1,) * axes, dtype=np.int64)
     for axis in range(axes):
         reach = _reach(

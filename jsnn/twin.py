@@ -57,7 +57,8 @@ def twin_workload(workload: Workload, density: Density = "measured") -> Workload
     if density not in ("measured", "average"):
         raise ValueError(f"expected density 'measured' or 'average', found {density!r}")
     layers = (_twin_layer(layer, workload.per_step, density) for layer in workload)
-    return dataclasses.replace(workload, layers=tuple(layers))
+    # The machine as it is before any lever.
+    return dataclasses.replace(workload, layers=tuple(layers), levers=())
 
 
 def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> LayerWorkload:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 InputKind = Literal["spikes", "events", "analog", "constant"]
 INPUT_KINDS: tuple[InputKind, ...] = ("spikes", "events", "analog", "constant")
@@ -66,6 +67,7 @@ class Geometry:
         operand: what takes the place of weights in a product layer.
         index_bits: width of the address stored beside each weight where only weights that are not
             zero are stored; 0 where all are.
+        shared: the weights are those of an earlier use of the same layer: stored and loaded there.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Geometry:
     groups: int = 1
     operand: Operand | None = None
     index_bits: int = 0
+    shared: bool = False
 
     @property
     def real(self) -> bool:
@@ -194,6 +197,8 @@ class LayerWorkload:
 
     Every array starts with the batch axis `[B]` and depends on its own sample only. Values are
     floats so that gradients flow; on 0/1 spikes they are exact counts (float32: up to 2^24).
+    Counts of a sample whose input was not what it was declared to be, or whose membranes are not
+    finite, are NaN (`finite`), and so is its energy.
 
     What arrives is kept apart by how far it reaches: class k holds the inputs that are wired to
     `geometry.reaches[k]` outputs, so that any function of a fan-out can be summed exactly.
@@ -223,6 +228,14 @@ class LayerWorkload:
     stored: Stored | None = None
     by_step: ByStep | None = None
     by_input: jax.Array | None = None
+
+    @property
+    def finite(self) -> jax.Array:
+        """`[B]` whether all that was counted of a sample is finite; not so of invalid events."""
+        batch = self.arrivals.shape[0]
+        counts = (self.arrivals, self.active, self.recurrent_events, self.spikes, self.stored)
+        sums = [leaf.reshape(batch, -1).sum(-1) for leaf in jax.tree.leaves(counts)]
+        return jnp.isfinite(sum(sums))
 
     @property
     def input_events(self) -> jax.Array:
@@ -285,12 +298,19 @@ class LayerWorkload:
 class Workload:
     """Layers in the order in which they ran.
 
-    `per_step` marks a network that is read out at every step or feeds back: each of its steps is
-    a decision of its own, which the twin must make too (see `jsnn.twin`).
+    Attributes:
+        layers: what each did.
+        per_step: the network is read out at every step or feeds back: each of its steps is a
+            decision of its own, which the twin must make too (see `jsnn.twin`).
+        unpriced: paths of parameters that no layer accounts for, listed by hand (`jsnn.run`).
+        levers: names of the levers under which the network ran (`jsnn.levers`): what its layers
+            cost is theirs to say.
     """
 
     layers: tuple[LayerWorkload, ...]
     per_step: bool = dataclasses.field(default=False, metadata={"static": True})
+    unpriced: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
+    levers: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
 
     def __iter__(self) -> Iterator[LayerWorkload]:
         return iter(self.layers)
@@ -315,6 +335,37 @@ class Workload:
         What comes from outside (every `input_kind` but `spikes`) stays.
         """
         return dataclasses.replace(self, layers=tuple(_mute(layer) for layer in self.layers))
+
+
+def require_events(workload: Workload) -> None:
+    """Raise ValueError where what came into a layer is not what it declares; not under a trace."""
+    for layer in workload:
+        if not _finite(layer.arrivals, layer.active):
+            raise ValueError(
+                f"layer {layer.geometry.name!r}: what came in is not what it declares "
+                f"(input_kind {layer.geometry.input_kind!r}, input_unit): negative spikes, "
+                "fractions of an event, frames of a constant input that change, or values that are "
+                "not finite. jsnn.run outside of jit, in one piece, names the first of them"
+            )
+
+
+def require_finite(workload: Workload) -> None:
+    """Raise ValueError, naming the layer, where counts are not finite; not under a trace."""
+    for layer in workload:
+        require_events(dataclasses.replace(workload, layers=(layer,)))
+        if not _finite(layer.spikes, layer.recurrent_events):
+            raise ValueError(
+                f"layer {layer.geometry.name!r}: membranes, constants or weights are not finite "
+                "(NaN or inf), so its spikes mean nothing: did the network diverge? Lower the "
+                "learning rate, or look at its parameters"
+            )
+
+
+def _finite(*counts: Any) -> bool:
+    return all(
+        isinstance(each, jax.core.Tracer) or bool(np.isfinite(np.asarray(each)).all())
+        for each in counts
+    )
 
 
 def _some(size: Any) -> bool:

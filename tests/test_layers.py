@@ -326,6 +326,8 @@ def test_what_came_in_each_step_sums_to_what_came(kind, key):
     image = jax.random.normal(key, (4, 2, 5, 5, 2)).round()
     if kind == "spikes":
         image = jnp.abs(image)
+    if kind == "constant":
+        image = jnp.broadcast_to(image[:1], image.shape)
     conv = Spiking(nn.Conv(3, (3, 3)), LIF(), input_kind=kind)
     flat = Spiking(nn.Dense(6), LIF(v_threshold=0.2), input_kind=kind, recurrent=True)
     for layer, frames in ((conv, image), (flat, image[..., 0, 0, :])):

@@ -199,7 +199,7 @@ class Machine:
 
     def load(self) -> None:
         """Weights and biases go from DRAM to where they lie, once for a whole batch."""
-        if self.where["weights"][0] == "dram":
+        if self.where["weights"][0] == "dram" or self.layer.shared:
             return
         for words, bits in ((self.layer.weights, self.stored), (self.layer.biases, self.state)):
             pj = functools.partial(access_pj, self.hardware, "dram", 0.0, bits, "read")

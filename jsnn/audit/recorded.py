@@ -33,6 +33,7 @@ class RecordedLayer:
         kept: of the stored forward weights, which are there; the others have no wire. All by
             default.
         index_bits: width of the address stored beside each weight.
+        shared: the weights are those of an earlier use of the same layer, loaded there.
         operand: `[T, B, *operand]` spikes (or words) that a `Product` keeps as its operand; none
             where its operand are sums.
 
@@ -63,6 +64,7 @@ class RecordedLayer:
     operand: np.ndarray | None = None
     kept: np.ndarray | None = None
     index_bits: int = 0
+    shared: bool = False
 
     def __post_init__(self) -> None:
         if self.input_kind not in INPUT_KINDS:

@@ -56,8 +56,10 @@ def memory_bytes(pairs: Pairs) -> jax.Array:
             FULL_BITS if width is None else width
             for width in (hardware.design.weight_bits, hardware.design.state_bits)
         )
-        bits = bits + (at.weights + at.recurrent_weights) * weight_bits
-        bits = bits + (at.biases + at.neurons * at.state_words) * state_bits
+        if not at.shared:
+            bits = bits + (at.weights + at.recurrent_weights) * weight_bits
+            bits = bits + at.biases * state_bits
+        bits = bits + at.neurons * at.state_words * state_bits
     return jnp.asarray(bits / 8, jnp.float32)
 
 

@@ -41,6 +41,7 @@ EVENTS = {
     "words_out": "real-valued words that leave a layer without a state",
     "steps": "T",
     "inferences": "1",
+    "loads": "1; 0 where a layer shares the weights of one that ran before",
 }
 
 # Events counted `[B, K]`: their prices may be a number or one for each fan-out.

@@ -29,7 +29,7 @@ class MLP(nn.Module):
         input_dropout: share of the inputs dropped in training, each for the whole window.
         norm: batch norm of the hidden currents, over time and batch.
         precision: of the synapses' products.
-        spike_value: of one event that a hidden layer sends; below 1 where its law sends levels.
+        spike_value: of one event that a hidden layer sends, where its law sends levels; None: 1.
 
     Raises:
         ValueError: no width, or a width below 1.
@@ -51,7 +51,7 @@ class MLP(nn.Module):
     input_dropout: float = 0.0
     norm: bool = False
     precision: Precision = F32
-    spike_value: float = 1.0
+    spike_value: float | None = None
     causal: ClassVar[bool] = True
     images: ClassVar[bool] = False
 

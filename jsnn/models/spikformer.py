@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 
 from jsnn.attention import Mixer, SelfAttention
+from jsnn.events.units import note, sent
 from jsnn.layers import Pool, Residual, Spiking, batch_norm
 from jsnn.models.mlp import check_widths
 from jsnn.neurons import LI, LIF, Neuron
@@ -75,7 +76,7 @@ class Spikformer(nn.Module):
             x, kind = Pool("max", 2)(x) if pooled else x, "spikes"
         x = Residual(self._conv(features, "spikes", "position"))(x, train)
         tokens = math.prod(x.shape[2:4])
-        x = x.reshape(*x.shape[:2], tokens, features)
+        x = note(x.reshape(*x.shape[:2], tokens, features), sent(x))
         for depth in range(len(self.widths)):
             x = Block(
                 self.neuron, self.attend, self.heads, self.mlp_ratio * features,
@@ -84,10 +85,9 @@ class Spikformer(nn.Module):
         return Spiking(
             nn.Dense(self.classes, parent=None),
             self.readout_neuron,
-            input_unit=1 / tokens,
             readout=self.readout,
             name="readout",
-        )(x.mean(2), train)
+        )(note(x.mean(2), sent(x).pool(1 / tokens)), train)
 
     def _conv(self, channels, kind, name):
         synapse = Conv(channels, (3, 3), use_bias=False, parent=None)

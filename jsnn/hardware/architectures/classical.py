@@ -155,7 +155,7 @@ class Classical(Machine):
                 "current_reads": (*state("read", 1), units.current()),
                 "spikes_out": (units.queue("write"), units.reset()),
                 "words_out": units.access("words", "write", 1, d.output_bits, outputs),
-                "inferences": units.load(weights),
+                "loads": units.load(weights),
             },
         )
 

@@ -134,7 +134,7 @@ class Sata:
             },
             "current_writes": {"state_memory": sram},
             "current_reads": {"state_memory": sram},
-            "inferences": {"weight_memory": (g.weights + g.recurrent_weights) * word},
+            "loads": {"weight_memory": (g.weights + g.recurrent_weights) * word},
             "frames": {"activation_movement": g.inputs * design.input_bits / bits * word},
         }
         fed_back = g.neurons if g.feeds_back else 0

@@ -171,8 +171,8 @@ class Spatial(Machine):
             "inferences": (
                 *weight((1 - d.zero_skipping) * connections),
                 *units.access("weights", "read", g.biases, d.state_bits, weights),
-                *units.load(weights),
             ),
+            "loads": units.load(weights),
         }
         if g.operand:
             either |= units.product(states)

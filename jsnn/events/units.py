@@ -1,0 +1,156 @@
+"""The value of one event in frames: handed from layer to layer, checked where nobody hands it on.
+
+Layers know what they send: neurons 0 or 1, an average pool 1/window² for each spike, dropout in
+training 1/(1 - rate). They note it beside the array that they return, and the layer that gets this
+very array counts by it. Of any other array, as of frames from outside or of what a function of the
+user's made of spikes, every value is checked instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# How far a value may lie from a whole multiple of the unit: relative to it, and in units.
+_RELATIVE, _MOST = 1e-3, 0.25
+
+Unit = float | tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """What is known of the values of frames.
+
+    Attributes:
+        spikes: they are sums of events of the unit, 0 or more; False: they have to be checked.
+        unit: value of one event without dropout; None: as the layer that gets it declares.
+        pooled: factor that pools put on a unit that is not known here.
+        kept: factor that dropout put on events; None where branches with different ones were added.
+        single: no value is more than one event.
+    """
+
+    spikes: bool = False
+    unit: float | None = None
+    pooled: float = 1.0
+    kept: float | None = 1.0
+    single: bool = False
+
+    @property
+    def binary(self) -> bool:
+        """Whether every value is 0 or 1."""
+        return self.single and self.unit == 1 and self.kept == 1
+
+    def pool(self, share: float) -> Sent:
+        """After a pool that sends `share` of each event's value."""
+        if self.unit is None:
+            return dataclasses.replace(self, pooled=self.pooled * share)
+        return dataclasses.replace(self, unit=self.unit * share, single=False)
+
+    def drop(self, factor: float) -> Sent:
+        """After dropout that multiplies what it keeps with a factor."""
+        return dataclasses.replace(self, kept=None if self.kept is None else self.kept * factor)
+
+    def add(self, other: Sent) -> Sent:
+        """Of the sum of two branches.
+
+        Raises:
+            ValueError: their events have different values, so that a sum does not tell how many
+                came.
+        """
+        if self.unit is None or other.unit is None:
+            return NOTHING
+        if not np.isclose(self.unit, other.unit, rtol=_RELATIVE):
+            raise ValueError(
+                f"a sum of events of values {self.unit:g} and {other.unit:g} does not tell how "
+                "many came: pool both branches or neither, or take a max pool"
+            )
+        kept = self.kept if self.kept == other.kept else None
+        spikes = self.spikes and other.spikes
+        return dataclasses.replace(self, spikes=spikes, kept=kept, single=False)
+
+    def resolve(self, declared: Unit | None) -> tuple[Any, float | None]:
+        """Value of one event without dropout, and the factor of dropout.
+
+        Args:
+            declared: `input_unit` of the layer that gets the frames.
+
+        Raises:
+            ValueError: it declares another unit than is known to come.
+        """
+        if self.unit is None:
+            return (self.pooled if declared is None else declared), self.kept
+        if declared is not None and not np.allclose(declared, self.unit, rtol=_RELATIVE):
+            raise ValueError(
+                f"input_unit is {declared}, but the layers before send events of value "
+                f"{self.unit:g}: leave input_unit away, it is handed on"
+            )
+        return self.unit, self.kept
+
+
+NOTHING = Sent()
+SPIKES = Sent(spikes=True, unit=1.0, single=True)
+# By identity: an array under trace has no hash, and comparing two of them is an operation.
+_notes: dict[int, tuple[weakref.ref, Sent]] = {}
+
+
+def note(values: jax.Array, sent: Sent) -> jax.Array:
+    """The same array, and what is known of its values noted beside it.
+
+    >>> sent(note(jnp.ones(2), SPIKES)).unit, sent(jnp.ones(2)).unit
+    (1.0, None)
+    """
+    number = id(values)
+    _notes[number] = weakref.ref(values, lambda _: _notes.pop(number, None)), sent
+    return values
+
+
+def sent(values: Any) -> Sent:
+    """What was noted of this very array; `NOTHING` of any other."""
+    reference, known = _notes.get(id(values), (None, NOTHING))
+    return known if reference is not None and reference() is values else NOTHING
+
+
+def wide(values: jax.Array) -> jax.Array:
+    """Values in the type in which events are counted: float32, or wider where they are.
+
+    >>> wide(jnp.ones(1, jnp.int8)).dtype, wide(jnp.ones(1, jnp.bfloat16)).dtype
+    (dtype('float32'), dtype('float32'))
+    """
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
+def whole(values: jax.Array, unit: Any = 1.0, kept: float = 1.0) -> jax.Array:
+    """How many events each value is, NaN where it is not 0 or a whole multiple of their unit.
+
+    `n = round(value / (unit · kept))`, counted as `n · kept`. A value counts as a multiple within a
+    thousandth of it (and the rounding of its own type), at most a quarter of a unit. The gradient
+    is that of `value / unit`.
+
+    >>> whole(jnp.array([0.0, 0.5, 0.4, -0.5]), unit=0.25).tolist()
+    [0.0, 2.0, nan, nan]
+    """
+    wider = wide(values)
+    number = wider / (jnp.asarray(unit, wider.dtype) * kept)
+    still = jax.lax.stop_gradient(number)
+    nearest = jnp.round(still)
+    counted = number + (nearest - still)
+    fits = near_multiple(still, nearest, values.dtype, jnp)
+    return jnp.where(fits, counted if kept == 1 else kept * counted, jnp.nan)
+
+
+def near_multiple(number: Any, nearest: Any, dtype: Any, numpy: Any = np) -> Any:
+    """Whether numbers of events are as good as the whole numbers, 0 or more, beside them.
+
+    Args:
+        number, nearest: of events, and rounded.
+        dtype: of the values that they come from; of two bytes these are rounded themselves.
+        numpy: of the arrays, `numpy` or `jax.numpy`.
+    """
+    rounding = float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+    allowed = numpy.minimum(_RELATIVE * nearest, _MOST) + 2 * rounding * nearest
+    return numpy.abs(number - nearest) <= allowed
