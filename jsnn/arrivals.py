@@ -55,6 +55,8 @@ def brought(
         if not jnp.issubdtype(frames.dtype, jnp.floating):
             return words
         return jnp.where(jnp.isfinite(frames), words, jnp.nan)
+    if sent.events is not None:
+        return sent.events
     value, kept = sent.resolve(unit)
     if sent.spikes:
         values = wide(frames)

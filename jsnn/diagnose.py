@@ -162,7 +162,8 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     missing = [name for name in _NEEDED if name not in result]
     if missing:
         raise ValueError(f"not the result of a run: it has no {', '.join(missing)}")
-    lines = [_accuracy(result), *_energy(result), *_budget(result.get("budget"))]
+    lines = [_accuracy(result), *_dead(result["silent_layers"]), *_energy(result)]
+    lines += _budget(result.get("budget"))
     lines += [_rates(result), *_provenance(result)]
     return lines + _warnings(result["silent_layers"])
 
@@ -174,6 +175,15 @@ def _accuracy(result: Mapping[str, Any]) -> str:
         f"rounded to {rounded['weight_bits']} bits; {result['test_majority']:.2%} by always "
         "answering the commonest class."
     )
+
+
+def _dead(silent: Mapping[str, Mapping[str, int]]) -> list[str]:
+    if not silent or any(count["silent"] < count["neurons"] for count in silent.values()):
+        return []
+    return [
+        "DEAD: none of the hidden neurons fired on the whole test set, so the network tells "
+        "nothing apart; the energies below are those of silence."
+    ]
 
 
 def _energy(result: Mapping[str, Any]) -> Iterator[str]:

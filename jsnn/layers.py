@@ -8,6 +8,7 @@ neurons' state between calls in the collection `state` when that one is mutable.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from jsnn import arrivals
 from jsnn.events import EventFrames
 from jsnn.events import currents as event_currents
-from jsnn.events.units import NOTHING, SPIKES, Unit, note, sent, wide
+from jsnn.events.units import NOTHING, SPIKES, Unit, note, reshaped, sent, summed, wide
 from jsnn.neurons import NEURONS, Fixed, Neuron
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
@@ -208,7 +209,9 @@ class Spiking(nn.Module):
         constant = self.input_kind == "constant"
         currents = self.get_variable(STATE, "current") if constant else None
         if currents is None:
-            currents = _over_time(self.synapse, frames[:1] if constant else frames)
+            # Products of whole numbers would stay whole, and wrap.
+            given = _real(frames) if isinstance(self.synapse, Product) else frames
+            currents = _over_time(self.synapse, given[:1] if constant else given)
             if self.norm is not None:
                 currents = self.norm(currents, use_running_average=not train)
         if constant:
@@ -233,6 +236,7 @@ class Spiking(nn.Module):
         """What to sow, by name: one record, or one for each product of spikes."""
         if not isinstance(self.synapse, Product):
             return {"record": self._record(frames, counts, fed_back, *each_step)}
+        self._check_synapse(0)
         stages = self.synapse.stages(self._binary(frames))
         arrived = [stage.totals for stage in stages]
         before = self.get_variable(STATE, "arrived", jax.tree.map(jnp.zeros_like, arrived))
@@ -244,6 +248,7 @@ class Spiking(nn.Module):
             spiking=self.neuron.spiking,
             per_step=_decides_per_step(self.readout),
             bias=self.norm is not None,
+            parameters=self._parameters(),
             spikes=counts,
             before=before,
         )
@@ -251,6 +256,7 @@ class Spiking(nn.Module):
 
     def _record(self, frames, counts, fed_back, fed_back_each_step, sent_each_step):
         wiring = connectivity(self.synapse, frames.shape[2:])
+        self._check_synapse(wiring.weights + wiring.biases)
         constant = self.input_kind == "constant"
         declared = self.input_kind, self.input_unit
         known = sent(frames)
@@ -293,6 +299,16 @@ class Spiking(nn.Module):
             by_step=by_step,
             by_input=arrived,
         )
+
+    def _check_synapse(self, accounted: int) -> None:
+        leaves = jax.tree.leaves(self.synapse.variables.get("params", {}))
+        parameters = sum(leaf.size for leaf in leaves)
+        if parameters != accounted:
+            raise ValueError(
+                f"layer {'/'.join(self.path) or 'layer'!r}: {type(self.synapse).__name__} has "
+                f"{parameters} parameters, its connectivity accounts for {accounted} (weights and "
+                "biases): register one that says all (@jsnn.synapses.connectivity.register)"
+            )
 
     def _nan_where_changed(self, frames) -> jax.Array:
         """`[B]` 0 where every frame of a constant input is the one that was shown first."""
@@ -346,7 +362,16 @@ class Spiking(nn.Module):
             dilation=wiring.dilation,
             groups=wiring.groups,
             shared=shared,
+            parameters=self._parameters(),
         )
+
+    def _parameters(self) -> tuple[str, ...]:
+        """Paths of what the record accounts for: a synapse may be filed under an outer module."""
+        own = "/".join(self.path)
+        paths = ["/".join(self.synapse.path)]
+        if self.norm is not None:
+            paths.append("/".join(self.norm.path))
+        return (*paths, *(f"{own}/{name}".strip("/") for name in ("neuron", "recurrent")))
 
 
 class Flatten(nn.Module):
@@ -359,7 +384,7 @@ class Flatten(nn.Module):
         """Flatten everything behind time and batch."""
         if isinstance(frames, EventFrames):
             return frames.flat()
-        return note(frames.reshape(*frames.shape[:2], -1), sent(frames))
+        return reshaped(frames.reshape(*frames.shape[:2], -1), frames)
 
 
 class Pool(nn.Module):
@@ -380,10 +405,22 @@ class Pool(nn.Module):
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
         """`[T, B, H, W, C]` to `[T, B, H / window, W / window, C]`."""
+
+        def pooled(values):
+            return _over_time(lambda x: pool(_real(x), self.kind, self.window), values)
+
         known = sent(frames)
         if self.kind == "average":
             known = known.pool(1 / self.window**2)
-        return note(_over_time(lambda x: pool(_real(x), self.kind, self.window), frames), known)
+        if known.events is not None:
+            # Of a maximum nobody knows from which branch it came.
+            average = self.kind == "average"
+            known = (
+                NOTHING
+                if not average
+                else dataclasses.replace(known, events=self.window**2 * pooled(known.events))
+            )
+        return note(pooled(frames), known)
 
 
 class Dropout(nn.Module):
@@ -415,14 +452,17 @@ class Dropout(nn.Module):
                 "or give it jsnn.events.dense(events)"
             )
         kept = nn.Dropout(self.rate, broadcast_dims=(0,))(_real(frames), deterministic=False)
-        return note(kept, sent(frames).drop(1 / (1 - self.rate)))
+        known = sent(frames).drop(1 / (1 - self.rate))
+        if known.events is not None:
+            events = jnp.where(kept == 0, 0, known.events) / (1 - self.rate)
+            known = dataclasses.replace(known, events=events)
+        return note(kept, known)
 
 
 class Residual(nn.Module):
     """Spike-element-wise residual: `add` A + x, `and` A x, `iand` (1 - A) x, with A = block(x).
 
-    `add` sends values up to 2 and more, which the bill counts by value; both branches must send
-    events of one value.
+    `add` sends values up to 2 and more, which the bill counts by value.
     Source: Fang et al. 2021, SEW-ResNet (2102.04159), Table 1.
     """
 
@@ -441,18 +481,16 @@ class Residual(nn.Module):
         if self.mode not in joins:
             raise ValueError(f"residual mode must be one of {sorted(joins)}, got {self.mode!r}")
         inner = self.block(frames, train)
-        known, block = sent(frames), sent(inner)
-        values = {
-            "add": block.add(known) if self.mode == "add" else NOTHING,
-            "and": SPIKES if known.binary and block.binary else NOTHING,
-            "iand": known if block.binary else NOTHING,
-        }
         if inner.shape != frames.shape:
             raise ValueError(
                 f"a residual block must keep the shape: {list(frames.shape)} came in, "
                 f"{list(inner.shape)} came out"
             )
-        return note(joins[self.mode](_real(inner), _real(frames)), values[self.mode])
+        joined = joins[self.mode](_real(inner), _real(frames))
+        if self.mode == "add":
+            return summed(joined, inner, frames)
+        binary = sent(inner).binary and sent(frames).binary
+        return note(joined, SPIKES if binary else NOTHING)
 
 
 class Network(nn.Module):

@@ -155,6 +155,7 @@ def product_workloads(
     spiking: bool,
     per_step: bool,
     bias: bool,
+    parameters: tuple[str, ...],
     spikes: jax.Array,
     before: list[tuple[jax.Array, jax.Array | None]] | None = None,
 ) -> tuple[LayerWorkload, ...]:
@@ -167,6 +168,7 @@ def product_workloads(
         spiking: whether the neurons fire.
         per_step: whether the readout decides at every step.
         bias: whether a normalisation left a bias behind.
+        parameters: paths of those of the layer (`Geometry.parameters`).
         spikes: `[B, *out]` output spikes over the window.
         before: `Stage.totals` of the pieces of the window that came before, of each stage.
     """
@@ -207,6 +209,7 @@ def product_workloads(
             output_shape=tuple(shape),
             per_step=last and per_step,
             operand=stage.operand,
+            parameters=parameters,
         )
         found.append(
             LayerWorkload(

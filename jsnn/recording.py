@@ -120,9 +120,13 @@ def record(
             out = call(*args, **kwargs)
             if isinstance(context.module, Spiking) and context.method_name == "__call__":
                 name = "/".join(context.module.path) or "layer"
-                unit, _ = sent(args[0]).resolve(context.module.input_unit)
+                known = sent(args[0])
                 layer, variables = context.module.unbind()
-                caught.append((name, layer.clone(input_unit=unit), variables, args[0], out))
+                unit = 1.0
+                if known.events is None:
+                    unit, _ = known.resolve(layer.input_unit)
+                layer = layer.clone(input_unit=unit)
+                caught.append((name, layer, variables, args[0], known.events, out))
             return out
 
         with nn.intercept_methods(catch):
@@ -149,17 +153,22 @@ def record(
 
 
 def _arrays(
-    layer: Spiking, variables: Mapping[str, Any], frames: jax.Array, out: jax.Array
+    layer: Spiking,
+    variables: Mapping[str, Any],
+    frames: jax.Array,
+    events: jax.Array | None,
+    out: jax.Array,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """Frames, spikes and the spikes before of one layer; None where it has none."""
+    """Frames (events, where these are known apart from values), spikes and the spikes before."""
+    shown = frames if events is None else events
     population = variables.get(STATE, {}).get("population")
     before = None if population is None else population.spikes
     if not layer.neuron.spiking:
-        return frames, None, None
+        return shown, None, None
     if layer.readout is not None:
         # The readout folded its spikes away: the layer runs once more without it.
         out = layer.clone(readout=None).apply(variables, frames, False)
-    return frames, out, before
+    return shown, out, before
 
 
 def _recorded(

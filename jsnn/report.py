@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.energy import Bill, bill, floor, op_count_proxy
+from jsnn.energy import Bill, bill, floor, left_out_lines, op_count_proxy
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Timed
 from jsnn.hardware.power import PJ_PER_J
@@ -26,7 +26,7 @@ from jsnn.latency import latency
 from jsnn.twin import Density, twin, twin_workload
 from jsnn.uncertainty import Sensitivity, monte_carlo, sensitivities
 from jsnn.units import energy_text
-from jsnn.workload import Workload
+from jsnn.workload import Workload, require_finite
 
 __all__ = ["Comparison", "Report", "battery_life_s", "compare", "report"]
 
@@ -34,6 +34,10 @@ SHARE = 0.95
 # Constants and knobs named in the text of a report; the JSON holds all.
 _NAMED = 4
 _TARGETS = "targets_per_message"
+_DEAD = (
+    "DEAD: none of the hidden neurons fired on any sample, so the network tells nothing apart; the "
+    "figures below are those of silence."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Report:
         snn, twin: bills of the mean sample.
         floor_pj: what is left when no hidden neuron fires.
         spike_rates: spikes per neuron and step of each layer.
+        spiking: numbers of the layers whose neurons can fire.
         draws: how many draws of the constants stand behind the next two.
         intervals: central 95 % of `snn_pj`, `twin_pj` and `ratio` over the draws.
         wins: share of the draws in which the spiking network costs less.
@@ -65,6 +70,7 @@ class Report:
     twin: Bill
     floor_pj: float
     spike_rates: tuple[float, ...]
+    spiking: tuple[int, ...]
     draws: int
     intervals: Mapping[str, tuple[float, float]]
     wins: float
@@ -81,6 +87,11 @@ class Report:
     def twin_pj(self) -> float:
         """Full bill of its quantised twin."""
         return float(self.twin.total_pj()[0])
+
+    @property
+    def dead(self) -> bool:
+        """Whether there are hidden neurons and none of them fired."""
+        return bool(self.spiking) and not any(self.spike_rates[l] for l in self.spiking)
 
     @property
     def ratio(self) -> float:
@@ -116,6 +127,7 @@ class Report:
         content = {
             "hardware": self.hardware,
             "samples": self.samples,
+            "dead": self.dead,
             "steps": self.steps,
             "density": self.density,
             "op_count_pj": self.op_count_pj,
@@ -132,6 +144,7 @@ class Report:
             "layers": self._layers(),
             "marks": list(self.snn.marks),
             "unpriced": dict(self.snn.unpriced),
+            "left_out": list(self.snn.left_out),
             "knobs": dict(self.knobs),
             "latency_s": None if self.latency_s is None else dict(self.latency_s),
             "energy_delay_js": self.energy_delay_js,
@@ -163,6 +176,7 @@ class Report:
         lines = [
             f"{self.hardware} ({', '.join(self.snn.marks)} constants; {_targets(self)}; "
             f"{self.density} density of the twin)",
+            *([_DEAD] if self.dead else []),
             f"Operation count {energy_text(self.op_count_pj)} | full bill "
             f"{energy_text(self.snn_pj)} | ratio to the quantised twin "
             f"{_ratio(self.ratio)} ({energy_text(self.twin_pj)}): {_verdict(self.ratio)}.",
@@ -194,7 +208,7 @@ class Report:
         named = ", ".join(f"{s.name} {s.energy:+.2f} (ratio {s.ratio:+.2f})" for s in moved)
         lines.append(f"One per cent more of each moves the bill by so many per cent: {named}.")
         lines += [f"— {component}: unpriced, {reason}" for component, reason in self.snn.unpriced]
-        return "\n".join(lines)
+        return "\n".join([*lines, *left_out_lines(self.snn.left_out)])
 
 
 def report(
@@ -244,6 +258,7 @@ def report(
             twin=_plain(other),
             floor_pj=float(floor(workload, hardware).total_pj().mean()),
             spike_rates=tuple(float(layer.spike_rate.mean()) for layer in workload),
+            spiking=tuple(l for l, layer in enumerate(workload) if layer.geometry.spiking),
             draws=draws,
             intervals={
                 what: drawn.interval(what, SHARE) for what in ("snn_pj", "twin_pj", "ratio")
@@ -270,12 +285,9 @@ def _check(workload: Workload) -> None:
         if not layer.arrivals.shape[0]:
             raise ValueError(f"layer {name!r}: expected at least one sample, found none")
         for field in ("arrivals", "active", "recurrent_events", "spikes"):
-            counts = np.asarray(getattr(layer, field))
-            if not np.all(np.isfinite(counts) & (counts >= 0)):
-                raise ValueError(
-                    f"layer {name!r}: expected finite {field} of at least 0; did the network "
-                    "diverge?"
-                )
+            if np.any(np.asarray(getattr(layer, field)) < 0):
+                raise ValueError(f"layer {name!r}: expected {field} of at least 0, found less")
+    require_finite(workload)
 
 
 def _plain(whole: Bill) -> Bill:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -114,7 +114,7 @@ def forward(
     params = variables.get("params", {})
     levers = getattr(model, "lever_names", ())
     network = model.network_params(params) if levers else params
-    left = _left_out(network, changed[WORKLOAD], tuple(unpriced))
+    left = _left_out(network, layers, tuple(unpriced))
     workload = dataclasses.replace(as_workload(layers), unpriced=left, levers=levers)
     # Layers that ran under a trace of their own could not say that their frames are no events.
     if isinstance(plan, Chunked):
@@ -122,29 +122,17 @@ def forward(
     return Forward(outputs, workload, updates)
 
 
-# What a spiking layer keeps among its parameters, and what its record accounts for: weights and
-# biases, a norm that folds into them, constants of the neurons.
-_RECORDED = ("synapse", "norm", "neuron", "recurrent")
-
-
-def _left_out(params: Any, workload: Mapping[str, Any], listed: tuple[str, ...]) -> tuple[str, ...]:
+def _left_out(
+    params: Any, layers: Sequence[LayerWorkload], listed: tuple[str, ...]
+) -> tuple[str, ...]:
     """Paths of the parameters that no record accounts for, all of which have to be listed."""
-    recorded = set(_recorded_paths(workload))
-
-    def accounted(path: tuple[str, ...]) -> bool:
-        return any(
-            path[: len(layer)] == layer and path[len(layer)] in _RECORDED for layer in recorded
-        )
-
+    accounted = {path for layer in layers for path in layer.geometry.parameters}
     leaves = {
-        tuple(str(getattr(entry, "key", entry)) for entry in path): leaf
+        "/".join(str(getattr(entry, "key", entry)) for entry in path): leaf
         for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
     }
-    missing = {"/".join(path): leaf for path, leaf in leaves.items() if not accounted(path)}
-    chosen = {
-        name: [path for path in missing if path == name or path.startswith(f"{name}/")]
-        for name in listed
-    }
+    missing = {path: leaf for path, leaf in leaves.items() if not _below(path, accounted)}
+    chosen = {name: [path for path in missing if _below(path, (name,))] for name in listed}
     empty = [name for name, paths in chosen.items() if not paths]
     if empty:
         raise ValueError(
@@ -156,21 +144,14 @@ def _left_out(params: Any, workload: Mapping[str, Any], listed: tuple[str, ...])
         count = sum(int(np.size(missing[path])) for path in forgotten)
         raise ValueError(
             f"no spiking layer accounts for the {count} parameters of {', '.join(forgotten)}: what "
-            "they cost is not in the energy. Put their operation into a jsnn.layers.Spiking layer "
-            "(a synapse made inside a compact method needs parent=None), or list them as unpriced "
-            "(jsnn.run(..., unpriced=[...]), Objective(unpriced=(...)))"
+            "they cost is not in the energy. Put their operation into a jsnn.layers.Spiking layer, "
+            "or list them as unpriced: jsnn.run(..., unpriced=[...]), Objective(unpriced=(...))"
         )
     return left
 
 
-def _recorded_paths(
-    tree: Mapping[str, Any], path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, ...]]:
-    for name, branch in tree.items():
-        if isinstance(branch, Mapping):
-            yield from _recorded_paths(branch, (*path, name))
-        else:
-            yield path
+def _below(path: str, prefixes: Iterable[str]) -> bool:
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in prefixes)
 
 
 def step(

@@ -20,7 +20,7 @@ from jsnn.hardware.architectures import Neuromorphic
 from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.trees import is_concrete
 from jsnn.hypothetical import dense
-from jsnn.workload import ByStep, Geometry, LayerWorkload, Stored, Workload
+from jsnn.workload import ByStep, Geometry, LayerWorkload, Stored, Workload, require_finite
 
 Density = Literal["measured", "average"]
 
@@ -168,11 +168,15 @@ def _with_widths(hardware: Hardware, widths: dict[str, int]) -> Hardware:
 def ratio(workload: Workload, hardware: Hardware, density: Density = "measured") -> jax.Array:
     """`[B]` energy of the spiking network over that of its twin; below one, spikes win.
 
+    Raises:
+        ValueError: outside of `jit`, counts that are not finite, by the name of the layer.
+
     >>> from jsnn.hardware import get
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))
     >>> float(ratio(workload, get("neuromorphic-22nm").with_design(weight_bits=4))[0])
     0.8766
     """
+    require_finite(workload)
     return bill(workload, hardware).total_pj() / twin(workload, hardware, density).total_pj()
 
 

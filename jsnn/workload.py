@@ -68,6 +68,7 @@ class Geometry:
         index_bits: width of the address stored beside each weight where only weights that are not
             zero are stored; 0 where all are.
         shared: the weights are those of an earlier use of the same layer: stored and loaded there.
+        parameters: paths of the parameters that this layer accounts for, as prefixes.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Geometry:
     operand: Operand | None = None
     index_bits: int = 0
     shared: bool = False
+    parameters: tuple[str, ...] = ()
 
     @property
     def real(self) -> bool:

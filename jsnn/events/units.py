@@ -22,7 +22,7 @@ _RELATIVE, _MOST = 1e-3, 0.25
 Unit = float | tuple[float, ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Sent:
     """What is known of the values of frames.
 
@@ -32,6 +32,8 @@ class Sent:
         pooled: factor that pools put on a unit that is not known here.
         kept: factor that dropout put on events; None where branches with different ones were added.
         single: no value is more than one event.
+        events: how many events each value is, where branches with events of different value were
+            added, so that no unit says it.
     """
 
     spikes: bool = False
@@ -39,6 +41,7 @@ class Sent:
     pooled: float = 1.0
     kept: float | None = 1.0
     single: bool = False
+    events: jax.Array | None = None
 
     @property
     def binary(self) -> bool:
@@ -46,7 +49,7 @@ class Sent:
         return self.single and self.unit == 1 and self.kept == 1
 
     def pool(self, share: float) -> Sent:
-        """After a pool that sends `share` of each event's value."""
+        """After an average pool that sends `share` of each event's value."""
         if self.unit is None:
             return dataclasses.replace(self, pooled=self.pooled * share)
         return dataclasses.replace(self, unit=self.unit * share, single=False)
@@ -54,24 +57,6 @@ class Sent:
     def drop(self, factor: float) -> Sent:
         """After dropout that multiplies what it keeps with a factor."""
         return dataclasses.replace(self, kept=None if self.kept is None else self.kept * factor)
-
-    def add(self, other: Sent) -> Sent:
-        """Of the sum of two branches.
-
-        Raises:
-            ValueError: their events have different values, so that a sum does not tell how many
-                came.
-        """
-        if self.unit is None or other.unit is None:
-            return NOTHING
-        if not np.isclose(self.unit, other.unit, rtol=_RELATIVE):
-            raise ValueError(
-                f"a sum of events of values {self.unit:g} and {other.unit:g} does not tell how "
-                "many came: pool both branches or neither, or take a max pool"
-            )
-        kept = self.kept if self.kept == other.kept else None
-        spikes = self.spikes and other.spikes
-        return dataclasses.replace(self, spikes=spikes, kept=kept, single=False)
 
     def resolve(self, declared: Unit | None) -> tuple[Any, float | None]:
         """Value of one event without dropout, and the factor of dropout.
@@ -113,6 +98,38 @@ def sent(values: Any) -> Sent:
     """What was noted of this very array; `NOTHING` of any other."""
     reference, known = _notes.get(id(values), (None, NOTHING))
     return known if reference is not None and reference() is values else NOTHING
+
+
+def summed(values: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
+    """The sum of two branches, with what is known of it noted.
+
+    Events of one value are counted by value; where the branches send events of different values (an
+    average pool in one of them, say) those of both are counted apart and kept beside the sum.
+    """
+    one, other = sent(first), sent(second)
+    if not (one.spikes and other.spikes):
+        same = one.unit is None and other.unit is None and one.pooled == other.pooled
+        return note(values, Sent(pooled=one.pooled, kept=_common(one, other)) if same else NOTHING)
+    if one.events is None and other.events is None and one.unit == other.unit:
+        sums = dataclasses.replace(one, kept=_common(one, other), single=False)
+        return note(values, sums)
+    return note(values, Sent(spikes=True, events=_events(first, one) + _events(second, other)))
+
+
+def _common(one: Sent, other: Sent) -> float | None:
+    return one.kept if one.kept == other.kept else None
+
+
+def _events(values: jax.Array, known: Sent) -> jax.Array:
+    return wide(values) / known.unit if known.events is None else known.events
+
+
+def reshaped(values: jax.Array, before: jax.Array) -> jax.Array:
+    """The same values in another shape, with what is known of them noted."""
+    known = sent(before)
+    if known.events is not None:
+        known = dataclasses.replace(known, events=known.events.reshape(values.shape))
+    return note(values, known)
 
 
 def wide(values: jax.Array) -> jax.Array:

@@ -1,0 +1,666 @@
+"""What is counted as events: frames of every type, nothing that is none; no parameter is free."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import jsnn
+from jsnn.audit import audit
+from jsnn.codesign.budget import memory_bytes
+from jsnn.events import pack
+from jsnn.events.units import SPIKES, note, sent, whole
+from jsnn.hardware import get
+from jsnn.layers import Dropout, Flatten, Network, Pool, Residual, Spiking
+from jsnn.levers import Lever, Levered, price
+from jsnn.models import MLP, SRNN, ConvNet, Spikformer
+from jsnn.neurons import IF, LI, LIF, NEURONS
+from jsnn.products import Attention
+from jsnn.readouts import LastMembrane, MeanMembrane, SpikeCount
+from jsnn.recording import record
+from jsnn.run import forward
+from jsnn.synapses import Conv, connectivity
+from jsnn.timeplan import Chunked
+from jsnn.workload import require_finite
+from tests.fuzzing import examples
+
+MACHINE = get("neuromorphic-22nm")
+TYPES = [np.int8, np.uint8, np.int16, np.int32, np.bool_, np.float16, jnp.bfloat16]
+READOUT = Spiking(nn.Dense(5), LI(), readout=MeanMembrane())
+# Layers of every kind that a network may begin with, and a frame for them.
+FIRST = {
+    "dense": (Spiking(nn.Dense(16), LIF(), input_kind="events"), (20,)),
+    "dense spikes": (Spiking(nn.Dense(16), LIF()), (20,)),
+    "analog": (Spiking(nn.Dense(16), LIF(), input_kind="analog"), (20,)),
+    "constant": (Spiking(nn.Dense(16), LIF(), input_kind="constant"), (20,)),
+    "recurrent": (Spiking(nn.Dense(16), LIF(), input_kind="events", recurrent=True), (20,)),
+    "conv": (Spiking(nn.Conv(2, (3, 3)), LIF(), input_kind="events"), (20, 20, 2)),
+    "analog conv": (Spiking(Conv(2, (3, 3)), LIF(), input_kind="analog"), (20, 20, 2)),
+    "max pool": (Network((Pool("max", 2), Spiking(nn.Conv(2, (3, 3)), LIF()))), (20, 20, 2)),
+    "average pool": (Network((Pool("average", 2), Spiking(Conv(2, (3, 3)), IF()))), (20, 20, 2)),
+    "flatten": (Network((Flatten(), Spiking(nn.Dense(4), LIF()))), (4, 5, 2)),
+    "product": (Spiking(Attention(2), LIF(v_threshold=0.05)), (3, 4, 4)),
+    "counted": (Spiking(nn.Dense(5), LIF(), input_kind="events", readout=SpikeCount()), (20,)),
+}
+
+
+def network(first):
+    ends = isinstance(first, Spiking) and first.readout is not None
+    return Network((first,) if ends else (first, Flatten(), READOUT))
+
+
+def bernoulli(shape, rate=0.6, seed=0):
+    return np.random.default_rng(seed).random(shape) < rate
+
+
+def counts(workload):
+    return jax.tree.map(np.asarray, workload)
+
+
+# ---- frames in their own type ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=lambda d: np.dtype(d).name)
+def test_events_are_those_of_the_whole_numbers_whatever_the_type(dtype):
+    """255 steps of 20 inputs: more than bytes hold, and more than bfloat16 keeps apart."""
+    frames = bernoulli((255, 3, 20))
+    model = Network((Spiking(nn.Dense(16), LIF()), READOUT))
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 1, 20)))
+    expected = jsnn.run(model, variables, jnp.asarray(frames, jnp.float32))[1]
+    _, workload = jsnn.run(model, variables, jnp.asarray(frames).astype(dtype))
+    first = workload.layers[0]
+    np.testing.assert_array_equal(first.input_events, frames.astype(np.int64).sum((0, 2)))
+    np.testing.assert_array_equal(first.by_input, frames.astype(np.int64).sum(0))
+    pj = jsnn.bill(workload, MACHINE).total_pj()
+    np.testing.assert_allclose(pj, jsnn.bill(expected, MACHINE).total_pj(), rtol=1e-6)
+    assert float(pj.mean()) == pytest.approx(69.7e3, rel=0.01)
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_every_layer_counts_every_type_alike(name):
+    first, shape = FIRST[name]
+    frames = np.broadcast_to(bernoulli((1, 2, *shape)), (3, 2, *shape))
+    if name != "constant":
+        frames = bernoulli((3, 2, *shape))
+    model = network(first)
+    variables = model.init(jax.random.key(0), jnp.zeros(frames.shape))
+    run = jax.jit(lambda frames: jsnn.run(model, variables, frames)[1])
+    expected = counts(run(jnp.asarray(frames, jnp.float32)))
+    for dtype in TYPES:
+        if name == "product" and dtype in (np.float16, jnp.bfloat16):
+            # No weights widen its currents, and neurons of four bytes refuse them.
+            continue
+        workload = counts(run(jnp.asarray(frames).astype(dtype)))
+        for leaf in jax.tree.leaves(workload):
+            assert leaf.dtype == np.float32
+        if dtype not in (np.float16, jnp.bfloat16):
+            # In two bytes the network itself may round otherwise.
+            jax.tree.map(np.testing.assert_array_equal, workload, expected)
+        arrived = [work.layers[0].arrivals for work in (workload, expected)]
+        np.testing.assert_array_equal(*arrived)
+
+
+def test_neurons_in_two_bytes_are_counted_in_four():
+    """A layer whose currents are bfloat16 fires 300 times."""
+    synapse = nn.Dense(2, dtype=jnp.bfloat16, kernel_init=nn.initializers.constant(4.0))
+    for readout in (None, SpikeCount()):
+        model = Network((Spiking(synapse, LIF(), readout=readout),))
+        frames = jnp.ones((300, 1, 3))
+        variables = model.init(jax.random.key(0), frames)
+        _, workload = jsnn.run(model, variables, frames)
+        np.testing.assert_array_equal(workload.layers[0].spikes, [[300.0, 300.0]])
+
+
+# ---- values that are no events ---------------------------------------------------------------
+
+
+def pj_of(layer, frames, variables=None):
+    """Total energy inside jit, where nothing can be refused."""
+    variables = variables or layer.init(jax.random.key(0), jnp.zeros(frames.shape))
+    workload = jax.jit(lambda frames: jsnn.run(layer, variables, frames)[1])(frames)
+    return np.asarray(jsnn.bill(workload, MACHINE).total_pj())
+
+
+ONES = jnp.ones((4, 2, 8))
+SIGNED = ONES * jnp.tile(jnp.array([1.0, -1.0]), 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames", "message"),
+    [
+        ("spikes", SIGNED, "found -1 at .*events.*by magnitude"),
+        ("spikes", 0.1 * ONES, "found 0.1 .*no whole multiple of 1"),
+        ("events", 0.1 * ONES, "found 0.1 .*input_unit.*analog"),
+        ("events", 2.5 * SIGNED, "no whole multiple"),
+        ("constant", ONES * jnp.arange(4)[:, None, None], "frame 1 differs.*'analog'"),
+        ("spikes", ONES.at[2, 1, 3].set(jnp.nan), r"found nan at \[T, B, ...\] = \[2, 1, 3\]"),
+        ("analog", ONES.at[2, 1, 3].set(jnp.inf), "must be finite"),
+        ("constant", ONES.at[2, 1, 3].set(jnp.nan), "must be finite"),
+    ],
+)
+def test_what_is_no_event_is_refused_and_has_no_energy_inside_jit(kind, frames, message):
+    model = Network((Spiking(nn.Dense(5), LIF(), input_kind=kind), READOUT))
+    variables = model.init(jax.random.key(0), ONES)
+    with pytest.raises(ValueError, match=rf"layer 'layers_0'.*{message}"):
+        jsnn.run(model, variables, frames)
+    with pytest.raises(ValueError, match="layer 'layers_0'"):
+        jsnn.run(model, variables, frames, plan=Chunked(2))
+    workload = jax.jit(lambda frames: jsnn.run(model, variables, frames)[1])(frames)
+    bad = ~np.isfinite(np.asarray(jsnn.bill(workload, MACHINE).total_pj()))
+    assert bad[1]
+    with pytest.raises(ValueError, match="layer 'layers_0'"):
+        require_finite(workload)
+    # A sample is judged by itself.
+    if np.isfinite(np.asarray(frames[:, 0])).all() and not np.isfinite(np.asarray(frames)).all():
+        assert not bad[0]
+
+
+def test_signed_events_count_by_magnitude():
+    """Energies of what comes in; what leaves depends on the sign."""
+    silent = nn.Dense(5, kernel_init=nn.initializers.zeros)
+    layer = Spiking(silent, LIF(), input_kind="events")
+    np.testing.assert_array_equal(pj_of(layer, SIGNED), pj_of(layer, ONES))
+
+
+VALUES = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 0.1, 0.3, 1.001, -1.0, -0.5, 1e4, np.nan])
+
+
+@st.composite
+def frames_of_few_values(draw):
+    values = draw(st.lists(VALUES, min_size=1, max_size=3))
+    picks = draw(st.lists(st.sampled_from(values), min_size=24, max_size=24))
+    return np.asarray(picks, np.float32).reshape(3, 2, 4)
+
+
+def counted(layer):
+    model = Network((layer, READOUT))
+    variables = model.init(jax.random.key(0), jnp.ones((3, 2, 4)))
+    return jax.jit(lambda frames: jsnn.run(model, variables, frames)[1])
+
+
+COUNTED = {
+    (kind, unit): counted(Spiking(nn.Dense(6), LIF(), input_kind=kind, input_unit=unit))
+    for kind in ("spikes", "events", "analog", "constant")
+    for unit in (None, 0.25)
+}
+
+
+@settings(max_examples=examples(150))
+@given(st.sampled_from(sorted(COUNTED, key=str)), frames_of_few_values())
+def test_no_energy_is_negative_and_none_is_wrong(case, frames):
+    kind, unit = case
+    workload = COUNTED[case](frames)
+    pj = np.asarray(jsnn.bill(workload, MACHINE).total_pj())
+    ratio = np.asarray(jsnn.bill(workload, get("spatial-45nm")).total_pj())
+    for sample in range(2):
+        values = np.float64(frames[:, sample])
+        number = values / (unit or 1.0)
+        if kind == "events":
+            number = np.abs(number)
+        if kind in ("spikes", "events"):
+            near = np.abs(number - np.round(number)) <= np.minimum(1e-3 * np.abs(number), 0.25)
+            legal, events = (near & (number >= 0)).all(), np.round(number).sum()
+        else:
+            same = (values == values[:1]).all() or kind == "analog"
+            legal = np.isfinite(values).all() and same
+            events = (values[: 1 if kind == "constant" else None] != 0).sum()
+        assert np.isfinite(pj[sample]) == np.isfinite(ratio[sample]) == legal
+        if legal:
+            assert pj[sample] >= 0
+            assert float(workload.layers[0].input_events[sample]) == events
+
+
+@settings(max_examples=examples(100))
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([1.0, 0.25, 1 / 9, 1 / 0.9, 1 / 0.7, 0.125 / 0.9]),
+    st.sampled_from([np.float32, jnp.bfloat16, np.float16]),
+)
+@example(5, 1 / 0.9, jnp.bfloat16)
+def test_multiples_are_whole_within_their_rounding(number, unit, dtype):
+    value = (jnp.asarray(unit, dtype) * jnp.asarray(number, dtype)).astype(dtype)
+    if np.isfinite(float(value)) and number <= 100:
+        assert float(whole(value, unit)) == number
+    between = jnp.float32((min(number, 100) + 0.5) * unit)
+    assert np.isnan(whole(between, unit))
+
+
+# ---- units are handed on ---------------------------------------------------------------------
+
+POOLED = Network(
+    (
+        Spiking(Conv(4, (3, 3)), IF(v_threshold=0.3), input_kind="analog"),
+        Pool("average", 2),
+        Residual(Spiking(Conv(4, (3, 3)), IF(v_threshold=0.3))),
+        Flatten(),
+        Spiking(nn.Dense(5), LI(), readout=MeanMembrane()),
+    )
+)
+
+
+def test_pools_hand_on_the_value_of_an_event():
+    """An average pool: every spike behind it is counted, none a quarter of one."""
+    model = Network((*POOLED.layers[:2], Spiking(Conv(4, (3, 3)), IF())))
+    images = jax.random.uniform(jax.random.key(0), (3, 2, 8, 8, 1))
+    variables = model.init(jax.random.key(1), images)
+    _, workload = jsnn.run(model, variables, images)
+    assert workload.layers[1].input_events.min() > 0
+    np.testing.assert_array_equal(workload.layers[1].input_events, workload.layers[0].output_events)
+    wrong = Network((*POOLED.layers[:2], Spiking(Conv(4, (3, 3)), IF(), input_unit=0.5)))
+    with pytest.raises(ValueError, match=r"input_unit is 0.5.*0.25.*handed on"):
+        jsnn.run(wrong, variables, images)
+
+    class Own(nn.Module):
+        unit: float | None = None
+
+        @nn.compact
+        def __call__(self, frames, train=False):
+            first = Spiking(Conv(4, (3, 3), parent=None), IF(v_threshold=0.3), "analog")
+            x = first(frames, train)
+            x = nn.avg_pool(x, (1, 2, 2), (1, 2, 2))
+            second = Conv(4, (3, 3), parent=None)
+            return Spiking(second, IF(), input_unit=self.unit)(x, train)
+
+    # What a function of the user's made is checked: flax's pool says nothing.
+    variables = Own().init(jax.random.key(1), images)
+    with pytest.raises(ValueError, match="no whole multiple of 1"):
+        jsnn.run(Own(), variables, images)
+    _, workload = jsnn.run(Own(0.25), variables, images)
+    np.testing.assert_array_equal(workload.layers[1].input_events, workload.layers[0].output_events)
+
+
+def test_branches_whose_events_differ_in_value_are_counted_apart():
+    """A pooled branch and one of spikes: as many events as both send, through all that follows."""
+    first = Spiking(Conv(2, (3, 3)), IF(v_threshold=0.3), input_kind="analog")
+    block = Spiking(Conv(2, (3, 3)), IF(v_threshold=0.1))
+    behind = Spiking(Conv(2, (3, 3)), IF())
+    flat = Spiking(nn.Dense(3), IF())
+    images = jax.random.uniform(jax.random.key(0), (3, 2, 8, 8, 1))
+    for layers in (
+        (behind,),
+        (Pool("average", 2), behind),
+        (Flatten(), flat),
+        (Residual(Spiking(Conv(2, (1, 1)), IF(v_threshold=9.0))), behind),
+    ):
+        model = Network((first, Pool("average", 2), Residual(block), *layers))
+        variables = model.init(jax.random.key(1), images)
+        _, workload = jsnn.run(model, variables, images)
+        sent_by = [layer.output_events for layer in workload.layers[:2]]
+        assert min(map(jnp.min, sent_by)) > 0
+        np.testing.assert_array_equal(workload.layers[-1].input_events, sum(sent_by))
+        walked = audit(record(model, variables, images), get("classical-45nm"))
+        np.testing.assert_allclose(
+            walked.total_pj(), jsnn.bill(workload, get("classical-45nm")).total_pj(), rtol=1e-6
+        )
+
+
+def test_a_threshold_by_channel_is_a_unit_by_channel():
+    """Events of the size of their channel's threshold."""
+    units = (0.5, 0.1, 0.3)
+    layer = Spiking(nn.Dense(4), LIF(), input_unit=units)
+    frames = jnp.asarray(bernoulli((5, 2, 3)), jnp.float32)
+    variables = layer.init(jax.random.key(0), frames)
+    _, workload = jsnn.run(layer, variables, frames * jnp.asarray(units))
+    np.testing.assert_array_equal(workload.layers[0].by_input, frames.sum(0))
+    (kept,) = record(layer, variables, frames * jnp.asarray(units))
+    np.testing.assert_allclose(kept.frames, frames, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_dropout_sums_and_average_pools_train_with_a_finite_loss(dtype):
+    model = Network(
+        (
+            *POOLED.layers[:2],
+            Dropout(0.1),
+            Residual(Network((Spiking(Conv(4, (3, 3)), IF(v_threshold=0.3)), Dropout(0.3)))),
+            Flatten(),
+            Dropout(0.3),
+            READOUT,
+        )
+    )
+    images = jax.random.uniform(jax.random.key(0), (3, 4, 8, 8, 1)).astype(dtype)
+    # Frames from elsewhere that dropout scales are events still.
+    noisy = Network((Dropout(0.1), Spiking(nn.Dense(6), LIF(), input_kind="events"), READOUT))
+    flat = jnp.asarray(bernoulli((5, 4, 20)), dtype)
+    for network_, frames in ((model, images), (noisy, flat)):
+        variables = network_.init(jax.random.key(1), frames)
+
+        def loss(params, network_=network_, frames=frames):
+            rngs = {"dropout": jax.random.key(2)}
+            passed = forward(network_, {"params": params}, frames, train=True, rngs=rngs)
+            return jsnn.bill(passed.workload, MACHINE).total_pj().mean()
+
+        value, grads = jax.jit(jax.value_and_grad(loss))(variables["params"])
+        assert np.isfinite(value)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
+
+
+def test_dropout_keeps_the_expectation_of_counts():
+    model = Network((Dropout(0.25), Spiking(nn.Dense(2), LIF(), input_kind="events")))
+    frames = jnp.ones((2, 1, 4000))
+    variables = model.init(jax.random.key(0), frames)
+    rngs = {"dropout": jax.random.key(1)}
+    passed = forward(model, variables, frames, train=True, rngs=rngs)
+    assert float(passed.workload.layers[0].input_events[0]) == pytest.approx(8000, rel=0.02)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_dropout_rate_is_a_share(rate):
+    with pytest.raises(ValueError, match=r"\[0, 1\)"):
+        Dropout(rate).apply({}, jnp.ones((1, 1, 2)), True)
+
+
+def test_notes_go_with_their_arrays():
+    values = note(jnp.ones(3), SPIKES)
+    assert sent(values) is SPIKES
+    assert sent(values + 0).unit is None
+    assert sent(pack(np.ones((1, 1, 3)))).unit is None
+
+
+class Ternary(LIF):
+    """A law of the user's that sends minus one, too."""
+
+    def step(self, params, state, current):
+        state, spikes = super().step(params, state, current)
+        return state, jnp.where(current < 0, -1.0, spikes)
+
+
+@pytest.mark.parametrize("readout", [None, SpikeCount(), LastMembrane()])
+def test_a_law_that_sends_negative_spikes_has_no_energy(readout):
+    layer = Spiking(nn.Dense(6), Ternary(), input_kind="events", readout=readout)
+    assert not np.isfinite(pj_of(layer, ONES)).any()
+
+
+# ---- what no record accounts for -------------------------------------------------------------
+
+
+class Between(nn.Module):
+    """Parameters that no layer accounts for: a dense layer, a product of the user's, a head."""
+
+    what: str = "dense"
+
+    @nn.compact
+    def __call__(self, frames, train=False):
+        x = Spiking(nn.Dense(8, parent=None), LIF(), "events", name="first")(frames, train)
+        if self.what == "dense":
+            x = nn.Dense(8, name="between")(x)
+        if self.what == "own":
+            x = nn.relu(x @ self.param("own", nn.initializers.normal(), (8, 8)))
+        kind = "spikes" if self.what == "head" else "analog"
+        last = Spiking(nn.Dense(4, parent=None), LIF(), kind, name="last", readout=SpikeCount())
+        x = last(x, train)
+        return nn.Dense(3, name="head")(x) if self.what == "head" else x
+
+
+@pytest.mark.parametrize(
+    ("what", "leaves", "path"),
+    [
+        ("dense", "between/bias, between/kernel", "between"),
+        ("own", "own", "own"),
+        ("head", "head/bias, head/kernel", "head"),
+    ],
+)
+def test_parameters_that_no_record_accounts_for_are_refused_or_listed(what, leaves, path):
+    model = Between(what)
+    variables = model.init(jax.random.key(0), ONES)
+    with pytest.raises(
+        ValueError, match=f"no spiking layer accounts for .* parameters of {leaves}"
+    ):
+        jsnn.run(model, variables, ONES)
+    _, workload = jsnn.run(model, variables, ONES, unpriced=[path])
+    said = f"{leaves}: left out by hand"
+    assert said in str(jsnn.bill(workload, MACHINE))
+    whole = jsnn.report.report(workload, MACHINE, draws=5)
+    assert said in str(whole)
+    assert whole.to_json()["left_out"] == leaves.split(", ")
+    with pytest.raises(ValueError, match=r"unpriced parameters \['nothing'\]"):
+        jsnn.run(model, variables, ONES, unpriced=[path, "nothing"])
+
+
+class Doubled(nn.Dense):
+    """A synapse with a parameter that its connectivity does not know."""
+
+    @nn.compact
+    def __call__(self, x):
+        scale = self.param("scale", nn.initializers.ones, (self.features,))
+        return scale * super().__call__(x)
+
+
+def test_a_synapse_must_say_what_it_keeps():
+    layer = Spiking(Doubled(3), LIF(), input_kind="events")
+    variables = layer.init(jax.random.key(0), ONES)
+    with pytest.raises(ValueError, match=r"Doubled has 30 parameters.*accounts for 27"):
+        jsnn.run(layer, variables, ONES)
+
+
+MODELS = {
+    "mlp": (MLP((6,), 3, input_kind="events", norm=True), (4, 2, 8)),
+    "srnn": (SRNN((6,), 3), (4, 2, 8)),
+    "conv": (ConvNet((3,), 3, input_kind="analog", hidden=4), (2, 1, 8, 8, 1)),
+    "spikformer": (Spikformer((16,), 3, heads=2, input_kind="analog"), (2, 1, 16, 16, 1)),
+}
+LAWS = {
+    f"law {name}": (
+        Network(
+            (
+                Spiking(
+                    nn.Dense(3),
+                    law(),
+                    input_kind="events",
+                    readout=None if law.spiking else LastMembrane(),
+                ),
+            )
+        ),
+        (4, 2, 8),
+    )
+    for name, law in NEURONS.items()
+}
+
+
+@pytest.mark.parametrize("name", [*MODELS, *LAWS])
+def test_every_shipped_parameter_is_accounted_for(name):
+    model, shape = (MODELS | LAWS)[name]
+    frames = jnp.ones(shape)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
+    _, workload = jsnn.run(model, variables, frames)
+    assert workload.unpriced == ()
+    stored = sum(
+        int(np.size(leaf))
+        for path, leaf in jax.tree_util.tree_flatten_with_path(variables["params"])[0]
+        if {entry.key for entry in path} & {"kernel", "bias", "recurrent"}
+        and not {entry.key for entry in path} & {"norm"}
+    )
+    geometries = [layer.geometry for layer in workload]
+    normed = "batch_stats" in variables
+    weights = sum(g.weights + g.recurrent_weights + (0 if normed else g.biases) for g in geometries)
+    if not normed:
+        assert weights == stored
+
+
+# ---- what is not finite ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leaf", ["kernel", "bias"])
+def test_a_network_that_diverged_has_no_energy_and_is_refused_by_name(leaf):
+    model = Network((Spiking(nn.Dense(8), LIF(), "events"), Spiking(nn.Dense(8), LIF()), READOUT))
+    variables = model.init(jax.random.key(0), ONES)
+    synapse = variables["params"]["layers_1"]["synapse"]
+    synapse[leaf] = synapse[leaf].at[..., 0].set(jnp.nan)
+    _, workload = jsnn.run(model, variables, ONES)
+    for machine in map(get, ("neuromorphic-22nm", "compute-only-45nm", "loihi-14nm")):
+        assert not np.isfinite(np.asarray(jsnn.bill(workload, machine).total_pj())).any()
+        with pytest.raises(ValueError, match=r"layer 'layers_1'.*diverge"):
+            jsnn.report.report(workload, machine, draws=5)
+        with pytest.raises(ValueError, match=r"layer 'layers_1'.*diverge"):
+            jsnn.ratio(workload, machine)
+
+
+@settings(max_examples=examples(60))
+@given(
+    st.sampled_from(["arrivals", "active", "recurrent_events", "spikes"]),
+    st.sampled_from([np.nan, np.inf, -np.inf]),
+    st.integers(0, 1),
+    st.sampled_from(["neuromorphic-22nm", "spatial-45nm", "event-45nm", "loihi-14nm"]),
+)
+def test_what_is_not_finite_stays_so(field, value, layer, machine):
+    _, workload = _RUN
+    broken = workload.layers[layer]
+    counts = getattr(broken, field)
+    broken = dataclasses.replace(broken, **{field: counts.at[0].set(value)})
+    layers = tuple(broken if n == layer else whole for n, whole in enumerate(workload))
+    pj = np.asarray(
+        jsnn.bill(dataclasses.replace(workload, layers=layers), get(machine)).total_pj()
+    )
+    assert not np.isfinite(pj[0])
+    assert np.isfinite(pj[1])
+
+
+def _run():
+    model = Network((Spiking(nn.Dense(8), LIF(), "events"), READOUT))
+    return jsnn.run(model, model.init(jax.random.key(0), ONES), ONES)
+
+
+_RUN = _run()
+
+
+def test_a_dead_network_is_called_dead_before_any_verdict():
+    weak = nn.Dense(8, kernel_init=nn.initializers.zeros)
+    model = Network((Spiking(weak, LIF(), "events"), READOUT))
+    _, workload = jsnn.run(model, model.init(jax.random.key(0), ONES), ONES)
+    found = jsnn.report.report(workload, MACHINE, draws=5)
+    text = str(found)
+    assert found.dead
+    assert found.to_json()["dead"] is True
+    assert text.index("DEAD") < text.index("wins")
+    assert not jsnn.report.report(_RUN[1], MACHINE, draws=5).dead
+
+
+# ---- convolutions as flax runs them ----------------------------------------------------------
+
+
+@st.composite
+def convolutions(draw):
+    spatial = draw(st.integers(1, 3))
+    # No kernel below is larger than the smallest of these.
+    sizes = tuple(draw(st.integers(3, 5)) for _ in range(spatial))
+    axes = draw(st.integers(1, spatial))
+    groups = draw(st.sampled_from([1, 2]))
+    whole_number = axes == 1 and draw(st.booleans())
+
+    def each(low, high):
+        return tuple(draw(st.integers(low, high)) for _ in range(axes))
+
+    options = {
+        "features": groups * draw(st.integers(1, 2)),
+        "kernel_size": draw(st.integers(1, 3)) if whole_number else each(1, 3),
+        "strides": draw(st.sampled_from([1, 2, None])) if draw(st.booleans()) else each(1, 2),
+        "kernel_dilation": draw(st.sampled_from([1, each(1, 1)])),
+        "padding": draw(
+            st.sampled_from(["SAME", "VALID", 1, tuple((0, n) for n in each(0, 1)), each(0, 2)])
+        ),
+        "feature_group_count": groups,
+        "use_bias": draw(st.booleans()),
+    }
+    cls = draw(st.sampled_from([nn.Conv, Conv]))
+    return cls(**options), (*sizes, groups * draw(st.integers(1, 2)))
+
+
+@settings(max_examples=examples(40))
+@given(convolutions())
+@example((nn.Conv(2, 3), (6, 6, 1)))
+@example((Conv(2, 3), (6, 6, 1)))
+def test_fan_outs_are_the_non_zeros_of_the_jacobian(case):
+    synapse, shape = case
+    facts = connectivity(synapse, shape)
+    shapes = jax.eval_shape(synapse.init, jax.random.key(0), jnp.ones((1, *shape)))
+    params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)
+    jacobian = jax.jacobian(lambda x: synapse.apply(params, x[None])[0])(jnp.ones(shape))
+    wires = np.asarray(jacobian != 0)
+    outputs = wires.ndim - len(shape)
+    np.testing.assert_array_equal(facts.fan_out, wires.sum(tuple(range(outputs))))
+    sizes = {name: int(np.size(leaf)) for name, leaf in params["params"].items()}
+    assert facts.weights == sizes["kernel"]
+    assert facts.biases == sizes.get("bias", 0)
+
+
+def test_a_kernel_given_as_one_number_runs_along_the_last_axis():
+    facts = connectivity(nn.Conv(2, 3), (6, 6, 1))
+    assert (facts.synapses, facts.weights) == (192, 6)
+    layer = Spiking(nn.Conv(2, 3), IF(), input_kind="events")
+    frames = jnp.asarray(bernoulli((3, 2, 6, 6, 1)), jnp.float32)
+    variables = layer.init(jax.random.key(0), frames)
+    workload = jsnn.run(layer, variables, frames)[1]
+    walked = audit(record(layer, variables, frames), get("classical-45nm"))
+    np.testing.assert_allclose(
+        walked.total_pj(), jsnn.bill(workload, get("classical-45nm")).total_pj(), rtol=1e-6
+    )
+
+
+# ---- layers used twice, and levers -----------------------------------------------------------
+
+
+class Twice(nn.Module):
+    """One layer of 20 x 20 weights used twice."""
+
+    @nn.compact
+    def __call__(self, frames, train=False):
+        layer = Spiking(nn.Dense(20, use_bias=False), LIF(), "events", name="shared")
+        return layer(layer(frames, train), train)
+
+
+def test_weights_of_a_layer_used_twice_are_stored_and_loaded_once():
+    frames = jnp.asarray(bernoulli((4, 2, 20)), jnp.float32)
+    variables = Twice().init(jax.random.key(0), frames)
+    _, workload = jsnn.run(Twice(), variables, frames)
+    machine = get("classical-45nm")
+    first, second = workload
+    assert (first.geometry.shared, second.geometry.shared) == (False, True)
+    loaded = [jsnn.energy.count(layer)["loads"] * layer.geometry.weights for layer in workload]
+    assert sum(loaded) == 400
+    weight_bits, state_bits = machine.design.weight_bits, machine.design.state_bits
+    states = 2 * 20 * state_bits / 8
+    stored = float(memory_bytes([(layer, machine) for layer in workload]))
+    assert stored == 400 * weight_bits / 8 + states
+    walked = audit(record(Twice(), variables, frames), machine)
+    np.testing.assert_allclose(
+        walked.total_pj(), jsnn.bill(workload, machine).total_pj(), rtol=1e-6
+    )
+
+
+class Cheaper(Lever):
+    name = "cheaper"
+
+    def init(self, key, params, workload):
+        return jnp.float32(4.0)
+
+    def price(self, leaves, params, pairs):
+        return [(layer, machine.with_design(weight_bits=leaves)) for layer, machine in pairs]
+
+
+def test_levers_are_not_forgotten_by_a_bill():
+    model = MLP((6,), 3, input_kind="events")
+    levered = Levered(model, (Cheaper(),))
+    variables = levered.init(jax.random.key(0), ONES)
+    _, workload = jsnn.run(levered, variables, ONES)
+    for price_it in (jsnn.bill, jsnn.floor, jsnn.report.report):
+        with pytest.raises(ValueError, match=r"under levers \(cheaper\)"):
+            price_it(workload, MACHINE)
+    with pytest.raises(ValueError, match=r"expected the levers .*\(cheaper\), found none"):
+        price((), None, workload, MACHINE)
+    pairs = price(levered.levers, variables["params"], workload, MACHINE)
+    plain = jsnn.run(model, {"params": variables["params"]["network"]}, ONES)[1]
+    less = float(jsnn.energy.bill_layers(pairs).total_pj().mean())
+    assert less < float(jsnn.bill(plain, MACHINE).total_pj().mean())
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 8), (4, 0, 8)])
+def test_no_step_or_no_sample_is_refused(shape):
+    model = MLP((6,), 3, input_kind="events")
+    variables = model.init(jax.random.key(0), ONES)
+    with pytest.raises(ValueError, match="at least one step and one sample"):
+        jsnn.run(model, variables, jnp.ones(shape))
