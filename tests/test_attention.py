@@ -230,6 +230,25 @@ def test_silence_leaves_the_floor():
         assert latency(workload, get(name)).seconds[0] > 0
 
 
+@pytest.mark.parametrize("order", ["rows", "columns"])
+def test_the_floor_is_the_bill_of_a_silent_run(order):
+    """No spike of queries, keys or values is left in it, whichever of them is the operand."""
+    frames = jnp.asarray(spikes(9, (3, 2, 3, 4, 6)), jnp.float32)
+    model = layer_of(order)
+    variables = model.init(jax.random.key(0), frames)
+    measure = jax.jit(lambda frames: run(model, variables, frames)[1])
+    busy, silent = measure(frames), measure(jnp.zeros_like(frames))
+    assert float(silent.layers[-1].output_events.sum()) == 0
+    for name in MACHINES:
+        machine = get(name)
+        left = bill(silent, machine).parts_pj
+        np.testing.assert_allclose(floor(busy, machine).parts_pj, left, rtol=1e-6)
+        assert (bill(busy, machine).parts_pj >= left).all()
+    for layer, empty in zip(busy.silenced(), silent, strict=True):
+        for event, times in count(empty).items():
+            np.testing.assert_array_equal(count(layer)[event], times, err_msg=event)
+
+
 @pytest.mark.parametrize("name", ["hierarchy-45nm", "neuromorphic-22nm", "loihi-14nm", "sata"])
 def test_machines_without_a_price_refuse(name):
     _, workload = tiny()

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -13,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jsnn
-from jsnn.audit import Conv, Dense, RecordedLayer, audit
-from jsnn.energy import bill, tally
+from jsnn.audit import Conv, Dense, Product, RecordedLayer, audit
+from jsnn.energy import COMPONENTS, bill, tally
 from jsnn.hardware import Constant, Design, Hardware, Technology, get
-from jsnn.hardware.architectures import Classical, EventDriven, Spatial
+from jsnn.hardware.architectures import Classical, EventDriven, Neuromorphic, Spatial
 from jsnn.hardware.arithmetic import ARITHMETIC
 from jsnn.hardware.catalogue.horowitz import HOROWITZ_INT, HOROWITZ_SRAM
 from jsnn.hardware.catalogue.lemaire import LEMAIRE_RAM
@@ -30,8 +32,14 @@ from jsnn.recording import record, wiring
 from jsnn.run import run, step
 from jsnn.workload import Workload
 
-ARCHITECTURES = (Classical, EventDriven, Spatial)
-PRESETS = ("classical-45nm", "event-45nm", "spatial-45nm")
+PRESETS = (
+    "classical-45nm",
+    "event-45nm",
+    "spatial-45nm",
+    "neuromorphic-22nm",
+    "neuromorphic-22nm-minimum",
+    "neuromorphic-22nm-worst",
+)
 
 _MADE_UP = {
     "local_pj_per_bit": 0.011,
@@ -73,7 +81,9 @@ def machines(draw):
     # The line through the multipliers is below zero for narrow words.
     widths = pick(8, 12, 16, 32) if arithmetic == "linear" else pick(1, 3, 4, 8, 12, 16, 32)
     knobs = {name: draw(widths) for name in ("weight_bits", "state_bits", "input_bits")}
-    architecture = draw(pick(*ARCHITECTURES))(draw(pick(*MEMORIES)), arithmetic)
+    kind = draw(pick(Classical, EventDriven, Spatial, Neuromorphic))
+    models = () if kind is Neuromorphic else (draw(pick(*MEMORIES)), arithmetic)
+    architecture = kind(*models)
     some = pick(0, 4, 12, 32, 100, 1000)
     ranges = {
         "output_bits": pick(1, 8, 11),
@@ -86,6 +96,8 @@ def machines(draw):
         "dram_bytes": st.just(1e9),
         "hops": pick(0, 0.64, 1, 2.5),
         "targets_per_message": pick(1, 2, 2.5, 3, 16, 256),
+        "weight_fetch_share": pick(0, 0.25, 1),
+        "temporal_reuse": pick(0, 0.25, 1),
         "core_weight_bytes": pick(8, 4096, 1e5),
         "core_state_bytes": pick(8, 4096),
         "core_neurons": pick(1, 5, 256),
@@ -263,6 +275,15 @@ BOOKS = {
         ("multiplier", "multiply", 128): 4,
         ("comparator", "compare", 16): 4,
     },
+    "neuromorphic-22nm": {
+        ("link@sparse", "send", 1): 6,
+        ("weights@sram", "read", 8): 6 + 4,
+        ("states@sram", "read", 8): 4,
+        ("states@sram", "write", 8): 4,
+        ("adder", "add", 8): 6 + 4 + 1,
+        ("multiplier", "multiply", 64): 4,
+        ("comparator", "compare", 8): 4,
+    },
 }
 
 
@@ -270,7 +291,7 @@ def layer_of(frames, spikes, wiring, input_kind, ops=(1, 0, 0, 1, 1), **options)
     return RecordedLayer("tiny", frames, spikes, wiring, input_kind, *ops, **options)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", BOOKS)
 def test_books_by_hand(name):
     (found,) = audit((layer_of(**TINY),), get(name)).layers
     assert found.counts[0][0] == BOOKS[name]
@@ -282,13 +303,22 @@ def test_books_by_hand(name):
             **{key: times for key, times in dense.items() if key[0] != "link"},
             ("link", "send", 3): None,
         }
+    if name == "neuromorphic-22nm":
+        # Six connections in two steps, whoever fires.
+        dense = {("link@dense", "send", 1): 12, ("weights@sram", "read", 8): 12 + 4}
+        unchanged = {
+            k: v for k, v in BOOKS[name].items() if k[0] not in ("link@sparse", "weights@sram")
+        }
+        assert found.counts[1][0] == unchanged | dense
 
 
 def test_one_spike_more_moves_the_books():
     louder = TINY | {"frames": TINY["frames"] + np.eye(3)[2] * [[[0]], [[1]]]}
     for name in PRESETS:
         quiet, loud = (audit((layer_of(**facts),), get(name)).layers[0] for facts in (TINY, louder))
-        assert loud.counts[0][0]["adder", "add", 16] == quiet.counts[0][0]["adder", "add", 16] + 2
+        width = get(name).design.state_bits
+        added = [layer.counts[0][0]["adder", "add", width] for layer in (quiet, loud)]
+        assert added[1] == added[0] + 2
         assert loud.parts_pj.sum() > quiet.parts_pj.sum()
 
 
@@ -345,6 +375,85 @@ def test_what_does_not_fit_spills(local, wide, weights, states):
                 (layer_of(**TINY),),
                 full.with_design(local_bytes=0, global_bytes=0, dram_bytes=9),
             )
+
+
+def test_books_of_a_mesh_by_hand():
+    """The tiny layer fed back, its weights kept for half of the window, three targets a message."""
+    machine = get("neuromorphic-22nm").with_design(
+        temporal_reuse=0.5, weight_fetch_share=0.25, targets_per_message=3, hops=0.5
+    )
+    layer = layer_of(**TINY, recurrent=True)
+    sparse, dense = audit((layer,), machine).layers[0].counts
+    # 3 spikes to 2 neurons and 1 back to 2; 3 x 2 connections and 2 x 2, in 2 steps.
+    synops, synapses = 6 + 2, 6 + 4
+    assert sparse[0]["link@sparse", "send", 1] == Fraction(synops, 3)
+    assert dense[0]["link@dense", "send", 1] == Fraction(2 * synapses, 3)
+    half, quarter = Fraction(1, 2), Fraction(1, 4)
+    fetched = quarter * (half * synops + half * synops / 2)
+    assert sparse[0]["weights@sram", "read", 8] == fetched + 4
+    assert (
+        dense[0]["weights@sram", "read", 8] == quarter * (half * 2 * synapses + half * synapses) + 4
+    )
+    (found,) = audit((layer,), machine).layers
+    # Routing: a hop is 3 pJ sparse and 0.25 pJ dense, half a hop a message.
+    routing = COMPONENTS.index("routing")
+    np.testing.assert_allclose(found.plans_pj[0, 0, :, routing].sum(), synops / 3 * 0.5 * 3)
+    np.testing.assert_allclose(found.plans_pj[1, 0, :, routing].sum(), 2 * synapses / 3 * 0.5 / 4)
+
+
+@pytest.mark.parametrize(("kind", "frames"), [("analog", 2), ("constant", 1)])
+def test_books_of_words_on_a_mesh_by_hand(kind, frames):
+    """Three words of which one is zero, two neurons, two steps."""
+    shown = np.broadcast_to([0.5, 0.0, -2.0], (2, 1, 3))
+    layer = layer_of(shown, np.zeros((2, 1, 2)), Dense(3, 2), kind, spiking=False)
+    sparse, dense = audit((layer,), get("neuromorphic-22nm")).layers[0].counts
+    for counts in (sparse[0], dense[0]):
+        assert counts["weights@sram", "read", 8] == 6 * frames
+        assert counts["multiplier", "multiply", 64] == 4 * frames
+        # The accumulation of a product is part of its price.
+        assert counts.get(("adder", "add", 8), 0) == (4 if kind == "constant" else 0)
+    assert sparse[0]["link@sparse", "send", 8] == 4 * frames
+    assert dense[0]["link@dense", "send", 8] == 6 * frames
+
+
+def test_a_mesh_chooses_once_for_a_window():
+    """A step in which all three fire is cheaper dense, one in which none does is free sparse."""
+    frames = np.array([[[1.0, 1, 1]], [[0, 0, 0]], [[0, 0, 0]], [[0, 0, 0]], [[0, 0, 0]]])
+    layer = layer_of(frames, np.zeros((5, 1, 2)), Dense(3, 2), "spikes", spiking=False)
+    (found,) = audit((layer,), get("neuromorphic-22nm")).layers
+    totals = found.plans_pj.sum(-1)
+    assert totals[1, 0, 1] < totals[0, 0, 1]
+    assert totals[0, 0, 2] < totals[1, 0, 2]
+    assert np.unique(found.chosen).size == 1
+    np.testing.assert_allclose(found.parts_pj.sum(), totals.sum(-1).min())
+
+
+def test_a_mesh_knows_no_products():
+    product = layer_of(
+        np.ones((1, 1, 2, 2)), np.zeros((1, 1, 1, 2, 2)), Product(2, 2, 1, "rows"), "spikes",
+        operand=np.ones((1, 1, 2, 2)), spiking=False,
+    )  # fmt: skip
+    assert audit((product,), get("classical-45nm")).total_pj() > 0
+    with pytest.raises(
+        ValueError, match=r"no products of spikes with spikes, found layers \['tiny'"
+    ):
+        audit((product,), get("neuromorphic-22nm"))
+
+
+def test_the_call_of_the_readme(key):
+    """On every machine that says what it does."""
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    (call,) = re.findall(r"`(jsnn\.audit\.audit\(.*?\))`", text)
+    model, shape = NETWORKS["mlp"]
+    frames = jax.random.uniform(key, shape)
+    variables = jax.jit(model.init)(key, frames)
+    _, workload = jax.jit(functools.partial(run, model))(variables, frames)
+    names = {"jsnn": jsnn, "model": model, "variables": variables, "frames": frames}
+    for name in PRESETS:
+        walked = eval(call, names | {"machine": get(name)})
+        np.testing.assert_allclose(
+            walked.total_pj(), bill(workload, get(name)).total_pj(), rtol=1e-6
+        )
 
 
 def test_layers_share_no_core():
@@ -476,8 +585,9 @@ def test_a_stream_feeds_back_the_spikes_before(key):
     for machine in PRESETS:
         (found,) = audit((recorded,), get(machine)).layers
         totals = tally(workload.layers[0], get(machine))[0]
+        key = "adder", "add", get(machine).design.state_bits
         for b, counts in enumerate(found.counts[0]):
-            assert counts["adder", "add", 16] == totals["adder", "add", 16][b]
+            assert counts[key] == totals[key][b]
 
 
 def test_recording_refuses_what_has_no_wires(key):

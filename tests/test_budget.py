@@ -126,6 +126,20 @@ def test_what_is_spent_is_what_the_other_modules_say():
     np.testing.assert_allclose(found["area_mm2"], memory_area_mm2(machine, 45), rtol=1e-6)
 
 
+def test_memory_holds_each_word_at_its_own_width():
+    """Six weights and four fed back of 3 bits; two biases and two states of two words of 12."""
+    layer = dense(3, 2, steps=5, rate=0.1, bias=True)
+    geometry = dataclasses.replace(
+        layer.geometry, kind="recurrent", recurrent_weights=4, state_words=2
+    )
+    layer = dataclasses.replace(layer, geometry=geometry)
+    narrow = MACHINE.with_design(weight_bits=3, state_bits=12)
+    assert float(memory_bytes([(layer, narrow)])) == (10 * 3 + 2 * 12 + 2 * 2 * 12) / 8
+    # A machine without a knob for it has words of 32 bits; layers bring their own widths.
+    plain = get("compute-only-45nm")
+    assert float(memory_bytes([(layer, narrow), (layer, plain)])) == 12.75 + (10 + 2 + 4) * 4
+
+
 def test_memory_and_area_pull_on_the_knobs_they_are_made_of():
     def spent(bits, kilobytes):
         machine = SPATIAL.with_design(weight_bits=bits, local_bytes=1024 * kilobytes)

@@ -200,6 +200,17 @@ def test_shifted_moves_every_step_of_a_sample_alike_and_loses_nothing_else():
     assert len(found) > 2
 
 
+def test_shifted_moves_along_both_axes_independently():
+    """One pixel in the middle of 1,000 images: each of the 25 places is drawn 40 times or so."""
+    batch = np.zeros((1000, 1, 5, 5, 1), np.uint8)
+    batch[:, :, 2, 2] = 1
+    moved = np.asarray(Shifted(Recorded(), 2)(KEY, jnp.asarray(batch)))
+    times = moved[0].sum((0, -1))
+    assert times.sum() == 1000
+    # Four standard deviations of a binomial count.
+    assert np.abs(times - 40).max() < 4 * np.sqrt(1000 * (1 / 25) * (24 / 25))
+
+
 def test_shifted_refuses_what_is_no_image():
     with pytest.raises(ValueError, match="at least 1 pixel"):
         Shifted(Recorded(), 0)

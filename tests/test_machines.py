@@ -203,6 +203,29 @@ def test_static_energy_is_power_times_latency(name):
 
 
 @pytest.mark.parametrize("name", MACHINES)
+def test_each_layer_burns_static_power_for_its_share_of_the_time(name):
+    """One after another, each for its own cycles; all at once, the slowest's time shared out."""
+    machine = get(name)
+    power = Constant(2e-3, "W", "a data sheet", "RECALLED")
+    constants = machine.technology.constants | {"static_power_w": power}
+    burning = dataclasses.replace(machine, technology=Technology(constants))
+    rates = jnp.array([0.25, 0.5])
+    work = Workload(
+        (
+            dense(64, 32, steps=4, rate=rates, name="first"),
+            dense(32, 10, steps=4, rate=0.5 - rates / 2, name="second"),
+        )
+    )
+    first, second = np.moveaxis(np.asarray(latency(work, machine).cycles, float), 1, 0)
+    assert (first > 1.5 * second).all()
+    total = np.maximum(first, second) if machine.architecture.concurrent else first + second
+    at_once = total / (first + second)
+    expected_pj = 2e-3 * 1e12 * np.stack([first, second], -1) / machine.design.clock_hz
+    found = bill(work, burning).parts_pj[..., COMPONENTS.index("static")]
+    np.testing.assert_allclose(found, expected_pj * at_once[:, None], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", MACHINES)
 def test_hard_choices_keep_their_value_and_gain_a_slope(name):
     """A buffer a little too small, and messages a little too full."""
     machine = get(name)

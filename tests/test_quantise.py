@@ -129,6 +129,13 @@ def test_bounds_let_nothing_out_and_everything_in():
     np.testing.assert_array_equal(bounded(jnp.array([1.0, 5.0, 9.0]), 2.0, 8.0), [2, 5, 8])
 
 
+def test_a_value_at_its_bound_is_held_there_and_may_come_back():
+    """A step of descent from the bound itself, in either direction."""
+    for at, slope, after in ((8, -1, 8), (8, 1, 7), (2, 1, 2), (2, -1, 3)):
+        grad = jax.grad(lambda x, slope=slope: slope * bounded(x, 2.0, 8.0))(float(at))
+        assert at - grad == after
+
+
 def test_scales_of_gradients():
     assert float(lsq_gradient_scale(7, 4)) == pytest.approx(1 / 7)
     value, slope = jax.value_and_grad(lambda x: scale_gradient(x, 0.25))(3.3)

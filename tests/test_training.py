@@ -184,6 +184,22 @@ def test_evaluation_pads_the_last_batch_and_loses_no_sample(compilations):
         evaluate(step, state.variables, (frames[:0], labels[:0]), 3, jax.random.key(0))
 
 
+def test_every_batch_of_an_evaluation_has_a_key_of_its_own():
+    frames, labels = data(7)
+    drawn = []
+
+    def draw(variables, samples, labels, weight, key):
+        drawn.append(jax.random.key_data(key).tolist())
+        return {"draws": weight @ jax.random.uniform(key, weight.shape)}
+
+    first, again, other = (
+        evaluate(draw, {}, (frames, labels), 2, jax.random.key(seed))["draws"] for seed in (0, 0, 1)
+    )
+    # Four batches: the same keys for the same seed, no key twice otherwise.
+    assert drawn[:4] == drawn[4:8] and first == again != other
+    assert len({tuple(key) for key in drawn}) == 8
+
+
 def test_batch_statistics_are_kept_in_the_state():
     model = MLP((8,), 3, norm=True)
     state, step, _ = start(model=model)

@@ -173,9 +173,10 @@ def test_twin_of_a_real_input_layer_keeps_its_bits():
     assert dict(zip(COMPONENTS, parts, strict=True)) == pytest.approx(expected)
 
 
-def test_twin_of_a_hidden_layer_has_the_bits_of_the_window():
-    """30 of 100 inputs fired at least once; T = 6 is 3 bits."""
-    work = Workload((dense(100, 10, steps=6, rate=0.1, active=0.3),))
+@pytest.mark.parametrize("kind", ["spikes", "events"])
+def test_twin_of_a_layer_of_events_has_the_bits_of_the_window(kind):
+    """30 of 100 inputs fired at least once; T = 6 is 3 bits, wherever the events come from."""
+    work = Workload((dense(100, 10, steps=6, rate=0.1, active=0.3, input_kind=kind),))
     with jax.enable_x64(True):
         cost = twin(work, get("hierarchy-45nm"))
     mul8x3 = 0.2 + 2.9 * (24 - 64) / 960

@@ -2,10 +2,10 @@
 
 `jsnn.energy` multiplies totals with prices. The auditor walks a recorded run instead: every step,
 sample and input that is not zero, down an explicit list of the wires behind it, and books each
-action of the tables in `jsnn.hardware.architectures.classical`, `event_driven` and `spatial` where
-it happens. It reads constants and knobs of a machine and nothing else of the analytic side; placing
-of tensors, memory and arithmetic models are written here once more. Both must agree: counts
-exactly, energies to rounding.
+action of the tables in `jsnn.hardware.architectures.classical`, `event_driven`, `spatial` and
+`neuromorphic` where it happens. It reads constants and knobs of a machine and nothing else of the
+analytic side; placing of tensors, memory and arithmetic models are written here once more. Both
+must agree: counts exactly, energies to rounding.
 
 A sample costs one Python step for each of its events: meant for tests and small networks.
 """
@@ -18,7 +18,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from jsnn.audit.machines import MACHINES, Key, Machine, check_cores
+from jsnn.audit.machines import MACHINES, Key, Machine, check_cores, check_products
 from jsnn.audit.recorded import RecordedLayer
 from jsnn.audit.wires import Conv, Dense, Product, Wires
 from jsnn.hardware import Hardware
@@ -37,21 +37,26 @@ class LayerAudit:
         plans_pj: `[P, B, 1 + T, C]` energy of each dataflow, sample, step and component; before the
             first step what happens once in an inference.
         received: `[B, N]` accumulations that arrived at each neuron.
+        by_step: whether the machine chooses its dataflow anew in every step, or once a sample.
     """
 
     name: str
     counts: tuple[tuple[dict[Key, Fraction | int], ...], ...]
     plans_pj: np.ndarray
     received: np.ndarray
+    by_step: bool
 
     @property
     def chosen(self) -> np.ndarray:
-        """`[B, 1 + T]` number of the cheapest dataflow of each sample and step."""
-        return self.plans_pj.sum(-1).argmin(0)
+        """`[B, 1 + T]` number of the cheapest dataflow of each sample (and step)."""
+        costs_pj = self.plans_pj.sum(-1)
+        if not self.by_step:
+            costs_pj = np.broadcast_to(costs_pj.sum(-1, keepdims=True), costs_pj.shape)
+        return costs_pj.argmin(0)
 
     @property
     def parts_pj(self) -> np.ndarray:
-        """`[B, C]` energy of each sample, every step in its cheapest dataflow."""
+        """`[B, C]` energy of each sample, in its cheapest dataflow."""
         best = np.take_along_axis(self.plans_pj, self.chosen[None, ..., None], axis=0)[0]
         return best.sum(1)
 
@@ -89,11 +94,13 @@ def audit(layers: Sequence[RecordedLayer], hardware: Hardware) -> Audit:
 
     Args:
         layers: what the layers received and sent (`jsnn.recording.record` makes it).
-        hardware: a machine of architecture `classical`, `event-driven` or `spatial`.
+        hardware: a machine of architecture `classical`, `event-driven`, `spatial` or
+            `neuromorphic` (which has no products of spikes with spikes).
 
     Raises:
-        ValueError: no layer, another architecture, a tensor that no memory holds, more cores than
-            there are, a static power (the auditor counts what is done, not how long it takes).
+        ValueError: no layer, another architecture, a product that the machine has no price for, a
+            tensor that no memory holds, more cores than there are, a static power (the auditor
+            counts what is done, not how long it takes).
 
     >>> from jsnn.hardware import get
     >>> ones = np.ones((2, 1, 3))
@@ -117,19 +124,28 @@ def audit(layers: Sequence[RecordedLayer], hardware: Hardware) -> Audit:
         )
     if name == "event-driven":
         check_cores(layers, hardware)
+    if name == "neuromorphic":
+        check_products(layers, hardware)
     return Audit(tuple(_audit_layer(layer, hardware) for layer in layers), hardware.name)
 
 
 def _audit_layer(layer: RecordedLayer, hardware: Hardware) -> LayerAudit:
     wires = layer.wires
     counts, plans_pj, received = [], [], []
-    for plan in MACHINES[hardware.architecture.name]:
+    plans = MACHINES[hardware.architecture.name]
+    for plan in plans:
         samples = [plan(layer, hardware, wires) for _ in range(layer.frames.shape[1])]
         walked = [_walk(layer, wires, b, machine) for b, machine in enumerate(samples)]
         received = [targets for targets, _ in walked]
         counts.append(tuple(machine.counts() for machine in samples))
         plans_pj.append([each for _, each in walked])
-    return LayerAudit(layer.name, tuple(counts), np.asarray(plans_pj), np.asarray(received))
+    return LayerAudit(
+        layer.name,
+        tuple(counts),
+        np.asarray(plans_pj),
+        np.asarray(received),
+        all(plan.chosen_by_step for plan in plans),
+    )
 
 
 def _walk(

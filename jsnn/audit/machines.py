@@ -1,4 +1,4 @@
-"""Books of the three machines: each action of their tables, entered where it happens."""
+"""Books of the four machines: each action of their tables, entered where it happens."""
 
 # The methods are the events of those tables.
 # ruff: noqa: D102
@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from typing import ClassVar
 
 from jsnn.audit.prices import access_pj, add_pj, multiply_pj
 from jsnn.audit.recorded import RecordedLayer
@@ -21,7 +22,13 @@ Key = tuple[str, str, float]
 
 
 class Machine:
-    """Books of one sample on one machine, and what is the same on all of them."""
+    """Books of one sample on one machine, and what is the same on all of them.
+
+    Attributes:
+        chosen_by_step: whether the cheapest dataflow is chosen anew in every step.
+    """
+
+    chosen_by_step: ClassVar[bool] = True
 
     def __init__(self, layer: RecordedLayer, hardware: Hardware, wires: Wires) -> None:
         self.layer, self.hardware, self.wires = layer, hardware, wires
@@ -112,7 +119,7 @@ class Machine:
         else:
             self.access("weights", "read", self.stored, times)
 
-    # Rows that all three tables share.
+    # Rows that the tables share.
 
     def operand_reads(self, times: int) -> None:
         self.access("states", "read", self.operand, times)
@@ -393,16 +400,102 @@ class SpatialDense(Spatial):
             self.send(1, bits)
 
 
+class Neuromorphic(Machine):
+    """`jsnn.hardware.architectures.neuromorphic`, row by row but for the dataflows."""
+
+    chosen_by_step = False
+
+    def place(self) -> None:
+        self.where["weights"] = self.where["states"] = "sram", 0.0
+        self.fetched = Fraction(self.knobs["weight_fetch_share"])
+        self.kept = Fraction(self.knobs["temporal_reuse"])
+
+    def fetch(self, times: Fraction | int) -> None:
+        self.access("weights", "read", self.stored, times * self.fetched)
+
+    def message(self, network: str, bits: float, targets: int) -> None:
+        """One target after another, each with its share of a message."""
+        price_pj = float(self.hardware.technology[f"{network}_hop_pj_per_bit"])
+        times = targets / Fraction(self.knobs["targets_per_message"])
+        pj = bits * self.knobs["hops"] * price_pj
+        self.book("routing", f"link@{network}", "send", (bits,), times, lambda: pj)
+
+    def input_spike(self, fan_out: int, recurrent: bool) -> None: ...
+
+    def synops(self, times: int) -> None:
+        self.add("synapse", times)
+
+    def word_connections(self, times: int) -> None:
+        self.fetch(times)
+
+    def macs(self, times: int) -> None:
+        self.multiply("synapse", self.weight, self.input, times)
+
+    def biases_added(self, times: int) -> None:
+        self.access("weights", "read", self.state, times)
+        self.add("neuron", times)
+
+
+class NeuromorphicSparse(Neuromorphic):
+    """A message for every target of a value that is not zero."""
+
+    def synops(self, times: int) -> None:
+        super().synops(times)
+        self.message("sparse", 1.0, times)
+        # A weight that stays for the window is fetched once for all T steps.
+        steps = len(self.layer.frames)
+        self.fetch(times * (1 - self.kept))
+        self.fetch(times * self.kept / steps)
+
+    def macs(self, times: int) -> None:
+        super().macs(times)
+        self.message("sparse", self.input, times)
+
+
+class NeuromorphicDense(Neuromorphic):
+    """A message for every connection in every step."""
+
+    def inference(self) -> None:
+        for targets in self._fan_outs():
+            self.fetch(targets * self.kept)
+
+    def step(self) -> None:
+        for targets in self._fan_outs():
+            self.fetch(targets * (1 - self.kept))
+            self.message("dense", 1.0, targets)
+
+    def word_connections(self, times: int) -> None:
+        super().word_connections(times)
+        self.message("dense", self.input, times)
+
+    def _fan_outs(self) -> list[int]:
+        """Targets of each sender of spikes."""
+        senders = [] if self.layer.real else [targets.size for targets, _ in self.wires]
+        return senders + [self.layer.neurons] * (self.layer.neurons * self.layer.recurrent)
+
+
 MACHINES: dict[str, tuple[type[Machine], ...]] = {
     "classical": (Classical,),
     "event-driven": (EventDriven,),
     "spatial": (SpatialSparse, SpatialDense),
+    "neuromorphic": (NeuromorphicSparse, NeuromorphicDense),
 }
 
 
 def _address_bits(senders: int) -> int:
     """The shortest address, of at least one bit, that tells all senders apart."""
     return next(bits for bits in itertools.count(1) if 2**bits >= senders)
+
+
+def check_products(layers: Sequence[RecordedLayer], hardware: Hardware) -> None:
+    """ValueError for products of spikes with spikes, which the table of the machine lacks."""
+    products = [layer.name for layer in layers if layer.product]
+    if products:
+        raise ValueError(
+            f"{hardware.name}: the table of architecture {hardware.architecture.name!r} has no "
+            f"products of spikes with spikes, found layers {products}: audit them on a machine of "
+            "architecture classical, event-driven or spatial"
+        )
 
 
 def check_cores(layers: Sequence[RecordedLayer], hardware: Hardware) -> None:

@@ -11,11 +11,11 @@ from jsnn.hardware import Hardware
 
 def access_pj(hardware: Hardware, level: str, size_bits: float, bits: float, verb: str) -> float:
     """One access, by the equations in the documentation of `jsnn.hardware.memory`."""
-    name = hardware.architecture.memory
     e = {key: float(c.value) for key, c in hardware.technology.constants.items()}
-    kib = size_bits / 8192
-    if level in ("dram", "register"):
+    if level in ("dram", "register", "sram"):
         return e[f"{level}_pj_per_bit"] * bits
+    name = hardware.architecture.memory
+    kib = size_bits / 8192
     if name == "lemaire-regression":
         return e["ram_base_pj"] + size_bits * e["ram_slope_pj_per_bit"]
     if name == "lemaire-interpolation":

@@ -8,12 +8,12 @@ machine never costs less than the one that chooses, and needs nothing to choose 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from jsnn.hardware.architectures.neuromorphic import Neuromorphic
 from jsnn.hardware.architectures.spatial import Spatial
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import ActionTable, PriceTable
+from jsnn.hardware.ledger import ActionTable
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 
@@ -34,13 +34,7 @@ class CommittedSpatial(Spatial):
         temperature: float = 0.0,
     ) -> tuple[ActionTable, ...]:
         """One table, in which both dataflows act as often as their share says."""
-        tables = super().actions(technology, design, geometry, temperature)
-        mixed: dict[str, tuple] = {}
-        for share, table in zip(_shares(design), tables, strict=True):
-            for event, actions in table.items():
-                part = tuple(a._replace(times=a.times * share) for a in actions)
-                mixed[event] = (*mixed.get(event, ()), *part)
-        return (mixed,)
+        return _mixed(super().actions(technology, design, geometry, temperature), design)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,23 +44,22 @@ class CommittedNeuromorphic(Neuromorphic):
     name: ClassVar[str] = "neuromorphic-committed"
     knobs: ClassVar[tuple[str, ...]] = (*Neuromorphic.knobs, "dense_share")
 
-    def prices(
+    def actions(
         self,
         technology: Technology,
         design: Design,
         geometry: Geometry,
         temperature: float = 0.0,
-    ) -> tuple[PriceTable, ...]:
-        """One table, the mean of both dataflows by their shares."""
-        tables = super().prices(technology, design, geometry, temperature)
-        mixed: dict[str, dict[str, Any]] = {}
-        for share, table in zip(_shares(design), tables, strict=True):
-            for event, row in table.items():
-                into = mixed.setdefault(event, {})
-                for component, pj in row.items():
-                    into[component] = into.get(component, 0) + share * pj
-        return (mixed,)
+    ) -> tuple[ActionTable, ...]:
+        """One table, in which both dataflows act as often as their share says."""
+        return _mixed(super().actions(technology, design, geometry, temperature), design)
 
 
-def _shares(design: Design) -> tuple[Any, Any]:
-    return 1 - design.dense_share, design.dense_share
+def _mixed(tables: tuple[ActionTable, ...], design: Design) -> tuple[ActionTable]:
+    mixed: dict[str, tuple] = {}
+    shares = 1 - design.dense_share, design.dense_share
+    for share, table in zip(shares, tables, strict=True):
+        for event, actions in table.items():
+            part = tuple(action._replace(times=action.times * share) for action in actions)
+            mixed[event] = (*mixed.get(event, ()), *part)
+    return (mixed,)

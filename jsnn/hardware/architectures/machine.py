@@ -1,4 +1,4 @@
-"""What the three machines after arXiv 2409.08290 v1 share: models by name, prices from actions."""
+"""Machines whose prices follow from their actions, and models by name for three of them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,33 @@ from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 
 
+class Acting(abc.ABC):
+    """A machine that says what it does; the prices follow."""
+
+    @abc.abstractmethod
+    def actions(
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
+    ) -> tuple[ActionTable, ...]:
+        """What each event sets in motion, one table for each dataflow."""
+
+    def prices(
+        self,
+        technology: Technology,
+        design: Design,
+        geometry: Geometry,
+        temperature: float = 0.0,
+    ) -> tuple[PriceTable, ...]:
+        """What `actions` comes to."""
+        return tuple(map(priced, self.actions(technology, design, geometry, temperature)))
+
+
 @dataclasses.dataclass(frozen=True)
-class Machine(abc.ABC):
-    """A machine that says what it does; the prices follow.
+class Machine(Acting):
+    """An acting machine whose memories and arithmetic are models to choose by name.
 
     Attributes:
         memory: name of the memory model (`jsnn.hardware.memory`).
@@ -38,23 +62,3 @@ class Machine(abc.ABC):
         """Constants of its memories and arithmetic, and what else it needs."""
         accesses = memory(self.memory).needs(self.levels)
         return (*accesses, *arithmetic(self.arithmetic).constants, *self.others)
-
-    @abc.abstractmethod
-    def actions(
-        self,
-        technology: Technology,
-        design: Design,
-        geometry: Geometry,
-        temperature: float = 0.0,
-    ) -> tuple[ActionTable, ...]:
-        """What each event sets in motion, one table for each dataflow."""
-
-    def prices(
-        self,
-        technology: Technology,
-        design: Design,
-        geometry: Geometry,
-        temperature: float = 0.0,
-    ) -> tuple[PriceTable, ...]:
-        """What `actions` comes to."""
-        return tuple(map(priced, self.actions(technology, design, geometry, temperature)))

@@ -25,7 +25,7 @@ class Bank(NamedTuple):
     """A place where (a share of) a tensor lies.
 
     Attributes:
-        level: `register`, `local`, `global`, `dram` or `core`.
+        level: `register`, `sram`, `local`, `global`, `dram` or `core`.
         share: 1 where the tensor lies here, else 0.
         size_bits: size of the bank; None where the price does not depend on it.
     """
@@ -41,7 +41,7 @@ class Units:
 
     Attributes:
         technology, design, geometry: what is priced.
-        memory: name of the memory model.
+        memory: name of the memory model; None where every bank has one price for a bit.
         arithmetic: name of the model of adders and multipliers.
         temperature: of hard choices, for their gradient (`jsnn.hardware.relax`).
     """
@@ -49,7 +49,7 @@ class Units:
     technology: Technology
     design: Design
     geometry: Geometry
-    memory: str
+    memory: str | None
     arithmetic: str
     temperature: float = 0.0
 
@@ -154,7 +154,7 @@ class Units:
 
     def access_pj(self, bank: Bank, bits: Any, verb: str) -> Any:
         """Energy of one access."""
-        if bank.level in ("dram", "register"):
+        if bank.level in ("dram", "register", "sram"):
             return bits * self.technology[f"{bank.level}_pj_per_bit"]
         model = memory(self.memory)
         price = model.write_pj if verb == "write" else model.access_pj
