@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +22,13 @@ from jsnn.workload import LayerWorkload, Workload
 __all__ = [
     "COMPONENTS",
     "Bill",
+    "Dataflow",
     "avoidable",
     "bill",
     "bill_layers",
     "count",
+    "dataflow",
+    "dataflow_text",
     "floor",
     "op_count_proxy",
     "tally",
@@ -111,6 +115,24 @@ def left_out_lines(left_out: tuple[str, ...]) -> list[str]:
     return [f"— {names}: left out by hand, what these parameters cost is not in these figures"]
 
 
+def dataflow_text(dense: float, rate: float, switch_rate: float) -> str:
+    """A layer's dataflow in words, from the means of a `Dataflow`.
+
+    >>> dataflow_text(0.0, 0.05, 0.169)
+    'sparse at 0.05 events an input and step, dense above 0.169'
+    >>> dataflow_text(0.25, 0.3, 0.169)
+    'dense for 25% of the window at 0.3 events an input and step, sparse below 0.169'
+    """
+    other = f"sparse below {switch_rate:.3g}"
+    if not dense:
+        which = "sparse"
+        never = not math.isfinite(switch_rate)
+        other = "dense at no rate" if never else f"dense above {switch_rate:.3g}"
+    else:
+        which = "dense" if dense == 1 else f"dense for {dense:.0%} of the window"
+    return f"{which} at {rate:.3g} events an input and step, {other}"
+
+
 def _charge(counts: dict[str, Any], table: PriceTable, like: jax.Array) -> jax.Array:
     """`[..., C]` of one dataflow: the sum over events of count x price, counts shaped as `like`."""
     columns = {component: jnp.zeros_like(like) for component in COMPONENTS}
@@ -149,18 +171,77 @@ def _in_cheapest(
     layer: LayerWorkload, hardware: Hardware, tables: tuple[PriceTable, ...], temperature: float
 ) -> jax.Array:
     """`[B, C]` under these prices, the dataflow chosen once or in every step."""
-    counts = count(layer)
-    like = counts["synops"]
+    plans = _plans(layer, hardware, tables)
     if not isinstance(hardware.architecture, Stepwise):
-        return _cheapest([_charge(counts, table, like) for table in tables], temperature)
+        return _cheapest(plans, temperature)
     moving = hardware.architecture.chosen_by_step
     same = {event: row for event, row in tables[0].items() if event not in moving}
-    steps = count_by_step(layer)
-    plans = [
+    counts = count(layer)
+    return _charge(counts, same, counts["synops"]) + _cheapest(plans, temperature).sum(-2)
+
+
+def _plans(
+    layer: LayerWorkload, hardware: Hardware, tables: tuple[PriceTable, ...]
+) -> list[jax.Array]:
+    """What each dataflow costs: all of it `[B, C]`, or what differs in each step `[B, T, C]`."""
+    if not isinstance(hardware.architecture, Stepwise):
+        counts = count(layer)
+        return [_charge(counts, table, counts["synops"]) for table in tables]
+    moving, steps = hardware.architecture.chosen_by_step, count_by_step(layer)
+    return [
         _charge(steps, {e: row for e, row in table.items() if e in moving}, steps["steps"])
         for table in tables
     ]
-    return _charge(counts, same, like) + _cheapest(plans, temperature).sum(-2)
+
+
+class Dataflow(NamedTuple):
+    """In which dataflow a layer is priced, `[B]` each.
+
+    Attributes:
+        dense: share of the window that is priced in the dense dataflow (a message for every
+            connection, or input, whether it fired or not), not in the sparse one.
+        rate: events that came for each input and step, those fed back included.
+        switch_rate: the rate at which both cost the same, events spread as they are; the dense one
+            is cheaper above it. Infinite where it never is, NaN where nothing came.
+    """
+
+    dense: jax.Array
+    rate: jax.Array
+    switch_rate: jax.Array
+
+
+def dataflow(layer: LayerWorkload, hardware: Hardware) -> Dataflow | None:
+    """How a layer is priced on a machine with a sparse and a dense dataflow; None on any other.
+
+    Both costs are straight lines in the events: with a factor s on them, `sparse(s) = a + b s` and
+    `dense(s) = c + d s` meet at `s = (c - a) / (b - d)`.
+
+    Above the switch the estimate is nearly flat in the spikes, for whoever trains them: the
+    gradient there is that of a mixture (`bill`), many times the slope of the estimate.
+
+    >>> from jsnn.hypothetical import dense
+    >>> found = dataflow(dense(4096, 4096, steps=5, rate=0.05), get("neuromorphic-22nm"))
+    >>> float(found.dense[0]), round(float(found.switch_rate[0]), 3)
+    (0.0, 0.2)
+    """
+    tables = hardware.prices(layer.geometry)
+    if len(tables) != 2:
+        return None
+    now = jnp.stack(_plans(layer, hardware, tables)).sum(-1)
+    none = jnp.stack(_plans(jax.tree.map(jnp.zeros_like, layer), hardware, tables)).sum(-1)
+    share = (now[1] < now[0]).astype(now.dtype)
+    if isinstance(hardware.architecture, Stepwise):
+        share, now, none = share.mean(-1), now.sum(-1), none.sum(-1)
+    slopes = now - none
+    steeper = slopes[0] - slopes[1]
+    factor = jnp.where(
+        steeper > 0, (none[1] - none[0]) / jnp.where(steeper > 0, steeper, 1), jnp.inf
+    )
+    g = layer.geometry
+    frames = 1 if g.input_kind == "constant" else layer.steps
+    places = g.inputs * frames + (g.neurons * layer.steps if g.feeds_back else 0)
+    rate = (layer.input_events + layer.recurrent_events) / places
+    return Dataflow(share, rate, jnp.where(rate > 0, rate * factor, jnp.nan))
 
 
 def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:

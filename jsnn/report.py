@@ -17,7 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.energy import Bill, bill, floor, left_out_lines, op_count_proxy
+from jsnn.energy import (
+    Bill,
+    Dataflow,
+    bill,
+    dataflow,
+    dataflow_text,
+    floor,
+    left_out_lines,
+    op_count_proxy,
+)
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Timed
 from jsnn.hardware.power import PJ_PER_J
@@ -53,6 +62,8 @@ class Report:
         floor_pj: what is left when no hidden neuron fires.
         spike_rates: spikes per neuron and step of each layer.
         spiking: numbers of the layers whose neurons can fire.
+        dataflows: of each layer `dense`, `rate` and `switch_rate` (`jsnn.energy.Dataflow`); None on
+            a machine with one dataflow.
         draws: how many draws of the constants stand behind the next two.
         intervals: central 95 % of `snn_pj`, `twin_pj` and `ratio` over the draws.
         wins: share of the draws in which the spiking network costs less.
@@ -71,6 +82,7 @@ class Report:
     floor_pj: float
     spike_rates: tuple[float, ...]
     spiking: tuple[int, ...]
+    dataflows: tuple[Mapping[str, float] | None, ...]
     draws: int
     intervals: Mapping[str, tuple[float, float]]
     wins: float
@@ -160,6 +172,7 @@ class Report:
             {
                 "layer": name,
                 "spike_rate": self.spike_rates[l],
+                "dataflow": None if self.dataflows[l] is None else dict(self.dataflows[l]),
                 "full_bill_pj": float(snn[l].sum()),
                 "twin_pj": float(other[l].sum()),
                 "ratio_to_twin": self.layer_ratios[l],
@@ -198,6 +211,11 @@ class Report:
             for row in self._layers()
         ]
         lines += _aligned(table)
+        lines += [
+            f"{name}: {dataflow_text(**flow)}."
+            for name, flow in zip(self.snn.layers, self.dataflows, strict=True)
+            if flow is not None
+        ]
         if self.latency_s is not None:
             time, product = self.latency_s, self.energy_delay_js
             lines.append(
@@ -259,6 +277,7 @@ def report(
             floor_pj=float(floor(workload, hardware).total_pj().mean()),
             spike_rates=tuple(float(layer.spike_rate.mean()) for layer in workload),
             spiking=tuple(l for l, layer in enumerate(workload) if layer.geometry.spiking),
+            dataflows=tuple(_means(dataflow(layer, hardware)) for layer in workload),
             draws=draws,
             intervals={
                 what: drawn.interval(what, SHARE) for what in ("snn_pj", "twin_pj", "ratio")
@@ -268,6 +287,10 @@ def report(
             sensitivities=sensitivities(workload, hardware, spread=spread, density=density),
             latency_s=_latency_s(workload, hardware, density),
         )
+
+
+def _means(flow: Dataflow | None) -> dict[str, float] | None:
+    return None if flow is None else {k: float(v.mean()) for k, v in flow._asdict().items()}
 
 
 def _latency_s(workload: Workload, hardware: Hardware, density: Density) -> dict[str, float] | None:

@@ -12,9 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from jsnn.energy import COMPONENTS, avoidable, bill, bill_layers, count, floor, op_count_proxy
+from jsnn.energy import (
+    COMPONENTS,
+    avoidable,
+    bill,
+    bill_layers,
+    count,
+    dataflow,
+    floor,
+    op_count_proxy,
+)
 from jsnn.hardware import Constant, Technology, get, presets
 from jsnn.hypothetical import dense
+from jsnn.report import report
 from jsnn.workload import Geometry, LayerWorkload, Workload
 
 NAMES = tuple(presets())
@@ -624,3 +634,24 @@ def test_what_costs_nothing_is_felt_alone(temperature):
 
     value, slope = jax.value_and_grad(total)(0.0)
     assert (value, slope) == (0, silent.geometry.neurons)
+
+
+@pytest.mark.parametrize("name", ["neuromorphic-22nm", "spatial-45nm", "yan-v1-spatial"])
+@pytest.mark.parametrize("rate", [0.02, 0.5])
+def test_both_dataflows_cost_the_same_at_the_switch_rate(name, rate):
+    """Just below it a layer is priced sparsely, just above it densely, whatever it does now."""
+    machine, shape = get(name), {"inputs": 64, "neurons": 32, "steps": 5}
+    flow = dataflow(dense(**shape, rate=rate), machine)
+    switch = float(flow.switch_rate[0])
+    assert float(flow.dense[0]) == (rate > switch)
+    assert float(flow.rate[0]) == pytest.approx(rate)
+    below, above = (dataflow(dense(**shape, rate=switch * near), machine) for near in (0.99, 1.01))
+    assert (float(below.dense[0]), float(above.dense[0])) == (0, 1)
+    text = str(report(Workload((dense(**shape, rate=rate),)), machine, draws=5))
+    which = "dense at 0.5" if rate > switch else "sparse at 0.02"
+    assert f"dense: {which} events an input and step" in text
+    assert f"{switch:.3g}" in text
+
+
+def test_a_machine_with_one_dataflow_has_no_switch():
+    assert dataflow(dense(64, 32, steps=5, rate=0.1), get("hierarchy-45nm")) is None
