@@ -106,7 +106,7 @@ def _caption(summary: Mapping[str, Any]) -> str:
         "≈: all its runs lost more, the bill lies between theirs and that of no term. "
         "Silent: what the unconstrained network would cost without a spike of its own. Ours over "
         f"the best other: {', '.join(best)}{overall}; a silent network would have "
-        f"{', '.join(least)}. {summary['notes']}"
+        f"{', '.join(least)}. {summary['notes']} Made with jsnn {summary['versions']['jsnn']}."
     )
 
 

@@ -232,9 +232,12 @@ def _caption(results: Mapping[str, Runs], notes: Mapping[str, str]) -> Iterable[
         if len(texts) == 1:
             said[next(iter(runs.values()))["config"]["dataset"]] = texts.pop()
     yield from (f"{dataset}: {text}" for dataset, text in said.items() if text)
-    jax = ", ".join(sorted({run["versions"]["jax"] for run in every}))
+    made_with = " and ".join(
+        f"{package} {', '.join(sorted({run['versions'][package] for run in every}))}"
+        for package in ("jsnn", "jax")
+    )
     device = ", ".join(sorted({run["device"] for run in every}))
-    yield f"Each run on one core ({device}), jax {jax}; seconds with compilation."
+    yield f"Each run on one core ({device}), made with {made_with}; seconds with compilation."
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

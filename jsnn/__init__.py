@@ -14,7 +14,7 @@ from jsnn.twin import ratio, twin
 from jsnn.unroll import unroll
 from jsnn.workload import Workload
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "Bill",

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+import jsnn
 from experiments.memory import KEEPING
 
 FOLDER = "experiments/results/benchmarks"
@@ -75,7 +76,8 @@ def machine() -> dict[str, Any]:
         "platform": device.platform,
         "devices": jax.device_count(),
         "switches": {name: os.environ[name] for name in SWITCHES if name in os.environ},
-        "versions": {"python": platform.python_version()} | versions(PACKAGES),
+        "versions": {"python": platform.python_version(), "jsnn": jsnn.__version__}
+        | versions(PACKAGES),
     }
 
 

@@ -85,7 +85,8 @@ def _caption(found: Mapping[str, Any], reference: str) -> str:
         f"Medians of {found['rounds']} rounds in which all take turns. A column of another library "
         "is its time over ours of the same round: below 1 it is faster.",
         f"Every step of {OURS} has the full bill in its loss, the others have none.",
-        f"{machine['cores']} cores ({machine['processor']}); jax {machine['versions']['jax']}, "
+        f"{machine['cores']} cores ({machine['processor']}); made with jsnn "
+        f"{machine['versions']['jsnn']}, jax {machine['versions']['jax']}, "
         f"{', '.join(shown)}.",
         f"Freed memory was kept by {', '.join(kept)}." if kept else "",
         f"Reference: {reference}. Command, but for `--peer-python`: `{found['command']}`.",
