@@ -183,7 +183,10 @@ class Objective:
         temperature: of the choices that a design makes, in its gradient (`jsnn.energy.bill`).
         event_temperature: of the choice between dataflows in the gradient by spikes: a layer in
             the dense one must still feel what its spikes would cost in the sparse one, or little
-            brings it down to it; 0 is the hard choice.
+            brings it down to it; 0 is the hard choice. The gradient is then not the slope of the
+            estimate: at 2.0 half to 0.7 of it just below the rate at which the dataflow changes
+            (`jsnn.energy.dataflow`), about thirty times it just above, where the estimate itself is
+            nearly flat in the spikes.
         levers: those of the network (`jsnn.levers.Levered`), which change what its layers cost.
         constraint: what an inference may spend (`jsnn.codesign.budget`), in place of a weight.
         unpriced: parameters that no layer accounts for and that stay out of the bill (`jsnn.run`).

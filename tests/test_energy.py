@@ -655,3 +655,19 @@ def test_both_dataflows_cost_the_same_at_the_switch_rate(name, rate):
 
 def test_a_machine_with_one_dataflow_has_no_switch():
     assert dataflow(dense(64, 32, steps=5, rate=0.1), get("hierarchy-45nm")) is None
+
+
+@pytest.mark.parametrize(
+    ("near", "least", "most"), [(0.5, 0.5, 0.7), (0.99, 0.5, 0.7), (1.1, 27, 32)]
+)
+def test_the_felt_gradient_beside_the_slope_of_the_estimate(near, least, most):
+    """What `Objective.event_temperature` says of it."""
+    machine = get("neuromorphic-22nm")
+
+    def pj(rate, event_temperature):
+        layer = dense(512, 512, steps=25, rate=rate, active=1.0)
+        return bill(Workload((layer,)), machine, 0.5, event_temperature).total_pj()[0]
+
+    switch = dataflow(dense(512, 512, steps=25, rate=0.1, active=1.0), machine).switch_rate[0]
+    felt, slope = (jax.grad(pj)(near * switch, temperature) for temperature in (2.0, 0.0))
+    assert least < float(felt / slope) < most
