@@ -118,7 +118,7 @@ def whole_microseconds(seconds: np.ndarray) -> np.ndarray:
     nearest = np.rint(exact)
     # Of float16, as SHD keeps its times, the values lie up to a millisecond apart: their floor.
     unit = np.spacing(seconds).astype(np.float64) * MICROSECONDS
-    meant = (unit < 0.5) & (np.abs(exact - nearest) <= unit)
+    meant = (unit < 0.25) & (np.abs(exact - nearest) <= unit)
     return _as_int64(np.where(meant, nearest, np.floor(exact)), "event times")
 
 

@@ -96,19 +96,19 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         # numpy leaves a file open that it opened itself and could not read.
         with (
-            decoding(path, "cached file"),
+            decoding(path.name, "npz file"),
             open(path, "rb") as handle,
             np.load(handle, allow_pickle=False) as stored,
         ):
             arrays = {name: stored[name] for name in stored.files}
     except ValueError as error:
-        raise ValueError(f"{error}: {remedy}") from error
+        raise ValueError(f"cached file {path} cannot be read ({error}): {remedy}") from error
     digest = arrays.pop(DIGEST, None)
     # A member that has lost the mark of an array comes back as bytes.
     whole = all(isinstance(array, np.ndarray) for array in arrays.values())
     if not whole or not np.array_equal(digest, _digest(arrays)):
         raise ValueError(
-            f"{path}: not a readable cached file (its arrays are not those that were written): "
+            f"cached file {path} cannot be read (its arrays are not those that were written): "
             f"{remedy}"
         )
     return arrays
