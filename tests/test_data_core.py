@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
 from fractions import Fraction
 
@@ -26,7 +27,15 @@ from jsnn.data.binning import (
     whole_numbers,
 )
 from jsnn.data.cache import Cache
-from jsnn.data.files import Folder, SourceFile, content_digest, digest_of, download, verify
+from jsnn.data.files import (
+    Folder,
+    SourceFile,
+    content_digest,
+    decoding,
+    digest_of,
+    download,
+    verify,
+)
 from jsnn.data.splitting import assign_folds, fraction_count, stratified_split
 from tests.fuzzing import examples
 
@@ -223,6 +232,15 @@ def test_unknown_name_gets_a_hint_and_the_list():
         load("qtbd")
 
 
+def test_a_former_name_is_refused_with_the_new_ones():
+    for ask in (load, options):
+        with pytest.raises(
+            ValueError, match=r"'nmnist-full' is called 'nmnist' now.*'nmnist-small'"
+        ):
+            ask("nmnist-full")
+    assert {"nmnist", "nmnist-small"} <= set(names()) and "nmnist-full" not in names()
+
+
 def test_unknown_option_is_an_error():
     with pytest.raises(ValueError, match="'digits' has no option 'imgae'; its options: image"):
         load("digits", imgae=True)
@@ -352,6 +370,31 @@ def test_fetch_downloads_only_where_it_may(tmp_path, monkeypatch):
     unpublished = source(b"x", name="c.bin", url=None)
     with pytest.raises(FileNotFoundError, match="does not publish"):
         Folder("toy", tmp_path, "https://example.org", may_download=True).fetch(unpublished)
+
+
+class Odd(Exception):
+    """An error that no list of errors has."""
+
+
+@pytest.mark.parametrize("kind", [Odd, MemoryError, NotImplementedError, KeyError, UserWarning])
+def test_whatever_a_decoder_raises_is_one_sentence(kind):
+    def decode():
+        if issubclass(kind, Warning):
+            warnings.warn("c\n d", kind, stacklevel=1)
+        raise kind("c d" if kind is KeyError else "c\n d")
+
+    message = rf"^a: not a readable b \({kind.__name__}: '?c d'?\)$"
+    with pytest.raises(ValueError, match=message), decoding("a", "b"):
+        decode()
+
+
+def test_an_interrupt_and_a_deprecation_are_no_damage():
+    with pytest.raises(KeyboardInterrupt), decoding("a", "b"):
+        raise KeyboardInterrupt
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with decoding("a", "b"):
+            warnings.warn("old", DeprecationWarning, stacklevel=1)
 
 
 # ---- cache

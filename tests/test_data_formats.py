@@ -962,6 +962,9 @@ def test_dvs_gesture_from_written_files(tmp_path):
     for column, row, polarity, time in zip(x // 4, y // 4, p, t - t.min(), strict=True):
         frames[time // 200, row, column, polarity] += 1
     np.testing.assert_array_equal(data.test.frames[2], frames)
+    # A command line hands on the text of an option that has no default.
+    text = load("dvs-gesture", tmp_path, cache_dir=tmp_path / "c", steps=5, window_s="1.0")
+    assert text.dt_s == 0.2
     own = load("dvs-gesture", tmp_path, cache_dir=tmp_path / "c", steps=5, downsample=8)
     assert own.dt_s is None and own.frame_shape == (16, 16, 2)
     assert (own.test.frames.sum((2, 3, 4)) > 0).all()

@@ -263,7 +263,7 @@ def load_dvs_gesture(
         test=splits["test"],
         classes=11,
         timed=True,
-        dt_s=None if window_s is None else window_s / steps,
+        dt_s=None if window_s is None else float(window_s) / steps,
         source="DVS128 Gesture (Amir et al. 2017), preprocessed by tonic",
         notes="Published test split (other users); validation stratified out of train.",
     )
@@ -329,7 +329,7 @@ def load_cifar10_dvs(
         test=samples[tested],
         classes=10,
         timed=True,
-        dt_s=None if window_s is None else window_s / steps,
+        dt_s=None if window_s is None else float(window_s) / steps,
         source="CIFAR10-DVS (Li, Liu, Ji, Li & Shi 2017)",
         notes="No published split: test and validation stratified at random.",
     )
