@@ -36,6 +36,7 @@ from jsnn.data.files import (
     download,
     verify,
 )
+from jsnn.data.recordings import listing_digest
 from jsnn.data.splitting import assign_folds, fraction_count, stratified_split
 from tests.fuzzing import examples
 
@@ -505,6 +506,23 @@ def test_a_changed_file_is_hashed_again_within_one_tick_of_the_clock(tmp_path):
     path.write_bytes(b"two")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert digest_of(path) != first
+
+
+def test_a_listing_tells_files_apart_by_time_size_or_content(tmp_path):
+    path = tmp_path / "7" / "a.bin"
+    path.parent.mkdir()
+    path.write_bytes(b"one")
+    status, seen = path.stat(), {listing_digest([path])}
+    for content, passed in (
+        (b"two", 0),
+        (b"two", -(10**10)),
+        (b"two", -(2 * 10**10)),
+        (b"four", 0),
+    ):
+        path.write_bytes(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + passed))
+        seen.add(listing_digest([path]))
+    assert len(seen) == 5
 
 
 # ---- binning

@@ -572,9 +572,9 @@ def test_a_damaged_file_is_refused_by_name_or_loads_as_it_was(target):
     assert outcome(made, whole, raw) == "same"
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def figures():
-    """Keep what was counted, where the environment names a file for it."""
+    """Keep what was counted so far, where the environment names a file for it."""
     yield
     if FIGURES in os.environ:
         wanted = os.environ.get("JSNN_FUZZ_EXAMPLES", EXAMPLES)

@@ -209,10 +209,13 @@ def read_npy(content: bytes, name: str | Path) -> np.ndarray:
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
     """Hexadecimal digest of a file; remembered in the process until size or time change."""
     status = path.stat()
-    # A file just written may change once more without a change of its time.
-    settled = time.time_ns() - status.st_mtime_ns > CLOCK_STEP_NS
-    digest = _digest if settled else _digest.__wrapped__
+    digest = _digest if settled(status) else _digest.__wrapped__
     return digest(str(path), algorithm, status.st_size, status.st_mtime_ns)
+
+
+def settled(status: os.stat_result) -> bool:
+    """Whether the next change of a file will change its time; one just written may keep it."""
+    return time.time_ns() - status.st_mtime_ns > CLOCK_STEP_NS
 
 
 @functools.lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ import numpy as np
 from jsnn.data.binning import as_events, bin_events, whole_numbers
 from jsnn.data.cache import Cache
 from jsnn.data.dataset import Split
-from jsnn.data.files import Folder
+from jsnn.data.files import Folder, digest_of, settled
 
 
 class Recording(NamedTuple):
@@ -78,12 +78,17 @@ def class_files(
 
 
 def listing_digest(paths: Iterable[Path]) -> str:
-    """Digest of names, sizes and times: reading gigabytes just to look into a cache is too much."""
+    """Digest of names, sizes and times: reading gigabytes just to look into a cache is too much.
+
+    Of files just written, whose time may stay while they change, the contents as well.
+    """
     total = hashlib.sha256()
     for path in paths:
         status = path.stat()
         entry = f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}\n"
         total.update(entry.encode())
+        if not settled(status):
+            total.update(digest_of(path).encode())
     return total.hexdigest()
 
 
