@@ -118,12 +118,12 @@ CASES = (
     Case("ev-objects-w0", EV_OBJECTS | WITHOUT, FIVE),
     Case("ev-objects-energy", EV_OBJECTS, FIVE),
     Case(
-        "nmnist-folds",
-        {"dataset": "nmnist"} | WITHOUT,
+        "nmnist-small-folds",
+        {"dataset": "nmnist-small"} | WITHOUT,
         folds(5),
         "5-fold over the 1,000 training samples",
     ),
-    Case("nmnist-test", {"dataset": "nmnist"} | WITHOUT, seeds(0)),
+    Case("nmnist-small-test", {"dataset": "nmnist-small"} | WITHOUT, seeds(0)),
     Case("fashion-mnist", {"dataset": "fashion-mnist"} | WITHOUT, FIVE),
     Case("fsdd", {"dataset": "fsdd"} | WITHOUT, FIVE, "the official split, speakers known"),
     Case(

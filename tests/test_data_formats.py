@@ -1,24 +1,40 @@
 """Readers on small files that the tests write themselves; no data folder, no network."""
 
 import gzip
+import hashlib
 import io
+import re
 import struct
 import tarfile
 import zipfile
+from fractions import Fraction
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import io as scipy_io
 from scipy.io import wavfile
 from tonic import io as tonic_io
 from tonic import transforms
 
-from jsnn.data import cifar10, ev_objects, files, fsdd, idx, load, nmnist, qtdb, yinyang
+from jsnn.data import cifar10, ev_objects, files, fsdd, idx, load, nmnist, qtdb
 from jsnn.data.binning import bin_events
+from jsnn.data.cache import Cache
 from jsnn.data.files import Folder, SourceFile
+from jsnn.data.recordings import class_files
+from tests.fuzzing import examples
 
 RANDOM = np.random.default_rng(0)
+
+
+def zipfile_bytes(members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
 
 
 def checksum_of(path):
@@ -248,8 +264,7 @@ def recordings(count):
 
 @pytest.fixture
 def small_nmnist(tmp_path, monkeypatch):
-    monkeypatch.setattr(nmnist, "TRAIN_SAMPLES", 40)
-    monkeypatch.setattr(nmnist, "TEST_SAMPLES", 10)
+    monkeypatch.setattr(nmnist, "SMALL_COUNTS", {"Train": 40, "Test": 10})
     named = {f"Train/{name}": data for name, data in recordings(40)}
     named |= {f"Test/{name}": data for name, data in recordings(10)}
     monkeypatch.setattr(nmnist, "SUBSET_DIGEST", files.content_digest(named.items()))
@@ -260,8 +275,8 @@ def small_nmnist(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_nmnist_frames_are_those_of_tonic(small_nmnist):
-    data = load("nmnist", small_nmnist, cache_dir=small_nmnist / "c", binary=False, steps=6)
+def test_small_nmnist_frames_are_those_of_tonic(small_nmnist):
+    data = load("nmnist-small", small_nmnist, cache_dir=small_nmnist / "c", binary=False, steps=6)
     assert [len(split) for split in data.splits.values()] == [32, 8, 10]
     assert data.frame_shape == (34, 34, 2) and data.steps == 6
     # Recording 10 is the only one of label 0, so the first of the test split.
@@ -278,7 +293,9 @@ def test_nmnist_frames_are_those_of_tonic(small_nmnist):
     np.testing.assert_array_equal(window(events).sum(0).transpose(1, 2, 0), frames.sum(0))
 
 
-def test_nmnist_reads_the_upstream_archives_unpacked(small_nmnist, tmp_path_factory, monkeypatch):
+def test_small_nmnist_reads_the_upstream_archives_unpacked(
+    small_nmnist, tmp_path_factory, monkeypatch
+):
     other = tmp_path_factory.mktemp("zips")
     (other / "nmnist").mkdir()
     archives = {}
@@ -290,23 +307,195 @@ def test_nmnist_reads_the_upstream_archives_unpacked(small_nmnist, tmp_path_fact
             archive.writestr(f"{split}/3/09999.bin", b"beyond the subset")
         archives[split] = SourceFile(path.name, None, checksum_of(path))
     monkeypatch.setattr(nmnist, "ARCHIVES", archives)
-    first = load("nmnist", small_nmnist, cache_dir=small_nmnist / "c")
-    second = load("nmnist", other, cache_dir=other / "c")
+    first = load("nmnist-small", small_nmnist, cache_dir=small_nmnist / "c")
+    second = load("nmnist-small", other, cache_dir=other / "c")
     np.testing.assert_array_equal(first.train.frames, second.train.frames)
 
 
-def test_damaged_or_missing_nmnist_recordings_are_refused(small_nmnist):
+def test_damaged_or_missing_small_nmnist_recordings_are_refused(small_nmnist):
     path = next((small_nmnist / "nmnist" / "Train" / "3").iterdir())
     whole = path.read_bytes()
     path.write_bytes(whole[:-5])
     with pytest.raises(ValueError, match="digest differs"):
-        load("nmnist", small_nmnist, cache_dir=small_nmnist / "c")
+        load("nmnist-small", small_nmnist, cache_dir=small_nmnist / "c")
     path.unlink()
     with pytest.raises(ValueError, match=r"expected 40 recordings Train/.* found 39"):
-        load("nmnist", small_nmnist, cache_dir=small_nmnist / "c")
+        load("nmnist-small", small_nmnist, cache_dir=small_nmnist / "c")
     path.parent.parent.rename(small_nmnist / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"Train/<label>/<index>\.bin \(or train\.zip\)"):
-        load("nmnist", small_nmnist, cache_dir=small_nmnist / "c")
+        load("nmnist-small", small_nmnist, cache_dir=small_nmnist / "c")
+
+
+WHOLE = {"Train": 40, "Test": 10}
+
+
+@pytest.fixture
+def whole_nmnist(tmp_path, monkeypatch):
+    """All of an N-MNIST of 40 and 10 recordings."""
+    monkeypatch.setattr(nmnist, "COUNTS", WHOLE)
+    monkeypatch.setattr(nmnist, "SMALL_COUNTS", {"Train": 20, "Test": 5})
+    digests = {}
+    for split, count in WHOLE.items():
+        for name, content in recordings(count):
+            path = tmp_path / "NMNIST" / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        labels = bytes(number % 10 for number in range(1, count + 1))
+        digests[split] = hashlib.sha256(labels).hexdigest()
+    monkeypatch.setattr(nmnist, "LABEL_DIGESTS", digests)
+    return tmp_path
+
+
+def load_whole(root, **options):
+    return load("nmnist", root, cache_dir=root / "c", steps=6, binary=False, **options)
+
+
+@pytest.mark.parametrize("folder", ["NMNIST", "nmnist"])
+def test_whole_nmnist_is_read_from_unpacked_files(whole_nmnist, folder):
+    (whole_nmnist / "NMNIST").rename(whole_nmnist / folder)
+    data = load_whole(whole_nmnist)
+    assert [len(split) for split in data.splits.values()] == [36, 4, 10]
+    assert data.name == "nmnist" and data.notes.startswith("Published test split")
+    # Recording 10 is the only one of label 0, so the first of the test split.
+    x, y, p, t = some_events(20, 10)
+    expected = bin_events(t, (y * 34 + x) * 2 + p, steps=6, size=34 * 34 * 2, window=300_000)
+    np.testing.assert_array_equal(data.test.frames[0].reshape(6, -1), expected)
+    half = load_whole(whole_nmnist, downsample=2)
+    blocks = data.test.frames.reshape(10, 6, 17, 2, 17, 2, 2).sum((3, 5))
+    np.testing.assert_array_equal(half.test.frames, blocks)
+    assert data.test.labels.tolist() == list(range(10))
+
+
+def test_whole_nmnist_is_read_from_its_archives(whole_nmnist, tmp_path_factory, monkeypatch):
+    other = tmp_path_factory.mktemp("zips")
+    (other / "NMNIST").mkdir()
+    archives = {}
+    for split in WHOLE:
+        path = other / "NMNIST" / f"{split.lower()}.zip"
+        root = whole_nmnist / "NMNIST"
+        members = {
+            str(file.relative_to(root)): file.read_bytes() for file in (root / split).rglob("*.bin")
+        }
+        path.write_bytes(zipfile_bytes({"__MACOSX/Train/0/._1.bin": b""} | members))
+        archives[split] = SourceFile(path.name, None, checksum_of(path))
+    monkeypatch.setattr(nmnist, "ARCHIVES", archives)
+    first, second = load_whole(whole_nmnist), load_whole(other)
+    np.testing.assert_array_equal(first.train.frames, second.train.frames)
+    np.testing.assert_array_equal(first.train.labels, second.train.labels)
+    path.write_bytes(zipfile_bytes(members | {"Test/7 copy 2/1.bin": b"00000"}))
+    archives["Test"] = SourceFile(path.name, None, checksum_of(path))
+    with pytest.raises(ValueError, match=r"test\.zip, Test/7 copy 2/1\.bin: expected"):
+        load_whole(other)
+
+
+@pytest.mark.parametrize("folder", ["7 copy 2", "10", "backup1", "-1", "07", "1 ", "٧", ".7"])
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("name", ["nmnist", "nmnist-small"])
+def test_a_folder_that_is_no_digit_is_refused_by_path(whole_nmnist, folder, complete, name):
+    path = whole_nmnist / "NMNIST" / "Train" / folder
+    path.mkdir()
+    (path / "00041.bin").write_bytes(nmnist_bytes(*some_events(5)))
+    options = {"complete": complete} if name == "nmnist" else {}
+    with pytest.raises(ValueError, match=re.escape(f"{path}: this folder is no class")):
+        load(name, whole_nmnist, cache_dir=whole_nmnist / "c", **options)
+
+
+@settings(max_examples=examples(30))
+@given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1))
+def test_only_whole_names_of_digits_are_classes(tmp_path_factory, name):
+    root = tmp_path_factory.mktemp("named")
+    for digit in nmnist.CLASSES:
+        (root / digit).mkdir()
+        (root / digit / "a.bin").write_bytes(b"")
+    try:
+        (root / name).mkdir()
+        (root / name / "a.bin").write_bytes(b"")
+    except OSError:
+        # `.`, a class that is there, or a name too long for the file system.
+        return
+    folder = Folder("nmnist", root, "", may_download=False)
+    with pytest.raises(ValueError, match=re.escape(str(root / name))):
+        class_files(folder, root, nmnist.CLASSES, ".bin")
+
+
+def test_missing_classes_and_stray_files_are_refused_by_path(whole_nmnist):
+    train = whole_nmnist / "NMNIST" / "Train"
+    stray = train / "00041.bin"
+    stray.write_bytes(b"00000")
+    with pytest.raises(ValueError, match=re.escape(f"{stray}: this file lies in no class")):
+        load_whole(whole_nmnist)
+    stray.unlink()
+    (train / "notes.txt").write_text("files beside the folders are no recordings")
+    load_whole(whole_nmnist)
+    (train / "3" / "copy").mkdir()
+    with pytest.raises(ValueError, match=re.escape(f"{train / '3' / 'copy'}: expected files")):
+        load_whole(whole_nmnist)
+    (train / "3" / "copy").rmdir()
+    for path in (train / "3").iterdir():
+        path.rename(path.with_suffix(".txt"))
+    with pytest.raises(ValueError, match=re.escape(f"{train / '3'}: expected files")):
+        load_whole(whole_nmnist)
+    (train / "3").rename(whole_nmnist / "elsewhere")
+    with pytest.raises(ValueError, match=re.escape(f"{train / '3'}: class missing")):
+        load_whole(whole_nmnist, complete=False)
+
+
+def test_whole_nmnist_is_whole(whole_nmnist):
+    train = whole_nmnist / "NMNIST" / "Train"
+    first, second = train / "1" / "00011.bin", train / "2" / "00012.bin"
+    first.rename(whole_nmnist / "away")
+    with pytest.raises(ValueError, match=r"Train: .*expected 40 recordings, found 39; .*complete"):
+        load_whole(whole_nmnist)
+    part = load_whole(whole_nmnist, complete=False)
+    assert len(part.train) + len(part.validation) == 39
+    assert "39 of 40 training and 10 of 10 test" in part.notes
+    (train / "2" / "00011.bin").write_bytes(second.read_bytes())
+    first.write_bytes(b"00000")
+    with pytest.raises(ValueError, match=r"Train: Train/2/00011\.bin is there in another class"):
+        load_whole(whole_nmnist)
+    first.unlink()
+    with pytest.raises(ValueError, match="the class that MNIST gives"):
+        load_whole(whole_nmnist)
+    (train / "2" / "00011.bin").rename(train / "1" / "copy.bin")
+    with pytest.raises(ValueError, match=r"00001\.bin to 00040\.bin, found Train/1/copy\.bin"):
+        load_whole(whole_nmnist)
+
+
+def test_the_subset_is_sent_to_its_new_name(whole_nmnist):
+    for number in range(21, 41):
+        (whole_nmnist / "NMNIST" / "Train" / str(number % 10) / f"{number:05d}.bin").unlink()
+    with pytest.raises(ValueError, match=r"found 20; these are the recordings of 'nmnist-small'"):
+        load_whole(whole_nmnist)
+
+
+def test_a_recording_of_whole_nmnist_that_is_cut_or_empty_is_named(whole_nmnist):
+    path = whole_nmnist / "NMNIST" / "Test" / "3" / "00003.bin"
+    for content, message in (
+        (path.read_bytes()[:-2], "multiple of 5 bytes"),
+        (b"", "multiple of 5 bytes, found 0"),
+        (bytes([0, nmnist.OVERFLOW_ROW, 0, 0, 0]), "expected events, found none"),
+        (bytes([34, 0, 0, 0, 0]), "pixels below"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"3/00003\.bin: .*{message}"):
+            load_whole(whole_nmnist)
+
+
+@pytest.mark.parametrize("name", ["nmnist", "nmnist-small"])
+def test_class_folders_may_be_links(whole_nmnist, tmp_path_factory, monkeypatch, name):
+    monkeypatch.setattr(nmnist, "SMALL_COUNTS", WHOLE)
+    named = {f"{split}/{n}": data for split in WHOLE for n, data in recordings(WHOLE[split])}
+    monkeypatch.setattr(nmnist, "SUBSET_DIGEST", files.content_digest(named.items()))
+    other = tmp_path_factory.mktemp("links")
+    for split in WHOLE:
+        (other / "NMNIST" / split).mkdir(parents=True)
+        for digit in nmnist.CLASSES:
+            target = whole_nmnist / "NMNIST" / split / digit
+            (other / "NMNIST" / split / digit).symlink_to(target, target_is_directory=True)
+    first = load(name, whole_nmnist, cache_dir=whole_nmnist / "c")
+    second = load(name, other, cache_dir=other / "c")
+    np.testing.assert_array_equal(first.train.frames, second.train.frames)
+    np.testing.assert_array_equal(first.test.labels, second.test.labels)
 
 
 # ---- FSDD
@@ -431,14 +620,27 @@ def test_changed_fsdd_recording_is_refused(small_fsdd):
 # ---- Yin-Yang
 
 
-def test_unreadable_npy_is_named(tmp_path):
-    path = tmp_path / "a.npy"
-    path.write_bytes(npy(np.arange(100))[:-5])
+def pickled():
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{}], object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy(np.arange(100))[:-5],
+        # A shape of 10 in place of 100 leaves bytes over.
+        npy(np.arange(100)).replace(b"(100,)", b"(10,) "),
+        npy(np.arange(100)) + b"0",
+        pickled(),
+        zipfile_bytes({"a.npy": npy(np.arange(3))}),
+    ],
+)
+def test_unreadable_npy_is_named(content):
+    np.testing.assert_array_equal(files.read_npy(npy(np.arange(9)), "a.npy"), np.arange(9))
     with pytest.raises(ValueError, match=r"a\.npy: not a readable \.npy"):
-        yinyang.read_array(path)
-    np.save(path, np.array([{}], object), allow_pickle=True)
-    with pytest.raises(ValueError, match=r"a\.npy: not a readable \.npy"):
-        yinyang.read_array(path)
+        files.read_npy(content, "a.npy")
 
 
 # ---- CIFAR-10
@@ -606,7 +808,7 @@ def test_damaged_shd_is_refused(tmp_path):
     (folder / "shd_train.h5.zip").unlink()
     path = folder / "shd_test.h5"
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(ValueError, match=r"shd_test\.h5 cannot be read"):
+    with pytest.raises(ValueError, match=r"shd_test\.h5: not a readable HDF5 file"):
         load("shd", tmp_path, cache_dir=tmp_path / "c")
 
 
@@ -615,8 +817,124 @@ def test_shd_without_spikes_in_a_recording_is_refused(tmp_path):
     folder.mkdir()
     for title in ("train", "test"):
         write_cochlea(folder / f"shd_{title}.h5", spikes=0)
-    with pytest.raises(ValueError, match="recording 0 has none"):
+    with pytest.raises(
+        ValueError, match=r"shd_train\.h5, recording 0: expected events, found none"
+    ):
         load("shd", tmp_path, cache_dir=tmp_path / "c")
+
+
+def shd_of(folder, columns, seconds=np.float64, labels=(0, 1)):
+    """Two SHD files of two recordings each; the second one of test is `columns`."""
+    folder.mkdir(exist_ok=True)
+    good = ([0.01, 0.02], [3, 4])
+    for title, second in (("train", good), ("test", columns)):
+        with h5py.File(folder / f"shd_{title}.h5", "w") as file:
+            for name, kind, part in (
+                ("times", seconds, 0),
+                ("units", np.asarray(second[1]).dtype, 1),
+            ):
+                array = file.create_dataset(f"spikes/{name}", (2,), h5py.vlen_dtype(kind))
+                for index, recording in enumerate((good, second)):
+                    array[index] = np.asarray(recording[part], kind)
+            file["labels"] = np.array(labels)
+    return folder.parent
+
+
+def test_shd_events_on_edges_are_in_their_bins(tmp_path):
+    """`steps · dt_s · 1e6` once was a float beside the edges of these bins."""
+    for steps, dt_s, width in ((6, 0.05, 50), (3, 0.1, 100), (7, 0.1, 100), (12, 0.025, 25)):
+        edges = [number * width / 1000 for number in range(steps + 1)]
+        root = shd_of(tmp_path / "SHD", (edges, [699] * len(edges)))
+        options = {"steps": steps, "dt_s": dt_s, "channels": 700, "binary": False}
+        data = load("shd", root, cache_dir=tmp_path / "c", validation=0.5, **options)
+        # One event in each bin; the one at the end of the window is left out.
+        np.testing.assert_array_equal(data.test.frames[1, :, 699], np.ones(steps))
+        assert data.test.frames[1].sum() == steps and data.dt_s == dt_s
+
+
+@settings(max_examples=examples(25))
+@given(
+    st.lists(st.integers(0, 1_400_000), min_size=1, max_size=30),
+    st.integers(1, 40),
+    st.integers(1, 200_000),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_shd_bins_are_whole_microseconds_over_the_width(tmp_path_factory, times, steps, us, kind):
+    root = tmp_path_factory.mktemp("shd")
+    times = [*times, us, us * steps]
+    shd_of(root / "SHD", (np.array(times) / 1e6, [0] * len(times)), kind)
+    options = {"steps": steps, "dt_s": us / 1e6, "binary": False, "validation": 0.5}
+    data = load("shd", root, cache_dir=root / "c", **options)
+    # Above 4 s a float32 cannot tell two microseconds apart.
+    told_apart = kind is np.float64
+    exact = [
+        time if told_apart or time < 4e6 else Fraction(float(kind(time / 1e6))) * 10**6 // 1
+        for time in times
+    ]
+    expected = np.bincount([t // us for t in exact if t // us < steps], minlength=steps)
+    np.testing.assert_array_equal(data.test.frames[1, :, 0], expected)
+
+
+def test_times_of_sixteen_bits_as_shd_keeps_them_are_floored(tmp_path):
+    kept = np.array([0.0, 0.05, 0.1, 0.7, 1.3], np.float16)
+    root = shd_of(tmp_path / "SHD", (kept, [0] * 5), np.float16)
+    options = {"steps": 28, "dt_s": 0.05, "binary": False, "validation": 0.5}
+    data = load("shd", root, cache_dir=tmp_path / "c", **options)
+    expected = np.bincount([Fraction(float(t)) // Fraction(1, 20) for t in kept], minlength=28)
+    np.testing.assert_array_equal(data.test.frames[1, :, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (([0.1, np.nan], [1, 2]), "expected finite event times from 0 on, found nan at event 1"),
+        (([np.inf, 0.1], [1, 2]), "expected finite event times from 0 on, found inf at event 0"),
+        (([0.1, -0.1], [1, 2]), r"expected finite event times from 0 on, found -0\.1 at event 1"),
+        (([0.1, 1e300], [1, 2]), "expected event times up to"),
+        (([0.1, 0.2], [1, 700]), "expected units below 700, found 700"),
+        (([0.1, 0.2], [-1, 2]), "expected finite units from 0 on, found -1 at event 0"),
+        (([0.1, 0.2], [0.5, 2]), r"expected whole numbers as units, found 0\.5 at event 0"),
+        (([0.1, 0.2], [1]), r"expected as many units as times, found \(1,\) beside \(2,\)"),
+        (([], []), "expected events, found none"),
+        (([0.1] * 256, [1] * 256), "256 events, more than 8 bits"),
+    ],
+)
+def test_a_bad_recording_of_shd_is_named_by_file_and_number(tmp_path, columns, message):
+    root = shd_of(tmp_path / "SHD", columns)
+    with pytest.raises(ValueError, match=rf"shd_test\.h5, recording 1: .*{message}"):
+        load("shd", root, cache_dir=tmp_path / "c", validation=0.5, binary=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.__delitem__("labels"), r"expected the arrays .*, missing labels$"),
+        (lambda f: f.__delitem__("spikes/units"), "missing spikes/units"),
+        (lambda f: f.__delitem__("spikes"), "missing spikes/times, spikes/units"),
+        (lambda f: f["labels"].resize((1,)), "one entry a recording in each array"),
+        (lambda f: f["labels"].__setitem__(1, 20), "recording 1: expected a label below 20, found"),
+        (lambda f: f["labels"].__setitem__(0, -1), "expected finite labels from 0 on, found -1"),
+        (lambda f: f["labels"].__setitem__(0, 0.5), "whole numbers as labels"),
+        (lambda f: f["labels"].__setitem__(0, np.nan), "finite labels"),
+    ],
+)
+def test_shd_without_what_it_needs_is_named(tmp_path, change, message):
+    root = shd_of(tmp_path / "SHD", ([0.1], [1]))
+    with h5py.File(tmp_path / "SHD" / "shd_test.h5", "a") as file:
+        labels = file["labels"][()].astype(float)
+        del file["labels"]
+        file.create_dataset("labels", data=labels, maxshape=(None,))
+        change(file)
+    with pytest.raises(ValueError, match=rf"shd_test\.h5.*{message}"):
+        load("shd", root, cache_dir=tmp_path / "c", validation=0.5)
+
+
+def test_shd_needs_nothing_but_spikes_and_labels(tmp_path):
+    root = shd_of(tmp_path / "SHD", ([0.1], [1]))
+    assert load("shd", root, cache_dir=tmp_path / "c", validation=0.5).test.labels.tolist() == [
+        0,
+        1,
+    ]
 
 
 def write_gestures(root):
@@ -644,6 +962,9 @@ def test_dvs_gesture_from_written_files(tmp_path):
     for column, row, polarity, time in zip(x // 4, y // 4, p, t - t.min(), strict=True):
         frames[time // 200, row, column, polarity] += 1
     np.testing.assert_array_equal(data.test.frames[2], frames)
+    # A command line hands on the text of an option that has no default.
+    text = load("dvs-gesture", tmp_path, cache_dir=tmp_path / "c", steps=5, window_s="1.0")
+    assert text.dt_s == 0.2
     own = load("dvs-gesture", tmp_path, cache_dir=tmp_path / "c", steps=5, downsample=8)
     assert own.dt_s is None and own.frame_shape == (16, 16, 2)
     assert (own.test.frames.sum((2, 3, 4)) > 0).all()
@@ -653,10 +974,77 @@ def test_damaged_gesture_is_named(tmp_path):
     write_gestures(tmp_path)
     path = tmp_path / "DVSGesture/ibmGestureTrain/user02_led/4.npy"
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(ValueError, match=r"user02_led/4\.npy: .*cannot be read"):
+    with pytest.raises(ValueError, match=r"user02_led/4\.npy: not a readable \.npy file"):
         load("dvs-gesture", tmp_path, cache_dir=tmp_path / "c")
     np.save(path, np.array([[128.0, 0, 1, 5]]))
-    with pytest.raises(ValueError, match=r"pixels in \[0, 128\)"):
+    with pytest.raises(ValueError, match=r"user02_led/4\.npy: expected pixels below \(128, 128\)"):
+        load("dvs-gesture", tmp_path, cache_dir=tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ((128, 0, 1, 5), r"expected pixels below \(128, 128\)"),
+        # Cast to 16 bits, this one lay on the sensor.
+        ((65536, 0, 1, 5), r"expected pixels below \(128, 128\)"),
+        ((-1, 0, 1, 5), "expected finite columns x from 0 on, found -1"),
+        ((0, 0.5, 1, 5), r"expected whole numbers as rows y, found 0\.5"),
+        ((0, 0, 2, 5), "expected polarities 0 or 1, found 2"),
+        ((0, 0, 1, np.nan), "expected finite event times from 0 on, found nan at event 1"),
+        ((0, 0, 1, -np.inf), "expected finite event times from 0 on, found -inf at event 1"),
+        ((0, 0, 1, -1), "expected finite event times from 0 on"),
+        ((0, 0, 1, 0.0005), "expected whole numbers as event times, found 0.5 at event 1"),
+        ((0, 0, 1, 1e300), "expected event times up to"),
+    ],
+)
+def test_a_bad_event_of_a_gesture_is_named(tmp_path, event, message):
+    write_gestures(tmp_path)
+    path = tmp_path / "DVSGesture/ibmGestureTrain/user02_led/4.npy"
+    np.save(path, np.array([[0, 0, 1, 0.001], event], np.float64))
+    with pytest.raises(ValueError, match=rf"user02_led/4\.npy: {message}"):
+        load("dvs-gesture", tmp_path, cache_dir=tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((0, 4)), np.zeros((3, 5)), np.zeros(4), np.array(["a"])]
+)
+def test_a_gesture_of_another_form_is_named(tmp_path, array):
+    write_gestures(tmp_path)
+    np.save(tmp_path / "DVSGesture/ibmGestureTrain/user02_led/4.npy", array)
+    with pytest.raises(ValueError, match=r"user02_led/4\.npy: expected events"):
+        load("dvs-gesture", tmp_path, cache_dir=tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("user02_led/4.npy", "user02_led/4 copy.npy"),
+        ("user02_led/4.npy", "user02_led/11.npy"),
+        ("user02_led/4.npy", "user02_led/04.npy"),
+        ("user02_led", "user02_led copy 2"),
+        ("user02_led", "backup1"),
+    ],
+)
+def test_a_gesture_of_another_name_is_refused_by_path(tmp_path, old, new):
+    write_gestures(tmp_path)
+    train = tmp_path / "DVSGesture" / "ibmGestureTrain"
+    (train / old).rename(train / new)
+    with pytest.raises(ValueError, match=re.escape(f"{train / new}: expected")):
+        load("dvs-gesture", tmp_path, cache_dir=tmp_path / "c")
+
+
+def test_folders_of_gestures_may_be_links_but_none_may_miss_a_class(tmp_path):
+    write_gestures(tmp_path)
+    train = tmp_path / "DVSGesture" / "ibmGestureTrain"
+    first = load("dvs-gesture", tmp_path, cache_dir=tmp_path / "c")
+    for user in list(train.iterdir()):
+        user.rename(tmp_path / user.name)
+        user.symlink_to(tmp_path / user.name, target_is_directory=True)
+    second = load("dvs-gesture", tmp_path, cache_dir=tmp_path / "d")
+    np.testing.assert_array_equal(first.train.frames, second.train.frames)
+    for user in train.iterdir():
+        (user / "4.npy").unlink()
+    with pytest.raises(ValueError, match="ibmGestureTrain: no recording of the gestures 4"):
         load("dvs-gesture", tmp_path, cache_dir=tmp_path / "c")
 
 
@@ -679,6 +1067,28 @@ def test_cifar10_dvs_through_a_stand_in_for_the_aedat_decoder(tmp_path, monkeypa
     assert np.bincount(data.test.labels).tolist() == [1] * 10
     for frames, label in zip(data.test.frames, data.test.labels, strict=True):
         assert np.argwhere(frames).tolist() == [[0, 0, 127, 1], [1, 0, label, 0]]
+    cats = tmp_path / "CIFAR10DVS" / "cat"
+    cats.rename(tmp_path / "cats")
+    cats.symlink_to(tmp_path / "cats", target_is_directory=True)
+    linked = load("cifar10-dvs", tmp_path, cache_dir=tmp_path / "d", steps=2, downsample=1)
+    np.testing.assert_array_equal(linked.test.frames, data.test.frames)
+    (tmp_path / "CIFAR10DVS" / "cat copy").mkdir()
+    with pytest.raises(ValueError, match="cat copy: this folder is no class"):
+        load("cifar10-dvs", tmp_path, cache_dir=tmp_path / "c", steps=2, downsample=1)
+
+
+def test_a_cifar10_dvs_recording_that_the_decoder_refuses_is_named(tmp_path, monkeypatch):
+    from tonic.datasets import cifar10dvs
+
+    def decode(path):
+        raise RuntimeError("no header")
+
+    monkeypatch.setattr(cifar10dvs, "read_aedat4", decode)
+    for name in cifar10dvs.CIFAR10DVS.classes:
+        (tmp_path / "CIFAR10DVS" / name).mkdir(parents=True)
+        (tmp_path / "CIFAR10DVS" / name / "a.aedat4").write_bytes(b"#!AER-DAT4.0")
+    with pytest.raises(ValueError, match=r"airplane/a\.aedat4: not a readable AEDAT4 file"):
+        load("cifar10-dvs", tmp_path, cache_dir=tmp_path / "c")
 
 
 def test_cifar10_dvs_says_which_package_is_missing(tmp_path, monkeypatch):
@@ -688,27 +1098,12 @@ def test_cifar10_dvs_says_which_package_is_missing(tmp_path, monkeypatch):
         raise ModuleNotFoundError("No module named 'aedat'", name="aedat")
 
     monkeypatch.setattr(cifar10dvs, "read_aedat4", decode)
-    folder = tmp_path / "CIFAR10DVS" / "cat"
-    folder.mkdir(parents=True)
-    (folder / "cat_0.aedat4").write_bytes(b"#!AER-DAT4.0")
+    for name in cifar10dvs.CIFAR10DVS.classes:
+        folder = tmp_path / "CIFAR10DVS" / name
+        folder.mkdir(parents=True)
+        (folder / f"{name}_0.aedat4").write_bytes(b"#!AER-DAT4.0")
     with pytest.raises(ImportError, match="pip install aedat"):
         load("cifar10-dvs", tmp_path, cache_dir=tmp_path / "c")
-
-
-def test_full_nmnist_needs_no_archives(tmp_path):
-    for split, count in (("Train", 40), ("Test", 10)):
-        for name, content in recordings(count):
-            path = tmp_path / "NMNIST" / split / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-    data = load("nmnist-full", tmp_path, cache_dir=tmp_path / "c", steps=6, binary=False)
-    assert [len(split) for split in data.splits.values()] == [36, 4, 10]
-    x, y, p, t = some_events(20, 10)
-    expected = bin_events(t, (y * 34 + x) * 2 + p, steps=6, size=34 * 34 * 2, window=300_000)
-    np.testing.assert_array_equal(data.test.frames[0].reshape(6, -1), expected)
-    path.write_bytes(content[:-2])
-    with pytest.raises(ValueError, match=r"00010\.bin: .*cannot be read"):
-        load("nmnist-full", tmp_path, cache_dir=tmp_path / "c", steps=6, binary=False)
 
 
 def test_spiking_mnist_from_written_files(tmp_path, monkeypatch):
@@ -740,7 +1135,7 @@ def test_failed_tonic_download_says_where_the_files_belong(tmp_path):
 
     from tonic import datasets
 
-    from jsnn.data.tonic_sets import _tonic
+    from jsnn.data.tonic_sets import load_shd
 
     class Offline(datasets.SHD):
         def download(self):
@@ -749,4 +1144,4 @@ def test_failed_tonic_download_says_where_the_files_belong(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "SHD", Offline)
         with pytest.raises(FileNotFoundError, match="tonic's download failed"):
-            _tonic(folder, "SHD", "", "shd_train.h5", {"train": True})
+            load_shd(folder, Cache(tmp_path / "c"), 0)

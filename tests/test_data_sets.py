@@ -37,7 +37,7 @@ FACTS = [
     ("qtdb", {"last_step": True}, (557, 61, 141), (4,), 1301, np.int8, 6),
     ("ev-objects", {}, (519, 57, 144), (78,), 250, np.uint8, 36),
     ("ev-objects", {"steps": 50}, (519, 57, 144), (78,), 50, np.uint8, 36),
-    ("nmnist", {}, (800, 200, 100), (34, 34, 2), 15, np.uint8, 10),
+    ("nmnist-small", {}, (800, 200, 100), (34, 34, 2), 15, np.uint8, 10),
     ("fsdd", {}, (2430, 270, 300), (64,), 64, np.uint8, 10),
     ("fsdd", {"analog": True}, (2430, 270, 300), (32,), 64, np.float32, 10),
     ("cifar10", {}, (36000, 4000, 10000), (32, 32, 3), None, np.uint8, 10),
@@ -57,7 +57,7 @@ def test_counts_shapes_and_dtypes(get, name, options, sizes, shape, steps, dtype
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("qtdb", {}), ("ev-objects", {}), ("nmnist", {}), ("fsdd", {}), ("fashion-mnist", {})],
+    [("qtdb", {}), ("ev-objects", {}), ("nmnist-small", {}), ("fsdd", {}), ("fashion-mnist", {})],
 )
 def test_same_seed_same_arrays_other_seed_other_validation(get, name, options):
     first, again, other = (get(name, seed=seed, **options) for seed in (1, 1, 2))
@@ -99,7 +99,7 @@ def test_published_image_test_sets(get, name, per_class):
 
 
 def test_nmnist_counts_and_sample_file(get):
-    data = get("nmnist", binary=False)
+    data = get("nmnist-small", binary=False)
     assert data.dt_s == pytest.approx(0.02)
     # About 4,100 events a recording, most of them within 0.3 s.
     assert 3500 < data.train.frames.sum((1, 2, 3, 4)).mean() < 4200
@@ -111,7 +111,7 @@ def test_nmnist_counts_and_sample_file(get):
 
 
 def test_nmnist_folds_use_every_training_recording(get):
-    data = get("nmnist")
+    data = get("nmnist-small")
     assert [len(folds(data, k, of=5).test) for k in range(5)] == [200] * 5
 
 

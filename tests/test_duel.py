@@ -315,7 +315,7 @@ def test_nothing_is_said_of_what_is_not_over(store):
     fill(store, jobs[:-1])
     assert reports("digits", TASKS["digits"], GRID, store) == []
     assert summarise(store, GRID)["tasks"] == {}
-    assert "nmnist: 50 runs of 70 s" in estimate(TASKS, GRID, store, 2)
+    assert "nmnist-small: 50 runs of 70 s" in estimate(TASKS, GRID, store, 2)
     assert "digits: 140 runs of 2 s" in estimate(TASKS, GRID, store, 2)
 
 

@@ -22,7 +22,7 @@ STEPS = {
     "digits": 6,
     "qtdb": 1300,
     "ev-objects": 25,
-    "nmnist": 6,
+    "nmnist-small": 6,
     "fashion-mnist": 4,
     "fsdd": 64,
 }

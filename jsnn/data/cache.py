@@ -7,16 +7,21 @@ import hashlib
 import json
 import os
 import tempfile
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from jsnn.data.files import decoding
+
+# Files of an earlier form are not looked at: they have other names.
+FORM = 2
+DIGEST = "digest"
+
 
 @dataclasses.dataclass(frozen=True)
 class Cache:
-    """`.npz` files named by what made them.
+    """`.npz` files named by what made them, each with a digest of its arrays.
 
     Attributes:
         path: folder of the cached files.
@@ -42,7 +47,8 @@ class Cache:
             compress: False where arrays hardly shrink (images).
 
         Raises:
-            ValueError: naming a cached file that cannot be read.
+            ValueError: naming a cached file that cannot be read, or holds other arrays than were
+                written.
 
         Example:
             >>> folder = Path(tempfile.mkdtemp())
@@ -58,7 +64,8 @@ class Cache:
         handle, partial = tempfile.mkstemp(dir=self.path, prefix=f".{name}-", suffix=".npz")
         try:
             with os.fdopen(handle, "wb") as out:
-                (np.savez_compressed if compress else np.savez)(out, **arrays)
+                save = np.savez_compressed if compress else np.savez
+                save(out, **arrays, **{DIGEST: _digest(arrays)})
             Path(partial).replace(target)
         finally:
             Path(partial).unlink(missing_ok=True)
@@ -66,13 +73,42 @@ class Cache:
 
 
 def _hash(key: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
+    text = json.dumps({"form": FORM, **key}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """sha256 over names, types, shapes and values.
+
+    The sum that a zip archive keeps of a member is looked at only when the member is read to its
+    end, which an array whose shape was damaged is not; names and list of members have none.
+    """
+    total = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        total.update(f"{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return np.frombuffer(total.digest(), np.uint8)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
+    remedy = "delete it, and it is made again"
     try:
         # numpy leaves a file open that it opened itself and could not read.
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise ValueError(f"cached file {path} cannot be read ({error}): delete it") from error
+        with (
+            decoding(path.name, "npz file"),
+            open(path, "rb") as handle,
+            np.load(handle, allow_pickle=False) as stored,
+        ):
+            arrays = {name: stored[name] for name in stored.files}
+    except ValueError as error:
+        raise ValueError(f"cached file {path} cannot be read ({error}): {remedy}") from error
+    digest = arrays.pop(DIGEST, None)
+    # A member that has lost the mark of an array comes back as bytes.
+    whole = all(isinstance(array, np.ndarray) for array in arrays.values())
+    if not whole or not np.array_equal(digest, _digest(arrays)):
+        raise ValueError(
+            f"cached file {path} cannot be read (its arrays are not those that were written): "
+            f"{remedy}"
+        )
+    return arrays

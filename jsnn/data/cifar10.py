@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from jsnn.data.cache import Cache
 from jsnn.data.dataset import Dataset, Split
-from jsnn.data.files import Folder, SourceFile, digest_of, verify
+from jsnn.data.files import Folder, SourceFile, decoding, digest_of, read_npy, verify
 from jsnn.data.splitting import fraction_count, stratified_split
 
 ARCHIVE = SourceFile(
@@ -168,14 +167,11 @@ def _from_batches(folder: Folder) -> tuple[np.ndarray, np.ndarray]:
 
 def _from_archive(path: Path) -> tuple[np.ndarray, np.ndarray]:
     contents = {}
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                name = member.name.rpartition("/")[2]
-                if name in BATCHES:
-                    contents[name] = archive.extractfile(member).read()
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: not a readable tar archive ({error})") from error
+    with decoding(path, "tar archive"), tarfile.open(path) as archive:
+        for member in archive:
+            name = member.name.rpartition("/")[2]
+            if name in BATCHES:
+                contents[name] = archive.extractfile(member).read()
     absent = [name for name in BATCHES if name not in contents]
     if absent:
         raise ValueError(f"{path}: expected the members {', '.join(absent)}")
@@ -213,8 +209,10 @@ def _from_sheets(folder: Folder, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
                     f"{TRAIN_SHEETS[10 * number + 9]} are not those of {name} (md5 differs): a "
                     "sheet is damaged or not lossless"
                 )
-        extra = np.load(folder.path / TEST_EXTRA.name, allow_pickle=False)
-        truth = np.load(folder.path / TEST_LABELS.name, allow_pickle=False)
+        extra, truth = (
+            read_npy((folder.path / file.name).read_bytes(), folder.path / file.name)
+            for file in (TEST_EXTRA, TEST_LABELS)
+        )
         count = 1000 + len(extra)
         return {
             "images": np.concatenate([images, extra]),
@@ -236,11 +234,8 @@ def read_sheet(path: Path) -> np.ndarray:
     """
     from PIL import Image
 
-    try:
-        with Image.open(path) as opened:
-            sheet = np.asarray(opened.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: not a readable image ({error})") from error
+    with decoding(path, "image"), Image.open(path) as opened:
+        sheet = np.asarray(opened.convert("RGB"))
     if sheet.shape != SHEET_SHAPE:
         raise ValueError(f"{path}: expected an image of {SHEET_SHAPE}, found {sheet.shape}")
     return np.concatenate([sheet[:, :32].reshape(-1, *IMAGE), sheet[:, 32:].reshape(-1, *IMAGE)])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import numpy as np
 from jsnn.data.binning import as_events, rebin
 from jsnn.data.cache import Cache
 from jsnn.data.dataset import Dataset, Split
-from jsnn.data.files import Folder, SourceFile
+from jsnn.data.files import Folder, SourceFile, read_npy, zip_members
 from jsnn.data.splitting import fraction_count, stratified_split
 
 ARCHIVE = SourceFile(
@@ -90,14 +88,9 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
         ValueError: naming archive and member, for anything but 0/1 arrays `[39, 2, 250]`.
     """
     found: dict[str, list[tuple[np.ndarray, int]]] = {"train": [], "test": []}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if match := MEMBER.fullmatch(name):
-                    sample = _sample(path, name, archive.read(name))
-                    found[match[1]].append((sample, int(match[2])))
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path}: not a readable zip archive ({error})") from error
+    for name, content in zip_members(path, ".npy"):
+        if match := MEMBER.fullmatch(name):
+            found[match[1]].append((_sample(path, name, content), int(match[2])))
     arrays = {}
     for title, samples in found.items():
         if not samples:
@@ -108,10 +101,7 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
 
 
 def _sample(path: Path, name: str, content: bytes) -> np.ndarray:
-    try:
-        stored = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}, {name}: not a readable .npy file ({error})") from error
+    stored = read_npy(content, f"{path}, {name}")
     if stored.shape != (TAXELS, POLARITIES, STEPS):
         raise ValueError(
             f"{path}, {name}: expected shape {(TAXELS, POLARITIES, STEPS)}, found {stored.shape}"

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
+import io
 import os
 import re
 import tempfile
+import time
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+
+import numpy as np
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60.0
+# Coarsest step of a file system's clock: within it a file can change and keep its time.
+CLOCK_STEP_NS = 2_000_000_000
 MEMBERS = re.compile(r"members\((\.\w+)\)")
 
 
@@ -150,16 +157,72 @@ def verify(path: Path, file: SourceFile) -> None:
         )
 
 
+@contextlib.contextmanager
+def decoding(name: str | Path, kind: str) -> Iterator[None]:
+    """One sentence that names the file, for whatever a decoder raises or warns about inside.
+
+    On damaged bytes a decoder raises anything: zlib.error, NotImplementedError for a method of
+    packing that there never was, MemoryError for a shape that is none. A list of them is never
+    complete, so every exception counts as damage, and so does a warning that is no deprecation.
+
+    Args:
+        name: file, and the part of it.
+        kind: what it should be, such as "zip archive".
+
+    Raises:
+        ValueError: for anything raised inside.
+
+    Example:
+        >>> with decoding("a.gz", "gzip file"):
+        ...     raise EOFError("cut short")
+        Traceback (most recent call last):
+        ValueError: a.gz: not a readable gzip file (EOFError: cut short)
+    """
+    try:
+        with warnings.catch_warnings():
+            for category in (UserWarning, RuntimeWarning, SyntaxWarning):
+                warnings.simplefilter("error", category)
+            warnings.simplefilter("default", np.exceptions.VisibleDeprecationWarning)
+            yield
+    except Exception as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{name}: not a readable {kind} ({cause})") from error
+
+
+def read_npy(content: bytes, name: str | Path) -> np.ndarray:
+    """The array of a `.npy` file, which must fill the file to its last byte.
+
+    Raises:
+        ValueError: naming the file, if it is not a plain array or bytes are left over.
+    """
+    stream = io.BytesIO(content)
+    with decoding(name, ".npy file"):
+        array = np.lib.format.read_array(stream, allow_pickle=False)
+    if left := len(content) - stream.tell():
+        raise ValueError(
+            f"{name}: not a readable .npy file (expected its end behind an array of shape "
+            f"{array.shape}, found {left} more bytes)"
+        )
+    return array
+
+
 def digest_of(path: Path, algorithm: str = "sha256") -> str:
     """Hexadecimal digest of a file; remembered in the process until size or time change."""
     status = path.stat()
-    return _digest(str(path), algorithm, status.st_size, status.st_mtime_ns)
+    digest = _digest if settled(status) else _digest.__wrapped__
+    return digest(str(path), algorithm, status.st_size, status.st_mtime_ns)
+
+
+def settled(status: os.stat_result) -> bool:
+    """Whether the next change of a file will change its time; one just written may keep it."""
+    return time.time_ns() - status.st_mtime_ns > CLOCK_STEP_NS
 
 
 @functools.lru_cache(maxsize=4096)
 def _digest(path: str, algorithm: str, size: int, mtime_ns: int) -> str:
     if members := MEMBERS.fullmatch(algorithm):
-        return content_digest(zip_members(Path(path), members[1]))
+        parts = zip_members(Path(path), members[1])
+        return content_digest((name.rpartition("/")[2], content) for name, content in parts)
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, algorithm).hexdigest()
 
@@ -179,19 +242,28 @@ def content_digest(items: Iterable[tuple[str, bytes]]) -> str:
     return total.hexdigest()
 
 
-def zip_members(path: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
-    """Base name and content of the members of a zip archive with a suffix, in order of names.
+def zip_members(
+    path: Path, suffix: str, wanted: Collection[str] | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """Full name and content of the members of a zip archive with a suffix, in order of names.
+
+    Args:
+        path: of the archive.
+        suffix: end of the names.
+        wanted: names of the members to read; None: all with the suffix.
 
     Raises:
         ValueError: naming the archive, if it is damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in sorted(archive.namelist()):
-                if name.endswith(suffix):
-                    yield name.rpartition("/")[2], archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path}: not a readable zip archive ({error})") from error
+    with contextlib.ExitStack() as stack:
+        with decoding(path, "zip archive"):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            names = sorted(archive.namelist())
+        for name in names:
+            if name.endswith(suffix) and (wanted is None or name in wanted):
+                with decoding(f"{path}, {name}", "member of a zip archive"):
+                    content = archive.read(name)
+                yield name, content
 
 
 def user_cache() -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jsnn.data.cache import Cache
 from jsnn.data.dataset import Dataset, Split
-from jsnn.data.files import Folder, SourceFile, zip_members
+from jsnn.data.files import Folder, SourceFile, decoding, zip_members
 from jsnn.data.splitting import fraction_count, stratified_split
 
 ARCHIVE = SourceFile(
@@ -202,10 +202,11 @@ def _levels_of(
     filters = mel_filters(bands)
     levels, labels, speakers, takes = [], [], [], []
     for name, content in zip_members(path, ".wav"):
-        match = NAME.fullmatch(name)
+        match = NAME.fullmatch(name.rpartition("/")[2])
         if match is None or match[2] not in SPEAKERS:
             raise ValueError(f"{path}: expected <digit>_<speaker>_<take>.wav, found {name}")
-        levels.append(log_mel(read_wav(content, name), filters, steps, hop, floor_db))
+        sound = read_wav(content, f"{path}, {name}")
+        levels.append(log_mel(sound, filters, steps, hop, floor_db))
         labels.append(int(match[1]))
         speakers.append(SPEAKERS.index(match[2]))
         takes.append(int(match[3]))
@@ -230,10 +231,8 @@ def read_wav(content: bytes, name: str) -> np.ndarray:
         raise ValueError(
             f"{name}: not a readable wav file ({len(content)} of {declared} bytes: truncated)"
         )
-    try:
+    with decoding(name, "wav file"):
         rate, sound = wavfile.read(io.BytesIO(content))
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{name}: not a readable wav file ({error})") from error
     if rate != RATE_HZ or sound.ndim != 1 or sound.dtype != np.int16:
         raise ValueError(
             f"{name}: expected mono, {RATE_HZ} Hz, int16, found shape {sound.shape}, {rate} Hz, "

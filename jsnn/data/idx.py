@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from jsnn.data.cache import Cache
 from jsnn.data.dataset import Dataset, Split
-from jsnn.data.files import Folder, SourceFile
+from jsnn.data.files import Folder, SourceFile, decoding
 from jsnn.data.splitting import fraction_count, stratified_split
 
 _MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist/"
@@ -113,10 +112,8 @@ def read_idx(path: Path) -> np.ndarray:
     """
     content = path.read_bytes()
     if path.suffix == ".gz":
-        try:
+        with decoding(path, "gzip file"):
             content = gzip.decompress(content)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise ValueError(f"{path}: not a readable gzip file ({error})") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != UNSIGNED_BYTE:
         raise ValueError(f"{path}: expected an idx file of unsigned bytes, found {content[:4]!r}")
     start = 4 + 4 * content[3]

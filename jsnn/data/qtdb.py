@@ -8,7 +8,7 @@ import numpy as np
 
 from jsnn.data.cache import Cache
 from jsnn.data.dataset import Dataset, Split
-from jsnn.data.files import Folder, SourceFile
+from jsnn.data.files import Folder, SourceFile, decoding
 from jsnn.data.splitting import fraction_count, stratified_split
 
 _RAW = "https://raw.githubusercontent.com/byin-cwi/Efficient-spiking-networks/"
@@ -92,11 +92,15 @@ def _convert(train: Path, test: Path) -> dict[str, np.ndarray]:
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     from scipy import io
 
-    stored = io.loadmat(path, variable_names=["x", "y"])
+    with decoding(path, "MATLAB file"):
+        stored = io.loadmat(path, variable_names=["x", "y"])
     absent = {"x", "y"} - set(stored)
     if absent:
         raise ValueError(f"{path}: expected the variables x and y, missing {sorted(absent)}")
     frames, onehot = stored["x"], stored["y"]
+    for name, array in (("x", frames), ("y", onehot)):
+        if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.number):
+            raise ValueError(f"{path}: expected {name} as an array of numbers, found {array!r:.60}")
     if frames.ndim != 3 or frames.shape[-1] != CHANNELS:
         raise ValueError(f"{path}: expected x of shape [N, T, {CHANNELS}], found {frames.shape}")
     if onehot.shape != (*frames.shape[:2], CLASSES):

@@ -23,11 +23,13 @@ class Entry:
         loader: `module:function` below `jsnn.data`, imported when it is asked for.
         folder: name of its folder below the data folder; None if it needs no files.
         upstream: address where a person finds it.
+        other_folders: further names of the folder, taken where the first is not there.
     """
 
     loader: str
     folder: str | None
     upstream: str
+    other_folders: tuple[str, ...] = ()
 
     def function(self) -> Callable[..., Dataset]:
         """The loader itself."""
@@ -62,7 +64,16 @@ ENTRIES: dict[str, Entry] = {
         "ev_objects:load_ev_objects", "tactile", "https://github.com/clear-nus/TactileSGNet"
     ),
     "nmnist": Entry(
-        "nmnist:load_nmnist", "nmnist", "https://www.garrickorchard.com/datasets/n-mnist"
+        "nmnist:load_nmnist",
+        "NMNIST",
+        "https://www.garrickorchard.com/datasets/n-mnist",
+        ("nmnist",),
+    ),
+    "nmnist-small": Entry(
+        "nmnist:load_nmnist_small",
+        "nmnist",
+        "https://www.garrickorchard.com/datasets/n-mnist",
+        ("NMNIST",),
     ),
     "fsdd": Entry(
         "fsdd:load_fsdd", "fsdd", "https://github.com/Jakobovski/free-spoken-digit-dataset"
@@ -84,9 +95,10 @@ ENTRIES: dict[str, Entry] = {
         "tonic_sets:load_cifar10_dvs", "CIFAR10DVS", "https://doi.org/10.3389/fnins.2017.00309"
     ),
     "smnist": Entry("tonic_sets:load_smnist", "mnist", "http://yann.lecun.com/exdb/mnist/"),
-    "nmnist-full": Entry(
-        "tonic_sets:load_nmnist_full", "NMNIST", "https://www.garrickorchard.com/datasets/n-mnist"
-    ),
+}
+RENAMED = {
+    "nmnist-full": "'nmnist' now, the whole of N-MNIST; its first 1,000 and 100 recordings, "
+    "'nmnist' before, are 'nmnist-small'",
 }
 
 
@@ -157,6 +169,8 @@ def load(
 
 
 def _entry(name: str) -> Entry:
+    if name in RENAMED:
+        raise ValueError(f"data set {name!r} is called {RENAMED[name]}")
     if name not in ENTRIES:
         close = difflib.get_close_matches(name, ENTRIES, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -174,4 +188,7 @@ def _folder(name: str, entry: Entry, data_dir: str | os.PathLike[str] | None) ->
             f"Upstream: {entry.upstream}"
         )
     path = root / entry.folder if entry.folder is not None else root
+    others = (root / other for other in entry.other_folders)
+    if not path.is_dir():
+        path = next((other for other in others if other.is_dir()), path)
     return Folder(name, path, entry.upstream, may_download=not named)

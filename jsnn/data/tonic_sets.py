@@ -1,32 +1,80 @@
-"""Event data sets whose files tonic reads and downloads; tonic is imported here alone, lazily.
+"""Event data sets that tonic downloads; tonic is imported here alone, lazily.
 
-Folders are those tonic uses (`SHD`, `SSC`, `DVSGesture`, `CIFAR10DVS`, `NMNIST`). In a folder
-somebody named, unpacked files are enough: the archives tonic would ask for are not needed, but
-checked where they lie there.
+Folders are those tonic uses (`SHD`, `SSC`, `DVSGesture`, `CIFAR10DVS`). In a folder somebody
+named, unpacked files are enough: the archives tonic would ask for are not needed, but checked
+where they lie there. Files are read here, not by tonic, which casts times and addresses to
+integers before anybody could see that they were none; it decodes AEDAT4 and encodes SMNIST.
 """
 
 from __future__ import annotations
 
 import gzip
-import hashlib
+import re
 import tempfile
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
-from jsnn.data.binning import as_events, bin_events
+from jsnn.data.binning import microseconds, whole_microseconds, whole_numbers
 from jsnn.data.cache import Cache
 from jsnn.data.dataset import Dataset, Split
-from jsnn.data.files import Folder, SourceFile, digest_of, verify
+from jsnn.data.files import Folder, SourceFile, decoding, digest_of, read_npy, verify
 from jsnn.data.idx import MNIST
+from jsnn.data.recordings import (
+    Recording,
+    binned,
+    check_downsample,
+    class_files,
+    listing_digest,
+    pixel_sites,
+)
 from jsnn.data.splitting import fraction_count, stratified_split
 
-MICROSECONDS = 1e6
 COCHLEA_CHANNELS = 700
-NMNIST_SIDE = 34
+SHD_CLASSES, SSC_CLASSES = 20, 35
 CAMERA_SIDE = 128
+USER = re.compile(r"user\d+_[a-z_]+")
+GESTURES = {str(number): number for number in range(11)}
+OBJECTS = {
+    name: number
+    for number, name in enumerate(
+        "airplane automobile bird cat deer dog frog horse ship truck".split()
+    )
+}
+_ZENKE = "https://zenkelab.org/datasets/"
+_FIGSHARE = "https://figshare.com/ndownloader/files/"
+# Address and md5 sum of the archives, by what is unpacked from them.
+ARCHIVES = {
+    part: SourceFile(name, url, f"md5:{md5}")
+    for part, name, url, md5 in (
+        ("shd_train.h5", "shd_train.h5.zip", _ZENKE, "f3252aeb598ac776c1b526422d90eecb"),
+        ("shd_test.h5", "shd_test.h5.zip", _ZENKE, "1503a5064faa34311c398fb0a1ed0a6f"),
+        ("ssc_train.h5", "ssc_train.h5.zip", _ZENKE, "d102be95e7144fcc0553d1f45ba94170"),
+        ("ssc_valid.h5", "ssc_valid.h5.zip", _ZENKE, "b4eee3516a4a90dd0c71a6ac23a8ae43"),
+        ("ssc_test.h5", "ssc_test.h5.zip", _ZENKE, "a35ff1e9cffdd02a20eb850c17c37748"),
+        (
+            "ibmGestureTrain",
+            "ibmGestureTrain.tar.gz",
+            f"{_FIGSHARE}38022171",
+            "3a8f0d4120a166bac7591f77409cb105",
+        ),
+        (
+            "ibmGestureTest",
+            "ibmGestureTest.tar.gz",
+            f"{_FIGSHARE}38020584",
+            "56070e45dadaa85fff82e0fbfbc06de5",
+        ),
+        (
+            "CIFAR10DVS",
+            "CIFAR10DVS.zip",
+            f"{_FIGSHARE}38023437",
+            "ce3a4a0682dc0943703bd8f749a7701c",
+        ),
+    )
+}
 SMNIST_NEURONS = 99
 SMNIST_PIXELS = 784
 
@@ -65,15 +113,28 @@ def load_shd(
         >>> load("shd").train.frames.shape[1:]  # doctest: +SKIP
         (100, 140)
     """
-    read = _cochlea_reader(folder, cache, "SHD", steps, dt_s, channels, binary)
-    pool, test = read("train", {"train": True}), read("test", {"train": False})
+    pool, test = (
+        _cochlea(
+            folder,
+            cache,
+            "SHD",
+            title,
+            {"train": title == "train"},
+            SHD_CLASSES,
+            steps=steps,
+            dt_s=dt_s,
+            channels=channels,
+            binary=binary,
+        )
+        for title in ("train", "test")
+    )
     train, held = stratified_split(pool.labels, fraction_count(len(pool), validation), seed)
     return Dataset(
         "shd",
         train=pool[train],
         validation=pool[held],
         test=test,
-        classes=20,
+        classes=SHD_CLASSES,
         timed=True,
         dt_s=dt_s,
         source="Spiking Heidelberg Digits (Cramer, Stradmann, Schemmel & Zenke 2020)",
@@ -114,13 +175,27 @@ def load_ssc(
         >>> load("ssc").classes  # doctest: +SKIP
         35
     """
-    read = _cochlea_reader(folder, cache, "SSC", steps, dt_s, channels, binary)
+    train, validation, test = (
+        _cochlea(
+            folder,
+            cache,
+            "SSC",
+            title,
+            {"split": title},
+            SSC_CLASSES,
+            steps=steps,
+            dt_s=dt_s,
+            channels=channels,
+            binary=binary,
+        )
+        for title in ("train", "valid", "test")
+    )
     return Dataset(
         "ssc",
-        train=read("train", {"split": "train"}),
-        validation=read("valid", {"split": "valid"}),
-        test=read("test", {"split": "test"}),
-        classes=35,
+        train=train,
+        validation=validation,
+        test=test,
+        classes=SSC_CLASSES,
         timed=True,
         dt_s=dt_s,
         source="Spiking Speech Commands (Cramer, Stradmann, Schemmel & Zenke 2020)",
@@ -166,9 +241,18 @@ def load_dvs_gesture(
     parts = {"train": "ibmGestureTrain", "test": "ibmGestureTest"}
     splits = {}
     for title, name in parts.items():
-        source = _tonic(folder, "DVSGesture", name, "*.npy", {"train": title == "train"})
+        below = folder.path / name
+        wanted = f"{name}/user<number>_<light>/<gesture>.npy"
+        _ensure(folder, "DVSGesture", name, wanted, below.is_dir(), {"train": title == "train"})
         splits[title] = _camera(
-            cache, f"dvs-gesture-{title}", source, steps, window_s, CAMERA_SIDE, downsample, binary
+            cache,
+            f"dvs-gesture-{title}",
+            _gesture_files(folder, below),
+            _read_gesture,
+            steps=steps,
+            window_s=window_s,
+            downsample=downsample,
+            binary=binary,
         )
     pool = splits["train"]
     train, held = stratified_split(pool.labels, fraction_count(len(pool), validation), seed)
@@ -179,7 +263,7 @@ def load_dvs_gesture(
         test=splits["test"],
         classes=11,
         timed=True,
-        dt_s=None if window_s is None else window_s / steps,
+        dt_s=None if window_s is None else float(window_s) / steps,
         source="DVS128 Gesture (Amir et al. 2017), preprocessed by tonic",
         notes="Published test split (other users); validation stratified out of train.",
     )
@@ -223,9 +307,17 @@ def load_cifar10_dvs(
         >>> load("cifar10-dvs").classes  # doctest: +SKIP
         10
     """
-    source = _tonic(folder, "CIFAR10DVS", "", "*.aedat4", {})
+    present = any((folder.path / name).is_dir() for name in OBJECTS)
+    _ensure(folder, "CIFAR10DVS", "CIFAR10DVS", "<class>/*.aedat4", present, {})
     samples = _camera(
-        cache, "cifar10-dvs", source, steps, window_s, CAMERA_SIDE, downsample, binary
+        cache,
+        "cifar10-dvs",
+        class_files(folder, folder.path, OBJECTS, ".aedat4"),
+        _read_aedat4,
+        steps=steps,
+        window_s=window_s,
+        downsample=downsample,
+        binary=binary,
     )
     rest, tested = stratified_split(samples.labels, fraction_count(len(samples), test), seed)
     wanted = fraction_count(len(rest), validation)
@@ -237,64 +329,9 @@ def load_cifar10_dvs(
         test=samples[tested],
         classes=10,
         timed=True,
-        dt_s=None if window_s is None else window_s / steps,
+        dt_s=None if window_s is None else float(window_s) / steps,
         source="CIFAR10-DVS (Li, Liu, Ji, Li & Shi 2017)",
         notes="No published split: test and validation stratified at random.",
-    )
-
-
-def load_nmnist_full(
-    folder: Folder,
-    cache: Cache,
-    seed: int,
-    *,
-    steps: int = 10,
-    window_s: float = 0.3,
-    downsample: int = 1,
-    binary: bool = True,
-    validation: float = 0.1,
-) -> Dataset:
-    """N-MNIST, all 60,000 + 10,000 recordings, uint8 `[N, T, 34/d, 34/d, 2]` (y, x, polarity).
-
-    Args:
-        folder: holds `Train/<label>/*.bin` and `Test/<label>/*.bin`.
-        cache: binned arrays (the defaults make 1.6 GB in memory).
-        seed: seed of the stratified validation split.
-        steps: time bins T.
-        window_s: seconds that are binned; later events are left out.
-        downsample: side d of the pixel blocks that are joined, 1 or 2.
-        binary: a bin holds 1 if anything happened, False: the number of events.
-        validation: share of the training samples.
-
-    Raises:
-        ValueError: for damaged files or options out of range.
-        FileNotFoundError: if files are missing.
-
-    Source: Orchard, Jayawant, Cohen & Thakor (2015), CC BY-SA 4.0.
-
-    Example:
-        >>> from jsnn.data import load
-        >>> load("nmnist-full").frame_shape  # doctest: +SKIP
-        (34, 34, 2)
-    """
-    splits = {}
-    for title in ("Train", "Test"):
-        source = _tonic(folder, "NMNIST", title, "*.bin", {"train": title == "Train"})
-        splits[title] = _camera(
-            cache, f"nmnist-full-{title}", source, steps, window_s, NMNIST_SIDE, downsample, binary
-        )
-    pool = splits["Train"]
-    train, held = stratified_split(pool.labels, fraction_count(len(pool), validation), seed)
-    return Dataset(
-        "nmnist-full",
-        train=pool[train],
-        validation=pool[held],
-        test=splits["Test"],
-        classes=10,
-        timed=True,
-        dt_s=window_s / steps,
-        source="N-MNIST (Orchard, Jayawant, Cohen & Thakor 2015, CC BY-SA 4.0)",
-        notes="Published test split; validation stratified out of train.",
     )
 
 
@@ -374,161 +411,206 @@ def _encode_smnist(paths: list[Path], counts: dict[str, int]) -> dict[str, np.nd
     return arrays
 
 
-def _cochlea_reader(
+def _cochlea(
     folder: Folder,
     cache: Cache,
     class_name: str,
+    title: str,
+    arguments: Mapping[str, object],
+    classes: int,
+    *,
     steps: int,
     dt_s: float,
     channels: int,
     binary: bool,
-) -> Callable[[str, dict[str, object]], Split]:
+) -> Split:
     if channels < 1 or COCHLEA_CHANNELS % channels:
         raise ValueError(f"expected channels to divide {COCHLEA_CHANNELS}, found {channels}")
-    if not dt_s > 0:
-        raise ValueError(f"expected a positive dt_s, found {dt_s}")
+    bin_width = microseconds(dt_s, "dt_s")
+    path = folder.path / f"{class_name.lower()}_{title}.h5"
+    _ensure(folder, class_name, path.name, path.name, path.is_file(), arguments)
+    labels = _cochlea_labels(path, classes)
+    return binned(
+        cache,
+        f"{class_name.lower()}-{title}",
+        {"digest": digest_of(path), "channels": channels},
+        lambda: _cochlea_recordings(path, labels, channels),
+        len(labels),
+        shape=(channels,),
+        steps=steps,
+        window=steps * bin_width,
+        binary=binary,
+    )
 
-    def read(title: str, arguments: dict[str, object]) -> Split:
-        name = f"{class_name.lower()}_{title}.h5"
-        source = _tonic(folder, class_name, "", name, arguments)
-        return _binned(
-            cache,
-            f"{class_name.lower()}-{title}",
-            source,
-            {"digest": digest_of(folder.path / name), "channels": channels},
-            sites=lambda events: events["x"] // (COCHLEA_CHANNELS // channels),
-            shape=(channels,),
-            steps=steps,
-            window_s=steps * dt_s,
-            binary=binary,
+
+def _cochlea_labels(path: Path, classes: int) -> np.ndarray:
+    import h5py
+
+    columns = ("spikes/times", "spikes/units", "labels")
+    with decoding(path, "HDF5 file"), h5py.File(path, "r") as file:
+        absent = [name for name in columns if name not in file]
+        shapes = {name: file[name].shape for name in columns if name in file}
+        labels = np.asarray(file["labels"][()]) if "labels" in file else np.empty(0)
+    if absent:
+        raise ValueError(
+            f"{path}: expected the arrays {', '.join(columns)}, missing {', '.join(absent)}"
         )
+    if len(set(shapes.values())) > 1 or labels.ndim != 1:
+        raise ValueError(f"{path}: expected one entry a recording in each array, found {shapes}")
+    if not len(labels):
+        raise ValueError(f"{path}: expected recordings, found none")
+    try:
+        numbers = whole_numbers(labels, "labels")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if numbers.max() >= classes:
+        first = int(np.flatnonzero(numbers >= classes)[0])
+        raise ValueError(
+            f"{path}, recording {first}: expected a label below {classes}, found {numbers[first]}"
+        )
+    return numbers
 
-    return read
+
+def _cochlea_recordings(path: Path, labels: np.ndarray, channels: int) -> Iterator[Recording]:
+    import h5py
+
+    with ExitStack() as stack:
+        with decoding(path, "HDF5 file"):
+            file = stack.enter_context(h5py.File(path, "r"))
+            seconds, units = file["spikes/times"], file["spikes/units"]
+        for index, label in enumerate(labels):
+            name = f"{path}, recording {index}"
+            with decoding(name, "part of an HDF5 file"):
+                times, sites = np.asarray(seconds[index]), np.asarray(units[index])
+            if times.ndim != 1 or times.shape != sites.shape:
+                raise ValueError(
+                    f"{name}: expected as many units as times, found {sites.shape} beside "
+                    f"{times.shape}"
+                )
+            try:
+                whole, sites = whole_microseconds(times), whole_numbers(sites, "units")
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+            if len(sites) and sites.max() >= COCHLEA_CHANNELS:
+                raise ValueError(
+                    f"{name}: expected units below {COCHLEA_CHANNELS}, found {sites.max()}"
+                )
+            yield Recording(name, whole, sites // (COCHLEA_CHANNELS // channels), int(label))
 
 
 def _camera(
     cache: Cache,
     name: str,
-    source: object,
+    files: list[tuple[Path, int]],
+    read: Callable[[Path], Mapping[str, np.ndarray]],
+    *,
     steps: int,
     window_s: float | None,
-    side: int,
     downsample: int,
     binary: bool,
 ) -> Split:
-    if downsample < 1 or side % downsample:
-        raise ValueError(f"expected downsample to divide {side}, found {downsample}")
-    small = side // downsample
+    small = check_downsample(CAMERA_SIDE, downsample)
 
-    def sites(events: np.ndarray) -> np.ndarray:
-        x, y = (events[axis].astype(np.int64) // downsample for axis in "xy")
-        if len(x) and (min(x.min(), y.min()) < 0 or max(x.max(), y.max()) >= small):
-            raise ValueError(f"{name}: expected pixels in [0, {side})², found some outside")
-        return (y * small + x) * 2 + events["p"].astype(np.int64)
+    def recordings() -> Iterator[Recording]:
+        for path, label in files:
+            columns = read(path)
+            try:
+                sites = pixel_sites(columns, CAMERA_SIDE, downsample)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+            yield Recording(str(path), columns["t"], sites, label)
 
-    return _binned(
+    return binned(
         cache,
         name,
-        source,
-        {"digest": _listing_digest(source.data), "downsample": downsample},
-        sites=sites,
+        {"digest": listing_digest(path for path, _ in files), "downsample": downsample},
+        recordings,
+        len(files),
         shape=(small, small, 2),
         steps=steps,
-        window_s=window_s,
+        window=None if window_s is None else microseconds(window_s, "window_s"),
         binary=binary,
-        own_start=side == CAMERA_SIDE,
+        own_start=True,
     )
 
 
-def _binned(
-    cache: Cache,
-    name: str,
-    source: object,
-    key: dict[str, object],
-    *,
-    sites: Callable[[np.ndarray], np.ndarray],
-    shape: tuple[int, ...],
-    steps: int,
-    window_s: float | None,
-    binary: bool,
-    own_start: bool = False,
-) -> Split:
-    """Bin every recording of a tonic data set; `own_start` counts time from its first event."""
-    if steps < 1:
-        raise ValueError(f"expected at least one time step, found steps={steps}")
-    if window_s is not None and not window_s > 0:
-        raise ValueError(f"expected a positive window_s, found {window_s}")
-
-    def build() -> dict[str, np.ndarray]:
-        frames = np.empty((len(source), steps, *shape), np.uint8)
-        labels = np.empty(len(source), np.int32)
-        for index, (events, label) in enumerate(_samples(source, name)):
-            times = events["t"].astype(np.int64)
-            if own_start:
-                times = times - times.min()
-            window = times.max() + 1 if window_s is None else window_s * MICROSECONDS
-            counts = bin_events(
-                times, sites(events), steps=steps, size=int(np.prod(shape)), window=window
-            )
-            frames[index] = as_events(counts, binary).reshape(steps, *shape)
-            labels[index] = label
-        return {"frames": frames, "labels": labels}
-
-    full = {"version": 1, "steps": steps, "window_s": window_s, "binary": binary, **key}
-    arrays = cache.arrays(name, full, build)
-    return Split(arrays["frames"], arrays["labels"])
+def _gesture_files(folder: Folder, below: Path) -> list[tuple[Path, int]]:
+    users = sorted(path for path in below.iterdir() if path.is_dir()) if below.is_dir() else []
+    files = []
+    for user in users:
+        if not USER.fullmatch(user.name):
+            raise ValueError(f"{user}: expected folders named user<number>_<light> alone")
+        for path in sorted(user.iterdir()):
+            if path.is_dir():
+                raise ValueError(f"{path}: expected files *.npy alone, found a folder")
+            if path.suffix == ".npy":
+                if path.stem not in GESTURES:
+                    raise ValueError(f"{path}: expected files named 0.npy to 10.npy alone")
+                files.append((path, GESTURES[path.stem]))
+    if not files:
+        raise folder.missing([f"{below.name}/user<number>_<light>/<gesture>.npy"])
+    if absent := GESTURES.keys() - {path.stem for path, _ in files}:
+        raise ValueError(f"{below}: no recording of the gestures {', '.join(sorted(absent))}")
+    return sorted(files)
 
 
-def _samples(source: object, name: str) -> Iterator[tuple[np.ndarray, int]]:
-    for index in range(len(source)):
-        try:
-            events, label = source[index]
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                f"{name}: tonic reads these files with the package {error.name!r}, which is not "
-                f"installed: pip install {error.name}"
-            ) from error
-        except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
-            where = source.data[index] if source.data else name
-            raise ValueError(f"{where}: recording {index} cannot be read ({error})") from error
-        if len(events) == 0:
-            raise ValueError(f"{name}: expected events, recording {index} has none")
-        yield events, int(label)
-
-
-def _tonic(
-    folder: Folder, class_name: str, subfolder: str, pattern: str, arguments: dict[str, object]
-) -> object:
-    """A tonic data set over files that are there, or that tonic may download."""
-    from tonic import datasets
-
-    original = getattr(datasets, class_name)
-    present = any((folder.path / subfolder).rglob(pattern)) if folder.path.is_dir() else False
-    if not present and not folder.may_download:
-        raise folder.missing([f"{subfolder}/**/{pattern}" if subfolder else pattern])
-    # tonic also asks for the packed archive and a minimum of files: unpacked files are enough here.
-    kind = type(class_name, (original,), {"_check_exists": lambda self: present})
+def _read_gesture(path: Path) -> dict[str, np.ndarray]:
+    events = read_npy(path.read_bytes(), path)
+    if events.ndim != 2 or events.shape[1] != 4:
+        raise ValueError(
+            f"{path}: expected events [E, 4] (x, y, polarity, time), found {events.shape}"
+        )
     try:
-        source = kind(str(folder.path.parent), **arguments)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise folder.missing([pattern], f"tonic's download failed: {error}") from error
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{folder.path}: {pattern} cannot be read ({error})") from error
-    archive = folder.path / source.filename
-    if archive.is_file():
-        verify(archive, SourceFile(archive.name, source.url, f"md5:{source.file_md5}"))
-    if source.data:
-        # tonic lists files as the file system does; splits by index need one order.
-        pairs = sorted(zip(source.data, source.targets, strict=True))
-        source.data, source.targets = (list(column) for column in zip(*pairs, strict=True))
-    return source
+        # Times are milliseconds.
+        times = whole_numbers(events[:, 3], "event times", 1000)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return {"x": events[:, 0], "y": events[:, 1], "p": events[:, 2], "t": times}
 
 
-def _listing_digest(paths: list[str]) -> str:
-    """Digest of names, sizes and times: reading gigabytes just to look into a cache is too much."""
-    total = hashlib.sha256()
-    for path in map(Path, paths):
-        status = path.stat()
-        entry = f"{path.parent.name}/{path.name} {status.st_size} {status.st_mtime_ns}\n"
-        total.update(entry.encode())
-    return total.hexdigest()
+def _read_aedat4(path: Path) -> dict[str, np.ndarray]:
+    from tonic.datasets import cifar10dvs
+
+    try:
+        with decoding(path, "AEDAT4 file"):
+            events = cifar10dvs.read_aedat4(str(path))
+            columns = {name: np.asarray(events[name]) for name in ("x", "y", "on", "t")}
+    except ValueError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            package = error.__cause__.name
+            raise ImportError(
+                f"{path}: tonic reads these files with the package {package!r}, which is not "
+                f"installed: pip install {package}"
+            ) from error
+        raise
+    try:
+        times = whole_numbers(columns["t"], "event times")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return {"x": columns["x"], "y": columns["y"], "p": columns["on"], "t": times}
+
+
+def _ensure(
+    folder: Folder,
+    class_name: str,
+    part: str,
+    wanted: str,
+    present: bool,
+    arguments: Mapping[str, object],
+) -> None:
+    """Let tonic download a part that is not there, where that is allowed; check its archive."""
+    if not present and not folder.may_download:
+        raise folder.missing([wanted])
+    if not present:
+        from tonic import datasets
+
+        original = getattr(datasets, class_name)
+        # What tonic takes for there, such as part of a set, is not there.
+        kind = type(class_name, (original,), {"_check_exists": lambda self: False})
+        try:
+            kind(str(folder.path.parent), **arguments)
+        except (urllib.error.URLError, TimeoutError, ConnectionError, RuntimeError) as error:
+            raise folder.missing([wanted], f"tonic's download failed: {error}") from error
+    archive = ARCHIVES[part]
+    if (folder.path / archive.name).is_file():
+        verify(folder.path / archive.name, archive)

@@ -8,7 +8,7 @@ import numpy as np
 
 from jsnn.data.cache import Cache
 from jsnn.data.dataset import Dataset, Split
-from jsnn.data.files import Folder, SourceFile
+from jsnn.data.files import Folder, SourceFile, read_npy
 
 _RAW = (
     "https://raw.githubusercontent.com/lkriener/yin_yang_data_set/"
@@ -50,8 +50,8 @@ def load_yinyang(folder: Folder, cache: Cache, seed: int) -> Dataset:
     paths = dict(zip(FILES, folder.fetch(*FILES.values()), strict=True))
     splits = {
         title: Split(
-            read_array(paths[f"{title}_samples"]).astype(np.float32),
-            read_array(paths[f"{title}_labels"]).astype(np.int32),
+            _array(paths[f"{title}_samples"]).astype(np.float32),
+            _array(paths[f"{title}_labels"]).astype(np.int32),
         )
         for title in ("train", "validation", "test")
     }
@@ -65,13 +65,5 @@ def load_yinyang(folder: Folder, cache: Cache, seed: int) -> Dataset:
     )
 
 
-def read_array(path: Path) -> np.ndarray:
-    """Read a `.npy` file.
-
-    Raises:
-        ValueError: naming the file, if it is not a plain array.
-    """
-    try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable .npy file ({error})") from error
+def _array(path: Path) -> np.ndarray:
+    return read_npy(path.read_bytes(), path)
