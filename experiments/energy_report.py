@@ -221,7 +221,8 @@ def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray
     @jax.jit
     def run(variables, frames, key):
         _, workload = jsnn.run(model, variables, encoder(key, frames))
-        return dataclasses.replace(workload, layers=tuple(map(_summed, workload)))
+        # Knobs are in the machine that the run ended with; other levers were refused before.
+        return dataclasses.replace(workload, layers=tuple(map(_summed, workload)), levers=())
 
     parts = []
     for number, start in enumerate(range(0, len(frames), batch)):

@@ -195,6 +195,7 @@ def _built(
     # The last lever: what it is given is what all others leave.
     before = tuple(one for one in made.levers if one is not lever)
     params = without(variables["params"], lever.name)
+    work = dataclasses.replace(work, levers=tuple(one.name for one in before))
     pairs = price(before, params, work, made.hardware)
     found = machines.written(lever, variables["params"][LEVERS][lever.name], pairs, path)
     shown, ways = {}, {"relaxed": on(False), "built": on(True)}

@@ -235,6 +235,8 @@ class Spiking(nn.Module):
     def _records(self, frames, counts, fed_back, *each_step) -> dict[str, LayerWorkload]:
         """What to sow, by name: one record, or one for each product of spikes."""
         if not isinstance(self.synapse, Product):
+            wiring = connectivity(self.synapse, frames.shape[2:])
+            self._check_synapse(wiring.weights + wiring.biases)
             return {"record": self._record(frames, counts, fed_back, *each_step)}
         self._check_synapse(0)
         stages = self.synapse.stages(self._binary(frames))
@@ -256,7 +258,6 @@ class Spiking(nn.Module):
 
     def _record(self, frames, counts, fed_back, fed_back_each_step, sent_each_step):
         wiring = connectivity(self.synapse, frames.shape[2:])
-        self._check_synapse(wiring.weights + wiring.biases)
         constant = self.input_kind == "constant"
         declared = self.input_kind, self.input_unit
         known = sent(frames)

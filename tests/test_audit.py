@@ -166,6 +166,8 @@ def layers(draw):
     size = (steps, batch, *shape)
     values = rng.integers(*tops, size) * unit if tops else rng.normal(size=size)
     frames = np.where(rng.random(size) < rate, values, 0.0)
+    if kind == "constant":
+        frames = np.broadcast_to(frames[:1], size)
     sent = (batch, *wires.output_shape(shape))
     spikes = (rng.random((steps, *sent)) < busy) * float(spiking)
     before = (rng.random(sent) < busy) * float(spiking) if draw(st.booleans()) else None
@@ -558,6 +560,8 @@ def test_networks(name, key):
         frames = jax.random.uniform(key, shape)
         if name in ("srnn", "twice"):
             frames = (frames < 0.4).astype(frames.dtype)
+        else:
+            frames = jnp.broadcast_to(frames[:1], shape)
         variables = jax.jit(model.init)(key, frames)
         recorded = record(model, variables, frames)
         _, workload = jax.jit(functools.partial(run, model))(variables, frames)

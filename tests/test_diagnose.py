@@ -16,7 +16,7 @@ from jsnn.readouts import MeanMembrane
 @pytest.fixture(scope="module")
 def mlp():
     model = jsnn.models.MLP((12, 9), 3, neuron=LIF(tau_mem=2e-3), gain=6.0)
-    frames = jax.random.uniform(jax.random.key(1), (5, 4, 8))
+    frames = jnp.broadcast_to(jax.random.uniform(jax.random.key(1), (4, 8)), (5, 4, 8))
     return model, jax.jit(model.init)(jax.random.key(0), frames), frames
 
 

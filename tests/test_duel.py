@@ -400,6 +400,7 @@ def test_a_table_of_the_duel_says_who_is_cheaper_and_what_was_not_reached(tmp_pa
         },
     }
     summary = {"points_lost": 1, "geometric_mean": 1.5, "notes": "Cut: much.", "tasks": {"t": task}}
+    summary["versions"] = {"jsnn": "0.0.1"}
     file, readme = tmp_path / "summary.json", tmp_path / "README.md"
     file.write_text(json.dumps(summary))
     readme.write_text(f"a\n{duel_table.BEGIN}\n{duel_table.END}\nb\n")

@@ -64,13 +64,14 @@ def test_what_is_built_stays_built_and_within_bounds(name, a, b, share):
     assert np.float32(low) <= float(once) <= np.float32(high)
     step = RULES[name].step
     units = float(once) / step if step else np.log2(float(once))
-    assert units == pytest.approx(round(units), abs=1e-4)
+    assert units == pytest.approx(round(units), rel=1e-6, abs=1e-4)
     # Never past the value by a whole step, on the side that the rule says.
     free = np.float32(least) < once < np.float32(most) and low < once < high
     if free and step and RULES[name].way == "down":
         assert once - step < value + 0.02 * step
     if free and RULES[name].way == "up":
-        assert once >= value * (1 - 2e-4) - 0.02 * step
+        above = once + step if step else 2 * once
+        assert once >= value * (1 - 2e-4) - 0.02 * step or above > np.float32(high)
 
 
 @pytest.mark.parametrize("machine", [SPATIAL, EVENT], ids=lambda m: m.name)
@@ -262,7 +263,9 @@ def test_knobs_are_trained_beside_a_network_and_scored_as_built():
     pairs = whole.price(new["knobs"], None, on(SPATIAL, work))
     values, _ = lever.construct(lever.values(new["knobs"]), on(SPATIAL, work))
     np.testing.assert_allclose(
-        bill_layers(pairs).parts_pj, bill(work, lever.machine(values)).parts_pj, rtol=1e-5
+        bill_layers(pairs).parts_pj,
+        bill_layers(on(lever.machine(values), work)).parts_pj,
+        rtol=1e-5,
     )
     in_pieces, _ = jsnn.run(narrow, state.variables, frames, plan=Chunked(2))
     np.testing.assert_allclose(in_pieces, outputs, rtol=1e-5, atol=1e-6)

@@ -80,14 +80,14 @@ def test_what_had_to_stay_is_named():
         ("units", "hidden_0", -jnp.ones(4), "hidden_0"),
         ("weights", "readout", {"kernel": jnp.float32(9.0)}, "readout/kernel"),
     ):
-        levered = Levered(MLP((4,), 3), PRUNING[kind])
+        levered = Levered(MLP((4,), 3, input_kind="events"), PRUNING[kind])
         variables = closed(levered)
         variables["params"]["levers"][kind][name] = leaf
         assert carry_out(levered, variables).held == (held,)
 
 
 def test_weights_of_closed_units_are_not_taken_twice():
-    levered = Levered(MLP((4,), 3), (UnitPruning(), WeightPruning()))
+    levered = Levered(MLP((4,), 3, input_kind="events"), (UnitPruning(), WeightPruning()))
     variables = closed(levered)
     workload = run(levered, variables, FRAMES)[1]
     with pytest.raises(ValueError, match="weights away twice"):

@@ -111,7 +111,8 @@ def test_the_silence_term_is_quiet_while_neurons_live():
 def test_the_energy_term_reaches_the_weights_of_every_layer(key):
     from jsnn.models import MLP
 
-    model, frames = MLP((12, 8), 3, neuron=LIF(tau_mem=2e-3)), jax.random.uniform(key, (4, 2, 6))
+    model = MLP((12, 8), 3, neuron=LIF(tau_mem=2e-3))
+    frames = jnp.broadcast_to(jax.random.uniform(key, (2, 6)), (4, 2, 6))
     variables = jax.jit(model.init)(key, frames)
 
     def energy(params):

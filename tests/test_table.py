@@ -42,7 +42,7 @@ def made(accuracy, total_pj, floor_pj, *, rounded=None, hardware="machine-a", **
         "constants": ["DERIVED", "SECONDARY"],
         "unpriced": {"static": "nothing published"},
         "data_notes": "Split by hand.",
-        "versions": {"jax": "0.1"},
+        "versions": {"jsnn": "0.0.1", "jax": "0.1"},
         "device": "cpu",
         **more,
     }
@@ -163,7 +163,7 @@ def test_caption():
     assert "- folds: cross-validated.\n" in text
     assert text.count("- toy: Split by hand.\n") == 1
     assert "Fold 0" not in text
-    assert "(cpu), jax 0.1;" in text
+    assert "(cpu), made with jsnn 0.0.1 and jax 0.1;" in text
 
 
 def test_place_keeps_what_is_around_the_markers():
