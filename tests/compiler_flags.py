@@ -1,4 +1,4 @@
-"""Flags of XLA under which the workers of pytest-xdist compile."""
+"""Flags of XLA under which the workers of pytest-xdist and the quick tests compile."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-# The workers share the cores: one thread each. Most of their time goes into compiling, so LLVM
+# Workers share the cores: one thread each. Most of their time goes into compiling, so LLVM
 # leaves its optimisations away.
 WANTED = (
     "--xla_backend_optimization_level=0",

@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 
 from tests.compiler_flags import WANTED, joined, known
+from tests.quick import is_quick
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["XLA_FLAGS"] = joined(known(WANTED), os.environ.get("XLA_FLAGS", ""))
 
 import jax
 import pytest
@@ -20,6 +19,20 @@ from hypothesis import settings
 # The first example of a property compiles; a deadline would time the compiler.
 settings.register_profile("jsnn", deadline=None, derandomize=True)
 settings.load_profile("jsnn")
+
+
+def pytest_configure(config):
+    """Let XLA, which reads its flags when it starts, compile fast in workers and for `-m quick`."""
+    workers = getattr(config.option, "numprocesses", None)
+    alone = config.option.markexpr == "quick" and not workers
+    if alone or "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ["XLA_FLAGS"] = joined(known(WANTED), os.environ.get("XLA_FLAGS", ""))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if is_quick(item.path, item.name):
+            item.add_marker("quick")
 
 
 @pytest.fixture

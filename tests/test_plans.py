@@ -141,6 +141,7 @@ def test_images_and_shared_parameters():
         assert_close(run(params, currents, way), want)
 
 
+@pytest.mark.quick
 class TestRecurrentWeights:
     def test_function_and_matrix_give_the_same(self):
         neuron = ALIF(v_threshold=0.3)
