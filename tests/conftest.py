@@ -3,26 +3,14 @@
 import contextlib
 import logging
 import os
-import platform
 import re
 from pathlib import Path
 
+from tests.compiler_flags import WANTED, joined, known
+from tests.quick import is_quick
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # The workers share the cores: one thread each. Most of their time goes into compiling, so LLVM
-    # leaves its optimisations away; what follows the last flag is not read.
-    flags = (
-        "--xla_backend_optimization_level=0",
-        "--xla_llvm_disable_expensive_passes=true",
-        "--xla_cpu_multi_thread_eigen=false",
-        "intra_op_parallelism_threads=1",
-    )
-    if platform.machine() in ("x86_64", "AMD64"):
-        # Loops without the detour over MLIR compile in half the time, but multiply and add in one
-        # go, so that two programs round differently; AVX has no such instruction.
-        flags = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_max_isa=AVX", *flags)
-    os.environ.setdefault("XLA_FLAGS", " ".join(flags))
 
 import jax
 import pytest
@@ -31,6 +19,20 @@ from hypothesis import settings
 # The first example of a property compiles; a deadline would time the compiler.
 settings.register_profile("jsnn", deadline=None, derandomize=True)
 settings.load_profile("jsnn")
+
+
+def pytest_configure(config):
+    """Let XLA, which reads its flags when it starts, compile fast in workers and for `-m quick`."""
+    workers = getattr(config.option, "numprocesses", None)
+    alone = config.option.markexpr == "quick" and not workers
+    if alone or "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ["XLA_FLAGS"] = joined(known(WANTED), os.environ.get("XLA_FLAGS", ""))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if is_quick(item.path, item.name):
+            item.add_marker("quick")
 
 
 @pytest.fixture

@@ -141,6 +141,7 @@ HAND = {
 }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("name", HAND)
 @pytest.mark.parametrize(("kind", "input_kind"), CASES)
 def test_ledger_by_hand(name, kind, input_kind):

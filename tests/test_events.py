@@ -112,6 +112,7 @@ def with_gradient(events, kernel, grad):
     return got, *back(grad)
 
 
+@pytest.mark.quick
 @settings(max_examples=20)
 @given(COUNTS, st.integers(0, 99))
 def test_currents_and_weight_gradients_are_those_of_the_matrix_product(frames, seed):

@@ -353,6 +353,7 @@ def short(value):
     return getattr(value, "__name__", str(value)[:40])
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(("neuron", "oracle", "scale"), ORACLES, ids=short)
 def test_law_equals_a_numpy_loop(neuron, oracle, scale):
     with jax.enable_x64(True):

@@ -61,6 +61,7 @@ def start(model=MODEL, weight=0.0, rate=5e-2, set_=None, living_weight=1.0, seed
     return state, make_train_step(model, objective, optimiser, ENCODER), objective
 
 
+@pytest.mark.quick
 def test_it_overfits_a_handful_of_samples_and_compiles_once(compilations):
     set_ = data(6)
     state, _, objective = start(set_=set_)

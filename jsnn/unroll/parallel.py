@@ -31,8 +31,8 @@ class Parallel:
         >>> from jsnn.neurons import LI, LIF
         >>> from jsnn.unroll import unroll
         >>> params = LI().init_params(jax.random.key(0), (1,))
-        >>> unroll(LI(), params, jnp.ones((3, 1, 1)), plan=Parallel())[1].ravel()
-        Array([0.048771, 0.095163, 0.139292], dtype=float32)
+        >>> unroll(LI(), params, jnp.ones((3, 1, 1)), plan=Parallel())[1].ravel().tolist()
+        [0.048771, 0.095163, 0.139292]
         >>> Parallel().refuses(LIF(), None) is None
         False
     """
