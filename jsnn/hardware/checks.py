@@ -73,10 +73,19 @@ def shown(value: Any) -> str:
     >>> shown(10**5000), shown("8")
     ('an integer of 16610 bits', "'8'")
     """
-    if isinstance(value, int) and value.bit_length() > 256:
-        return f"an integer of {value.bit_length()} bits"
-    text = reprlib.repr(value) if isinstance(value, str | bytes) else " ".join(repr(value).split())
-    return text if len(text) <= 120 else text[:117] + "..."
+    return " ".join(_SHORT.repr(value).split())
+
+
+class _Short(reprlib.Repr):
+    """Texts of any value: long ones cut, deep ones not followed to their end."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        # More digits than Python writes down.
+        return f"an integer of {x.bit_length()} bits" if x.bit_length() > 256 else repr(x)
+
+
+_SHORT = _Short()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 3, 80, 80
 
 
 def _is_real(value: Any) -> bool:
