@@ -89,7 +89,7 @@ def check_that_it_is_what_the_file_says(machine, content: bytes) -> None:
     assert machine.architecture.name == said["architecture"]["name"]
     options = {k: v for k, v in said["architecture"].items() if k != "name"}
     assert options.items() <= vars(machine.architecture).items()
-    assert machine.design.knobs == {k: float(v) for k, v in said["design"].items()}
+    assert machine.design.knobs == {k: float(v) for k, v in said.get("design", {}).items()}
     constants = machine.technology.constants
     assert constants.keys() == said["constants"].keys()
     for name, entry in said["constants"].items():

@@ -286,7 +286,7 @@ class IntegerNetwork:
     constant: bool
 
     def __post_init__(self) -> None:
-        if self.readout not in READOUTS:
+        if not isinstance(self.readout, str) or self.readout not in READOUTS:
             raise ValueError(
                 f"the readout {shown(self.readout)} is no sum of integers; take of {list(READOUTS)}"
             )

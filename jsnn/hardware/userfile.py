@@ -332,7 +332,8 @@ def _design(
     if unknown or missing:
         raise ValueError(
             f"{path}: design: architecture {architecture!r} takes the knobs {list(needed)} (of "
-            f"{len(BOUNDS)} in all); unknown: {shown(unknown) if unknown else 'none'}, missing: {missing or 'none'}"
+            f"{len(BOUNDS)} in all); unknown: "
+            f"{shown(unknown) if unknown else 'none'}, missing: {missing or 'none'}"
         )
     knobs = {name: _number(path, f"design.{name}", value) for name, value in entries.items()}
     try:
@@ -358,7 +359,9 @@ def _table(path: Path, content: Mapping[str, Any], section: str) -> Mapping[str,
 
 def _text(path: Path, field: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{path}: {field}: expected a text that is not empty, found {shown(value)}")
+        raise ValueError(
+            f"{path}: {field}: expected a text that is not empty, found {shown(value)}"
+        )
     return value
 
 
