@@ -15,7 +15,7 @@ PACKAGES = ("jsnn", "jax", "flax", "numpy", "hypothesis")
 
 
 def outcomes(name: str) -> collections.Counter:
-    """Counts by outcome; written to `$JSNN_FUZZ_RECORD/<name>.json` at the end of the process."""
+    """Counts by outcome; added to `$JSNN_FUZZ_RECORD/<name>.json` at the end of the process."""
     counts = collections.Counter()
     folder = os.environ.get("JSNN_FUZZ_RECORD")
     if folder:
@@ -26,7 +26,7 @@ def outcomes(name: str) -> collections.Counter:
 def _write(path: Path, counts: collections.Counter) -> None:
     record = {
         "command": f"JSNN_FUZZ_EXAMPLES={examples(0)} JSNN_FUZZ_RECORD={path.parent} "
-        f"python -m pytest tests/test_fuzz_{path.stem}.py",
+        f"python -m pytest {' '.join(sys.argv[1:])}",
         "seed": "hypothesis derandomised: the same examples for the same test",
         "examples": counts.total(),
         "outcomes": dict(sorted(counts.items())),
@@ -34,4 +34,5 @@ def _write(path: Path, counts: collections.Counter) -> None:
         | {"python": platform.python_version(), "platform": sys.platform},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    before = json.loads(path.read_text()) if path.exists() else []
+    path.write_text(json.dumps([*before, record], indent=2) + "\n")

@@ -22,7 +22,7 @@ from jsnn.codesign.integer import (
 from tests.fuzz_record import outcomes
 from tests.fuzzing import examples
 
-COUNTS = outcomes("integer")
+COUNTS = outcomes("integers")
 
 
 def layer(rng, name, shape, *, spiking=True, recurrent=False, leaky=True, wide=False, pool=1):

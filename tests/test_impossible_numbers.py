@@ -282,9 +282,9 @@ def test_energies_that_are_not_finite_have_no_ratio():
 def test_points_at_which_the_twin_costs_nothing():
     machine = get(FREE[0])
     point = {"steps": 4, "fan_in": 8, "neurons": 8}
-    with pytest.raises(ValueError, match=r"costs nothing on .* 'rate': 0\.0"):
+    with pytest.raises(ValueError, match=r"costs nothing on .*'rate': 0\.0"):
         breakeven.ratio_at(machine, rate=0.0, **point)
-    with pytest.raises(ValueError, match=r"costs nothing on .* 'rate': 0\.0"):
+    with pytest.raises(ValueError, match=r"costs nothing on .*'rate': 0\.0"):
         breakeven.sweep(machine, {"rate": [0.1, 0.0]}, **point)
 
 
