@@ -10,7 +10,7 @@ import importlib.util
 from jsnn import hardware, models, neurons, objectives, readouts, surrogate, training
 from jsnn.energy import Bill, avoidable, bill, floor, op_count_proxy
 from jsnn.run import run, step
-from jsnn.twin import ratio, twin
+from jsnn.twin import mean_ratio, ratio, twin
 from jsnn.unroll import unroll
 from jsnn.workload import Workload
 
@@ -23,6 +23,7 @@ __all__ = [
     "bill",
     "floor",
     "hardware",
+    "mean_ratio",
     "models",
     "neurons",
     "objectives",

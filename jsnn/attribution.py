@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
 from jsnn.energy import bill
 from jsnn.hardware import Hardware
@@ -45,9 +46,9 @@ class Attribution:
 
     def __str__(self) -> str:
         """The mean sample in words."""
-        memory, events, both = (
-            float(gain.mean()) for gain in (self.by_memory, self.by_events, self.in_all)
-        )
+        # Means first: gains of single samples may be infinite.
+        sample = jax.tree.map(jnp.mean, self)
+        memory, events, both = map(float, (sample.by_memory, sample.by_events, sample.in_all))
         verdict = "save" if events > 1 else "cost"
         factor = events if events > 1 else 1 / events
         return (

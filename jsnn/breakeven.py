@@ -38,6 +38,8 @@ import numpy as np
 
 from jsnn.energy import bill
 from jsnn.hardware import Hardware
+from jsnn.hardware.checks import check_number, shown
+from jsnn.hardware.constant import largest
 from jsnn.hardware.design import BOUNDS
 from jsnn.hardware.trees import is_concrete
 from jsnn.hypothetical import dense
@@ -56,12 +58,12 @@ __all__ = [
 ]
 
 WORK = {
-    "steps": (1, np.inf),
+    "steps": (1, 1e9),
     "rate": (0, 1),
-    "fan_in": (1, np.inf),
-    "neurons": (1, np.inf),
+    "fan_in": (1, 1e9),
+    "neurons": (1, 1e9),
     "active": (0, 1),
-    "bits": (1, 64),
+    "bits": BOUNDS["output_bits"],
 }
 OPTIONAL = ("active", "bits")
 SIZES = ("fan_in", "neurons")
@@ -104,7 +106,8 @@ def ratio_at(
         **point: see the module.
 
     Raises:
-        ValueError: a name the point lacks or the machine does not know, a value out of range.
+        ValueError: a name the point lacks or the machine does not know, a value out of range, a
+            point at which the twin costs nothing (unless traced).
 
     >>> from jsnn.hardware import get
     >>> machine = get("neuromorphic-22nm").with_design(weight_bits=4)
@@ -113,7 +116,8 @@ def ratio_at(
     """
     _check(hardware, layers, point)
     _fits(hardware, layers, point)
-    return _ratio(hardware, _floats(point), layers=_static(layers), relaxed=relaxed)
+    ratio = _ratio(hardware, _floats(point), layers=_static(layers), relaxed=relaxed)
+    return _with_ratio(hardware, ratio, point)
 
 
 def break_even(
@@ -236,14 +240,14 @@ def sweep(
         `[P]`.
 
     Raises:
-        ValueError: no point, lists of different lengths, or as `ratio_at`.
+        ValueError: no point, lists of different lengths or of no numbers, or as `ratio_at`.
 
     >>> from jsnn.hardware import get
     >>> points = {"steps": [2, 5], "weight_bits": [8, 4]}
     >>> sweep(get("neuromorphic-22nm"), points, along="rate", fan_in=4096, neurons=4096)
     Array([0.1249, 0.0572], dtype=float32)
     """
-    values = {name: np.asarray(numbers, float) for name, numbers in points.items()}
+    values = {name: _list_of(name, numbers) for name, numbers in points.items()}
     shapes = {name: list(numbers.shape) for name, numbers in values.items()}
     if len({numbers.shape for numbers in values.values()}) != 1 or not all(
         numbers.ndim == 1 and numbers.size for numbers in values.values()
@@ -257,7 +261,8 @@ def sweep(
     else:
         span, rising = _search(hardware, layers, {**same, **values}, along, (low, high), rising)
     options = {"along": along, "rising": rising, "layers": _static(layers), "relaxed": relaxed}
-    return _sweep(hardware, _floats(values), _floats(same), span, **options)
+    swept = _sweep(hardware, _floats(values), _floats(same), span, **options)
+    return swept if along is not None else _with_ratio(hardware, swept, values)
 
 
 def regime_map(hardware: Hardware, axes: Mapping[str, Any], **options: Any) -> jax.Array:
@@ -279,7 +284,7 @@ def regime_map(hardware: Hardware, axes: Mapping[str, Any], **options: Any) -> j
     >>> regime_map(get("neuromorphic-22nm"), axes, fan_in=512, neurons=512, weight_bits=4).shape
     (2, 3)
     """
-    values = {name: np.asarray(axis, float) for name, axis in axes.items()}
+    values = {name: _list_of(name, axis) for name, axis in axes.items()}
     if not values or any(axis.ndim != 1 or not axis.size for axis in values.values()):
         shapes = {name: list(axis.shape) for name, axis in values.items()}
         raise ValueError(f"expected axes of one or more numbers each, found shapes {shapes}")
@@ -410,18 +415,41 @@ def _fits(hardware, layers, point) -> None:
     machine.check([(machine.design, geometry) for geometry in _shapes(layers, point)])
 
 
+def _list_of(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values, float)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"expected a list of numbers for {name}, found {shown(values)}") from None
+
+
+def _with_ratio(hardware: Hardware, ratio: jax.Array, point: Mapping[str, Any]) -> jax.Array:
+    """The ratio; ValueError where it is known to be none: zero over zero, or over zero."""
+    if is_concrete(ratio) and not (finite := np.isfinite(np.asarray(ratio))).all():
+        first = np.flatnonzero(~finite.ravel())[0]
+        at = {name: np.ravel(v)[first] if np.ndim(v) else v for name, v in point.items()}
+        raise ValueError(
+            f"the quantised network costs nothing on {hardware.name} at "
+            f"{ {name: float(value) for name, value in at.items()} }, so that there is no ratio"
+        )
+    return ratio
+
+
 def _static(layers: Sequence[Geometry] | None) -> tuple[Geometry, ...] | None:
     return None if layers is None else tuple(layers)
 
 
 def _search(hardware, layers, point, along, ends, rising) -> tuple[tuple[Any, Any], bool]:
     """Range and direction of a search, checked together with the rest of its point."""
+    if not isinstance(along, str):
+        raise ValueError(f"expected the name of a number for along, found {shown(along)}")
     known = SEARCH.get(along, (None, None, False))
     low, high = (k if end is None else end for end, k in zip(ends, known, strict=False))
     if along in point:
         raise ValueError(f"{along!r} is looked for: leave it out of the point")
     if low is None or high is None:
         raise ValueError(f"where to look for {along!r}? give low and high")
+    for name, end in {"low": low, "high": high}.items():
+        check_number(name, end)
     if is_concrete(low) and is_concrete(high) and not 0 < low < high:
         raise ValueError(f"expected 0 < low < high for {along!r}, found {low} and {high}")
     for end in (low, high):
@@ -441,19 +469,16 @@ def _check(hardware, layers, point) -> None:
     if missing := [name for name in needed if name not in point]:
         raise ValueError(f"a design point needs {needed}, found no {missing}")
     knobs, constants = hardware.architecture.knobs, tuple(hardware.technology.constants)
-    ranges = dict.fromkeys(constants, (0, np.inf)) | {name: BOUNDS[name] for name in knobs} | WORK
+    held = hardware.technology.constants
+    ranges = {name: (0, largest(constant.unit)) for name, constant in held.items()}
+    ranges |= {name: BOUNDS[name] for name in knobs} | WORK
     for name, value in point.items():
         if name not in ranges:
             raise ValueError(
                 f"{hardware.name} has no {name!r}; a design point takes {list(WORK)}, its knobs "
                 f"{list(knobs)} and its constants {list(constants)}"
             )
-        low, high = ranges[name]
-        # Written so that nan is outside.
-        if is_concrete(value) and not np.all(
-            (np.asarray(value) >= low) & (np.asarray(value) <= high)
-        ):
-            raise ValueError(f"expected {low} <= {name} <= {high}, found {value}")
+        check_number(name, value, *ranges[name])
 
 
 def _verdict(ends: Sequence[float]) -> str:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Countable
+from jsnn.hardware.checks import check_number
 from jsnn.hardware.ledger import weighted
 from jsnn.workload import LayerWorkload, within
 
@@ -26,12 +27,18 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
     The operand of a product is written in every step (or frame): spikes as they arrive, sums
     cleared (or, of words, when they are complete).
 
+    Raises:
+        ValueError: no sample, or no time step.
+
     >>> from jsnn.hypothetical import dense
     >>> counts = count(dense(100, 10, steps=5, rate=0.1))
     >>> counts["spikes_in"], counts["neuron_steps"]
     (Array([50.], dtype=float32), 50)
     """
     g, steps = layer.geometry, layer.steps
+    if not layer.arrivals.shape[0]:
+        raise ValueError(f"layer {g.name!r}: expected at least one sample, found an empty batch")
+    check_number(f"steps of layer {g.name!r}", steps, 1)
     frames = {"spikes": 0, "events": 0, "analog": steps, "constant": 1}[g.input_kind]
     constant = g.input_kind == "constant"
     stored = g.neurons if constant else 0

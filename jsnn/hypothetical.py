@@ -6,7 +6,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jsnn.workload import Geometry, InputKind, LayerWorkload
+from jsnn.hardware.checks import check_number, shown, whole_number
+from jsnn.workload import INPUT_KINDS, Geometry, InputKind, LayerWorkload
+
+# Of neurons, inputs or steps; counts of so many are finite, but exact in float32 up to 2^24 only.
+_MOST = 10**9
 
 
 def dense(
@@ -32,8 +36,8 @@ def dense(
     Args:
         inputs, neurons: sizes of the layer.
         steps: T.
-        rate: spikes per input and step, a number or `[B]`.
-        rate_out: spikes per neuron and step; `rate` unless given.
+        rate: spikes per input and step, a number or `[B]`; above 1 where several meet in one input.
+        rate_out: spikes per neuron and step, 0 to 1; `rate` unless given.
         active: share of the inputs that fire at least once; `min(1, 2·T·rate / (T + 1))` unless
             given, the mid-point of the bounds in arXiv 2409.08290 theorem 2.
         input_kind: kind of the input.
@@ -45,11 +49,39 @@ def dense(
     Returns:
         The workload of a batch of B (1 for a number).
 
+    Raises:
+        ValueError: a number that nobody can have: sizes and steps that are not whole or below 1,
+            rates that are negative, infinite or NaN, shares above 1, arrays of other shapes than
+            `[B]`, another kind of input, flags that are none. Of traced rates only the shape is
+            looked at.
+
     >>> layer = dense(100, 10, steps=5, rate=0.1)
     >>> float(layer.synops[0]), round(float(layer.active_synapses[0]), 2)
     (500.0, 166.67)
     """
+    inputs, neurons = (
+        whole_number(n, v, 1, _MOST) for n, v in (("inputs", inputs), ("neurons", neurons))
+    )
+    steps = whole_number("steps", steps, 1, _MOST)
+    multiplies = whole_number("multiplies", multiplies, 0, _MOST)
+    check_number("rate", rate, 0, _MOST)
+    check_number("rate_out", rate if rate_out is None else rate_out, 0, 1)
+    if active is not None:
+        check_number("active", active, 0, 1)
+    if input_kind not in INPUT_KINDS:
+        raise ValueError(f"expected an input_kind of {INPUT_KINDS}, found {shown(input_kind)}")
+    for flag, value in {"bias": bias, "spiking": spiking}.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"expected {flag} to be True or False, found {shown(value)}")
+    if not isinstance(name, str):
+        raise ValueError(f"expected name to be a text, found {shown(name)}")
     rate = jnp.atleast_1d(jnp.asarray(rate, jnp.result_type(float)))
+    for argument, value in {"rate": rate, "rate_out": rate_out, "active": active}.items():
+        if value is not None and jnp.shape(value) not in ((), (1,), rate.shape[:1]):
+            raise ValueError(
+                f"expected {argument} to be a number or [B] numbers, one for each of the "
+                f"{rate.shape[0]} samples, found shape {jnp.shape(value)}"
+            )
     zero = jnp.zeros_like(rate)
     fires = rate if rate_out is None else jnp.asarray(rate_out, rate.dtype) + zero
     events = input_kind in ("spikes", "events")

@@ -509,8 +509,11 @@ class Network(nn.Module):
 
 
 def batch_norm() -> nn.Module:
-    """flax's BatchNorm; over `[T, B, ...]` its statistics run over time, batch and space."""
-    return nn.BatchNorm(momentum=0.9, parent=None)
+    """flax's BatchNorm; over `[T, B, ...]` its statistics run over time, batch and space.
+
+    Its variance is E[(x - E[x])^2]: the faster E[x^2] - E[x]^2 cancels where the mean is large.
+    """
+    return nn.BatchNorm(momentum=0.9, use_fast_variance=False, parent=None)
 
 
 def td_batch_norm(v_threshold: float = 1.0, alpha: float = 1.0) -> nn.Module:
@@ -523,7 +526,7 @@ def td_batch_norm(v_threshold: float = 1.0, alpha: float = 1.0) -> nn.Module:
     0.9
     """
     scale = nn.initializers.constant(alpha * v_threshold)
-    return nn.BatchNorm(momentum=0.9, scale_init=scale, parent=None)
+    return nn.BatchNorm(momentum=0.9, scale_init=scale, use_fast_variance=False, parent=None)
 
 
 def _finite_counts(counts: jax.Array, potential: jax.Array, params: Any) -> jax.Array:

@@ -13,10 +13,38 @@ FLOAT_BITS = 32
 _EXPONENTS = (-32.0, 32.0)
 
 
+def grid_step(top: Any, high: Any) -> jax.Array:
+    """Step of a grid whose highest level, the integer `high`, lies at `top`: `top / high`.
+
+    At least the smallest normal number of the type: below it processors count as zero, and a value
+    over a step of zero is no number. NaN and infinity stay.
+
+    >>> grid_step(jnp.array([1.27, 0.0]), 127).tolist()
+    [0.01, 0.0]
+    """
+    step = jnp.asarray(top) / high
+    return jnp.maximum(step, jnp.finfo(step.dtype).tiny)
+
+
+def in_steps(values: jax.Array, step: Any) -> jax.Array:
+    """`values / step`, right for steps of every size.
+
+    Processors divide by multiplying with 1 / step, which is zero for a step of 1e38. Both are
+    multiplied by one power of two first, which changes no digit.
+
+    >>> in_steps(jnp.array([3e38, -1e38]), 1e38).tolist()
+    [3.0, -1.0]
+    """
+    exponent = jnp.frexp(step)[1]
+    return jnp.ldexp(values, -exponent) / jnp.ldexp(step, -exponent)
+
+
 def fake_quantise(values: jax.Array, bits: int) -> jax.Array:
     """Values on a symmetric grid of `bits` bits, one scale for the whole array; gradient 1.
 
-    q = s round(x / s),   s = max|x| / (2^(bits - 1) - 1)
+    q = s round(x / s),   s = max|x| / (2^(bits - 1) - 1), at least the smallest normal number
+
+    Computed in float32 or wider. One value that is NaN or infinite makes all of them NaN.
 
     Args:
         values: any shape.
@@ -35,10 +63,12 @@ def fake_quantise(values: jax.Array, bits: int) -> jax.Array:
         raise ValueError(f"bits must lie in 2 to {FLOAT_BITS} (32: floating point), got {bits}")
     if bits == FLOAT_BITS:
         return values
-    top = jnp.max(jnp.abs(values))
-    scale = jnp.where(top > 0, top, 1) / (2 ** (bits - 1) - 1)
-    rounded = jnp.round(values / scale) * scale
-    return values + jax.lax.stop_gradient(rounded - values)
+    wide = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    step = grid_step(jnp.max(jnp.abs(wide)), 2 ** (bits - 1) - 1)
+    # The largest finite value, divided and multiplied again, may be rounded to infinity.
+    largest = jnp.finfo(wide.dtype).max
+    rounded = jnp.clip(jnp.round(in_steps(wide, step)) * step, -largest, largest)
+    return values + jax.lax.stop_gradient(rounded - wide).astype(values.dtype)
 
 
 def with_slope(exact: Any, soft: Any) -> jax.Array:
@@ -144,16 +174,22 @@ def on_grid(values: jax.Array, step: jax.Array, low: Any, high: Any) -> jax.Arra
     q = step · round(clip(x / step, low, high))
 
     dq/dx = 1 between the ends, 0 beyond; dq/dstep = round(x / step) - x / step between them, `low`
-    or `high` beyond; dq/dlow and dq/dhigh = step where that end clips.
+    or `high` beyond; dq/dlow and dq/dhigh = step where that end clips. An infinite x does not
+    become the end of the grid but NaN: a network that diverged is to be seen.
 
     Source: Esser et al. 2020, LSQ (1902.08153), eq. 1-5.
 
     >>> on_grid(jnp.array([-9.0, 0.3, 9.0]), 0.5, -2.0, 1.0).tolist()
     [-1.0, 0.5, 0.5]
     """
-    scaled = values / step
-    clipped = jnp.where(scaled <= low, low, jnp.where(scaled >= high, high, scaled))
-    return step * round_through(clipped)
+    scaled = in_steps(*map(jax.lax.stop_gradient, (values, step)))
+    below, above = scaled <= low, scaled >= high
+    end = jnp.where(below, low, high)
+    level = jax.lax.stop_gradient(jnp.round(jnp.where(below | above, end, scaled)))
+    level = jnp.where(jnp.isinf(values), jnp.nan, level)
+    # The slope of x / step in the step has its square below, which is zero for steps of 1e-20.
+    soft = jnp.where(below | above, step * end, values + step * (level - scaled))
+    return with_slope(step * level, soft)
 
 
 def lsq(values: jax.Array, step: jax.Array, bits: Any) -> jax.Array:

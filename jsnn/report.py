@@ -29,6 +29,7 @@ from jsnn.energy import (
 )
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Timed
+from jsnn.hardware.checks import check_number, whole_number
 from jsnn.hardware.power import PJ_PER_J
 from jsnn.hardware.trees import is_concrete
 from jsnn.latency import latency
@@ -249,8 +250,8 @@ def report(
         density: of the twin, see `jsnn.twin.twin_workload`.
 
     Raises:
-        ValueError: no layer, no sample, counts that are negative or not finite, and what the
-            machine refuses.
+        ValueError: no layer, sample or step, counts that are negative or not finite, draws or a
+            seed that are no whole numbers, and what the machine refuses.
 
     >>> from jsnn.hardware import get
     >>> from jsnn.hypothetical import dense
@@ -260,6 +261,7 @@ def report(
     (0.877, 1.0)
     """
     _check(workload)
+    draws, seed = whole_number("draws", draws, 1, 10**9), whole_number("seed", seed, 0, 2**32 - 1)
     with jax.enable_x64(True):
         # Counts are exact in float32 sample by sample, their products with fan-outs are not.
         workload = jax.tree.map(lambda x: jnp.asarray(np.asarray(x, np.float64)), workload)
@@ -307,6 +309,7 @@ def _check(workload: Workload) -> None:
         name = layer.geometry.name
         if not layer.arrivals.shape[0]:
             raise ValueError(f"layer {name!r}: expected at least one sample, found none")
+        check_number(f"steps of layer {name!r}", layer.steps, 1)
         for field in ("arrivals", "active", "recurrent_events", "spikes"):
             if np.any(np.asarray(getattr(layer, field)) < 0):
                 raise ValueError(f"layer {name!r}: expected {field} of at least 0, found less")
@@ -425,11 +428,11 @@ def battery_life_s(
         "idle_w": idle_w,
     }
     for name, value in given.items():
+        check_number(name, value)
         least = "above" if name == "battery_j" else "of at least"
         if is_concrete(value):
             value = np.asarray(value)
-            fits = value > 0 if name == "battery_j" else value >= 0
-            if not np.all(np.isfinite(value) & fits):
+            if not np.all(value > 0 if name == "battery_j" else value >= 0):
                 raise ValueError(f"expected a finite {name} {least} 0, found {given[name]}")
     drain_w = energy_j * rate_hz + sensor_w + idle_w
     if is_concrete(drain_w) and not np.all(np.asarray(drain_w) > 0):

@@ -8,6 +8,7 @@ itself a workload: one frame of real-valued inputs in every layer, no state.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import jax
@@ -17,6 +18,8 @@ import numpy as np
 from jsnn.energy import Bill, bill, bill_layers
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Neuromorphic
+from jsnn.hardware.checks import check_number, shown, whole_number
+from jsnn.hardware.design import BOUNDS
 from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.trees import is_concrete
 from jsnn.hypothetical import dense
@@ -25,16 +28,18 @@ from jsnn.workload import ByStep, Geometry, LayerWorkload, Stored, Workload, req
 Density = Literal["measured", "average"]
 
 
-def activation_bits(steps: int) -> int:
-    """Bits of the twin's activations, `ceil(log2(T + 1))`; ValueError where T < 1.
+def activation_bits(steps: float) -> int:
+    """Bits of the twin's activations, `ceil(log2(T + 1))` of T rounded up.
 
-    >>> [activation_bits(steps) for steps in (1, 2, 3, 4, 7, 8)]
-    [1, 2, 2, 3, 3, 4]
+    Raises:
+        ValueError: T below 1, or no finite number.
+
+    >>> [activation_bits(steps) for steps in (1, 2, 3, 3.5, 4, 7, 8)]
+    [1, 2, 2, 3, 3, 3, 4]
     """
-    if steps < 1:
-        raise ValueError(f"expected at least one time step, found {steps}")
+    check_number("steps", steps, 1)
     # An integer T has as many binary digits.
-    return int(steps).bit_length()
+    return math.ceil(steps).bit_length()
 
 
 def twin_workload(workload: Workload, density: Density = "measured") -> Workload:
@@ -55,7 +60,7 @@ def twin_workload(workload: Workload, density: Density = "measured") -> Workload
     (300.0, 1)
     """
     if density not in ("measured", "average"):
-        raise ValueError(f"expected density 'measured' or 'average', found {density!r}")
+        raise ValueError(f"expected density 'measured' or 'average', found {shown(density)}")
     layers = (_twin_layer(layer, workload.per_step, density) for layer in workload)
     # The machine as it is before any lever.
     return dataclasses.replace(workload, layers=tuple(layers), levers=())
@@ -139,7 +144,11 @@ def twin(
         workload: what the spiking network did.
         hardware: the machine of both.
         density: `measured` or `average`, see `twin_workload`.
-        bits: width of its activations in every layer; `activation_bits(T)` unless given.
+        bits: width of its activations in every layer, 1 to 64; `activation_bits(T)` unless given.
+
+    Raises:
+        ValueError: no layer, sample or step, an unknown density, bits out of range, and what the
+            machine refuses.
 
     >>> from jsnn.hardware import get
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))
@@ -147,6 +156,8 @@ def twin(
     >>> float(twin(workload, machine).total_pj()[0]) / 4096**2
     0.91600
     """
+    if bits is not None:
+        check_number("bits", bits, *BOUNDS["output_bits"])
     passes = twin_workload(workload, density)
     pairs = []
     for spiking, layer in zip(workload, passes, strict=True):
@@ -168,16 +179,69 @@ def _with_widths(hardware: Hardware, widths: dict[str, int]) -> Hardware:
 def ratio(workload: Workload, hardware: Hardware, density: Density = "measured") -> jax.Array:
     """`[B]` energy of the spiking network over that of its twin; below one, spikes win.
 
+    A batch as a whole is compared by `mean_ratio`: a mean of ratios counts a sample the more the
+    less it costs.
+
     Raises:
-        ValueError: outside of `jit`, counts that are not finite, by the name of the layer.
+        ValueError: an energy that is not finite, or a sample whose twin costs nothing (on some
+            machines one without any event), unless traced; what `bill` and `twin` refuse.
 
     >>> from jsnn.hardware import get
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))
     >>> float(ratio(workload, get("neuromorphic-22nm").with_design(weight_bits=4))[0])
     0.8766
     """
+    energies_pj = _both_pj(workload, hardware, density)
+    if (
+        is_concrete(energies_pj[1])
+        and (free := np.flatnonzero(np.asarray(energies_pj[1]) == 0)).size
+    ):
+        raise ValueError(
+            f"the quantised network of samples {shown(free.tolist())} costs nothing on "
+            f"{hardware.name}, so that they have no ratio; compare the means of the batch, "
+            "jsnn.mean_ratio"
+        )
+    return energies_pj[0] / energies_pj[1]
+
+
+def mean_ratio(workload: Workload, hardware: Hardware, density: Density = "measured") -> jax.Array:
+    """Mean energy of the spiking network over the mean energy of its twin, a scalar.
+
+    `Σ_b E_SNN[b] / Σ_b E_QNN[b]`: what a battery would see, and what `jsnn.report` prints.
+
+    Raises:
+        ValueError: an energy that is not finite, or a twin that costs nothing for the whole batch,
+            unless traced; what `bill` and `twin` refuse.
+
+    >>> from jsnn.hardware import get
+    >>> workload = Workload((dense(100, 10, steps=5, rate=jnp.array([0.0, 0.1])),))
+    >>> round(float(mean_ratio(workload, get("compute-only-45nm"))), 3)
+    0.588
+    """
+    snn_pj, qnn_pj = (energy_pj.mean() for energy_pj in _both_pj(workload, hardware, density))
+    if is_concrete(qnn_pj) and not qnn_pj:
+        raise ValueError(
+            f"the quantised network costs nothing on {hardware.name} for the whole batch, so that "
+            "there is no ratio: did any event reach it?"
+        )
+    return snn_pj / qnn_pj
+
+
+def _both_pj(
+    workload: Workload, hardware: Hardware, density: Density
+) -> tuple[jax.Array, jax.Array]:
+    """`[B]` energies of the spiking network and of its twin."""
     require_finite(workload)
-    return bill(workload, hardware).total_pj() / twin(workload, hardware, density).total_pj()
+    bills = {"network": bill(workload, hardware), "twin": twin(workload, hardware, density)}
+    for of, priced in bills.items():
+        layers_pj = priced.layers_pj()
+        if is_concrete(layers_pj) and not (finite := np.isfinite(layers_pj).all(0)).all():
+            wrong = [name for name, fine in zip(priced.layers, finite, strict=True) if not fine]
+            raise ValueError(
+                f"the energy of the {of} on {hardware.name} is not finite in the layers {wrong}: "
+                "did the network diverge?"
+            )
+    return tuple(priced.total_pj() for priced in bills.values())
 
 
 def break_even_rate(steps: int, hardware: Hardware, fan_in: int | None = None) -> Any:
@@ -206,8 +270,8 @@ def break_even_rate(steps: int, hardware: Hardware, fan_in: int | None = None) -
         fan_in: inputs of a neuron.
 
     Raises:
-        ValueError: another architecture, T or fan_in below one, or no break-even below one spike
-            a step.
+        ValueError: another architecture, T or fan_in that is no finite number from one on, or no
+            break-even below one spike a step.
 
     >>> from jsnn.hardware import get
     >>> machine = get("neuromorphic-22nm").with_design(weight_bits=4)
@@ -221,8 +285,9 @@ def break_even_rate(steps: int, hardware: Hardware, fan_in: int | None = None) -
             f"the closed form is that of {Neuromorphic.name!r}, found a machine of "
             f"{hardware.architecture.name!r}: search the zero of log(ratio) there"
         )
-    if fan_in is not None and fan_in < 1:
-        raise ValueError(f"expected a fan-in of at least one, found {fan_in}")
+    check_number("steps", steps, 1)
+    if fan_in is not None:
+        fan_in = whole_number("fan_in", fan_in, 1, 10**9)
     bits = activation_bits(steps)
     geometry = _integrate_and_fire(1 if fan_in is None else fan_in)
     events, _ = hardware.prices(geometry)

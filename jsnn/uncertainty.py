@@ -19,6 +19,7 @@ import numpy as np
 
 from jsnn.energy import bill
 from jsnn.hardware import Hardware, Technology
+from jsnn.hardware.checks import check_number, whole_number
 from jsnn.hardware.constant import MARKS, Constant
 from jsnn.hardware.design import BOUNDS
 from jsnn.hardware.trees import is_concrete
@@ -31,6 +32,9 @@ __all__ = ["SPREAD", "Draws", "Sensitivity", "monte_carlo", "ranges", "sensitivi
 SPREAD = {"EXACT": 1.1, "SECONDARY": 1.25, "DERIVED": 1.5, "RECALLED": 2.0}
 
 Distribution = Literal["log-uniform", "triangular"]
+
+# Constants beyond it would leave the range in which energies are finite.
+_MOST_SPREAD = 1e6
 
 # Equal costs summed in another order differ by less than this share.
 _TIE = 1e-6
@@ -61,8 +65,7 @@ def ranges(
     for mark, factor in factors.items():
         if mark not in MARKS:
             raise ValueError(f"expected a spread for marks out of {list(MARKS)}, found {mark!r}")
-        if not (np.isfinite(factor) and factor >= 1):
-            raise ValueError(f"expected a spread of at least 1 for {mark}, found {factor}")
+        check_number(f"spread of {mark}", factor, 1, _MOST_SPREAD)
     return {
         name: _range(name, constant, factors[constant.mark])
         for name, constant in technology.constants.items()
@@ -113,6 +116,7 @@ class Draws:
         >>> draws.interval(share=0.9), float(draws.wins)
         ((5.0, 95.0), 0.495)
         """
+        check_number("share", share)
         if not 0 < share < 1:
             raise ValueError(f"expected a share between 0 and 1, found {share}")
         drawn, tails = np.asarray(getattr(self, what)), [(1 - share) / 2, (1 + share) / 2]
@@ -164,10 +168,8 @@ def monte_carlo(
     >>> draws.snn_pj.shape, bool(0 < draws.wins < 1)
     ((100,), True)
     """
-    if samples < 1:
-        raise ValueError(f"expected at least one draw, found {samples}")
-    if most < 1:
-        raise ValueError(f"expected at least one sample in a draw, found {most}")
+    samples = whole_number("samples", samples, 1, 10**9)
+    most = whole_number("most", most, 1, 10**9)
     if distribution not in ("log-uniform", "triangular"):
         raise ValueError(
             f"expected distribution 'log-uniform' or 'triangular', found {distribution!r}"
@@ -196,6 +198,8 @@ def _knob_span(
         )
     low, high = ends
     least, most = BOUNDS[name]
+    for end in ends:
+        check_number(name, end, least, most)
     if not least <= low <= high <= most:
         raise ValueError(f"expected {least} <= low <= high <= {most} of {name}, found {ends}")
     mode = np.clip(float(getattr(hardware.design, name)), low, high)

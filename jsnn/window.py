@@ -11,10 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jsnn.hardware.checks import check_number
 from jsnn.hardware.trees import is_concrete
 from jsnn.workload import ByStep, LayerWorkload, Stored, Workload, within
 
 __all__ = ["cut", "cut_layer", "over", "taken_at_rates"]
+
+MOST_STEPS = 1e9
 
 
 def over(workload: Workload, steps: Any) -> Workload:
@@ -34,7 +37,7 @@ def over(workload: Workload, steps: Any) -> Workload:
         steps: length of the window asked for, from 1.
 
     Raises:
-        ValueError: fewer steps than one.
+        ValueError: fewer steps than one, or no finite number of them; a run of no step.
 
     >>> import jax
     >>> from jsnn.energy import bill
@@ -45,8 +48,7 @@ def over(workload: Workload, steps: Any) -> Workload:
     >>> bool(energy(8.0) == 2 * energy(4.0)), bool(jax.grad(energy)(4.0) > 0)
     (True, True)
     """
-    if is_concrete(steps) and not steps >= 1:
-        raise ValueError(f"expected a window of at least one step, found steps = {steps}")
+    check_number("steps", steps, 1, MOST_STEPS)
     layers = tuple(_stretched(layer, steps) for layer in workload)
     return dataclasses.replace(workload, layers=layers)
 
@@ -89,6 +91,7 @@ def cut(workload: Workload, steps: Any) -> Workload:
 
 def cut_layer(layer: LayerWorkload, steps: Any) -> LayerWorkload:
     """`cut`, of one layer."""
+    check_number("steps", steps)
     if is_concrete(steps) and not 1 <= steps <= layer.steps:
         raise ValueError(
             f"expected a window of 1 to {layer.steps} steps, which is what layer "
@@ -139,7 +142,9 @@ def taken_at_rates(layer: LayerWorkload) -> tuple[str, ...]:
 
 
 def _stretched(layer: LayerWorkload, steps: Any) -> LayerWorkload:
-    g, share = layer.geometry, steps / layer.steps
+    g = layer.geometry
+    check_number(f"steps of layer {g.name!r}", layer.steps, 1)
+    share = steps / layer.steps
     inputs = jnp.asarray(g.inputs_by_reach, layer.active.dtype)
     shown_once = g.input_kind == "constant"
     stored = layer.stored

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from jsnn.codesign.knobs import round_weights
 from jsnn.quantise import (
     bounded,
     fake_quantise,
+    grid_step,
     levels,
     lsq,
     lsq_gradient_scale,
@@ -19,6 +21,66 @@ from jsnn.quantise import (
     power_of_two,
     scale_gradient,
 )
+from tests.fuzzing import examples
+
+TINY = float(np.finfo(np.float32).tiny)
+# Every way from weights to a grid of their own: its values, and the step between them.
+GRIDS = {
+    "fake_quantise": lambda x, bits: (fake_quantise(x, bits), grid_step(_top(x), _high(bits))),
+    "round_weights": lambda x, bits: (round_weights(x, bits), grid_step(_top(x), _high(bits))),
+    "lsq": lambda x, bits: (lsq(x, step := grid_step(_top(x), _high(bits)), bits), step),
+}
+
+
+def _top(values):
+    return jnp.max(jnp.abs(values))
+
+
+def _high(bits):
+    return 2 ** (bits - 1) - 1
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@settings(max_examples=examples(60))
+@given(
+    hnp.arrays(np.float32, 5, elements=st.floats(-1, 1, width=32)),
+    st.sampled_from([1e-45, 1e-40, 1e-38, 1e-36, 1e-30, 1e-6, 1.0, 1e6, 1e30, 1e38]),
+    st.integers(2, 16),
+)
+def test_weights_of_every_size_are_on_a_grid_near_them(grid, shares, size, bits):
+    values = np.float32(shares * size)
+    found, step = map(np.asarray, GRIDS[grid](jnp.asarray(values), bits))
+    assert np.isfinite(found).all() and step >= TINY
+    # What is below the smallest normal number is zero to a processor.
+    error = np.abs(found.astype(np.float64) - values)
+    assert (error <= step / 2 * (1 + 1e-4) + TINY).all()
+    slope = jax.grad(lambda x: GRIDS[grid](x, bits)[0].sum())(jnp.asarray(values))
+    assert np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_stay_so(grid, bad):
+    found, _ = GRIDS[grid](jnp.array([0.3, bad, 1.0]), 8)
+    assert not np.isfinite(found[1])
+    # Nor does the end of a grid hide one.
+    assert not np.isfinite(on_grid(jnp.array([bad]), 0.1, -2.0, 1.0)).any()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_the_largest_weight_of_any_type_stays_finite(dtype):
+    for top in (jnp.finfo(dtype).max, jnp.finfo(dtype).tiny, 1.0):
+        values = jnp.array([top, -top / 3, 0.0], dtype)
+        for bits in (2, 8, 31):
+            found = fake_quantise(values, bits)
+            assert found.dtype == dtype and jnp.isfinite(found).all()
+            assert found[0] == values[0]
+
+
+def test_weights_of_1e_36_at_8_bits():
+    """They were NaN: a 127th of them is below the smallest normal number."""
+    found = fake_quantise(jnp.array([1e-36, -5e-37]), 8)
+    np.testing.assert_allclose(found, [1e-36, -5e-37], atol=TINY)
 
 
 @given(

@@ -145,7 +145,10 @@ MISTAKES = {
     ),
     "no mark": ((('mark = "SECONDARY"\n', ""),), r"constants\.synop_pj: \['mark'\] missing"),
     "unknown mark": ((('"SECONDARY"', '"SURE"'),), r"constants\.synop_pj: .*'SURE'"),
-    "negative": ((("value = 6.5", "value = -6.5"),), r"constants\.synop_pj: .*>= 0.*-6.5"),
+    "negative": (
+        (("value = 6.5", "value = -6.5"),),
+        r"constants\.synop_pj: expected 0 <= value.*-6.5 pJ: check",
+    ),
     "not finite": ((("value = 6.5", "value = nan"),), r"constants\.synop_pj: .*finite"),
     "no number": ((("value = 6.5", 'value = "6.5"'),), r"synop_pj\.value: expected a number"),
     "truth value": ((("value = 6.5", "value = true"),), r"synop_pj\.value: expected a number"),

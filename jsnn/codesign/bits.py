@@ -16,6 +16,7 @@ from jsnn.levers import Lever, Pairs
 from jsnn.neurons.fixed import EXACT_BITS
 from jsnn.quantise import (
     bounded,
+    grid_step,
     levels,
     lsq,
     lsq_gradient_scale,
@@ -234,7 +235,8 @@ class Bits(Lever):
         That of the bits is not, for it stands against the bill's.
         """
         _, high = levels(bits)
-        step = jnp.exp2(scale_gradient(log2_top, lsq_gradient_scale(count, bits))) / high
+        top = jnp.exp2(scale_gradient(log2_top, lsq_gradient_scale(count, bits)))
+        step = grid_step(top, high)
         return nearest_power_of_two(step) if self.power_of_two else step
 
     def _gain(self, layer: Mapping[str, Any]) -> jax.Array:
@@ -323,11 +325,17 @@ def _best_top(values: jax.Array, bits: float) -> jax.Array:
     top = jnp.where(top > 0, top, 1.0)
     _, high = levels(bits)
 
+    exponent = jnp.frexp(top)[1]
+
     def error(share):
-        return jnp.square(lsq(values, share * top / high, bits) - values).sum()
+        wrong = lsq(values, grid_step(share * top, high), bits) - values
+        # In units of a power of two near the range: squares of 1e-36 are zero in float32.
+        return jnp.square(jnp.ldexp(wrong, -exponent)).sum()
 
     shares = jnp.asarray(_SHARES)
-    return top * shares[jax.lax.map(error, shares).argmin()]
+    best = top * shares[jax.lax.map(error, shares).argmin()]
+    # Its logarithm is trained, and that of zero is no number to start from.
+    return jnp.maximum(best, jnp.finfo(best.dtype).tiny)
 
 
 def _first_range(layer: Mapping[str, Any], gain: jax.Array) -> jax.Array:

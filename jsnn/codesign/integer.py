@@ -7,8 +7,13 @@ spikes, the same readout.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import json
 import math
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,16 +21,40 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jsnn.hardware.checks import check_number, shown, whole_number
 from jsnn.levers import Lever, Levered, deployed_as_run, split
 from jsnn.models import MLP, SRNN, ConvNet
 from jsnn.neurons import Fixed
 from jsnn.neurons.fixed import EXACT_BITS
+from jsnn.neurons.reset import RESETS
 from jsnn.precision import F32
 
 __all__ = ["IntegerLayer", "IntegerNetwork", "IntegerRun", "export", "input_step"]
 
-# Arrays of a layer that a file holds; the rest of it is written as JSON.
+# Arrays of a layer that a file holds; the rest of it is written as JSON. The first and the last are
+# never missing.
 _ARRAYS = ("weights", "recurrent", "bias", "decay", "threshold", "reset_to", "start")
+_FORMAT = "jsnn integer network 2"
+# What NumPy and the zip module raise on a file that is not what they expect.
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# Characters of a SHA-256.
+_DIGEST = 64
+# Powers of two beyond which shifts leave 64 bits.
+_MOST_SHIFT = 60
 
 READOUTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "LastMembrane": lambda v, s: v[-1],
@@ -60,6 +89,10 @@ class IntegerLayer:
         weight_exponent, recurrent_exponent, state_exponent: of the units.
         reset, strict: as of the neuron.
         pool: window of the OR pool behind the spikes; 1 for none.
+
+    Raises:
+        ValueError: naming layer and field: arrays of another shape or type, numbers that their bits
+            do not hold, fields that contradict each other.
     """  # noqa: E501
 
     name: str
@@ -79,6 +112,62 @@ class IntegerLayer:
     reset: str
     strict: bool
     pool: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"expected a layer to have a name, found {shown(self.name)}")
+        try:
+            self._check()
+        except ValueError as error:
+            raise ValueError(f"layer {shown(self.name)}: {error}") from None
+
+    def _check(self) -> None:
+        bits = {"weight_bits": 2, "state_bits": 2, "decay_bits": 0, "pool": 1}
+        for field, least in bits.items():
+            most = EXACT_BITS if field != "pool" else 2**20
+            _plain_int(field, getattr(self, field), least, most)
+        for field in ("weight_exponent", "recurrent_exponent", "state_exponent"):
+            _plain_int(field, getattr(self, field), -_MOST_SHIFT, _MOST_SHIFT)
+        if self.reset not in RESETS:
+            raise ValueError(f"expected reset to be one of {RESETS}, found {shown(self.reset)}")
+        if not isinstance(self.strict, bool):
+            raise ValueError(f"expected strict to be True or False, found {shown(self.strict)}")
+        kind = np.int8 if self.weight_bits <= 8 else np.int32
+        weight, state = 2 ** (self.weight_bits - 1), 2 ** (self.state_bits - 1)
+        if np.ndim(self.weights) not in (2, 4) or not np.size(self.weights):
+            raise ValueError(
+                f"weights: expected [K, N] or [H, W, C, N], found shape {np.shape(self.weights)}"
+            )
+        n = self.weights.shape[-1]
+        _integer_array("weights", self.weights, kind, self.weights.shape, -weight, weight - 1)
+        if self.recurrent is not None:
+            _integer_array("recurrent", self.recurrent, kind, (n, n), -weight, weight - 1)
+        ranges = {
+            "bias": (-state, state - 1),
+            "decay": (0, 2**self.decay_bits - 1),
+            "threshold": (1, state - 1),
+            "reset_to": (-state, state - 1),
+            "start": (-state, state - 1),
+        }
+        for field, ends in ranges.items():
+            if field == "start" or getattr(self, field) is not None:
+                _integer_array(field, getattr(self, field), np.int32, (n,), *ends)
+        if (self.decay is None) != (self.decay_bits == 0):
+            raise ValueError(
+                f"decay and decay_bits contradict each other: {self.decay_bits} bits "
+                f"{'without' if self.decay is None else 'of'} a decay"
+            )
+        if self.state_bits - 1 + self.decay_bits > EXACT_BITS:
+            raise ValueError(
+                f"state_bits: a membrane of {self.state_bits} bits times a decay of "
+                f"{self.decay_bits} is not exact in float32"
+            )
+        if (self.threshold is None) != (self.reset_to is None):
+            raise ValueError("threshold and reset_to: expected both or neither")
+        if self.threshold is None and (self.recurrent is not None or self.pool > 1):
+            raise ValueError("threshold: a layer that feeds back or pools its spikes needs one")
+        if self.pool > 1 and self.weights.ndim == 2:
+            raise ValueError(f"pool: a dense layer has no space to pool, found {self.pool}")
 
     def run(
         self, inputs: np.ndarray, exponent: int, constant: bool = False
@@ -115,15 +204,15 @@ class IntegerLayer:
     def largest_sum(self, exponent: int, largest_input: int) -> int:
         """The largest sum that inputs of up to so many units can make, in its finest unit."""
         unit = self._unit(exponent)
+        # Whole numbers of Python, which no shift overflows.
         fans = tuple(range(self.weights.ndim - 1))
-        total = np.abs(self.weights.astype(np.int64)).sum(fans) * largest_input
-        total = total << (self.weight_exponent + exponent - unit)
+        total = np.abs(self.weights.astype(np.int64)).sum(fans).astype(object) * int(largest_input)
+        total = total * 2 ** (self.weight_exponent + exponent - unit)
         if self.recurrent is not None:
-            back = np.abs(self.recurrent.astype(np.int64)).sum(0)
-            total = total + (back << (self.recurrent_exponent - unit))
+            back = np.abs(self.recurrent.astype(np.int64)).sum(0).astype(object)
+            total = total + back * 2 ** (self.recurrent_exponent - unit)
         if self.bias is not None:
-            bias = np.abs(self.bias.astype(np.int64))
-            total = total + (bias << (self.state_exponent - unit))
+            total = total + np.abs(self.bias.astype(object)) * 2 ** (self.state_exponent - unit)
         return int(total.max())
 
     def _unit(self, exponent: int) -> int:
@@ -181,27 +270,83 @@ class IntegerNetwork:
         layers: the last one is read out.
         readout: name of the readout, one of `READOUTS`.
         input_exponent: inputs count units of 2^input_exponent.
+        largest_input: largest absolute input, in these units: no sum of such inputs leaves the 24
+            bits in which float32 computes as integers do.
         constant: the first frame is shown at every step.
+
+    Raises:
+        ValueError: naming layer and field: layers that do not follow each other, an unknown
+            readout, sums that could leave 24 bits.
     """
 
     layers: tuple[IntegerLayer, ...]
     readout: str
     input_exponent: int
+    largest_input: int
     constant: bool
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.readout, str) or self.readout not in READOUTS:
+            raise ValueError(
+                f"the readout {shown(self.readout)} is no sum of integers; take of {list(READOUTS)}"
+            )
+        _plain_int("input_exponent", self.input_exponent, -_MOST_SHIFT, _MOST_SHIFT)
+        _plain_int("largest_input", self.largest_input, 0, 2**EXACT_BITS)
+        if not isinstance(self.constant, bool):
+            raise ValueError(f"expected constant to be True or False, found {shown(self.constant)}")
+        if not self.layers:
+            raise ValueError("layers: expected at least one, found none")
+        names = [layer.name for layer in self.layers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"layers: expected names of their own, found {names}")
+        if self.readout == "SpikeCount" and self.layers[-1].threshold is None:
+            raise ValueError(f"layer {names[-1]!r}: threshold: SpikeCount reads spikes out")
+        for first, then in zip(self.layers, self.layers[1:], strict=False):
+            if first.threshold is None:
+                raise ValueError(f"layer {first.name!r}: threshold: only the last layer has none")
+            sent, taken = first.weights.shape[-1], then.weights.shape[-2]
+            # Behind a convolution a dense layer takes every place of every channel.
+            fits = first.weights.ndim == 4 and then.weights.ndim == 2 and taken % sent == 0
+            if not fits and (sent != taken or first.weights.ndim != then.weights.ndim):
+                raise ValueError(
+                    f"layer {then.name!r}: weights: expected to take what the {sent} neurons of "
+                    f"{first.name!r} send, found shape {then.weights.shape}"
+                )
+        exponent, most = self.input_exponent, self.largest_input
+        for layer in self.layers:
+            if (shift := layer.state_exponent - layer._unit(exponent)) > _MOST_SHIFT:
+                raise ValueError(
+                    f"layer {layer.name!r}: state_exponent: its sum is 2^{shift} times finer than "
+                    f"its membrane, more than 2^{_MOST_SHIFT}"
+                )
+            if (largest := layer.largest_sum(exponent, most)) >= 2**EXACT_BITS:
+                raise ValueError(
+                    f"{layer.name}: sums of up to {shown(largest)} units leave the {EXACT_BITS} "
+                    "bits of float32, so that the network it was trained as need not do the same; "
+                    "fewer bits of weights, states or inputs help"
+                )
+            exponent, most = 0, 1
 
     def run(self, frames: Any) -> IntegerRun:
         """Run frames `[T, B, ...]` in int64.
 
         Raises:
-            ValueError: frames that are no multiples of the input step.
+            ValueError: frames that are empty, of another size than the first layer takes, not
+                finite, no multiples of the input step, or larger than the largest input.
         """
         frames = np.asarray(frames, np.float64)
+        self._check_frames(frames)
         units = np.ldexp(frames, -self.input_exponent)
         x, exponent, constant = np.rint(units).astype(np.int64), self.input_exponent, self.constant
         if not (x == units).all():
             raise ValueError(
                 f"frames must be multiples of {2.0**exponent}, the input step of this network; "
                 "round them to it, in training too, or export with a finer input_step"
+            )
+        if np.abs(x).max() > self.largest_input:
+            raise ValueError(
+                f"frames must be at most {self.largest_input * 2.0**exponent} in size, found "
+                f"{np.abs(frames).max()}; export with this largest_input"
             )
         spikes = {}
         for layer in self.layers:
@@ -217,34 +362,72 @@ class IntegerNetwork:
             spikes, units, unit / len(frames) if self.readout == "MeanMembrane" else unit
         )
 
+    def _check_frames(self, frames: np.ndarray) -> None:
+        weights = self.layers[0].weights
+        if frames.ndim < 3 or not frames.size:
+            raise ValueError(
+                "expected frames [T, B, ...] of at least one step and sample, found shape "
+                f"{frames.shape}"
+            )
+        taken = weights.shape[-2]
+        image = weights.ndim == 4
+        sent = frames.shape[-1] if image else math.prod(frames.shape[2:])
+        if sent != taken or (image and frames.ndim != 5):
+            raise ValueError(
+                f"layer {self.layers[0].name!r} takes "
+                f"{f'images of {taken} channels' if image else f'{taken} inputs'}, found frames of "
+                f"shape {frames.shape}"
+            )
+        if not np.isfinite(frames).all():
+            raise ValueError("expected finite frames, found NaN or infinity")
+
     def save(self, path: str | Path) -> None:
-        """Write one `.npz` file."""
+        """Write one `.npz` file, the SHA-256 of its bytes at its end (as a comment of the archive).
+
+        It holds every array and a record in JSON of everything else, the arrays' names among it.
+        """
         arrays, layers = {}, []
         for layer in self.layers:
             fields = {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}
-            for name in _ARRAYS:
-                if (array := fields.pop(name)) is not None:
-                    arrays[f"{layer.name}.{name}"] = array
-            layers.append(fields)
-        about = {
-            "layers": layers,
-            "readout": self.readout,
-            "input_exponent": self.input_exponent,
-            "constant": self.constant,
-        }
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+            own = {name: fields.pop(name) for name in _ARRAYS}
+            own = {name: array for name, array in own.items() if array is not None}
+            arrays |= {f"{layer.name}.{name}": array for name, array in own.items()}
+            layers.append(fields | {"arrays": list(own)})
+        about = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        about |= {"layers": layers, "format": _FORMAT}
+        Path(path).write_bytes(_sealed({"about": np.array(json.dumps(about)), **arrays}))
 
     @classmethod
     def load(cls, path: str | Path) -> IntegerNetwork:
-        """Read what `save` wrote."""
-        with np.load(path) as file:
-            about = json.loads(str(file["about"]))
-            layers = tuple(
-                IntegerLayer(**fields, **{n: file.get(f"{fields['name']}.{n}") for n in _ARRAYS})
-                for fields in about.pop("layers")
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: naming the file and the field: no such file, one that is damaged, of an
+                older version of jsnn, or not of a network that `IntegerNetwork` and `IntegerLayer`
+                take.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from error
+        body, digest = content[:-_DIGEST], content[-_DIGEST:]
+        if hashlib.sha256(body).hexdigest().encode() != digest:
+            raise ValueError(
+                f"{path}: its digest is not that of its content: the file is damaged, or was "
+                "written by an older version of jsnn, without a digest; export the network again"
             )
-        return cls(layers, **about)
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                arrays = dict(file)
+            about = json.loads(str(arrays.pop("about")))
+        except _UNREADABLE as error:
+            raise ValueError(
+                f"{path}: is no archive of arrays with a record about them: {error}"
+            ) from error
+        try:
+            return _network(about, arrays)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def export(
@@ -296,6 +479,8 @@ def export(
     plan = _plan(model)
     if readout not in READOUTS:
         raise ValueError(f"the readout {readout!r} is no sum of integers; take of {list(READOUTS)}")
+    check_number("input_step", input_step)
+    check_number("largest_input", largest_input, 0)
     mantissa, exponent = math.frexp(input_step)
     if mantissa != 0.5:
         raise ValueError(
@@ -306,16 +491,13 @@ def export(
     layers = tuple(
         _layer(name, neuron, params[name], widths[0][name], pool) for name, neuron, pool in plan
     )
-    largest = [math.ceil(largest_input / input_step), *[1] * (len(layers) - 1)]
-    units = [exponent, *[0] * (len(layers) - 1)]
-    for layer, unit, most in zip(layers, units, largest, strict=True):
-        if (found := layer.largest_sum(unit, most)) >= 2**EXACT_BITS:
-            raise ValueError(
-                f"{layer.name}: sums of up to {found} units leave the {EXACT_BITS} bits of "
-                "float32, so that the network it was trained as need not do the same; fewer bits "
-                "of weights, states or inputs help"
-            )
-    return IntegerNetwork(layers, readout, exponent, model.input_kind == "constant")
+    largest = math.ceil(largest_input / input_step)
+    if largest > 2**EXACT_BITS:
+        raise ValueError(
+            f"inputs of up to {largest} units of the input step leave the {EXACT_BITS} bits of "
+            "float32; fewer levels of inputs help"
+        )
+    return IntegerNetwork(layers, readout, exponent, largest, model.input_kind == "constant")
 
 
 def input_step(frames: Any) -> float:
@@ -329,6 +511,73 @@ def input_step(frames: Any) -> float:
     """
     _, exponent = _integers("inputs", frames, EXACT_BITS + 1)
     return 2.0**exponent
+
+
+def _sealed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The bytes of an archive whose comment is the SHA-256 of everything before it."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = b"0" * _DIGEST
+    body = buffer.getvalue()[:-_DIGEST]
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
+def _network(about: Any, arrays: dict[str, np.ndarray]) -> IntegerNetwork:
+    """The network of a record and its arrays, each of which must be there and used."""
+    own = [f.name for f in dataclasses.fields(IntegerNetwork)]
+    about = _fields("the record", about, [*own, "format"])
+    if (found := about.pop("format")) != _FORMAT:
+        raise ValueError(f"format: expected {_FORMAT!r}, found {shown(found)}; export it again")
+    if not isinstance(about["layers"], list):
+        raise ValueError(f"layers: expected a list, found {shown(about['layers'])}")
+    plain = [f.name for f in dataclasses.fields(IntegerLayer) if f.name not in _ARRAYS]
+    layers = []
+    for number, layer in enumerate(about.pop("layers")):
+        layer = _fields(f"layer {number}", layer, [*plain, "arrays"])
+        names = layer.pop("arrays")
+        listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not listed or not {"weights", "start"} <= set(names) <= set(_ARRAYS):
+            raise ValueError(
+                f"layer {number}: arrays: expected weights, start and others out of "
+                f"{list(_ARRAYS)}, found {shown(names)}"
+            )
+        held = dict.fromkeys(_ARRAYS)
+        for name in dict.fromkeys(names):
+            stored = f"{layer['name']}.{name}"
+            if stored not in arrays:
+                raise ValueError(f"layer {number}: the array {shown(stored)} is missing")
+            held[name] = arrays.pop(stored)
+        layers.append(IntegerLayer(**layer, **held))
+    if arrays:
+        raise ValueError(f"arrays that belong to no layer: {shown(sorted(arrays))}")
+    return IntegerNetwork(tuple(layers), **about)
+
+
+def _fields(where: str, entries: Any, names: list[str]) -> dict[str, Any]:
+    if not isinstance(entries, dict) or set(entries) != set(names):
+        found = sorted(entries) if isinstance(entries, dict) else entries
+        raise ValueError(f"{where}: expected the fields {sorted(names)}, found {shown(found)}")
+    return dict(entries)
+
+
+def _plain_int(field: str, value: Any, low: int, high: int) -> None:
+    if type(value) is not int:
+        raise ValueError(f"{field}: expected a whole number, found {shown(value)}")
+    whole_number(field, value, low, high)
+
+
+def _integer_array(
+    field: str, array: Any, kind: type, shape: tuple[int, ...], low: int, high: int
+) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype != kind or array.shape != shape:
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else shown(array)
+        raise ValueError(f"{field}: expected {np.dtype(kind)} of shape {shape}, found {found}")
+    if not ((array >= low) & (array <= high)).all():
+        raise ValueError(
+            f"{field}: expected {low} to {high}, which its bits hold, found {array.min()} to "
+            f"{array.max()}"
+        )
 
 
 def _plan(model: Any) -> list[tuple[str, Fixed, int]]:
@@ -402,6 +651,8 @@ def _layer(
 
 def _integers(name: str, values: Any, bits: int) -> tuple[np.ndarray, int]:
     """Integers of so many bits, and the exponent of the coarsest power of two that they count."""
+    if not np.isfinite(np.asarray(values, np.float64)).all():
+        raise ValueError(f"{name} must be finite, found NaN or infinity")
     mantissas, exponents = np.frexp(np.asarray(values, np.float64))
     whole = np.ldexp(mantissas, 53).astype(np.int64)
     used = whole != 0

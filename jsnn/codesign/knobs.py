@@ -31,7 +31,7 @@ from jsnn.hardware.architectures import (
 from jsnn.hardware.design import BOUNDS
 from jsnn.hardware.scaling import delay_factor, energy_factor, logic_at
 from jsnn.levers import Lever, Pairs
-from jsnn.quantise import with_slope
+from jsnn.quantise import grid_step, in_steps, with_slope
 from jsnn.training import label_params
 from jsnn.workload import Workload
 
@@ -388,6 +388,7 @@ def round_weights(weights: jax.Array, bits: Any) -> jax.Array:
     [1.0, 0.333, -0.667]
     """
     top = jax.lax.stop_gradient(jnp.max(jnp.abs(weights)))
-    scale = jnp.where(top > 0, top, 1) / (2.0 ** (bits - 1) - 1)
-    ratio = weights / scale
-    return scale * (ratio + jax.lax.stop_gradient(jnp.round(ratio) - ratio))
+    scale = grid_step(top, 2.0 ** (bits - 1) - 1)
+    ratio = in_steps(*map(jax.lax.stop_gradient, (weights, scale)))
+    level = jnp.round(ratio)
+    return with_slope(scale * level, weights + scale * (level - ratio))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import jax
-import numpy as np
 
-from jsnn.hardware.trees import is_concrete, pytree
+from jsnn.hardware.checks import check_number, shown
+from jsnn.hardware.trees import pytree
 
 MARKS = {
     "EXACT": "taken from the source text or code itself",
@@ -16,6 +17,30 @@ MARKS = {
     "RECALLED": "general knowledge, unchecked",
 }
 
+# Largest value by the beginning of the unit, as a regular expression: beyond any machine (a joule
+# an event, a megawatt), and small enough for every price, times a trillion events, to be finite in
+# float32. An exponent, of the unit `1`, is that of a memory's size. The last is of what no price
+# is made of.
+_LARGEST = (
+    ("pJ/", 1e9),
+    ("pJ", 1e12),
+    ("W/Hz", 1.0),
+    ("W", 1e6),
+    ("s(?![A-Za-z])", 1e3),
+    ("cycles", 1e6),
+    ("1$", 1.0),
+    ("", 1e30),
+)
+
+
+def largest(unit: str) -> float:
+    """The largest value that a constant of this unit may have.
+
+    >>> largest("pJ"), largest("pJ/bit")
+    (1000000000000.0, 1000000000.0)
+    """
+    return next(most for pattern, most in _LARGEST if re.match(pattern, unit))
+
 
 @pytree
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +48,7 @@ class Constant:
     """A cited constant; a pytree whose only leaf is `value`.
 
     Attributes:
-        value: the number, in `unit`; finite and not negative.
+        value: the number, in `unit`; not negative, at most `largest(unit)`.
         unit: such as `pJ`, `pJ/bit`, `W`.
         source: paper and section, or repository, path and commit.
         mark: how well it is known: EXACT, SECONDARY, DERIVED or RECALLED.
@@ -32,8 +57,8 @@ class Constant:
             one; None where nothing is known (see `jsnn.uncertainty` for what is assumed then).
 
     Raises:
-        ValueError: empty unit or source, unknown mark, negative or non-finite value, a range that
-            has one end only or ends that cross.
+        ValueError: empty unit or source, unknown mark, a value that is no number or out of range, a
+            range that has one end only, ends that cross or are no numbers.
 
     >>> Constant(0.9, "pJ", "Horowitz, ISSCC 2014", "SECONDARY").value
     0.9
@@ -49,20 +74,27 @@ class Constant:
 
     def __post_init__(self) -> None:
         for field in ("unit", "source"):
+            if not isinstance(getattr(self, field), str):
+                raise ValueError(
+                    f"expected a text for the {field} of a constant, found "
+                    f"{shown(getattr(self, field))}"
+                )
             if not getattr(self, field).strip():
                 raise ValueError(
                     f"a constant needs a {field}, found an empty string: say where from"
                 )
-        if self.mark not in MARKS:
-            raise ValueError(f"expected a mark out of {list(MARKS)}, found {self.mark!r}")
-        if is_concrete(self.value):
-            value = np.asarray(self.value)
-            if not np.all(np.isfinite(value)) or np.any(value < 0):
-                raise ValueError(
-                    f"expected a finite constant >= 0 {self.unit}, found {self.value}: "
-                    "check the number against its source"
-                )
+        if not isinstance(self.mark, str) or self.mark not in MARKS:
+            raise ValueError(f"expected a mark out of {list(MARKS)}, found {shown(self.mark)}")
+        most = largest(self.unit)
+        try:
+            for name in ("value", "low", "high"):
+                if name == "value" or getattr(self, name) is not None:
+                    check_number(name, getattr(self, name), 0, most)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} {self.unit}: check the number, and its unit, against its source"
+            ) from None
         if (self.low is None) != (self.high is None):
             raise ValueError(f"a range needs both ends, found {self.low} to {self.high}")
-        if self.low is not None and not 0 <= self.low <= self.high:
-            raise ValueError(f"expected 0 <= low <= high, found {self.low} to {self.high}")
+        if self.low is not None and not self.low <= self.high:
+            raise ValueError(f"expected low <= high, found {self.low} to {self.high}")

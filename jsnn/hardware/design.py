@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
+from jsnn.hardware.checks import check_number
 from jsnn.hardware.trees import is_concrete, pytree
+
+# No memory holds a petabyte and no chip has so many parts; with these ends and those of constants
+# (`jsnn.hardware.constant.largest`) every price, times a trillion events, is finite in float32.
+_MANY, _BYTES, _HOPS = 1e9, 1e15, 1e6
 
 # Smallest and largest legal value of each knob.
 BOUNDS = {
@@ -16,24 +19,24 @@ BOUNDS = {
     "input_bits": (1, 64),
     "output_bits": (1, 64),
     "event_bits": (1, 64),
-    "queue_events": (1, np.inf),
-    "hops": (0, np.inf),
-    "targets_per_message": (1, np.inf),
+    "queue_events": (1, _MANY),
+    "hops": (0, _HOPS),
+    "targets_per_message": (1, _MANY),
     "weight_fetch_share": (0, 1),
     "temporal_reuse": (0, 1),
     "zero_skipping": (0, 1),
-    "batch": (1, np.inf),
-    "local_bytes": (0, np.inf),
-    "global_bytes": (0, np.inf),
-    "dram_bytes": (0, np.inf),
-    "core_weight_bytes": (1, np.inf),
-    "core_state_bytes": (1, np.inf),
-    "core_neurons": (1, np.inf),
-    "cores": (1, np.inf),
-    "pes": (1, np.inf),
-    "pe_state_bytes": (0, np.inf),
-    "crossbar": (1, np.inf),
-    "clock_hz": (1, np.inf),
+    "batch": (1, _MANY),
+    "local_bytes": (0, _BYTES),
+    "global_bytes": (0, _BYTES),
+    "dram_bytes": (0, _BYTES),
+    "core_weight_bytes": (1, _BYTES),
+    "core_state_bytes": (1, _BYTES),
+    "core_neurons": (1, _MANY),
+    "cores": (1, _MANY),
+    "pes": (1, _MANY),
+    "pe_state_bytes": (0, _BYTES),
+    "crossbar": (1, _MANY),
+    "clock_hz": (1, 1e12),
     "dense_share": (0, 1),
 }
 
@@ -71,7 +74,8 @@ class Design:
             machines that are built for one of the two (`committed`).
 
     Raises:
-        ValueError: a knob out of its bounds (checked when it is a number, not under tracing).
+        ValueError: a knob that is no number, or not within its bounds (of a traced one only the
+            type is looked at).
 
     >>> Design(weight_bits=8).weight_bits
     8.0
@@ -105,11 +109,10 @@ class Design:
     def __post_init__(self) -> None:
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
-            if not is_concrete(value):
+            if value is None:
                 continue
-            if not np.all((np.asarray(value) >= low) & (np.asarray(value) <= high)):
-                raise ValueError(f"expected {low} <= {name} <= {high}, found {value}")
-            if isinstance(value, int):
+            check_number(name, value, low, high)
+            if is_concrete(value) and isinstance(value, int):
                 # A gradient needs a float leaf.
                 object.__setattr__(self, name, float(value))
 

@@ -51,7 +51,11 @@ class Technology:
         >>> a.with_values(add_pj=1.8)["add_pj"]
         1.8
         """
-        for name in values:
+        changed = {}
+        for name, value in values.items():
             self[name]
-        changed = {n: dataclasses.replace(self.constants[n], value=v) for n, v in values.items()}
+            try:
+                changed[name] = dataclasses.replace(self.constants[name], value=value)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         return Technology({**self.constants, **changed})

@@ -41,7 +41,8 @@
 * `[constants.NAME]`: exactly the constants that the architecture takes; a `chip` takes what its
   source publishes (`jsnn.hardware.architectures.chip`). `value`, `unit`, `source` and `mark`
   (EXACT, SECONDARY, DERIVED or RECALLED) are needed, `note`, `low` and `high` are not. The unit
-  must begin with the one at the end of the name. `static_power_w` and `step_latency_s`, both or
+  must begin with the one at the end of the name, and a value is not larger than any machine needs
+  (`jsnn.hardware.constant.largest`). `static_power_w` and `step_latency_s`, both or
   none, may be added to a machine that has no static price: power of what one layer occupies,
   duration of a step.
 * `[unpriced]`: for a `chip` only: the reason of each component that no constant prices.
@@ -55,6 +56,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +67,7 @@ import numpy as np
 
 from jsnn.hardware import architectures
 from jsnn.hardware.architectures import Chip
+from jsnn.hardware.checks import shown
 from jsnn.hardware.constant import Constant
 from jsnn.hardware.design import BOUNDS, Design
 from jsnn.hardware.hardware import Hardware
@@ -91,7 +95,9 @@ _UNITS = (
     ("_pj", "pJ"),
     ("_w", "W"),
     ("_s", "s"),
+    ("_exponent", "1"),
 )
+_KINDS = {"str": (str, "a text"), "bool": (bool, "true or false")}
 
 
 def load(path: str | Path) -> Hardware:
@@ -99,8 +105,9 @@ def load(path: str | Path) -> Hardware:
 
     Raises:
         ValueError: naming the file and the field: no such file, no TOML, an unknown or missing
-            section, architecture, option, constant or knob, a constant without value, unit, source
-            or mark, a negative one, a unit that does not fit its name, a value out of bounds.
+            section, architecture, option, constant or knob, anything of another type than it should
+            have, a constant without value, unit, source or mark, a unit that does not fit its name,
+            a number that is not finite or out of bounds.
 
     >>> import tempfile, textwrap
     >>> text = textwrap.dedent(__doc__[__doc__.index("    name ="):__doc__.index("* `name`")])
@@ -113,28 +120,33 @@ def load(path: str | Path) -> Hardware:
     """
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ValueError(f"no such hardware file: {path}; give the path of a .toml file") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as text: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: no valid TOML: {error}") from error
-    return _machine(path, content)
+    return _parsed(path, text)
 
 
 def dump(hardware: Hardware) -> str:
-    """The text of a file that `load` reads back as the same machine.
+    """The text of a file, in ASCII, that `load` reads back as the same machine.
 
     Raises:
-        ValueError: a constant or knob that is traced, or one for each layer: a file holds numbers;
-            a chip with remarks about what is no component.
+        ValueError: a constant or knob that is traced, not finite, or one for each layer: a file
+            holds numbers; an architecture that is not of this package; a chip with remarks about
+            what is no component; whatever else `load` would refuse.
 
     >>> from jsnn.hardware import get
     >>> dump(get("loihi-kerasspiking")).splitlines()[:4]
     ['name = "loihi-kerasspiking"', '', '[architecture]', 'name = "chip"']
     """
-    chip = isinstance(hardware.architecture, Chip)
+    architecture = hardware.architecture
+    if type(architecture) is not ARCHITECTURES.get(architecture.name):
+        raise ValueError(
+            f"{hardware.name}: a file holds an architecture of {sorted(ARCHITECTURES)}, found "
+            f"{type(architecture).__name__} ({architecture.name!r})"
+        )
+    chip = isinstance(architecture, Chip)
     fields = () if chip else dataclasses.fields(hardware.architecture)
     options = {f.name: getattr(hardware.architecture, f.name) for f in fields}
     sections = {"[architecture]": {"name": hardware.architecture.name, **options}}
@@ -148,17 +160,48 @@ def dump(hardware: Hardware) -> str:
         if other := sorted(set(reasons) - set(COMPONENTS)):
             raise ValueError(f"{hardware.name}: a file has no place for remarks about {other}")
     sections["[design]"] = {k: _plain(k, value) for k, value in hardware.design.knobs.items()}
-    lines = [f"name = {json.dumps(hardware.name)}"]
+    lines = [f"name = {_written('name', hardware.name)}"]
     for title, entries in sections.items():
-        # What JSON writes of texts, numbers and truth is TOML too.
-        lines += ["", title, *(f"{key} = {json.dumps(value)}" for key, value in entries.items())]
-    return "\n".join([*lines, ""])
+        written = (f"{key} = {_written(f'{title} {key}', v)}" for key, v in entries.items())
+        lines += ["", title, *written]
+    text = "\n".join([*lines, ""])
+    if _parsed(Path("the file of this machine"), text) != hardware:
+        raise ValueError(f"{shown(hardware.name)}: a file does not hold all of this machine")
+    return text
 
 
 def _plain(name: str, value: Any) -> float:
     if not is_concrete(value) or np.size(value) != 1:
-        raise ValueError(f"{name}: expected one number that is known now, found {value}")
-    return float(value)
+        raise ValueError(f"{name}: expected one number that is known now, found {shown(value)}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"{name}: expected a finite number, found {shown(value)}")
+    return float(np.reshape(value, ()))
+
+
+def _written(where: str, value: Any) -> str:
+    """A text, number or truth in TOML; `where` it stands is for messages."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if lone := re.search("[\ud800-\udfff]", value):
+        raise ValueError(
+            f"{where}: half a character, {lone[0]!r}, which no file holds: found {shown(value)}"
+        )
+    # As JSON writes it, but for DEL and for what is beyond U+FFFF.
+    escaped = (
+        f"\\U{ord(c):08x}" if ord(c) > 0xFFFF or c == "\x7f" else json.dumps(c)[1:-1] for c in value
+    )
+    return f'"{"".join(escaped)}"'
+
+
+def _parsed(path: Path, text: str) -> Hardware:
+    try:
+        content = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{path}: no valid TOML: lists or tables are nested too deep") from error
+    except ValueError as error:
+        # Of numbers with thousands of digits, too.
+        raise ValueError(f"{path}: no valid TOML: {error}") from error
+    return _machine(path, content)
 
 
 def _machine(path: Path, content: Mapping[str, Any]) -> Hardware:
@@ -168,7 +211,7 @@ def _machine(path: Path, content: Mapping[str, Any]) -> Hardware:
     stated = _text(path, "architecture.name", options.pop("name", None))
     if stated not in ARCHITECTURES:
         raise ValueError(
-            f"{path}: architecture.name: unknown architecture {stated!r}; valid: "
+            f"{path}: architecture.name: unknown architecture {shown(stated)}; valid: "
             f"{sorted(ARCHITECTURES)}"
         )
     constants = {
@@ -189,9 +232,9 @@ def _architecture(
     constants: tuple[str, ...],
     reasons: Mapping[str, Any],
 ) -> Any:
-    known = {f.name for f in dataclasses.fields(ARCHITECTURES[name])}
+    known = {f.name: f.type for f in dataclasses.fields(ARCHITECTURES[name])}
     if name == Chip.name:
-        known = set()
+        _only(path, "architecture", options, ())
         options = {
             "constants": tuple(c for c in constants if not _is_static_pair(c, constants)),
             "reasons": tuple((k, _text(path, f"unpriced.{k}", v)) for k, v in reasons.items()),
@@ -204,6 +247,12 @@ def _architecture(
         )
     else:
         _only(path, "architecture", options, known)
+        for option, value in options.items():
+            kind, words = _KINDS[known[option]]
+            if not isinstance(value, kind):
+                raise ValueError(
+                    f"{path}: architecture.{option}: expected {words}, found {shown(value)}"
+                )
         missing = [
             f.name
             for f in dataclasses.fields(ARCHITECTURES[name])
@@ -226,7 +275,7 @@ def _constant(path: Path, name: str, entry: Any) -> Constant:
     where = f"constants.{name}"
     if not isinstance(entry, dict):
         raise ValueError(
-            f"{path}: {where}: expected a table with {list(_NEEDED_FIELDS)}, found {entry!r}"
+            f"{path}: {where}: expected a table with {list(_NEEDED_FIELDS)}, found {shown(entry)}"
         )
     _only(path, where, entry, _FIELDS)
     missing = [field for field in _NEEDED_FIELDS if field not in entry]
@@ -243,10 +292,12 @@ def _constant(path: Path, name: str, entry: Any) -> Constant:
         if field in entry
     }
     expected = next((unit for ending, unit in _UNITS if name.endswith(ending)), "")
-    if not words["unit"].startswith(expected):
+    rest = words["unit"].removeprefix(expected)
+    longer = expected[-1:].isalnum() and rest[:1].isalnum()
+    if not words["unit"].startswith(expected) or longer:
         raise ValueError(
             f"{path}: {where}.unit: expected {expected!r} as the name says, found "
-            f"{words['unit']!r}: convert the value"
+            f"{shown(words['unit'])}: convert the value"
         )
     try:
         return Constant(**numbers, **words)
@@ -263,7 +314,7 @@ def _check_constants(
     if unknown or missing:
         raise ValueError(
             f"{path}: constants: architecture {architecture!r} takes {list(needed)}; unknown: "
-            f"{unknown or 'none'}, missing: {missing or 'none'}"
+            f"{shown(unknown) if unknown else 'none'}, missing: {missing or 'none'}"
         )
     extra = [name for name in _STATIC if name in found and name not in needed]
     if extra and (len(extra) == 1 or "core_static_power_w" in found or "leakage_power_w" in found):
@@ -281,7 +332,8 @@ def _design(
     if unknown or missing:
         raise ValueError(
             f"{path}: design: architecture {architecture!r} takes the knobs {list(needed)} (of "
-            f"{len(BOUNDS)} in all); unknown: {unknown or 'none'}, missing: {missing or 'none'}"
+            f"{len(BOUNDS)} in all); unknown: "
+            f"{shown(unknown) if unknown else 'none'}, missing: {missing or 'none'}"
         )
     knobs = {name: _number(path, f"design.{name}", value) for name, value in entries.items()}
     try:
@@ -293,23 +345,33 @@ def _design(
 def _only(path: Path, where: str, entries: Mapping[str, Any], known: Any) -> None:
     unknown = [key for key in entries if key not in known]
     if unknown:
-        raise ValueError(f"{path}: {where}: unknown {unknown}; valid: {sorted(known) or 'nothing'}")
+        raise ValueError(
+            f"{path}: {where}: unknown {shown(unknown)}; valid: {sorted(known) or 'nothing'}"
+        )
 
 
 def _table(path: Path, content: Mapping[str, Any], section: str) -> Mapping[str, Any]:
     found = content.get(section, {})
     if not isinstance(found, dict):
-        raise ValueError(f"{path}: {section}: expected a table [{section}], found {found!r}")
+        raise ValueError(f"{path}: {section}: expected a table [{section}], found {shown(found)}")
     return found
 
 
 def _text(path: Path, field: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{path}: {field}: expected a text that is not empty, found {value!r}")
+        raise ValueError(
+            f"{path}: {field}: expected a text that is not empty, found {shown(value)}"
+        )
     return value
 
 
 def _number(path: Path, field: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{path}: {field}: expected a number, found {value!r}")
-    return float(value)
+        raise ValueError(f"{path}: {field}: expected a number, found {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{path}: {field}: expected a finite number, found {shown(value)}")
+    return number
