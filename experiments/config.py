@@ -93,9 +93,11 @@ def from_json(cls: type, stored: Any, where: Any) -> Any:
     # JSON has lists only.
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
     try:
-        return cls(**values)
+        config = cls(**values)
+        check(config)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
+    return config
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -147,7 +147,7 @@ class RunFolder:
             owner = os.read(handle, 200).decode(errors="replace").strip()
             os.close(handle)
             raise BlockingIOError(
-                error.errno, f"{self.path} is in use by {owner or 'another process'}: {advice}"
+                f"{self.path} is in use by {owner or 'another process'}: {advice}"
             ) from error
         except OSError as error:
             os.close(handle)

@@ -21,7 +21,7 @@ SMALL = "--limit 64 --epochs 2 --batch 16 --widths 12,8 --prune-rate 300 --no-co
 def pruned_run(request, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param) / "run"
     result = train.run([*SMALL, "--prune", request.param, "--out", str(out)])
-    assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
+    assert RunFolder(out).read(out / "result.json") == json.loads(json.dumps(result))
     return request.param, out, result
 
 
