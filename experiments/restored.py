@@ -62,13 +62,13 @@ def network(folder: RunFolder, like: TrainState) -> tuple[Any, Any, int]:
         FileNotFoundError: there is no checkpoint.
         ValueError: the network is another one, or a file is damaged.
     """
-    with Checkpoints(folder.checkpoints) as checkpoints:
-        if checkpoints.latest() is None:
-            raise FileNotFoundError(
-                f"{folder.path} has no checkpoint: go on with the run by --resume {folder.path}"
-            )
-        check(folder, checkpoints)
-        tree, kept = checkpoints.restore({"state": like, "best": like})
+    checkpoints = Checkpoints(folder.checkpoints)
+    if checkpoints.latest() is None:
+        raise FileNotFoundError(
+            f"{folder.path} has no checkpoint: go on with the run by --resume {folder.path}"
+        )
+    check(folder, checkpoints)
+    tree, kept = checkpoints.restore({"state": like, "best": like})
     folder.refuse_unlike(kept.get("config"))
     best: TrainState = tree["best"]
     return _turned(folder, best.params), best.collections, kept["best"]["epoch"]

@@ -28,6 +28,7 @@ except ImportError:  # not a POSIX system
 
 DIGEST = "sha256"
 CHANGES = "epochs_changed"
+ROW = "row"
 # What flock answers on a file system that has no locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -65,7 +66,7 @@ class RunFolder:
         folder = cls._numbered(Path("runs"), name) if out is None else cls._named(Path(out))
         with _saying(f"output folder {folder.path} cannot be written to", "choose another --out"):
             _sync_folder(folder.path.parent)
-            replace(folder.config, _json(sealed(dataclasses.asdict(config))))
+            replace(folder.config, _json(sealed(dataclasses.asdict(config), folder.config.name)))
         return folder
 
     @classmethod
@@ -210,7 +211,7 @@ class RunFolder:
     def refuse_edited(self) -> None:
         """ValueError unless config.json is as it was written; where no checkpoint knows better."""
         stored, digest = self._stored()
-        if digest != _digest(stored):
+        if digest != _digest(stored, self.config.name):
             raise ValueError(
                 f"{self.config} is not as the run wrote it (its {DIGEST} does not match): start a "
                 "new run with --out"
@@ -272,7 +273,7 @@ class RunFolder:
             if self.result.exists():
                 os.replace(self.result, self.path / f"result-after-{before}.json")
                 _sync_folder(self.path)
-            replace(self.config, _json(sealed(changed)))
+            replace(self.config, _json(sealed(changed, self.config.name)))
         return f"{epochs} epochs instead of {before}, changed after epoch {done}"
 
     def _stored(self) -> tuple[dict[str, Any], Any]:
@@ -288,7 +289,7 @@ class RunFolder:
     def write(self, file: Path, content: Any) -> None:
         """Write JSON with its digest, whole or not at all; OSError if the disk refuses."""
         with self._saying_what(file):
-            replace(file, _json(sealed(content)))
+            replace(file, _json(sealed(content, file.name)))
 
     def read(self, file: Path) -> dict[str, Any]:
         """JSON that `write` wrote.
@@ -297,7 +298,7 @@ class RunFolder:
             FileNotFoundError: there is none.
             ValueError: it is not as it was written.
         """
-        return opened(_parsed(file), file, f"--resume {self.path} writes it again")
+        return opened(_parsed(file), file.name, file, f"--resume {self.path} writes it again")
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one line to the metrics, or none; OSError if the disk refuses."""
@@ -358,7 +359,9 @@ class RunFolder:
         """
         by_epoch, wrong = self._lines()
         unlike = [
-            row["epoch"] for row in rows if _digest(by_epoch.get(row["epoch"])) != _digest(row)
+            row["epoch"]
+            for row in rows
+            if _digest(by_epoch.get(row["epoch"]), ROW) != _digest(row, ROW)
         ]
         text = "".join(map(_line, rows))
         with self._saying_what(self.metrics):
@@ -380,12 +383,12 @@ class RunFolder:
             wrong.append(f"line {len(lines) + 1} is cut off")
         for number, line in enumerate(lines, 1):
             try:
-                row = opened(_loaded(line), f"line {number}", "")
+                row = opened(_loaded(line), ROW, f"line {number}", "")
             except ValueError:
                 wrong.append(f"line {number} is not as it was written")
                 continue
             # The same row twice says nothing new.
-            if _digest(by_epoch.setdefault(row["epoch"], row)) != _digest(row):
+            if _digest(by_epoch.setdefault(row["epoch"], row), ROW) != _digest(row, ROW):
                 wrong.append(f"line {number} is a second row of epoch {row['epoch']}")
         return by_epoch, wrong
 
@@ -396,26 +399,27 @@ class RunFolder:
 # ---- content with a digest -----------------------------------------------------------------------
 
 
-def sealed(content: dict[str, Any]) -> dict[str, Any]:
-    """Content and its digest."""
-    return {**content, DIGEST: _digest(content)}
+def sealed(content: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Content and its digest, in which the kind is too: one file is not taken for another."""
+    return {**content, DIGEST: _digest(content, kind)}
 
 
-def opened(stored: Any, where: Any, advice: str) -> dict[str, Any]:
+def opened(stored: Any, kind: str, where: Any, advice: str) -> dict[str, Any]:
     """Content that `sealed` sealed; ValueError if it is not as it was."""
     advice = f": {advice}" if advice else ""
     if not isinstance(stored, dict) or DIGEST not in stored:
         raise ValueError(f"{where} is damaged, or of an older version: it has no {DIGEST}{advice}")
     content = {name: value for name, value in stored.items() if name != DIGEST}
-    if stored[DIGEST] != _digest(content):
+    if stored[DIGEST] != _digest(content, kind):
         raise ValueError(
             f"{where} is damaged: it is not as it was written, its {DIGEST} does not match{advice}"
         )
     return content
 
 
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(_plain(content), sort_keys=True).encode()).hexdigest()
+def _digest(content: Any, kind: str) -> str:
+    text = json.dumps([kind, _plain(content)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain(content: Any) -> Any:
@@ -424,7 +428,7 @@ def _plain(content: Any) -> Any:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return json.dumps(sealed(row)) + "\n"
+    return json.dumps(sealed(row, ROW)) + "\n"
 
 
 def _parsed(file: Path) -> Any:

@@ -70,12 +70,11 @@ def main(
     with contextlib.ExitStack() as held:
         if resume is not None:
             resume = held.enter_context(hosts.taken(devices, resume))
-            with Checkpoints(resume.checkpoints) as checkpoints:
-                restored.check(resume, checkpoints, config.epochs)
+            restored.check(resume, Checkpoints(resume.checkpoints), config.epochs)
         made = made or prepare(config, devices)
         begun = begin(config, made, devices, own=not quiet)
         folder = held.enter_context(hosts.folder(devices, out, config.dataset, config, resume))
-        checkpoints = held.enter_context(Checkpoints(folder.checkpoints))
+        checkpoints = Checkpoints(folder.checkpoints)
         asked = held.enter_context(Asked(devices.alone and not quiet))
         kept = Kept(folder, checkpoints, config.checkpoint_seconds)
         try:

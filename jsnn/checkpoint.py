@@ -1,9 +1,9 @@
 """Checkpoints that survive a kill and know when they are damaged: the only door to orbax.
 
-A checkpoint is a pytree of arrays plus a JSON record. Orbax writes into a temporary folder and
-renames it, so a folder that has its final name is whole; a torn one is ignored and removed by the
-next save. The record holds a sha256 of every array and one of all that it says, so that what comes
-back is what was written or is refused.
+A checkpoint is a folder: a pytree of arrays, stored by orbax, and a JSON record. It gets its name
+when all of it is on disk, so a torn one is never read. The record holds the sha256 of every file,
+of every array and of itself: what comes back is what was written, or is refused before orbax sees a
+damaged byte.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 FORMAT = 2
+UNFINISHED = ".tmp"
 
 
 class Checkpoints:
@@ -36,7 +37,8 @@ class Checkpoints:
             standard error.
 
     >>> import tempfile, jax.numpy as jnp
-    >>> with tempfile.TemporaryDirectory() as folder, Checkpoints(folder) as checkpoints:
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoints = Checkpoints(folder)
     ...     checkpoints.save(3, {"w": jnp.arange(2.0)}, {"epoch": 3})
     ...     checkpoints.latest(), checkpoints.restore({"w": jnp.zeros(2)})[0]["w"].tolist()
     (3, [0.0, 1.0])
@@ -44,20 +46,7 @@ class Checkpoints:
 
     def __init__(self, folder: str | Path, keep: int = 2, say: Callable[[str], None] | None = None):
         self._folder, self._keep, self._say = Path(folder).resolve(), keep, say or _to_stderr
-        self._manager: ocp.CheckpointManager | None = None
         self._said: set[str] = set()
-
-    def __enter__(self) -> Checkpoints:
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the folder."""
-        if self._manager is not None:
-            self._manager.close()
-            self._manager = None
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, damaged or not, oldest first."""
@@ -68,37 +57,30 @@ class Checkpoints:
         return sorted(int(n) for n in names if n.isascii() and n.isdecimal() and str(int(n)) == n)
 
     def latest(self) -> int | None:
-        """Step of the newest checkpoint, None if there is none."""
+        """Step of the newest checkpoint, damaged or not; None if there is none."""
         return max(self.steps(), default=None)
 
     def save(self, step: int, tree: Any, record: dict[str, Any]) -> None:
         """Write `tree` (arrays; PRNG keys as data) and `record` (JSON) as checkpoint `step`.
 
-        It is on disk when this returns.
+        It is on disk when this returns. A checkpoint of the same step is replaced.
         """
-        content = {
-            "format": FORMAT,
-            "step": step,
-            "record": json.loads(json.dumps(record)),
-            "arrays": {path: _array_digest(leaf) for path, leaf in _leaves(tree).items()},
-        }
-        if self._manager is None:
-            options = ocp.CheckpointManagerOptions(
-                max_to_keep=self._keep,
-                enable_async_checkpointing=False,
-                cleanup_tmp_directories=True,
-            )
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                tree=ocp.args.StandardSave(tree),
-                record=ocp.args.JsonSave({**content, "sha256": _digest(content)}),
-            ),
-        )
-        self._manager.wait_until_finished()
-        if jax.process_index() == 0:
-            _sync(self._folder / str(step))
+        unfinished = self._folder / f"{step}{UNFINISHED}"
+        first = jax.process_index() == 0
+        if first:
+            self._tidy()
+            unfinished.mkdir(parents=True)
+        _meet("checkpoint begun")
+        try:
+            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
+                writer.save(unfinished / "tree", args=ocp.args.StandardSave(tree))
+            if first:
+                self._finish(step, unfinished, tree, record)
+        except Exception:
+            # A full disk gets back what the checkpoint took of it.
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        _meet("checkpoint written")
 
     def record(self, step: int | None = None) -> dict[str, Any]:
         """The JSON record of `step` (of the newest that can be read if None).
@@ -107,7 +89,7 @@ class Checkpoints:
             FileNotFoundError: there is no checkpoint.
             ValueError: it is damaged, or was written by another version.
         """
-        return self._newest(step, lambda at: self._content(at)["record"])
+        return self._newest(step, self._content)["record"]
 
     def restore(self, like: Any = None, step: int | None = None) -> tuple[Any, dict[str, Any]]:
         """Tree and record of `step` (of the newest that can be read if None).
@@ -121,24 +103,56 @@ class Checkpoints:
             FileNotFoundError: there is no checkpoint.
             ValueError: it is damaged, was written by another version, or does not fit `like`.
         """
-        tree, record, step = self._newest(step, self._read)
+        tree, content = self._newest(step, self._read)
         if like is None:
-            return tree, record
-        found, (expected, structure) = _leaves(tree), _flat(like)
-        self._check_fit(step, found, expected)
+            return tree, content["record"]
+        found, (expected, structure) = _flat(tree)[0], _flat(like)
+        self._check_fit(content["step"], found, expected)
         placed = [_placed(found[path], leaf) for path, leaf in expected.items()]
-        return jax.tree.unflatten(structure, placed), record
+        return jax.tree.unflatten(structure, placed), content["record"]
 
     def forget_after(self, step: int | None) -> None:
         """Remove newer checkpoints, which the run will write again; None: all of them."""
         if jax.process_index() == 0:
             for newer in self.steps():
                 if step is None or newer > step:
-                    shutil.rmtree(self._folder / str(newer))
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("checkpoints")
+                    self._remove(newer)
+        _meet("checkpoints removed")
 
-    # ---- one checkpoint --------------------------------------------------------------------------
+    # ---- writing ---------------------------------------------------------------------------------
+
+    def _finish(self, step: int, unfinished: Path, tree: Any, record: dict[str, Any]) -> None:
+        """Write the record of what lies there, and give it its name."""
+        content = {
+            "format": FORMAT,
+            "step": step,
+            "record": json.loads(json.dumps(record)),
+            "arrays": {path: _array_digest(leaf) for path, leaf in _flat(tree)[0].items()},
+            "files": _file_digests(unfinished / "tree"),
+        }
+        signed = {**content, "sha256": _digest(content)}
+        (unfinished / "record.json").write_text(json.dumps(signed))
+        for path in (*unfinished.rglob("*"), unfinished):
+            _sync(path)
+        if step in self.steps():
+            self._remove(step)
+        os.rename(unfinished, self._folder / str(step))
+        _sync(self._folder)
+        for old in self.steps()[: -self._keep]:
+            self._remove(old)
+
+    def _remove(self, step: int) -> None:
+        # Under another name first: one that is half removed must not look like a damaged one.
+        aside = self._folder / f"{step}.old{UNFINISHED}"
+        os.rename(self._folder / str(step), aside)
+        shutil.rmtree(aside)
+
+    def _tidy(self) -> None:
+        """Remove what a process left that was killed here."""
+        for path in self._folder.glob(f"*{UNFINISHED}"):
+            shutil.rmtree(path)
+
+    # ---- reading ---------------------------------------------------------------------------------
 
     def _newest(self, step: int | None, read: Callable[[int], Any]) -> Any:
         """What `read` gives of `step`, or of the newest that is not damaged."""
@@ -149,10 +163,10 @@ class Checkpoints:
             raise FileNotFoundError(
                 f"no checkpoint in {self._folder}: the run stopped before its first one"
             )
-        complaints = []
+        complaints: list[str] = []
         for number in reversed(steps):
             try:
-                found = read(number)
+                content = read(number)
             except Damaged as error:
                 complaints.append(str(error))
                 continue
@@ -160,61 +174,72 @@ class Checkpoints:
                 if complaint not in self._said:
                     self._said.add(complaint)
                     self._say(f"{complaint}; going back to checkpoint {number}")
-            return found
+            return content
         raise ValueError(
-            f"no checkpoint in {self._folder} can be read, so the run must start again in another "
-            f"folder: {'; '.join(complaints)}"
+            f"no checkpoint in {self._folder} can be read, start a new run in another folder: "
+            f"{'; '.join(complaints)}"
         )
 
     def _content(self, step: int) -> dict[str, Any]:
-        """What was written beside the arrays of `step`."""
-        folder = self._folder / str(step)
-        if not folder.is_dir():
+        """What stands in the record of `step`."""
+        file = self._folder / str(step) / "record.json"
+        if not file.parent.is_dir():
             raise FileNotFoundError(f"no checkpoint {step} in {self._folder}")
-        content = _from_orbax(folder / "record", ocp.JsonCheckpointHandler())
+        if not file.is_file():
+            if (file.parent / "_CHECKPOINT_METADATA").exists():
+                self._refuse_version(step, 1)
+            raise Damaged(f"{file} is missing")
+        try:
+            content = json.loads(file.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise Damaged(f"{file} is damaged: {error}") from error
         written = content.get("format") if isinstance(content, dict) else None
         if type(written) is int and written != FORMAT:
-            newer = written > FORMAT
-            advice = "update jsnn" if newer else "use the version of jsnn that wrote it"
-            raise ValueError(
-                f"checkpoint {step} in {self._folder} has format {written}, this version of jsnn "
-                f"reads {'up to ' * newer}{FORMAT}: {advice} to resume this run"
-            )
+            self._refuse_version(step, written)
         signed = content.pop("sha256", None) if isinstance(content, dict) else None
         if signed != _digest(content):
-            raise Damaged(f"{folder / 'record'} is damaged: its sha256 does not match")
+            raise Damaged(f"{file} is damaged: its sha256 does not match")
         if content["step"] != step:
-            raise Damaged(f"{folder} is damaged: it was written as checkpoint {content['step']}")
+            raise Damaged(f"{file} is damaged: it was written as that of {content['step']}")
         return content
 
-    def _read(self, step: int) -> tuple[Any, dict[str, Any], int]:
-        """Tree as it lies, record and step."""
-        content, folder = self._content(step), self._folder / str(step) / "tree"
-        tree = _from_orbax(folder, ocp.PyTreeCheckpointHandler())
-        found = {path: _array_digest(leaf) for path, leaf in _leaves(tree).items()}
-        unlike = sorted(
-            path
-            for path in found.keys() | content["arrays"].keys()
-            if found.get(path) != content["arrays"].get(path)
+    def _refuse_version(self, step: int, written: int) -> None:
+        newer = written > FORMAT
+        advice = "update jsnn" if newer else "use the version of jsnn that wrote it"
+        raise ValueError(
+            f"checkpoint {step} in {self._folder} has format {written}, this version of jsnn reads "
+            f"{'up to ' * newer}{FORMAT}: {advice} to resume this run"
         )
-        if unlike:
-            more = f" and {len(unlike) - 3} more" if len(unlike) > 3 else ""
-            raise Damaged(f"{folder} is damaged: not as written are {', '.join(unlike[:3])}{more}")
-        return tree, content["record"], step
+
+    def _read(self, step: int) -> tuple[Any, dict[str, Any]]:
+        """Tree as it lies, and what stands in the record."""
+        content, folder = self._content(step), self._folder / str(step) / "tree"
+        if unlike := _unlike(_file_digests(folder), content["files"]):
+            raise Damaged(f"{folder} is damaged: {_some(unlike)} changed, gone or new")
+        handler = ocp.PyTreeCheckpointHandler()
+        # As arrays of NumPy they do not ask for the devices that they were on.
+        metadata = handler.metadata(folder).tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
+        with ocp.Checkpointer(handler) as reader:
+            tree = reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+        found = {path: _array_digest(leaf) for path, leaf in _flat(tree)[0].items()}
+        if unlike := _unlike(found, content["arrays"]):
+            raise Damaged(f"{folder} is damaged: not as written are {_some(unlike)}")
+        return tree, content
 
     def _check_fit(self, step: int, found: dict[str, Any], expected: dict[str, Any]) -> None:
-        there, wanted = ({p: _form(leaf) for p, leaf in d.items()} for d in (found, expected))
-        if there == wanted:
-            return
-        odd = [
-            f"{path} ({there.get(path, 'nothing')} there, {wanted.get(path, 'nothing')} here)"
-            for path in sorted(there.keys() | wanted.keys())
-            if there.get(path) != wanted.get(path)
-        ]
-        raise ValueError(
-            f"checkpoint {step} in {self._folder} does not fit this network: {len(odd)} arrays "
-            f"differ, among them {', '.join(odd[:3])}"
+        there, wanted = (
+            {path: f"{leaf.dtype} {list(leaf.shape)}" for path, leaf in leaves.items()}
+            for leaves in (found, expected)
         )
+        if odd := _unlike(there, wanted):
+            words = [
+                f"{path} ({there.get(path, 'nothing')} there, {wanted.get(path, 'nothing')} here)"
+                for path in odd
+            ]
+            raise ValueError(
+                f"checkpoint {step} in {self._folder} does not fit this network: {_some(words)}"
+            )
 
 
 class Damaged(ValueError):
@@ -223,6 +248,12 @@ class Damaged(ValueError):
 
 def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+def _meet(name: str) -> None:
+    """Wait for the other processes of this run."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
 
 
 # ---- trees ---------------------------------------------------------------------------------------
@@ -239,25 +270,6 @@ def _flat(tree: Any) -> tuple[dict[str, Any], Any]:
     return by_path, structure
 
 
-def _leaves(tree: Any) -> dict[str, Any]:
-    return _flat(tree)[0]
-
-
-def _form(leaf: Any) -> str:
-    return f"{leaf.dtype} {list(leaf.shape)}"
-
-
-def _array_digest(leaf: Any) -> str:
-    """sha256 of bytes, shape and dtype."""
-    values = np.asarray(leaf)
-    head = f"{values.dtype} {values.shape} ".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(values).tobytes()).hexdigest()
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
 def _placed(values: np.ndarray, like: Any) -> Any:
     """Values where and as what `like` is."""
     if isinstance(like, np.ndarray | np.generic):
@@ -268,33 +280,47 @@ def _placed(values: np.ndarray, like: Any) -> Any:
     return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
 
 
-# ---- files ---------------------------------------------------------------------------------------
+# ---- digests and files ---------------------------------------------------------------------------
 
 
-def _from_orbax(folder: Path, handler: Any) -> Any:
-    """What lies in a folder: JSON, or arrays of NumPy, wherever they were when they were saved."""
+def _array_digest(leaf: Any) -> str:
+    """sha256 of bytes, shape and dtype."""
+    values = np.asarray(leaf)
+    head = f"{values.dtype} {values.shape} ".encode()
+    return hashlib.sha256(head + values.tobytes()).hexdigest()
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _unlike(found: dict[str, str], expected: dict[str, str]) -> list[str]:
+    """Names that are not the same in both."""
+    names = sorted(found.keys() | expected.keys())
+    return [name for name in names if found.get(name) != expected.get(name)]
+
+
+def _some(words: list[str]) -> str:
+    more = f" and {len(words) - 3} more" if len(words) > 3 else ""
+    return ", ".join(words[:3]) + more
+
+
+def _sync(path: Path) -> None:
+    """See that a file, or the names in a folder, are on disk."""
+    # Windows cannot open folders, and need not.
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
     try:
-        with ocp.Checkpointer(handler) as reader:
-            if isinstance(handler, ocp.JsonCheckpointHandler):
-                return reader.restore(folder)
-            tree = handler.metadata(folder).tree
-            as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-            return reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
-    # What orbax and tensorstore raise on a damaged byte is as varied as the bytes.
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Damaged(f"{folder} is damaged: {reason[:200]}") from error
-
-
-def _sync(folder: Path) -> None:
-    """See that a folder and its name are on disk; tensorstore does so for arrays only."""
-    paths = [folder.parent, folder, *folder.rglob("*")]
-    for path in paths:
-        # Windows cannot open folders, and need not.
-        if os.name == "nt" and path.is_dir():
-            continue
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        os.fsync(handle)
+    finally:
+        os.close(handle)

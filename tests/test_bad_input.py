@@ -196,10 +196,10 @@ def test_resume_of_a_config_with_other_knobs(finished, tmp_path):
 
 def test_checkpoint_of_a_newer_version(finished, tmp_path, monkeypatch):
     folder = shutil.copytree(finished, tmp_path / "run")
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        with monkeypatch.context() as newer:
-            newer.setattr(jsnn.checkpoint, "FORMAT", jsnn.checkpoint.FORMAT + 1)
-            checkpoints.save(4, {"layout": jnp.zeros(2)}, {"epoch": 4})
+    checkpoints = Checkpoints(folder / "checkpoints")
+    with monkeypatch.context() as newer:
+        newer.setattr(jsnn.checkpoint, "FORMAT", jsnn.checkpoint.FORMAT + 1)
+        checkpoints.save(4, {"layout": jnp.zeros(2)}, {"epoch": 4})
     before = contents(folder)
     with pytest.raises(ValueError, match=r"checkpoint 4 .* has format 3, .* up to 2: update jsnn"):
         train.run(["--resume", str(folder)])
