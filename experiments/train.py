@@ -68,17 +68,18 @@ def main(
     quiet = made is not None
     console = Console(highlight=False, soft_wrap=True, quiet=quiet or not devices.first)
     with contextlib.ExitStack() as held:
+        checkpoints = None
         if resume is not None:
             resume = held.enter_context(hosts.taken(devices, resume))
-            restored.check(resume, Checkpoints(resume.checkpoints), config.epochs)
+            checkpoints = Checkpoints(resume.checkpoints)
+            restored.check(resume, checkpoints, config.epochs)
         made = made or prepare(config, devices)
         begun = begin(config, made, devices, own=not quiet)
         folder = held.enter_context(hosts.folder(devices, out, config.dataset, config, resume))
-        checkpoints = Checkpoints(folder.checkpoints)
-        asked = held.enter_context(Asked(devices.alone and not quiet))
+        checkpoints = checkpoints or Checkpoints(folder.checkpoints)
         kept = Kept(folder, checkpoints, config.checkpoint_seconds)
         try:
-            result = _train(config, made, begun, kept, console, started, asked, quiet)
+            result = _train(config, made, begun, kept, console, started, quiet)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(
                 f"Stopped by Ctrl-C. {kept}. Go on with: {kept.command}"
@@ -95,7 +96,6 @@ def _train(
     kept: Kept,
     console: Console,
     started: float,
-    asked: Asked,
     quiet: bool,
 ) -> dict[str, Any]:
     # ---- start, or go on where the run stopped ---------------------------------------------------
@@ -112,6 +112,7 @@ def _train(
         state = dataclasses.replace(saved["state"], goal=devices.replicate(goal))
         best = {**record["best"], "state": saved["best"]}
         epoch, rows = record["epoch"], record["rows"]
+        kept.epoch = epoch
     for said in (folder.rewind(rows), folder.change_epochs(config.epochs, epoch)):
         if said is not None:
             console.print(said, markup=False)
@@ -135,11 +136,16 @@ def _train(
     console.print(f"\nBefore training:\n{first}\n", markup=False)
 
     # ---- the loop --------------------------------------------------------------------------------
-    with Progress(console, config.epochs * epoch_steps, epoch * epoch_steps) as progress:
+    with (
+        Progress(console, config.epochs * epoch_steps, epoch * epoch_steps) as progress,
+        Asked(devices.alone and not quiet) as asked,
+    ):
         while epoch < config.epochs:
             epoch += 1
             order = draw_order(config, epoch, len(data.train), epoch_steps)
-            state, terms = _epoch(loop.kind, made.advance, state, made.train, order, progress)
+            # Between two steps only if no epoch would be lost.
+            stop = asked if kept.epoch == epoch - 1 else None
+            state, terms = _epoch(loop.kind, made.advance, state, made.train, order, progress, stop)
             _stop_if_not_finite(terms, (epoch - 1) * epoch_steps, kept)
 
             sums = evaluate(
@@ -208,8 +214,10 @@ def _show(
         console.print(line)
 
 
-def _epoch(kind: str, advance, state: TrainState, train, order: np.ndarray, progress: Progress):
-    """State after the steps of an epoch, and the terms of each."""
+def _epoch(
+    kind: str, advance, state: TrainState, train, order: np.ndarray, progress: Progress, stop: Asked
+):
+    """State after the steps of an epoch, and the terms of each; broken off if `stop` says so."""
     if kind == "epoch":
         state, terms = advance(state, train, order)
         terms = jax.tree.map(np.asarray, jax.device_get(terms))
@@ -223,6 +231,8 @@ def _epoch(kind: str, advance, state: TrainState, train, order: np.ndarray, prog
         state, term = advance(state, given, index)
         terms.append(term)
         progress.step()
+        if stop:
+            raise KeyboardInterrupt
     return state, jax.tree.map(np.asarray, jax.device_get(terms))
 
 
@@ -236,14 +246,16 @@ class Kept:
     Args:
         folder, checkpoints: of the run.
         seconds: between two checkpoints.
+
+    Attributes:
+        epoch: of the newest checkpoint, 0 if there is none.
     """
 
     SHARE = 0.05
 
     def __init__(self, folder: RunFolder, checkpoints: Checkpoints, seconds: float):
         self.folder, self.checkpoints, self._seconds = folder, checkpoints, seconds
-        self._at: float | None = None
-        self._cost = 0.0
+        self.epoch, self._at, self._cost = 0, None, 0.0
 
     def __str__(self) -> str:
         epoch = self.checkpoints.latest()
@@ -292,7 +304,7 @@ class Kept:
                 f"checkpoint of epoch {epoch} could not be written ({reason}). {self}. Make room "
                 f"and --resume {self.folder.path}",
             ) from error
-        self._at = time.perf_counter()
+        self.epoch, self._at = epoch, time.perf_counter()
         self._cost = self._at - began
 
 
@@ -365,8 +377,11 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
         if out is not None or smoke:
             raise ValueError("--resume takes everything from the run: leave --out and --smoke away")
         folder = RunFolder.existing(resume)
-        config = folder.stored_config(Config, flags, free=("epochs",))
-        return main(config, resume=folder, where=where)
+        with folder:
+            if jax.process_index() == 0:
+                folder.lock()
+            config = folder.stored_config(Config, flags, free=("epochs",))
+            return main(config, resume=folder, where=where)
     return main(configured(flags, smoke), out=out, where=where)
 
 
@@ -387,5 +402,6 @@ if __name__ == "__main__":
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt as stop:
-        print(stop if stop.args else "Stopped by Ctrl-C before the first epoch.", file=sys.stderr)
+        words = "Stopped by Ctrl-C before training began; no file was changed."
+        print(stop if stop.args else words, file=sys.stderr)
         sys.exit(128 + signal.SIGINT)

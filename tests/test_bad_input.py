@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.datasets
-from orbax.checkpoint._src.path import async_path
 
 import jsnn.checkpoint
 from experiments import setting, train
@@ -298,15 +297,15 @@ FULL = os.strerror(errno.ENOSPC)
 def test_disk_full_at_a_checkpoint(error, number, finished, tiny_run, tmp_path, monkeypatch):
     folder, seen = tmp_path / "run", {}
 
-    async def refuse(source, target):
-        if target.name == "2":
+    def refuse(source, target):
+        if Path(target).name == "2":
             seen.update(checkpoint(folder, 1))
             raise error
-        await rename(source, target)
+        rename(source, target)
 
-    rename = async_path.rename
+    rename = os.rename
     with monkeypatch.context() as patched:
-        patched.setattr(async_path, "rename", refuse)
+        patched.setattr(os, "rename", refuse)
         with pytest.raises(OSError, match=FULL) as stopped:
             tiny_run(folder)
     assert re.search(
