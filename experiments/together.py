@@ -126,7 +126,7 @@ def _end(config, made, begun: Begun, last, picked, epoch, rows, folder, started)
     best = {"score": 0.0, "task": 0.0, "epoch": epoch}
     record = restored.record(folder, config.epochs, best, rows)
     checkpoints = Checkpoints(folder.checkpoints)
-    checkpoints.forget_after(None)
+    checkpoints.rewind(0)
     checkpoints.save(config.epochs, {"state": last, "best": picked}, record)
     *_, result = finish(config, made, begun, picked, epoch, rows, folder.path)
     result |= {"devices": 1, "platform": platform.platform(), "seconds": since(started)}

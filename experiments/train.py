@@ -108,7 +108,7 @@ def _train(
         like = goalless(state)
         saved, record = kept.checkpoints.restore({"state": like, "best": like})
         folder.refuse_unlike(record["config"])
-        kept.checkpoints.forget_after(record["epoch"])
+        kept.checkpoints.rewind(record["epoch"])
         state = dataclasses.replace(saved["state"], goal=devices.replicate(goal))
         best = {**record["best"], "state": saved["best"]}
         epoch, rows = record["epoch"], record["rows"]

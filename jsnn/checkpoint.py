@@ -8,12 +8,14 @@ damaged byte.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +74,7 @@ class Checkpoints:
             unfinished.mkdir(parents=True)
         _meet("checkpoint begun")
         try:
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
+            with _quiet(), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as writer:
                 writer.save(unfinished / "tree", args=ocp.args.StandardSave(tree))
             if first:
                 self._finish(step, unfinished, tree, record)
@@ -111,13 +113,15 @@ class Checkpoints:
         placed = [_placed(found[path], leaf) for path, leaf in expected.items()]
         return jax.tree.unflatten(structure, placed), content["record"]
 
-    def forget_after(self, step: int | None) -> None:
-        """Remove newer checkpoints, which the run will write again; None: all of them."""
+    def rewind(self, step: int) -> None:
+        """Go on from `step`: remove newer checkpoints, and what a killed process left here."""
         if jax.process_index() == 0:
+            self._tidy()
             for newer in self.steps():
-                if step is None or newer > step:
+                if newer > step:
                     self._remove(newer)
-        _meet("checkpoints removed")
+            self._remove_old()
+        _meet("checkpoints rewound")
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -138,8 +142,11 @@ class Checkpoints:
             self._remove(step)
         os.rename(unfinished, self._folder / str(step))
         _sync(self._folder)
-        for old in self.steps()[: -self._keep]:
-            self._remove(old)
+        self._remove_old()
+
+    def _remove_old(self) -> None:
+        for step in self.steps()[: -self._keep]:
+            self._remove(step)
 
     def _remove(self, step: int) -> None:
         # Under another name first: one that is half removed must not look like a damaged one.
@@ -248,6 +255,17 @@ class Damaged(ValueError):
 
 def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax logs a traceback of each of its threads beside the error that it raises."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _meet(name: str) -> None:
