@@ -301,6 +301,14 @@ def compiler() -> str | None:
     return found[0] if found and sys.platform == "linux" else None
 
 
+def build(folder: Path) -> Path:
+    """Compile the library to preload into a folder."""
+    library, source = folder / "faults.so", Path(__file__).with_suffix(".c")
+    words = [compiler(), "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
+    subprocess.run(words, check=True)
+    return library
+
+
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """`main` with a command line, in a process that has the library preloaded."""
     flags = Flags(**parse(Flags, argv, __doc__))
@@ -313,9 +321,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
             return summary
         if compiler() is None:
             raise RuntimeError("faults are preloaded: this needs Linux and a C compiler")
-        library, source = Path(scratch) / "faults.so", Path(__file__).with_suffix(".c")
-        build = [compiler(), "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
-        subprocess.run(build, check=True)
+        library = build(Path(scratch))
         cache = Path(scratch) / "compiled"
         inner = subprocess.run(
             [sys.executable, "-m", "experiments.faults", *words],

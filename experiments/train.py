@@ -26,6 +26,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from rich.console import Console
 
 from experiments import hosts, pruned, restored, windows
@@ -269,11 +270,12 @@ class Kept:
         return f"python -m experiments.train --resume {shlex.quote(str(self.folder.path))}"
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint."""
-        if self._at is None:
-            return True
-        passed = since(self._at)
-        return passed > self._seconds or self._cost <= self.SHARE * passed
+        """Whether it is time for a checkpoint; of several processes the first one's clock says."""
+        passed = np.inf if self._at is None else since(self._at)
+        now = passed > self._seconds or self._cost <= self.SHARE * passed
+        if jax.process_count() > 1:
+            now = bool(multihost_utils.broadcast_one_to_all(np.asarray(now)))
+        return now
 
     def save(
         self, epoch: int, state: TrainState, best: dict[str, Any], rows: list[dict[str, Any]]
