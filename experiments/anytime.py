@@ -57,7 +57,7 @@ def main(run: str, flags: Flags) -> dict[str, Any]:
     if not len(data.validation):
         raise ValueError(f"{run} has no validation samples to choose a threshold by")
     variables, epoch = restored(folder, config, data)
-    config = windows.settled(config, folder.result)
+    config = windows.settled(config, folder)
     machine, rules = build.hardware(config, data), tuple(flags.rules.split(","))
     network = build.as_run(config, data, machine, variables)
 

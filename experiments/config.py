@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import operator
 import types
 import typing
@@ -50,6 +51,80 @@ def check(config: Any) -> None:
             bound = field.metadata.get(rule)
             if None not in (bound, value) and not fits(value, bound):
                 raise ValueError(f"{flag(field.name)} must be {words} {bound}, got {value}")
+
+
+def from_json(cls: type, stored: Any, where: Any) -> Any:
+    """A config from what JSON made of it: every field is there, of its type and in its range.
+
+    Args:
+        cls: a dataclass whose fields are made by `knob`.
+        stored: the content of the file.
+        where: the file, for errors.
+
+    Raises:
+        ValueError: fields that are unknown, missing, of another type or out of range, all named.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Pace:
+    ...     steps: int = knob(6, "time steps", least=1)
+    >>> from_json(Pace, {"steps": 3}, "config.json")
+    Pace(steps=3)
+    >>> from_json(Pace, {"steps": "3"}, "config.json")
+    Traceback (most recent call last):
+    ValueError: config.json: steps must be of type int, got '3'
+    """
+    if not isinstance(stored, dict):
+        raise ValueError(f"{where} must hold an object of named values, got {_short(stored)}")
+    hints = typing.get_type_hints(cls)
+    names = {field.name for field in dataclasses.fields(cls)}
+    if unlike := sorted(stored.keys() ^ names):
+        words = [f"{name} is {'missing' if name in names else 'unknown'}" for name in unlike]
+        raise ValueError(
+            f"{where} was written by a version of jsnn with other knobs, or changed since "
+            f"({', '.join(words)}): use it with that version"
+        )
+    wrong = [
+        f"{name} must be {_words(hints[name])}, got {_short(value)}"
+        for name, value in stored.items()
+        if not _fits(value, hints[name])
+    ]
+    if wrong:
+        raise ValueError(f"{where}: {'; '.join(wrong)}")
+    # JSON has lists only.
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+    try:
+        config = cls(**values)
+        check(config)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return config
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of JSON is one of a type of a field."""
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, kind) for kind in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        inner = typing.get_args(hint)[0]
+        return isinstance(value, list) and all(_fits(part, inner) for part in value)
+    if hint is float:
+        # A whole number may stand where a fraction could.
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is hint
+
+
+def _words(hint: Any) -> str:
+    if isinstance(hint, types.UnionType):
+        kinds = [_words(kind) for kind in typing.get_args(hint) if kind is not type(None)]
+        return f"{' or '.join(kinds)} or null"
+    if typing.get_origin(hint) is tuple:
+        return f"a list of {typing.get_args(hint)[0].__name__}"
+    return "a finite number" if hint is float else f"of type {hint.__name__}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def parse(cls: type, argv: Sequence[str] | None = None, description: str = "") -> dict[str, Any]:

@@ -100,7 +100,7 @@ def main(run: str, flags: Flags) -> Comparison:
 
     # ---- the network, and what it does ---------------------------------------------------------
     variables, epoch = restored(folder, config, data)
-    config = windows.settled(config, folder.result)
+    config = windows.settled(config, folder)
     workload = measured(config, data, variables, samples.frames)
     title = (
         f"{folder.path}: {config.dataset}, {config.model}, epoch {epoch}; "
@@ -151,26 +151,25 @@ def stored(run: str) -> tuple[RunFolder, Config]:
 
     Raises:
         FileNotFoundError: it is no such folder.
-        ValueError: its config is that of another version of jsnn.
+        ValueError: its config is damaged, or that of another version of jsnn.
     """
     if not (Path(run) / "config.json").is_file():
         raise FileNotFoundError(
             f"{run} holds no config.json: expected the run folder of experiments.train"
         )
     folder = RunFolder.existing(run)
-    config = folder.stored_config({}, [field.name for field in dataclasses.fields(Config)])
-    config["widths"] = tuple(config["widths"])
-    if config["prune"] != "none":
+    config = folder.stored_config(Config)
+    if config.prune != "none":
         raise ValueError(
-            f"{run} was pruned (--prune {config['prune']}): its bills, with and without skipping "
+            f"{run} was pruned (--prune {config.prune}): its bills, with and without skipping "
             "of zero weights, stand in its result.json, what is left of its network in pruned/"
         )
-    if config["weight_bits"] is not None:
+    if config.weight_bits is not None:
         raise ValueError(
-            f"{run} runs layers at bits of their own (--weight-bits {config['weight_bits']}): the "
+            f"{run} runs layers at bits of their own (--weight-bits {config.weight_bits}): the "
             "bill at these stands in its result.json; a machine here would have one width for all"
         )
-    return folder, Config(**config)
+    return folder, config
 
 
 def machine_names(hardware: str | None, config: Config, folder: RunFolder | None) -> list[str]:
@@ -284,7 +283,7 @@ def _warn_if_other(
     # What was trained with its machine was billed on the machine that came out.
     if own is None or not whole or config.knobs != NO_KNOBS:
         return
-    before = json.loads(folder.result.read_text())["total_pj"]
+    before = folder.read(folder.result)["total_pj"]
     if abs(own.snn_pj - before) > 1e-3 * before:
         console.print(
             f"WARNING: the run itself found {before:.6g} pJ on {own.hardware}, this report "

@@ -14,7 +14,6 @@ and `--warm-start` take like any other.
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import sys
 import time
@@ -28,7 +27,7 @@ from rich.console import Console
 
 from experiments import members
 from experiments.compiled import keep_compiled
-from experiments.config import flag, knob, parse
+from experiments.config import flag, from_json, knob, parse
 from experiments.members import Member
 from experiments.runconfig import Config, configured
 from experiments.runfolder import RunFolder
@@ -234,11 +233,15 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
         if out is not None or flags or smoke:
             raise ValueError("--resume takes everything from the front: leave other flags away")
         folder = RunFolder.existing(resume)
-        stored = json.loads(folder.config.read_text())
+        stored = folder.content()
         if "command" not in stored or "config" not in stored:
             raise ValueError(f"{resume} holds a run, not a front; use experiments.train --resume")
-        front, config = Front(**_tuples(stored["front"])), Config(**_tuples(stored["config"]))
-        return main(front, config, folder, stored["command"])
+        folder.refuse_edited()
+        front = from_json(Front, stored["front"], folder.config)
+        config = from_json(Config, stored["config"], folder.config)
+        folder.lock()
+        with folder:
+            return main(front, config, folder, stored["command"])
     for name in ("seed", "energy_weight", "energy_budget", "warm_start"):
         if name in flags:
             raise ValueError(
@@ -250,13 +253,8 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     budget = {"energy_budget": front.values[0]} if front.budgets is not None else {}
     config = configured(flags | budget, bool(smoke))
     kept = Kept(command, front, config)
-    folder = RunFolder.create(out, f"{config.dataset}-front", kept)
-    return main(front, config, folder, command)
-
-
-def _tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
-    # JSON has lists only.
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in stored.items()}
+    with RunFolder.create(out, f"{config.dataset}-front", kept) as folder:
+        return main(front, config, folder, command)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,38 +53,59 @@ HERE = Hosts()
 class Onlooker(RunFolder):
     """A run's folder as all but the first process see it: they read, the first one writes."""
 
+    def lock(self, advice: str = "") -> None:
+        """Nothing."""
+
     def write(self, file: Path, content: Any) -> None:
         """Nothing."""
 
     def append(self, row: dict[str, Any]) -> None:
         """Nothing."""
 
-    def rewind(self, epoch: int) -> None:
+    def sync(self) -> None:
         """Nothing."""
+
+    def rewind(self, rows: Sequence[dict[str, Any]]) -> str | None:
+        """Nothing."""
+
+    def change_epochs(self, epochs: int, done: int) -> str | None:
+        """Nothing."""
+
+
+def taken(devices: Devices, resume: RunFolder) -> RunFolder:
+    """The folder of an earlier run, as this process may use it: locked by the first one.
+
+    Raises:
+        BlockingIOError: another run is going on in it.
+    """
+    if not devices.first:
+        return Onlooker(resume.path)
+    resume.lock()
+    return resume
 
 
 def folder(
     devices: Devices, out: str | None, name: str, config: Any, resume: RunFolder | None
 ) -> RunFolder:
-    """The folder of a run, made by the first process.
+    """The folder of a run, made and locked by the first process.
 
     Args:
         devices: of the run.
         out: where; None names one, in a single process only.
         name: of the data set.
         config: of the run.
-        resume: the folder of an earlier run, or None.
+        resume: the folder of an earlier run (from `taken`), or None.
 
     Raises:
         ValueError: several processes and no name that they share.
         OSError: see `RunFolder.create`.
     """
+    if resume is not None:
+        return resume
     if devices.alone:
-        return resume or RunFolder.create(out, name, config)
-    if resume is None and out is None:
+        return RunFolder.create(out, name, config)
+    if out is None:
         raise ValueError("several processes need --out, a folder that all of them see")
-    found = resume
-    if found is None and devices.first:
-        found = RunFolder.create(out, name, config)
+    made = RunFolder.create(out, name, config) if devices.first else Onlooker(Path(out))
     devices.wait("folder")
-    return found if devices.first else Onlooker(resume.path if resume else Path(out))
+    return made

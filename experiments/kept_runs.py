@@ -56,8 +56,14 @@ class Store:
     def _rows(self, task: str, stage: str, regulariser: str) -> dict[str, dict[str, Any]]:
         file = self.file(task, stage, regulariser)
         if file not in self._known:
-            kept = json.loads(file.read_text())["runs"] if file.exists() else []
-            rows = {_key(row["config"]): row for row in kept}
+            try:
+                kept = json.loads(file.read_text())["runs"] if file.exists() else []
+                rows = {_key(row["config"]): row for row in kept}
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{file} is damaged ({type(error).__name__}: {error}): put it back, or move it "
+                    "away to run what it held again"
+                ) from error
             # Of two threads that read it, both must go on with one table.
             self._known.setdefault(file, rows)
         return self._known[file]

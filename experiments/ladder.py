@@ -14,7 +14,6 @@ figures go to `experiments/results/ladder/`.
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 import sys
 import time
@@ -208,8 +207,8 @@ def _read(member: Member, exits: bool) -> dict[str, Any]:
     weights that few bits round to zero are gone too. Early exit is taken down by the same factor.
     """
     folder = RunFolder(member.path)
-    result = json.loads(folder.result.read_text())
-    row = folder.rows()[result["chosen_epoch"] - 1]
+    result = folder.read(folder.result)
+    row = folder.row(result["chosen_epoch"])
     found = {
         "energy_weight": member.config.energy_weight,
         "seed": member.config.seed,

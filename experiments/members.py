@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -50,7 +51,7 @@ class Member:
         folder = RunFolder(self.path)
         if folder.config.exists():
             wanted = json.loads(json.dumps(dataclasses.asdict(self.config)))
-            if json.loads(folder.config.read_text()) != wanted:
+            if folder.content() != wanted:
                 raise ValueError(f"{self.path} is of a run with another config: move it away")
         return folder.result.exists()
 
@@ -71,9 +72,9 @@ class Member:
         folder = RunFolder(self.path)
         if not folder.result.exists():
             return said
-        result = json.loads(folder.result.read_text())
+        result = folder.read(folder.result)
         budget, silent = result.get("budget"), result["silent_layers"]
-        row = folder.rows()[result["chosen_epoch"] - 1]
+        row = folder.row(result["chosen_epoch"])
         limits = {} if budget is None else budget["limits"]
         measured = limits.get("energy_pj", {"validation": row["validation_pj"]})
         dead = [name for name, one in silent.items() if one["silent"] == one["neurons"]]
@@ -147,9 +148,10 @@ def serve(members: Iterable[Member]) -> Iterator[tuple[Member, str | None]]:
 def _vmapped(group: Sequence[Member]) -> Iterator[tuple[Member, str | None]]:
     first = group[0].config
     devices = take(1, first.batch)
-    folders = [_folder(member) for member in group]
-    made = prepare(first, devices)
-    errors = together.train([member.config for member in group], made, devices, folders)
+    with contextlib.ExitStack() as held:
+        folders = [held.enter_context(_folder(member)) for member in group]
+        made = prepare(first, devices)
+        errors = together.train([member.config for member in group], made, devices, folders)
     yield from zip(group, errors, strict=True)
 
 
@@ -157,6 +159,7 @@ def _folder(member: Member) -> RunFolder:
     folder = RunFolder(member.path)
     if not folder.config.exists():
         return RunFolder.create(str(member.path), member.name, member.config)
+    folder.lock()
     return folder
 
 
@@ -164,7 +167,8 @@ def _refused(member: Member) -> str | None:
     """Why a member that was trained before is not within its budget."""
     if not member.done:
         return None
-    limits = json.loads(RunFolder(member.path).result.read_text()).get("budget", {})
+    folder = RunFolder(member.path)
+    limits = folder.read(folder.result).get("budget", {})
     over = [n for n, one in limits.get("limits", {}).items() if not one["holds"]["train"]]
     return f"infeasible budget: {', '.join(over)} over its limit on training" if over else None
 

@@ -79,8 +79,8 @@ def written_out(
         }
         tree = {**variables, "params": without(params, kept), "lists": lists}
     kept = jax.device_get(kept)
-    with Checkpoints(path / "pruned") as checkpoints:
-        checkpoints.save(1, tree, entry)
+    checkpoints = Checkpoints(path / "pruned")
+    checkpoints.save(1, tree, entry)
 
     def on(workload: Workload) -> Pairs:
         return price(small.levers, small.variables["params"], workload, hardware)

@@ -1,14 +1,52 @@
-"""The trained network of a run folder, as it was tested."""
+"""What a run folder keeps of a run: its state, and the network as it was tested."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from typing import Any
 
+from experiments.build import BUDGETS
 from experiments.runfolder import RunFolder
 from jsnn.checkpoint import Checkpoints
 from jsnn.codesign.threshold import with_factor
 from jsnn.training import TrainState
+
+
+def record(
+    folder: RunFolder, epoch: int, best: dict[str, Any], rows: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What a checkpoint says beside its arrays.
+
+    Args:
+        folder: of the run, whose config made the checkpoint.
+        epoch: the last one done.
+        best: score, task and epoch of the chosen network.
+        rows: metrics of all epochs done.
+    """
+    return {"epoch": epoch, "best": best, "config": folder.content(), "rows": list(rows)}
+
+
+def check(folder: RunFolder, checkpoints: Checkpoints, epochs: int | None = None) -> None:
+    """Compare the config of a run with the one that its newest checkpoint is of.
+
+    Args:
+        folder: of the run.
+        checkpoints: of the run.
+        epochs: how many the run shall have; None: as many as its config says.
+
+    Raises:
+        ValueError: the config was changed, or more epochs are done.
+    """
+    if checkpoints.latest() is None:
+        folder.refuse_edited()
+        return
+    known = checkpoints.record()
+    folder.refuse_unlike(known.get("config"))
+    if epochs is not None and epochs < known["epoch"]:
+        raise ValueError(
+            f"--epochs must be at least {known['epoch']}, the epochs that {folder.path} has done, "
+            f"got {epochs}"
+        )
 
 
 def network(folder: RunFolder, like: TrainState) -> tuple[Any, Any, int]:
@@ -22,20 +60,29 @@ def network(folder: RunFolder, like: TrainState) -> tuple[Any, Any, int]:
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        ValueError: the network is another one.
+        ValueError: the network is another one, or a file is damaged.
     """
-    if not folder.checkpoints.is_dir():
+    checkpoints = Checkpoints(folder.checkpoints)
+    if checkpoints.latest() is None:
         raise FileNotFoundError(
             f"{folder.path} has no checkpoint: go on with the run by --resume {folder.path}"
         )
-    with Checkpoints(folder.checkpoints) as checkpoints:
-        tree, record = checkpoints.restore({"state": like, "best": like})
+    check(folder, checkpoints)
+    tree, kept = checkpoints.restore({"state": like, "best": like})
+    folder.refuse_unlike(kept.get("config"))
     best: TrainState = tree["best"]
-    return _turned(folder, best.params), best.collections, record["best"]["epoch"]
+    return _turned(folder, best.params), best.collections, kept["best"]["epoch"]
 
 
 def _turned(folder: RunFolder, params: Any) -> Any:
-    held = json.loads(folder.result.read_text()).get("budget") if folder.result.exists() else None
+    if not folder.result.exists():
+        if any(folder.content()[name] is not None for name in BUDGETS):
+            raise FileNotFoundError(
+                f"{folder.result} is not there, which says how high the thresholds are under the "
+                f"budget: go on with the run by --resume {folder.path}"
+            )
+        return params
+    held = folder.read(folder.result).get("budget")
     if held is None or held["threshold_factor"] == 1:
         return params
     return with_factor(params, held["threshold_factor"], held["spiking_layers"])

@@ -116,7 +116,11 @@ class Config:
     threshold_scale: float = knob(0.0, "learning rate of thresholds / that of weights", least=0)
     window_scale: float = knob(5.0, "learning rate of a learned window / that of weights", least=0)
     select: str = knob("best", "epoch that is tested: best on validation, or last")
-    checkpoint_seconds: float = knob(20.0, "at least this long between two checkpoints", least=0)
+    checkpoint_seconds: float = knob(
+        20.0,
+        "a checkpoint once so long has passed since the last, sooner where it is cheap",
+        least=0,
+    )
     # how it is computed: time and memory, not results
     plan: str = knob("auto", "the time window: auto, whole, or chunked:STEPS for long ones")
     input: str = knob("dense", "recorded events: dense, events (lists), or auto; changes rounding")

@@ -1,18 +1,43 @@
-"""The folder of one run: config, metrics, checkpoints, result; a kill loses nothing."""
+"""The folder of one run: config, metrics, checkpoints, result; a kill loses nothing.
+
+Every file that is read again carries the sha256 of its content (of each row, for the metrics), is
+replaced whole, and is on disk before what relies on it. A folder belongs to one process at a time.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import platform
+import sys
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.config import from_json
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
+
+DIGEST = "sha256"
+CHANGES = "epochs_changed"
+ROW = "row"
+# What flock answers on a file system that has no locks.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
 
 class RunFolder:
-    """Files of a run below `path`."""
+    """Files of a run below `path`.
+
+    `create` and `lock` keep other processes out until the `with` block, or the process, ends.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -20,72 +45,260 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.result = path / "result.json"
         self.checkpoints = path / "checkpoints"
+        self.lock_file = path / "lock"
+        self._unlock: weakref.finalize | None = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_):
+        self.release()
 
     @classmethod
     def create(cls, out: str | None, name: str, config: Any) -> RunFolder:
-        """A new folder: `out`, or the first free `runs/name-N`.
+        """A new folder, locked: `out`, or the first free `runs/name-N`.
 
         Raises:
             FileExistsError: `out` holds files already, of another run or of something else.
+            BlockingIOError: another process is making it.
             OSError: it cannot be written to.
         """
-        path = Path(out) if out is not None else _free(Path("runs"), name)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            owner = "another run" if (path / "config.json").exists() else "something else"
+        folder = cls._numbered(Path("runs"), name) if out is None else cls._named(Path(out))
+        with _saying(f"output folder {folder.path} cannot be written to", "choose another --out"):
+            _sync_folder(folder.path.parent)
+            replace(folder.config, _json(sealed(dataclasses.asdict(config), folder.config.name)))
+        return folder
+
+    @classmethod
+    def _named(cls, path: Path) -> RunFolder:
+        folder = cls(path)
+        folder._refuse_taken()
+        with _saying(f"output folder {path} cannot be written to", "choose another --out"):
+            path.mkdir(parents=True, exist_ok=True)
+        folder.lock("choose another --out")
+        try:
+            # Another process may have ended here in between.
+            folder._refuse_taken()
+        except FileExistsError:
+            folder.release()
+            raise
+        return folder
+
+    @classmethod
+    def _numbered(cls, root: Path, name: str) -> RunFolder:
+        number = 0
+        while True:
+            number += 1
+            folder = cls(root / f"{name}-{number}")
+            with _saying(f"output folder {folder.path} cannot be made", "choose another --out"):
+                root.mkdir(parents=True, exist_ok=True)
+                try:
+                    folder.path.mkdir()
+                except FileExistsError:
+                    continue
+            with contextlib.suppress(BlockingIOError):
+                folder.lock()
+                return folder
+
+    def _refuse_taken(self) -> None:
+        # A process that was killed while it made the folder leaves no more than these.
+        unborn = {self.lock_file.name, self.config.with_suffix(".partial").name}
+        path = self.path
+        if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - unborn):
+            owner = "another run" if self.config.exists() else "something else"
             raise FileExistsError(
                 f"output folder {path} belongs to {owner}: choose another --out, or go on with "
                 f"that run by --resume {path}"
             )
-        folder = cls(path)
-        with _saying(f"output folder {path} cannot be written to", "choose another --out"):
-            path.mkdir(parents=True, exist_ok=True)
-            replace(folder.config, _json(dataclasses.asdict(config)))
-        return folder
 
     @classmethod
     def existing(cls, path: str) -> RunFolder:
         """The folder of an earlier run; FileNotFoundError if it is none."""
         folder = cls(Path(path))
         if not folder.config.exists():
+            begun = folder.config.with_suffix(".partial").exists()
+            advice = f"start it again with --out {path}" if begun else "start one with --out"
             raise FileNotFoundError(
-                f"{path} holds no config.json, so there is no run to resume; start one with --out"
+                f"{path} holds no config.json, so there is no run to resume; {advice}"
             )
         return folder
 
-    def stored_config(self, given: dict[str, Any], knobs: Iterable[str]) -> dict[str, Any]:
-        """The config of the run.
+    # ---- one process at a time -------------------------------------------------------------------
 
-        Args:
-            given: flags given now.
-            knobs: names that a config has.
+    def lock(self, advice: str = "wait for it to end, or stop it") -> None:
+        """Keep other processes out; nothing if this object has done so already.
+
+        The system lets go of the lock when the process ends, however it ends. Where it has no
+        locks, a line on standard error says so.
 
         Raises:
-            ValueError: a flag says something else than the run did, or the knobs are others.
+            BlockingIOError: another process has the folder.
+            OSError: the lock file cannot be written.
         """
-        stored = json.loads(self.config.read_text())
-        unlike = sorted(stored.keys() ^ set(knobs))
-        if unlike:
-            raise ValueError(
-                f"{self.config} was written by a version of jsnn with other knobs "
-                f"({', '.join(unlike)}): resume it with that version"
-            )
-        as_json = json.loads(json.dumps(given))
+        if self._unlock is not None and self._unlock.alive:
+            return
+        if fcntl is None:
+            self._say_unlocked("this system has no flock")
+            return
+        with _saying(f"{self.lock_file} cannot be written", "see that the folder is writable"):
+            handle = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.read(handle, 200).decode(errors="replace").strip()
+            os.close(handle)
+            raise BlockingIOError(
+                f"{self.path} is in use by {owner or 'another process'}: {advice}"
+            ) from error
+        except OSError as error:
+            os.close(handle)
+            if error.errno not in NO_LOCKS:
+                raise
+            self._say_unlocked(error.strerror)
+            return
+        self._unlock = weakref.finalize(self, os.close, handle)
+        with _saying(f"{self.lock_file} cannot be written", "make room"):
+            os.truncate(handle, 0)
+            os.write(handle, f"process {os.getpid()} on {platform.node()}\n".encode())
+
+    def release(self) -> None:
+        """Let other processes in."""
+        if self._unlock is not None:
+            self._unlock()
+
+    def _say_unlocked(self, reason: str) -> None:
+        print(
+            f"note: {self.path} cannot be locked ({reason}): see that no other process uses it",
+            file=sys.stderr,
+        )
+
+    # ---- config ----------------------------------------------------------------------------------
+
+    def stored_config(
+        self, cls: type, given: dict[str, Any] | None = None, free: Sequence[str] = ()
+    ) -> Any:
+        """The config of the run, an instance of `cls`.
+
+        Args:
+            cls: dataclass of the config.
+            given: flags given now.
+            free: those that may say something else than the run did; they win.
+
+        Raises:
+            ValueError: the file is damaged, a field is not what it must be, or a flag says
+                something else.
+        """
+        stored, _ = self._stored()
+        stored.pop(CHANGES, None)
+        config, given = from_json(cls, stored, self.config), json.loads(json.dumps(given or {}))
         changed = [
-            f"{name}: {stored.get(name)!r} in the run, {value!r} now"
-            for name, value in as_json.items()
-            if stored.get(name) != value
+            f"{name}: {stored[name]!r} in the run, {value!r} now"
+            for name, value in given.items()
+            if stored[name] != value and name not in free
         ]
         if changed:
             raise ValueError(
                 f"{self.path} was run with another config ({'; '.join(changed)}): drop these flags "
                 "to resume it, or start a new run with --out"
             )
-        return stored
+        new = {name: given[name] for name in free if name in given}
+        return dataclasses.replace(config, **new)
+
+    def content(self) -> dict[str, Any]:
+        """What config.json holds: the config, and how its epochs were changed since."""
+        return self._stored()[0]
+
+    def refuse_edited(self) -> None:
+        """ValueError unless config.json is as it was written; where no checkpoint knows better."""
+        stored, digest = self._stored()
+        if digest != _digest(stored, self.config.name):
+            raise ValueError(
+                f"{self.config} is not as the run wrote it (its {DIGEST} does not match): start a "
+                "new run with --out"
+            )
+
+    def refuse_unlike(self, known: Any) -> None:
+        """Compare config.json with what a checkpoint knows of it.
+
+        A checkpoint from before the epochs were changed knows the config of then.
+
+        Args:
+            known: `content` when the checkpoint was written.
+
+        Raises:
+            ValueError: naming the fields that differ.
+        """
+        stored = self.content()
+        if not isinstance(known, dict):
+            raise ValueError(f"the checkpoint in {self.path} does not say which config it is of")
+        before, changes = stored, _changes(stored, self.config)
+        while before != known and changes and before["epochs"] == changes[-1]["to"]:
+            # What no checkpoint knows yet is vouched for by the digest.
+            self.refuse_edited()
+            *changes, last = changes
+            before = {**before, "epochs": last["from"], CHANGES: changes}
+            if not changes:
+                del before[CHANGES]
+        if before == known:
+            return
+        unlike = [
+            f"{name}: {known.get(name, 'nothing')!r} in the checkpoint, "
+            f"{stored.get(name, 'nothing')!r} in config.json"
+            for name in sorted(known.keys() | stored.keys())
+            if known.get(name) != stored.get(name) or (name in known) != (name in stored)
+        ]
+        raise ValueError(
+            f"{self.config} is not the config that made the checkpoint ({'; '.join(unlike)}): put "
+            "it back as it was, or start a new run with --out"
+        )
+
+    def change_epochs(self, epochs: int, done: int) -> str | None:
+        """Make the run of another length, from here on; returns a line that says so.
+
+        The result of the run as it was is kept as `result-after-N.json`.
+
+        Args:
+            epochs: how many the run shall have, at least `done`.
+            done: how many are done.
+        """
+        stored = self.content()
+        before = stored["epochs"]
+        if epochs == before:
+            return None
+        changed = {**stored, "epochs": epochs}
+        if done:
+            change = {"after": done, "from": before, "to": epochs}
+            changed[CHANGES] = [*_changes(stored, self.config), change]
+        with self._saying_what(self.config):
+            if self.result.exists():
+                os.replace(self.result, self.path / f"result-after-{before}.json")
+                _sync_folder(self.path)
+            replace(self.config, _json(sealed(changed, self.config.name)))
+        return f"{epochs} epochs instead of {before}, changed after epoch {done}"
+
+    def _stored(self) -> tuple[dict[str, Any], Any]:
+        """Content of config.json and the digest that it carries."""
+        stored = _parsed(self.config)
+        if not isinstance(stored, dict):
+            raise ValueError(f"{self.config} is damaged: it holds no object of named values")
+        digest = stored.pop(DIGEST, None)
+        return stored, digest
+
+    # ---- what the run writes ---------------------------------------------------------------------
 
     def write(self, file: Path, content: Any) -> None:
-        """Write JSON whole or not at all; OSError if the disk refuses."""
+        """Write JSON with its digest, whole or not at all; OSError if the disk refuses."""
         with self._saying_what(file):
-            replace(file, _json(content))
+            replace(file, _json(sealed(content, file.name)))
+
+    def read(self, file: Path) -> dict[str, Any]:
+        """JSON that `write` wrote.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it is not as it was written.
+        """
+        return opened(_parsed(file), file.name, file, f"--resume {self.path} writes it again")
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one line to the metrics, or none; OSError if the disk refuses."""
@@ -94,47 +307,209 @@ class RunFolder:
             before = self.metrics.stat().st_size
             try:
                 with self.metrics.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                    file.write(_line(row))
             except OSError:
                 os.truncate(self.metrics, before)
                 raise
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The metrics so far."""
-        if not self.metrics.exists():
-            return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
-
-    def rewind(self, epoch: int) -> None:
-        """Drop metrics after `epoch`, which the run will write again; a torn last line too."""
-        kept = []
-        lines = self.metrics.read_text().splitlines() if self.metrics.exists() else []
-        for line in lines:
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if row["epoch"] > epoch:
-                break
-            kept.append(line + "\n")
+    def sync(self) -> None:
+        """See that the metrics are on disk, before a checkpoint that counts on them."""
         with self._saying_what(self.metrics):
-            replace(self.metrics, "".join(kept))
+            _sync(self.metrics)
+            _sync_folder(self.path)
+
+    def rows(self, through: int | None = None) -> list[dict[str, Any]]:
+        """The metrics so far, by epoch.
+
+        Args:
+            through: the last epoch of those that must all be there; None: whichever there are.
+
+        Raises:
+            ValueError: damaged lines, two rows of one epoch, or epochs without a row, all named.
+        """
+        by_epoch, wrong = self._lines()
+        if through is not None:
+            if missing := [e for e in range(1, through + 1) if e not in by_epoch]:
+                wrong.append(f"no row of epoch{'s' * (len(missing) > 1)} {_numbers(missing)}")
+        if wrong:
+            raise ValueError(
+                f"{self.metrics} is damaged: {'; '.join(wrong)}. --resume {self.path} puts back "
+                "what its checkpoint knows"
+            )
+        last = max(by_epoch, default=0) if through is None else through
+        return [by_epoch[epoch] for epoch in sorted(by_epoch) if epoch <= last]
+
+    def row(self, epoch: int) -> dict[str, Any]:
+        """The metrics of one epoch; ValueError if they are not there or not as they were."""
+        for row in self.rows():
+            if row["epoch"] == epoch:
+                return row
+        raise ValueError(
+            f"{self.metrics} is damaged: no row of epoch {epoch}. --resume {self.path} puts back "
+            "what its checkpoint knows"
+        )
+
+    def rewind(self, rows: Sequence[dict[str, Any]]) -> str | None:
+        """Make the metrics these; returns a line on what was wrong with them.
+
+        Later rows, which the run will write again, are dropped.
+
+        Args:
+            rows: of all epochs so far, as the checkpoint knows them.
+        """
+        by_epoch, wrong = self._lines()
+        unlike = [
+            row["epoch"]
+            for row in rows
+            if _digest(by_epoch.get(row["epoch"]), ROW) != _digest(row, ROW)
+        ]
+        text = "".join(map(_line, rows))
+        with self._saying_what(self.metrics):
+            if not self.metrics.exists() or self.metrics.read_bytes() != text.encode():
+                replace(self.metrics, text)
+        if not unlike:
+            return None
+        return (
+            f"{self.metrics}: put back from the checkpoint, epoch{'s' * (len(unlike) > 1)} "
+            f"{_numbers(unlike)} ({'; '.join(wrong) or 'missing'})"
+        )
+
+    def _lines(self) -> tuple[dict[int, dict[str, Any]], list[str]]:
+        """Rows by epoch, and what is wrong with the lines."""
+        by_epoch: dict[int, dict[str, Any]] = {}
+        wrong = []
+        *lines, rest = self.metrics.read_bytes().split(b"\n") if self.metrics.exists() else [b""]
+        if rest:
+            wrong.append(f"line {len(lines) + 1} is cut off")
+        for number, line in enumerate(lines, 1):
+            try:
+                row = opened(_loaded(line), ROW, f"line {number}", "")
+            except ValueError:
+                wrong.append(f"line {number} is not as it was written")
+                continue
+            # The same row twice says nothing new.
+            if _digest(by_epoch.setdefault(row["epoch"], row), ROW) != _digest(row, ROW):
+                wrong.append(f"line {number} is a second row of epoch {row['epoch']}")
+        return by_epoch, wrong
 
     def _saying_what(self, file: Path):
         return _saying(f"{file} could not be written", f"make room and --resume {self.path}")
 
 
+# ---- content with a digest -----------------------------------------------------------------------
+
+
+def sealed(content: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Content and its digest, in which the kind is too: one file is not taken for another."""
+    return {**content, DIGEST: _digest(content, kind)}
+
+
+def opened(stored: Any, kind: str, where: Any, advice: str) -> dict[str, Any]:
+    """Content that `sealed` sealed; ValueError if it is not as it was."""
+    advice = f": {advice}" if advice else ""
+    if not isinstance(stored, dict) or DIGEST not in stored:
+        raise ValueError(f"{where} is damaged, or of an older version: it has no {DIGEST}{advice}")
+    content = {name: value for name, value in stored.items() if name != DIGEST}
+    if stored[DIGEST] != _digest(content, kind):
+        raise ValueError(
+            f"{where} is damaged: it is not as it was written, its {DIGEST} does not match{advice}"
+        )
+    return content
+
+
+def _digest(content: Any, kind: str) -> str:
+    text = json.dumps([kind, _plain(content)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(content: Any) -> Any:
+    """Content as JSON gives it back."""
+    return json.loads(json.dumps(content))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(sealed(row, ROW)) + "\n"
+
+
+def _parsed(file: Path) -> Any:
+    try:
+        return _loaded(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+
+
+def _loaded(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("lists within lists beyond all use") from error
+
+
+def _changes(stored: dict[str, Any], file: Path) -> list[dict[str, int]]:
+    """How the epochs of a run were changed."""
+    changes = stored.get(CHANGES, [])
+    whole = isinstance(changes, list) and all(
+        isinstance(one, dict)
+        and one.keys() == {"after", "from", "to"}
+        and all(type(number) is int for number in one.values())
+        for one in changes
+    )
+    if not whole:
+        raise ValueError(f"{file}: {CHANGES} must list after, from and to, got {changes!r}")
+    return changes
+
+
+def _numbers(epochs: Iterable[int]) -> str:
+    """Epochs as ranges.
+
+    >>> _numbers([1, 2, 3, 7])
+    '1-3, 7'
+    """
+    ranges: list[list[int]] = []
+    for epoch in epochs:
+        if ranges and epoch == ranges[-1][1] + 1:
+            ranges[-1][1] = epoch
+        else:
+            ranges.append([epoch, epoch])
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
 def replace(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; it is on disk before its name is."""
     partial = file.with_suffix(".partial")
-    partial.write_text(text)
+    try:
+        with partial.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
     os.replace(partial, file)
+    _sync_folder(file.parent)
 
 
 def keep(file: Path, content: Any) -> None:
     """Write JSON whole or not at all, its folder made where it is missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     replace(file, _json(content))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    """See that the names in a folder are on disk; Windows cannot open folders and need not."""
+    if os.name != "nt":
+        _sync(path)
 
 
 def _json(content: Any) -> str:
@@ -149,10 +524,3 @@ def _saying(what: str, advice: str) -> Iterator[None]:
         # With an errno OSError makes the fitting subclass.
         reason = error.strerror or error
         raise OSError(error.errno, f"{what} ({reason}): {advice}") from error
-
-
-def _free(root: Path, name: str) -> Path:
-    number = 1
-    while (root / f"{name}-{number}").exists():
-        number += 1
-    return root / f"{name}-{number}"

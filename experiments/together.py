@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
+from experiments import restored
 from experiments.finish import finish, score_of
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
@@ -121,12 +122,12 @@ def _placement(members: int) -> tuple[NamedSharding, NamedSharding]:
 
 def _end(config, made, begun: Begun, last, picked, epoch, rows, folder, started) -> str | None:
     """Write everything of a member; why it is infeasible, None if it is not."""
-    folder.rewind(0)
-    for row in rows:
-        folder.append(row)
-    record = {"epoch": config.epochs, "best": {"score": 0.0, "task": 0.0, "epoch": epoch}}
-    with Checkpoints(folder.checkpoints) as checkpoints:
-        checkpoints.save(config.epochs, {"state": last, "best": picked}, record)
+    folder.rewind(rows)
+    best = {"score": 0.0, "task": 0.0, "epoch": epoch}
+    record = restored.record(folder, config.epochs, best, rows)
+    checkpoints = Checkpoints(folder.checkpoints)
+    checkpoints.rewind(0)
+    checkpoints.save(config.epochs, {"state": last, "best": picked}, record)
     *_, result = finish(config, made, begun, picked, epoch, rows, folder.path)
     result |= {"devices": 1, "platform": platform.platform(), "seconds": since(started)}
     folder.write(folder.result, result)

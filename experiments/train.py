@@ -3,6 +3,7 @@
     python -m experiments.train
     python -m experiments.train --dataset qtdb --energy-weight 0.05 --out runs/qtdb
     python -m experiments.train --resume runs/qtdb
+    python -m experiments.train --resume runs/qtdb --epochs 200
 
 The default run learns scikit-learn's digits. What a data set is trained with unless a flag says
 otherwise stands in `experiments/recipes.py`; expected figures are in README.
@@ -10,20 +11,25 @@ otherwise stands in `experiments/recipes.py`; expected figures are in README.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import itertools
 import platform
+import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from rich.console import Console
 
-from experiments import hosts, pruned, windows
+from experiments import hosts, pruned, restored, windows
 from experiments.compiled import keep_compiled
 from experiments.config import knob, parse
 from experiments.finish import finish, score_of, sizes
@@ -31,7 +37,7 @@ from experiments.hosts import HERE, Hosts
 from experiments.memory import keep_memory
 from experiments.progress import Progress
 from experiments.runconfig import Config, configured
-from experiments.runfolder import RunFolder
+from experiments.runfolder import CHANGES, RunFolder
 from experiments.setting import Begun, Setting, begin, goalless, prepare
 from experiments.summary import means, parameters, since
 from jsnn import diagnose, plots
@@ -57,27 +63,67 @@ def main(
 
     Raises:
         Infeasible: the budget is below the floor, or the trained network is above it.
+        KeyboardInterrupt: Ctrl-C, with a line on what was kept.
     """
     started, devices = time.perf_counter(), where.take(config.batch)
     quiet = made is not None
     console = Console(highlight=False, soft_wrap=True, quiet=quiet or not devices.first)
+    with contextlib.ExitStack() as held:
+        checkpoints = None
+        if resume is not None:
+            resume = held.enter_context(hosts.taken(devices, resume))
+            checkpoints = Checkpoints(resume.checkpoints)
+            restored.check(resume, checkpoints, config.epochs)
+        made = made or prepare(config, devices)
+        begun = begin(config, made, devices, own=not quiet)
+        folder = held.enter_context(hosts.folder(devices, out, config.dataset, config, resume))
+        checkpoints = checkpoints or Checkpoints(folder.checkpoints)
+        kept = Kept(folder, checkpoints, config.checkpoint_seconds)
+        try:
+            result = _train(config, made, begun, kept, console, started, quiet)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(
+                f"Stopped by Ctrl-C. {kept}. Go on with: {kept.command}"
+            ) from stop
+    if begun.hold is not None:
+        begun.hold.check(result["budget"], folder.path)
+    return result
 
-    # ---- data, network, objective; start, or go on where the run stopped -------------------------
-    made = made or prepare(config, devices)
-    state, first, hold = begin(config, made, devices, own=not quiet)
+
+def _train(
+    config: Config,
+    made: Setting,
+    begun: Begun,
+    kept: Kept,
+    console: Console,
+    started: float,
+    quiet: bool,
+) -> dict[str, Any]:
+    # ---- start, or go on where the run stopped ---------------------------------------------------
+    (state, first, hold), folder, devices = begun, kept.folder, made.devices
+    data, epoch_steps = made.data, made.epoch_steps
     goal = jax.device_get(state.goal)
     best = {"state": state, "score": -np.inf, "task": np.inf, "epoch": 0}
-    folder = hosts.folder(devices, out, config.dataset, config, resume)
-    checkpoints = Checkpoints(folder.checkpoints)
-    epoch = 0
-    if resume and checkpoints.latest() is not None:
+    epoch, rows = 0, []
+    if kept.checkpoints.latest() is not None:
         like = goalless(state)
-        saved, record = checkpoints.restore({"state": like, "best": like})
+        saved, record = kept.checkpoints.restore({"state": like, "best": like})
+        folder.refuse_unlike(record["config"])
+        kept.checkpoints.rewind(record["epoch"])
         state = dataclasses.replace(saved["state"], goal=devices.replicate(goal))
         best = {**record["best"], "state": saved["best"]}
-        epoch = record["epoch"]
-    folder.rewind(epoch)
-    data, epoch_steps = made.data, made.epoch_steps
+        epoch, rows = record["epoch"], record["rows"]
+        kept.epoch = epoch
+    for said in (folder.rewind(rows), folder.change_epochs(config.epochs, epoch)):
+        if said is not None:
+            console.print(said, markup=False)
+    changes = folder.content().get(CHANGES)
+    if changes:
+        console.print(
+            f"The {config.schedule} schedule, the ramp of the energy and a budget's descent are "
+            f"those of {config.epochs} epochs from epoch {changes[-1]['after'] + 1} on, so that "
+            f"this is not the run that has {config.epochs} from the start."
+        )
     aim = f"weight of the energy {config.energy_weight}" if hold is None else str(hold)
     console.print(
         f"[bold]{config.dataset}[/]: {len(data.train)} train, {len(data.validation)} validation, "
@@ -91,13 +137,17 @@ def main(
     console.print(f"\nBefore training:\n{first}\n", markup=False)
 
     # ---- the loop --------------------------------------------------------------------------------
-    saved_at = time.perf_counter()
-    with Progress(console, config.epochs * epoch_steps, epoch * epoch_steps) as progress:
+    with (
+        Progress(console, config.epochs * epoch_steps, epoch * epoch_steps) as progress,
+        Asked(devices.alone and not quiet) as asked,
+    ):
         while epoch < config.epochs:
             epoch += 1
             order = draw_order(config, epoch, len(data.train), epoch_steps)
-            state, terms = _epoch(loop.kind, made.advance, state, made.train, order, progress)
-            _stop_if_not_finite(terms, (epoch - 1) * epoch_steps, checkpoints, folder)
+            # Between two steps only if no epoch would be lost.
+            stop = asked if kept.epoch == epoch - 1 else None
+            state, terms = _epoch(loop.kind, made.advance, state, made.train, order, progress, stop)
+            _stop_if_not_finite(terms, (epoch - 1) * epoch_steps, kept)
 
             sums = evaluate(
                 made.eval_step,
@@ -107,8 +157,9 @@ def main(
                 jax.random.key(config.seed),
             )
             row = {"epoch": epoch, **means(terms, sums, first), "seconds": since(started)}
-            _stop_if_not_finite_after(row, checkpoints, folder)
+            _stop_if_not_finite_after(row, kept)
             folder.append(row)
+            rows.append(row)
             progress.show(row)
             score = score_of(config, row, sums, float(state.reference_pj), hold)
             better = (score, -row["validation_task"]) > (best["score"], -best["task"])
@@ -121,30 +172,22 @@ def main(
                     "task": row["validation_task"],
                     "epoch": epoch,
                 }
-            if epoch == config.epochs or since(saved_at) > config.checkpoint_seconds:
-                record = {"epoch": epoch, "best": {k: v for k, v in best.items() if k != "state"}}
-                tree = {"state": goalless(state), "best": best["state"]}
-                _save(checkpoints, epoch, tree, record, folder)
-                saved_at = time.perf_counter()
-    checkpoints.close()
+            if epoch == config.epochs or asked or kept.due():
+                kept.save(epoch, goalless(state), best, rows)
+            if asked:
+                raise KeyboardInterrupt
 
     # ---- test, once; show ------------------------------------------------------------------------
     tested, chosen, sums, result = finish(
-        config,
-        made,
-        Begun(state, first, hold),
-        best["state"],
-        best["epoch"],
-        folder.rows(),
-        folder.path,
+        config, made, Begun(state, first, hold), best["state"], best["epoch"], rows, folder.path
     )
     result |= {"devices": devices.count, "platform": platform.platform(), "seconds": since(started)}
+    if changes:
+        result[CHANGES] = changes
     folder.write(folder.result, result)
     if not quiet and devices.first:
-        _show(config, tested, first, chosen, sums, result, folder, console)
+        _show(config, tested, first, chosen, sums, result, rows, folder, console)
         console.print(f"\n{since(started):.0f} s; everything is in {folder.path}")
-    if hold is not None:
-        hold.check(result["budget"], folder.path)
     return result
 
 
@@ -154,11 +197,13 @@ def draw_order(config: Config, epoch: int, samples: int, steps: int) -> np.ndarr
     return order[: steps * config.batch].reshape(steps, config.batch)
 
 
-def _show(config, made: Setting, first, chosen: TrainState, sums, result, folder, console) -> None:
+def _show(
+    config, made: Setting, first, chosen: TrainState, sums, result, rows, folder, console
+) -> None:
     """Pictures, and the lines to read at the end."""
     parts_pj = np.asarray(sums["parts_pj"] / sums["samples"])[None]
     final = dataclasses.replace(first, parts_pj=parts_pj)
-    plots.curves(folder.rows(), first.layers, folder.path / "curves.png")
+    plots.curves(rows, first.layers, folder.path / "curves.png")
     plots.breakdown(first.mean(), final, folder.path / "breakdown.png")
     frames = made.encoder(jax.random.key(0), made.data.test.frames[:1])
     trains = diagnose.spike_trains(made.model, jax.device_get(chosen.variables), frames)
@@ -170,8 +215,10 @@ def _show(config, made: Setting, first, chosen: TrainState, sums, result, folder
         console.print(line)
 
 
-def _epoch(kind: str, advance, state: TrainState, train, order: np.ndarray, progress: Progress):
-    """State after the steps of an epoch, and the terms of each."""
+def _epoch(
+    kind: str, advance, state: TrainState, train, order: np.ndarray, progress: Progress, stop: Asked
+):
+    """State after the steps of an epoch, and the terms of each; broken off if `stop` says so."""
     if kind == "epoch":
         state, terms = advance(state, train, order)
         terms = jax.tree.map(np.asarray, jax.device_get(terms))
@@ -185,49 +232,134 @@ def _epoch(kind: str, advance, state: TrainState, train, order: np.ndarray, prog
         state, term = advance(state, given, index)
         terms.append(term)
         progress.step()
+        if stop:
+            raise KeyboardInterrupt
     return state, jax.tree.map(np.asarray, jax.device_get(terms))
 
 
-def _stop_if_not_finite(
-    terms: list[dict], before: int, checkpoints: Checkpoints, folder: RunFolder
-) -> None:
+class Kept:
+    """What the folder of a run keeps, and when it is time to keep more.
+
+    A checkpoint is due after the first epoch of a process, and whenever `seconds` have passed since
+    the last or saving costs at most `SHARE` of the time: short runs are saved after every epoch or
+    so, none loses more than `seconds` and an epoch.
+
+    Args:
+        folder, checkpoints: of the run.
+        seconds: between two checkpoints.
+
+    Attributes:
+        epoch: of the newest checkpoint, 0 if there is none.
+    """
+
+    SHARE = 0.05
+
+    def __init__(self, folder: RunFolder, checkpoints: Checkpoints, seconds: float):
+        self.folder, self.checkpoints, self._seconds = folder, checkpoints, seconds
+        self.epoch, self._at, self._cost = 0, None, 0.0
+
+    def __str__(self) -> str:
+        epoch = self.checkpoints.latest()
+        if epoch is None:
+            return f"No checkpoint was in {self.folder.checkpoints} yet"
+        return f"The checkpoint of epoch {epoch} in {self.folder.checkpoints} is whole"
+
+    @property
+    def command(self) -> str:
+        """What goes on with the run."""
+        return f"python -m experiments.train --resume {shlex.quote(str(self.folder.path))}"
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint; of several processes the first one's clock says."""
+        passed = np.inf if self._at is None else since(self._at)
+        now = passed > self._seconds or self._cost <= self.SHARE * passed
+        if jax.process_count() > 1:
+            now = bool(multihost_utils.broadcast_one_to_all(np.asarray(now)))
+        return now
+
+    def save(
+        self, epoch: int, state: TrainState, best: dict[str, Any], rows: list[dict[str, Any]]
+    ) -> None:
+        """Write a checkpoint.
+
+        Args:
+            epoch: that has ended.
+            state: at its end.
+            best: the chosen state, with its score, task and epoch.
+            rows: metrics of all epochs.
+        """
+        began = time.perf_counter()
+        self.folder.sync()
+        scores = {name: value for name, value in best.items() if name != "state"}
+        try:
+            self.checkpoints.save(
+                epoch,
+                {"state": state, "best": best["state"]},
+                restored.record(self.folder, epoch, scores, rows),
+            )
+        except (OSError, ValueError) as error:
+            # tensorstore reports a full disk as a ValueError.
+            reason = getattr(error, "strerror", None) or str(error)
+            reason = reason.partition(" [tensorstore_spec")[0]
+            raise OSError(
+                getattr(error, "errno", None) or errno.EIO,
+                f"checkpoint of epoch {epoch} could not be written ({reason}). {self}. Make room "
+                f"and --resume {self.folder.path}",
+            ) from error
+        self.epoch, self._at = epoch, time.perf_counter()
+        self._cost = self._at - began
+
+
+class Asked:
+    """Whether Ctrl-C asked the run to stop, which it does when it has saved its epoch.
+
+    A second Ctrl-C stops it where it is.
+
+    Args:
+        wanted: whether to listen; Python listens in its main thread only, and a handler that
+            someone else has put there stays.
+    """
+
+    def __init__(self, wanted: bool):
+        main = threading.current_thread() is threading.main_thread()
+        own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        self._listens, self._asked = wanted and main and own, False
+
+    def __bool__(self) -> bool:
+        return self._asked
+
+    def __enter__(self) -> Asked:
+        if self._listens:
+            signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._listens:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _ask(self, number, frame) -> None:
+        if self._asked:
+            signal.default_int_handler(number, frame)
+        self._asked = True
+
+
+def _stop_if_not_finite(terms: list[dict], before: int, kept: Kept) -> None:
     for number, term in enumerate(terms, before + 1):
         if not term["finite"]:
             named = [n for n in ("task", "energy", "silence") if not np.isfinite(term[n])]
             raise FloatingPointError(
                 f"step {number}: {' and '.join(named) or 'the gradient'} is not finite. "
-                f"{_kept(checkpoints, folder)}. Lower --learning-rate or --clip, or look at the "
-                "inputs"
+                f"{kept}. Lower --learning-rate or --clip, or look at the inputs"
             )
 
 
-def _stop_if_not_finite_after(row: dict, checkpoints: Checkpoints, folder: RunFolder) -> None:
+def _stop_if_not_finite_after(row: dict, kept: Kept) -> None:
     named = [n for n in ("task", "pj") if not np.isfinite(row[f"validation_{n}"])]
     if named:
         raise FloatingPointError(
             f"epoch {row['epoch']}: {' and '.join(named)} of the validation set is not finite. "
-            f"{_kept(checkpoints, folder)}. Lower --learning-rate or --clip, or look at the inputs"
+            f"{kept}. Lower --learning-rate or --clip, or look at the inputs"
         )
-
-
-def _kept(checkpoints: Checkpoints, folder: RunFolder) -> str:
-    epoch = checkpoints.latest()
-    if epoch is None:
-        return f"No checkpoint was in {folder.checkpoints} yet"
-    return f"The checkpoint of epoch {epoch} in {folder.checkpoints} is whole"
-
-
-def _save(checkpoints: Checkpoints, epoch: int, tree: Any, record: dict, folder: RunFolder) -> None:
-    try:
-        checkpoints.save(epoch, tree, record)
-    except (OSError, ValueError) as error:
-        # tensorstore reports a full disk as a ValueError.
-        reason = getattr(error, "strerror", None) or str(error).partition(" [tensorstore_spec")[0]
-        raise OSError(
-            getattr(error, "errno", None) or errno.EIO,
-            f"checkpoint of epoch {epoch} could not be written ({reason}). "
-            f"{_kept(checkpoints, folder)}. Make room and --resume {folder.path}",
-        ) from error
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -247,10 +379,11 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
         if out is not None or smoke:
             raise ValueError("--resume takes everything from the run: leave --out and --smoke away")
         folder = RunFolder.existing(resume)
-        knobs = [field.name for field in dataclasses.fields(Config)]
-        stored = folder.stored_config(flags, knobs)
-        stored["widths"] = tuple(stored["widths"])
-        return main(Config(**stored), resume=folder, where=where)
+        with folder:
+            if jax.process_index() == 0:
+                folder.lock()
+            config = folder.stored_config(Config, flags, free=("epochs",))
+            return main(config, resume=folder, where=where)
     return main(configured(flags, smoke), out=out, where=where)
 
 
@@ -270,3 +403,7 @@ if __name__ == "__main__":
         run()
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt as stop:
+        words = "Stopped by Ctrl-C before training began; no file was changed."
+        print(stop if stop.args else words, file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)

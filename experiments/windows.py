@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -13,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.runfolder import RunFolder
 from jsnn.codesign import anytime
 from jsnn.codesign.window import Window
 from jsnn.hardware import Hardware
@@ -142,19 +141,20 @@ class Chosen(NamedTuple):
     encoder: Any
 
 
-def settled(config, result: Path):
+def settled(config, folder: RunFolder):
     """The config of a finished run with the steps that it is run with, where it learned them.
 
     Raises:
         FileNotFoundError: the run is not finished.
+        ValueError: its result is damaged.
     """
     if not learned(config):
         return config
-    if not result.is_file():
+    if not folder.result.is_file():
         raise FileNotFoundError(
-            f"{result} is not there, so the run has not settled its window yet: --resume it"
+            f"{folder.result} is not there, so the run has not settled its window yet: --resume it"
         )
-    return dataclasses.replace(config, window=str(json.loads(result.read_text())["steps"]))
+    return dataclasses.replace(config, window=str(folder.read(folder.result)["steps"]))
 
 
 class Answers(NamedTuple):

@@ -128,10 +128,10 @@ def moved(state, folder: str) -> list:
     found = [plain(state)]
     for number, count in enumerate((1, 2)):
         devices = take(count, BATCH)
-        with Checkpoints(f"{folder}/{number}") as checkpoints:
-            checkpoints.save(1, state, {})
-            like = devices.replicate(jax.tree.map(np.zeros_like, jax.device_get(state)))
-            state, _ = checkpoints.restore(like)
+        checkpoints = Checkpoints(f"{folder}/{number}")
+        checkpoints.save(1, state, {})
+        like = devices.replicate(jax.tree.map(np.zeros_like, jax.device_get(state)))
+        state, _ = checkpoints.restore(like)
         assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {count}
         found.append(plain(state))
     return found
@@ -140,10 +140,10 @@ def moved(state, folder: str) -> list:
 def moved_cut(folder: str) -> list:
     """An array that is cut over 8 devices, read by one and cut over 2."""
     values = take(8, 16).cut(np.arange(32.0).reshape(16, 2))
-    with Checkpoints(f"{folder}/cut") as checkpoints:
-        checkpoints.save(1, {"a": values}, {})
-        one = checkpoints.restore({"a": take(1, 16).replicate(np.zeros((16, 2)))})[0]["a"]
-        two = checkpoints.restore({"a": take(2, 16).cut(np.zeros((16, 2)))})[0]["a"]
+    checkpoints = Checkpoints(f"{folder}/cut")
+    checkpoints.save(1, {"a": values}, {})
+    one = checkpoints.restore({"a": take(1, 16).replicate(np.zeros((16, 2)))})[0]["a"]
+    two = checkpoints.restore({"a": take(2, 16).cut(np.zeros((16, 2)))})[0]["a"]
     assert two.sharding == NamedSharding(take(2, 16).mesh, Spec("batch"))
     assert [shard.data.shape for shard in two.addressable_shards] == [(8, 2)] * 2
     return [values.tolist(), one.tolist(), two.tolist()]

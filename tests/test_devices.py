@@ -14,6 +14,7 @@ import pytest
 
 from experiments import train
 from experiments.hosts import Hosts
+from experiments.runfolder import RunFolder
 from jsnn.devices import join, take
 
 ROOT = Path(train.__file__).parents[1]
@@ -193,8 +194,7 @@ def pair(environment, tiny_flags, tmp_path_factory):
 
 
 def rows(folder: Path) -> list[dict]:
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    found = [json.loads(line) for line in lines]
+    found = RunFolder(folder).rows()
     for row in found:
         del row["seconds"]
     return found

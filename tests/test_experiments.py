@@ -15,6 +15,7 @@ from PIL import Image
 from experiments import build, setting, train
 from experiments.config import check, knob, parse
 from experiments.recipes import RECIPES
+from experiments.runfolder import RunFolder
 from jsnn.codesign.integer import IntegerNetwork
 from jsnn.data import ENCODERS, Dataset
 from jsnn.neurons import NEURONS
@@ -198,9 +199,7 @@ def smoke(tiny_run, tmp_path_factory):
 
 def test_smoke_run_writes_its_files(smoke):
     result, folder = smoke
-    assert json.loads((folder / "config.json").read_text()) == json.loads(
-        json.dumps(result["config"])
-    )
+    assert RunFolder(folder).content() == json.loads(json.dumps(result["config"]))
     assert result["config"]["epochs"] == 2
     assert result["config"]["limit"] == 64  # a flag beats --smoke
     assert (result["config"]["seed"], result["config"]["split_seed"]) == (5, 4)
@@ -216,7 +215,7 @@ def test_smoke_run_writes_its_files(smoke):
 def test_result_is_whole_and_on_disk(smoke):
     result, folder = smoke
     assert RESULT <= result.keys()
-    assert json.loads((folder / "result.json").read_text()) == json.loads(json.dumps(result))
+    assert RunFolder(folder).read(folder / "result.json") == json.loads(json.dumps(result))
     assert {"python", "jsnn", "jax", "jaxlib", "flax", "optax", "numpy"} <= result[
         "versions"
     ].keys()
@@ -263,9 +262,8 @@ def test_the_chosen_epoch_trades_accuracy_for_energy(finished):
 
 def test_same_seed_same_run(finished, tiny_run, tmp_path):
     tiny_run(tmp_path / "again")
-    drop = lambda row: {k: v for k, v in json.loads(row).items() if k != "seconds"}  # noqa: E731
     first, second = (
-        [drop(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+        [row | {"seconds": None} for row in RunFolder(folder).rows()]
         for folder in (finished, tmp_path / "again")
     )
     assert first == second
@@ -311,8 +309,8 @@ def test_each_jitted_function_compiles_once(
     assert compiled.count("epoch") == (1 if loop == "auto" else 0)
     # Loops differ in time, not in one bit of what is learned.
     rows, expected = (
-        [json.loads(row) | {"seconds": None} for row in path.read_text().splitlines()]
-        for path in (tmp_path / "run" / "metrics.jsonl", finished / "metrics.jsonl")
+        [row | {"seconds": None} for row in RunFolder(folder).rows()]
+        for folder in (tmp_path / "run", finished)
     )
     assert rows == expected
 

@@ -21,7 +21,7 @@ SMALL = "--limit 64 --epochs 2 --batch 16 --widths 12,8 --prune-rate 300 --no-co
 def pruned_run(request, tmp_path_factory):
     out = tmp_path_factory.mktemp(request.param) / "run"
     result = train.run([*SMALL, "--prune", request.param, "--out", str(out)])
-    assert json.loads((out / "result.json").read_text()) == json.loads(json.dumps(result))
+    assert RunFolder(out).read(out / "result.json") == json.loads(json.dumps(result))
     return request.param, out, result
 
 
@@ -71,14 +71,14 @@ def test_what_was_written_out_can_be_read(pruned_run):
     config = Config(**result["config"] | {"widths": tuple(result["config"]["widths"])})
     data = build.dataset(config)
     model = build.network(config, data, "constant")
-    with Checkpoints(out / "pruned") as checkpoints:
-        record = checkpoints.record()
-        assert record["prune"] == kind
-        if kind == "units":
-            small = with_widths(model, tuple(left for left, _ in record["units"].values()))
-            like = dict(small.init(jax.random.key(0), np.zeros((6, 1, 64), np.float32)))
-            tree, _ = checkpoints.restore(jax.tree.map(np.zeros_like, like))
-            assert sum(leaf.size for leaf in jax.tree.leaves(tree)) < result["parameters"]
+    checkpoints = Checkpoints(out / "pruned")
+    record = checkpoints.record()
+    assert record["prune"] == kind
+    if kind == "units":
+        small = with_widths(model, tuple(left for left, _ in record["units"].values()))
+        like = dict(small.init(jax.random.key(0), np.zeros((6, 1, 64), np.float32)))
+        tree, _ = checkpoints.restore(jax.tree.map(np.zeros_like, like))
+        assert sum(leaf.size for leaf in jax.tree.leaves(tree)) < result["parameters"]
     folder = RunFolder.existing(str(out))
     assert folder.rows()
 

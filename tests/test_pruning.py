@@ -372,9 +372,9 @@ def test_a_smaller_network_survives_a_checkpoint(tmp_path):
     levered, variables = with_some_closed(*CASES["constant"])
     small, fewer = written_out(levered, variables)
     blank = jax.tree.map(jnp.zeros_like, dict(small.init(KEY, CASES["constant"][1])))
-    with Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, fewer, {"widths": list(small.widths)})
-        read, written = checkpoints.restore(blank)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, fewer, {"widths": list(small.widths)})
+    read, written = checkpoints.restore(blank)
     assert written["widths"] == list(small.widths)
     jax.tree.map(np.testing.assert_array_equal, read, fewer)
 

@@ -291,8 +291,8 @@ def test_a_run_whose_figures_changed_is_named(finished, tmp_path, capsys):
     copied = tmp_path / "run"
     shutil.copytree(finished, copied)
     folder = RunFolder(copied)
-    result = json.loads(folder.result.read_text())
-    folder.result.write_text(json.dumps(result | {"total_pj": 2 * result["total_pj"]}))
+    result = folder.read(folder.result)
+    folder.write(folder.result, {**result, "total_pj": 2 * result["total_pj"]})
     energy_report.run([str(copied), "--draws", "2"])
     assert "WARNING: the run itself found" in capsys.readouterr().out
     assert (copied / "energy/energy.json").exists()
