@@ -6,18 +6,13 @@ nothing does, what comes back must be what an independent reading of the damaged
 
 By hand, with the figures kept:
 
-    JSNN_FUZZ_EXAMPLES=5000 JSNN_FUZZ_FIGURES=experiments/results/fuzz/data.json
+    JSNN_FUZZ_EXAMPLES=2700 JSNN_FUZZ_FIGURES=experiments/results/fuzz
     python -m pytest tests/test_fuzz_data.py
 """
 
-import collections
 import dataclasses
 import gzip
 import io
-import json
-import os
-import platform
-import shlex
 import struct
 import zipfile
 from collections.abc import Callable
@@ -25,27 +20,22 @@ from fractions import Fraction
 from pathlib import Path
 
 import h5py
-import hypothesis
 import numpy as np
-import PIL
 import pytest
-import scipy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import io as scipy_io
 from scipy.io import wavfile
 
-import jsnn
 from jsnn.data import cifar10, ev_objects, files, fsdd, idx, load, nmnist, qtdb, yinyang
 from jsnn.data.cache import Cache
 from jsnn.data.files import SourceFile
-from tests.fuzzing import examples
+from tests.fuzzing import Outcomes, examples
 
 EXAMPLES = 25
-FIGURES = "JSNN_FUZZ_FIGURES"
 RANDOM = np.random.default_rng(0)
-OUTCOMES: dict[str, collections.Counter] = {}
+OUTCOMES = Outcomes("data", packages=("h5py", "pillow"))
 
 Arrays = dict[str, np.ndarray]
 
@@ -553,7 +543,6 @@ def target(request, tmp_path, monkeypatch):
 def test_a_damaged_file_is_refused_by_name_or_loads_as_it_was(target):
     name, made = target
     whole, raw = made.read(), made.path.read_bytes()
-    counted = OUTCOMES.setdefault(name, collections.Counter())
 
     @settings(
         max_examples=examples(EXAMPLES),
@@ -564,39 +553,9 @@ def test_a_damaged_file_is_refused_by_name_or_loads_as_it_was(target):
     @given(st.lists(edits(len(raw)), min_size=1, max_size=3))
     def check(changes):
         result = outcome(made, whole, damaged(raw, changes))
-        counted[result] += 1
+        OUTCOMES.add(name, result)
         assert result in GOOD
 
     check()
     made.path.write_bytes(raw)
     assert outcome(made, whole, raw) == "same"
-
-
-@pytest.fixture(autouse=True)
-def figures():
-    """Keep what was counted so far, where the environment names a file for it."""
-    yield
-    if FIGURES in os.environ:
-        wanted = os.environ.get("JSNN_FUZZ_EXAMPLES", EXAMPLES)
-        command = f"JSNN_FUZZ_EXAMPLES={wanted} {FIGURES}={shlex.quote(os.environ[FIGURES])}"
-        total = sum(OUTCOMES.values(), collections.Counter())
-        kept = {
-            "command": f"{command} python -m pytest tests/test_fuzz_data.py",
-            "seed": "hypothesis, derandomize=True: from the code of the test",
-            "examples": total.total(),
-            "outcomes": dict(sorted(total.items())),
-            "by_target": {name: dict(sorted(c.items())) for name, c in OUTCOMES.items()},
-            "versions": {
-                "python": platform.python_version(),
-                "jsnn": jsnn.__version__,
-                "hypothesis": hypothesis.__version__,
-                "numpy": np.__version__,
-                "scipy": scipy.__version__,
-                "h5py": h5py.__version__,
-                "hdf5": h5py.version.hdf5_version,
-                "pillow": PIL.__version__,
-            },
-        }
-        path = Path(os.environ[FIGURES])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(kept, indent=2) + "\n")

@@ -5,7 +5,7 @@ NumPy says of them is written here once more, from what the kinds mean.
 
 By hand, with the figures kept:
 
-    JSNN_FUZZ_EXAMPLES=50000 JSNN_FUZZ_FIGURES=experiments/results/fuzz/frames.json
+    JSNN_FUZZ_EXAMPLES=2500 JSNN_FUZZ_FIGURES=experiments/results/fuzz
     python -m pytest tests/test_fuzz_frames.py
 """
 
@@ -114,7 +114,7 @@ def compiled(target):
     return run
 
 
-OUTCOMES = Outcomes("tests/test_fuzz_frames.py")
+OUTCOMES = Outcomes("frames")
 SOME = [0, 1, 2, 3, 5, 0.25, 0.5, 0.1, 0.3, 0.7, -1, -2, -0.5, 100, 255, np.nan, np.inf, -np.inf]
 # In a mean the least and the largest would be lost in rounding.
 FAR = [1e-30, 1e9, 3e38]
@@ -204,7 +204,3 @@ def test_counted_as_numpy_counts_or_without_an_energy(name):
             np.testing.assert_allclose(events[sample], count[sample], rtol=1e-5)
 
     check()
-
-
-def teardown_module():
-    OUTCOMES.keep()

@@ -19,10 +19,9 @@ from jsnn.codesign.integer import (
     IntegerNetwork,
     _sealed,
 )
-from tests.fuzz_record import outcomes
-from tests.fuzzing import examples
+from tests.fuzzing import Outcomes, examples
 
-COUNTS = outcomes("integers")
+OUTCOMES = Outcomes("integer")
 
 
 def layer(rng, name, shape, *, spiking=True, recurrent=False, leaky=True, wide=False, pool=1):
@@ -165,12 +164,12 @@ def test_damaged_bytes_are_refused_with_the_name_of_the_file(files):
         if refusal is None:
             assert same or sealed
             assert fields(network) == fields(NETWORKS[name])
-            COUNTS["bytes: read, the same network"] += 1
+            OUTCOMES.add("bytes", "read, the same network")
             return
         assert not same
         assert refusal.startswith(f"{path}: ") and len(refusal) < 1000
         assert sealed or "digest" in refusal
-        COUNTS["bytes: refused by name"] += 1
+        OUTCOMES.add("bytes", "refused by name")
 
     check()
 
@@ -247,7 +246,7 @@ def test_damaged_fields_are_refused_or_mean_what_they_say(files):
         if refusal is not None:
             assert refusal.startswith(f"{path}: ") and "\n" not in refusal
             assert len(refusal) < 1000
-            COUNTS["fields: refused by name"] += 1
+            OUTCOMES.add("fields", "refused by name")
             return
         plain, layers = fields(network)
         assert plain == {k: v for k, v in record.items() if k not in ("layers", "format")}
@@ -273,7 +272,7 @@ def test_damaged_fields_are_refused_or_mean_what_they_say(files):
             # How large images are is not said in the file.
             assert first.ndim == 4 and "takes" in str(error)  # noqa: PT017
         unchanged = fields(network) == fields(NETWORKS[name])
-        COUNTS[f"fields: read, {'the same network' if unchanged else 'the network it says'}"] += 1
+        OUTCOMES.add("fields", f"read, the {'same network' if unchanged else 'network it says'}")
 
     check()
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
@@ -281,6 +281,32 @@ def test_arithmetic_between_and_beyond():
     np.testing.assert_allclose(
         ARITHMETIC["saturation"].add_pj(INTEGERS, jnp.asarray([8.0, 9.0])), [0.03, 0.1], rtol=1e-6
     )
+
+
+@given(
+    st.sampled_from(sorted(ARITHMETIC)),
+    *(st.sampled_from([0.01, 0.2, 1.0, 5.0]) for _ in range(4)),
+    st.sampled_from([1.0, 4.0, 8.0, 30.0, 32.0, 64.0, 512.0]),
+)
+@example("product", 1.0, 0.2, 1.0, 1.0, 64.0)
+def test_no_price_is_read_off_below_zero(name, a8, a32, m8, m32, bits):
+    """Whatever a file says of its units: a line through them may fall."""
+    published = {
+        "add_int8_pj": a8,
+        "add_int32_pj": a32,
+        "mul_int8_pj": m8,
+        "mul_int32_pj": m32,
+        "accumulate_pj": a8,
+        "mac_pj_per_bit2": m8,
+    }
+    constants = {k: Constant(v, "pJ", "a file", "DERIVED") for k, v in published.items()}
+    technology, model = Technology(constants), ARITHMETIC[name]
+    for price in (model.add_pj, lambda t, b: model.mul_pj(t, b, b)):
+        try:
+            assert price(technology, bits) >= 0
+        except ValueError as error:
+            refused = str(error)
+            assert "is negative at" in refused or "wider than 32" in refused  # noqa: PT017
 
 
 def test_the_hierarchy_shares_its_laws():

@@ -57,6 +57,22 @@ def _between(value: Any, x: tuple[float, float], y: tuple[Any, Any]) -> Any:
     return y[0] + (y[1] - y[0]) * ((value - x[0]) / (x[1] - x[0]))
 
 
+def _not_negative(pj: Any, curve: str, bits: Any) -> Any:
+    """A price read off a curve through published points, which may leave it below zero.
+
+    Raises:
+        ValueError: it does; under tracing the price is then zero.
+    """
+    if not is_concrete(pj):
+        return jnp.maximum(pj, 0)
+    if np.any(np.asarray(pj) < 0):
+        raise ValueError(
+            f"the {curve} is negative at {bits} bits: choose another arithmetic ('quadratic', "
+            "'product', 'recommended' or 'saturation'), or check the published prices"
+        )
+    return pj
+
+
 def _wider(left: Any, right: Any) -> Any:
     plain = isinstance(left, int | float) and isinstance(right, int | float)
     return max(left, right) if plain else jnp.maximum(left, right)
@@ -70,7 +86,8 @@ def add_pj(technology: Technology, bits: Any) -> Any:
     >>> add_pj(technology, 8.0), add_pj(technology, 32.0)
     (0.03, 0.1)
     """
-    return _between(bits, (8, 32), (technology["add_int8_pj"], technology["add_int32_pj"]))
+    pj = _between(bits, (8, 32), (technology["add_int8_pj"], technology["add_int32_pj"]))
+    return _not_negative(pj, "line through the 8- and 32-bit adders", bits)
 
 
 def mul_pj(technology: Technology, left_bits: Any, right_bits: Any) -> Any:
@@ -82,7 +99,10 @@ def mul_pj(technology: Technology, left_bits: Any, right_bits: Any) -> Any:
     (0.2, 3.1)
     """
     published = technology["mul_int8_pj"], technology["mul_int32_pj"]
-    return _between(left_bits * right_bits, (64, 1024), published)
+    pj = _between(left_bits * right_bits, (64, 1024), published)
+    return _not_negative(
+        pj, "line through the 8x8 and 32x32 multipliers", f"{left_bits} x {right_bits}"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,20 +150,14 @@ class Linear:
         bits = _wider(left_bits, right_bits)
         published = technology["mul_int8_pj"], technology["mul_int32_pj"]
         pj = _between(bits, (8, 32), published)
-        if not is_concrete(pj):
-            return jnp.maximum(pj, 0)
-        if np.any(np.asarray(pj) < 0):
-            raise ValueError(
-                f"the line through the 8- and 32-bit multipliers is negative at {bits} bits: "
-                "choose the arithmetic 'quadratic', 'product' or 'recommended'"
-            )
-        return pj
+        return _not_negative(pj, "line through the 8- and 32-bit multipliers", bits)
 
 
 def _parabola(bits: Any, at_8: Any, at_32: Any) -> Any:
     """The parabola through (0, 0), (8, at_8), (32, at_32)."""
     per_bit = (16 * at_8 - at_32) / 96
-    return bits * (per_bit + bits * (at_8 - 8 * per_bit) / 64)
+    pj = bits * (per_bit + bits * (at_8 - 8 * per_bit) / 64)
+    return _not_negative(pj, "parabola through the units of 0, 8 and 32 bits", bits)
 
 
 @dataclasses.dataclass(frozen=True)
