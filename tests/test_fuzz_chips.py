@@ -102,7 +102,7 @@ def check_that_it_is_what_the_file_says(machine, content: bytes) -> None:
 def energies_are_sound(machine) -> None:
     refusal, priced = outcome(bill, WORK, machine)
     if refusal is not None:
-        # Of the memory or the cores the file states, or a line through prices that falls below zero.
+        # Of the memory or cores that the file states, or a line through prices below zero.
         assert re.search("raise|fit|is negative at", refusal)
         return
     parts_pj = np.asarray(priced.parts_pj)

@@ -306,7 +306,7 @@ def test_no_price_is_read_off_below_zero(name, a8, a32, m8, m32, bits):
             assert price(technology, bits) >= 0
         except ValueError as error:
             refused = str(error)
-            assert "is negative at" in refused or "wider than 32" in refused  # noqa: PT017
+            assert "is negative at" in refused or "wider than 32" in refused
 
 
 def test_the_hierarchy_shares_its_laws():
