@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jsnn.counting import count, count_by_step, tally
 from jsnn.hardware import Hardware, get
 from jsnn.hardware.architectures import Stepwise
+from jsnn.hardware.checks import check_number
 from jsnn.hardware.ledger import COMPONENTS, EVENTS, PriceTable, weighted
 from jsnn.hardware.power import PJ_PER_J
 from jsnn.hardware.relax import softens, straight_through
@@ -282,8 +283,9 @@ def bill_layers(
 ) -> Bill:
     """The bill of layers that each bring their own hardware (such as bit widths by layer).
 
-    All of it must be one machine up to its constants and knobs; ValueError otherwise. The parts of
-    a sample that was not counted in whole (`LayerWorkload.finite`) are NaN.
+    All of it must be one machine up to its constants and knobs; ValueError otherwise, as for no
+    layer, sample or step, and for temperatures that are no finite numbers from 0 on. The parts of a
+    sample that was not counted in whole (`LayerWorkload.finite`) are NaN.
 
     >>> from jsnn.hypothetical import dense
     >>> wide = get("neuromorphic-22nm")
@@ -294,6 +296,9 @@ def bill_layers(
     """
     if not pairs:
         raise ValueError("expected a workload of at least one layer, found none")
+    check_number("temperature", temperature, 0)
+    if event_temperature is not None:
+        check_number("event_temperature", event_temperature, 0)
     if len(names := {hardware.name for _, hardware in pairs}) > 1:
         raise ValueError(f"expected the layers of one machine, found {sorted(names)}")
     pairs[0][1].check([(hardware.design, layer.geometry) for layer, hardware in pairs])

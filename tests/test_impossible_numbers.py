@@ -51,6 +51,11 @@ CALLS = {
          "multiplies": 1},
         {},
     ),
+    "bill": (
+        lambda **numbers: bill(RUN, MESH, **numbers).parts_pj,
+        {"temperature": 0.5, "event_temperature": 2.0},
+        {},
+    ),
     "activation_bits": (activation_bits, {"steps": 4}, {}),
     "twin": (
         lambda bits: twin(RUN, MESH, bits=bits).parts_pj, {"bits": 3}, {}

@@ -222,8 +222,8 @@ def test_knobs_are_drawn_where_asked():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"samples": 0}, "at least one draw"),
-        ({"most": 0}, "at least one sample"),
+        ({"samples": 0}, "samples to be a whole number of 1"),
+        ({"most": 0}, "most to be a whole number of 1"),
         ({"distribution": "normal"}, "log-uniform"),
         ({"knobs": {"voltage_v": (1, 2)}}, "no knob 'voltage_v'"),
         ({"knobs": {"hops": (5.0, 1.0)}}, "hops"),
