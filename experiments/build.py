@@ -24,7 +24,7 @@ from jsnn.objectives import TASKS
 from jsnn.precision import PRECISIONS
 from jsnn.readouts import READOUTS, PerStep, Readout
 from jsnn.surrogate import SURROGATES, Custom
-from jsnn.training import make_optimiser
+from jsnn.training import label_leaf, make_optimiser
 from jsnn.units import parse as parse_quantity
 
 NAMED = {
@@ -224,6 +224,7 @@ def network(
     dt = step_s(loaded)
     law, fold = neuron(config, dt), fold or readout(config)
     integrator = LI(tau_mem=config.readout_tau_steps * dt, r=config.readout_gain, dt=dt)
+    integrator = as_asked(integrator, config)
     if config.state_bits is not None:
         law, integrator = Fixed(law), Fixed(integrator)
     options = {
@@ -261,12 +262,35 @@ def optimiser(config, loaded: data.Dataset) -> optax.GradientTransformation:
         schedule=config.schedule,
         weight_decay=config.weight_decay,
         clip=config.clip,
-        scales={
-            "time_constants": config.time_constant_scale * step_s(loaded),
-            "frequencies": config.time_constant_scale,
-            "thresholds": config.threshold_scale,
-        },
+        scales=scales(config),
         levers=lever_rates(config),
+    )
+
+
+def scales(config) -> dict[str, float]:
+    """Factor on the learning rate of each label of constants; those of 0 are not trained."""
+    return {
+        "time_constants": config.time_constant_scale,
+        "frequencies": config.frequency_scale,
+        "thresholds": config.threshold_scale,
+        # What else a neuron trains by its definition, as the adaptation of an AdLIF.
+        "neuron": config.time_constant_scale,
+    }
+
+
+def as_asked(law: Neuron, config) -> Neuron:
+    """The neuron, training the constants whose learning rate is not 0.
+
+    Of constants without a label of their own those that its definition trains.
+    """
+    factors, own = scales(config), law.trainable
+    return dataclasses.replace(
+        law,
+        trainable=tuple(
+            name
+            for name in law.ranges
+            if factors[label_leaf(name)] and (label_leaf(name) != "neuron" or name in own)
+        ),
     )
 
 
@@ -301,7 +325,7 @@ def neuron(config, dt: float) -> Neuron:
     if "omega" in known:
         del wanted["dt"]
     options = {name: value for name, value in wanted.items() if name in known and value is not None}
-    return law(**options)
+    return as_asked(law(**options), config)
 
 
 def readout(config) -> Readout:

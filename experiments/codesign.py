@@ -39,7 +39,14 @@ from jsnn.hardware.userfile import dump
 from jsnn.levers import LEVERS, NETWORK, Levered
 from jsnn.objectives import accuracy
 from jsnn.run import run as run_model
-from jsnn.training import init_state, initial_bill, make_epoch, make_optimiser, with_reference
+from jsnn.training import (
+    LABELS,
+    init_state,
+    initial_bill,
+    make_epoch,
+    make_optimiser,
+    with_reference,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +114,7 @@ def main(flags: Flags) -> dict[str, Any]:
     folder = RunFolder.create(flags.out, "codesign", flags)
 
     # ---- who is trained in which turn ------------------------------------------------------------
-    frozen = {"weights": 0.0, "norm": 0.0}
+    frozen = dict.fromkeys(LABELS, 0.0)
     turns = {
         "joint": [({}, flags.knob_rate)],
         "alternate": [({}, 0.0), (frozen, flags.knob_rate)],
@@ -255,7 +262,7 @@ def _at_bits(lever: Knobs, values, variables) -> dict[str, Any]:
     params = variables["params"]
     whole = dataclasses.replace(lever, built=True)
     leaves = {**params[LEVERS][lever.name]}
-    return {**variables, "params": whole.network(leaves, params[NETWORK])}
+    return whole.network(leaves, {**variables, "params": params[NETWORK]})
 
 
 def _on(work, machine):

@@ -202,10 +202,11 @@ def restored(folder: RunFolder, config: Config, data) -> tuple[dict[str, Any], i
     model = build.trained(config, data, build.hardware(config, data))
     frames = encoder(jax.random.key(0), jnp.asarray(data.train.frames[:1]))
     like = init_state(model, build.optimiser(config, data), frames, config.seed)
-    params, collections, epoch = trained.network(folder, like)
+    chosen, epoch = trained.network(folder, like)
+    variables = chosen.variables
     if windows.learned(config):
-        params = without(params, Window.name)
-    return {"params": params, **collections}, epoch
+        variables["params"] = without(variables["params"], Window.name)
+    return variables, epoch
 
 
 def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray) -> Workload:

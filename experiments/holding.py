@@ -13,7 +13,7 @@ import numpy as np
 from experiments.summary import MULTIPLIER
 from jsnn import diagnose
 from jsnn.codesign.budget import RESOURCES, Budget, Infeasible
-from jsnn.codesign.threshold import search, with_factor
+from jsnn.codesign.threshold import search, turned
 from jsnn.training import TrainState, evaluate
 from jsnn.units import text
 
@@ -50,7 +50,7 @@ class Hold:
         """The network with the thresholds that bring it under its budget, and a record.
 
         Thresholds are lowered only where a limit was felt in training: a network that never needed
-        what it may spend is left as it is.
+        what it may spend is left as it is. The record holds the accuracy before and after.
 
         Args:
             made: setting of the run.
@@ -62,21 +62,26 @@ class Hold:
         multiplier = {name: rows[-1][f"train_{MULTIPLIER}{name}"] for name in self.budget.limited}
         found: dict[float, dict] = {}
 
-        def turned(factor: float) -> TrainState:
-            if factor == 1:
-                return state
-            factor = np.float32(factor)
-            return dataclasses.replace(state, params=with_factor(state.params, factor, spiking))
+        def at(factor: float) -> TrainState:
+            return state if factor == 1 else turned(state, np.float32(factor), spiking)
 
         def ratio(factor: float) -> float:
-            found[factor] = on_training(made, turned(factor).variables, config)
+            found[factor] = on_training(made, at(factor).variables, config)
             return max(self.budget.over(spent(found[factor])).values())
 
         felt = [row[f"train_{MULTIPLIER}{name}"] > 0 for row in rows for name in multiplier]
         factor, _ = search(ratio, fill=any(felt))
-        state, train = turned(factor), found[factor]
         key = jax.random.key(config.seed)
-        validation = evaluate(made.eval_step, state.variables, made.validation, config.batch, key)
+
+        def accuracies(factor: float) -> tuple[dict, dict[str, float]]:
+            variables = at(factor).variables
+            validation = evaluate(made.eval_step, variables, made.validation, config.batch, key)
+            splits = {"train": found[factor], "validation": validation}
+            return validation, {split: _accuracy(sums) for split, sums in splits.items()}
+
+        validation, after = accuracies(factor)
+        before = after if factor == 1 else accuracies(1.0)[1]
+        state, train = at(factor), found[factor]
         fires = [layer.geometry.spiking for layer in made.traced]
         silent = diagnose.silent_layers(made.traced.names, train["ever"], fires)
         record = {
@@ -84,7 +89,8 @@ class Hold:
             "spiking_layers": spiking,
             "training_samples": int(train["samples"]),
             "dead_layers": [n for n, one in silent.items() if one["silent"] == one["neurons"]],
-            "accuracy": {"train": _accuracy(train), "validation": _accuracy(validation)},
+            "accuracy": after,
+            "accuracy_as_trained": before,
             "limits": {
                 name: {
                     "limit": limit,
@@ -112,9 +118,9 @@ class Hold:
         ]
         if over:
             raise Infeasible(
-                f"infeasible budget: on the training samples {'; '.join(over)}, with thresholds "
-                f"{record['threshold_factor']:.3g} times as high as trained. The network and its "
-                f"figures are in {folder}; raise the budget, train longer or take a smaller network"
+                f"infeasible budget: on the training samples {'; '.join(over)}. "
+                f"{diagnose.thresholds(record)} The network and its figures are in {folder}; raise "
+                "the budget, train longer or take a smaller network"
             )
 
 

@@ -66,8 +66,8 @@ def written_out(
         prune: as for `lever`; where weights went, lists of those left are stored.
     """
     model = small.model.model if small.levers else small.model
-    params = jax.device_get(deployed_as_run(small.levers, small.variables["params"]))
-    variables = tree = {**small.variables, "params": params}
+    variables = tree = jax.device_get(dict(deployed_as_run(small.levers, small.variables)))
+    params = variables["params"]
     kept, entry = whole(params), {"prune": prune, "held": list(small.held)}
     if small.units:
         entry["units"] = {name: [int(m.sum()), m.size] for name, m in small.units.items()}

@@ -23,7 +23,8 @@ RECIPES: dict[str, dict] = {
         "learning_rate": 0.1,
         "schedule": "linear",
         "warmup_epochs": 0.0,
-        "time_constant_scale": 1.0,
+        "time_constant_scale": 0.05,
+        "frequency_scale": 0.25,
         "weight_decay": 0.0,
     },
     "ev-objects": {

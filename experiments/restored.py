@@ -8,7 +8,7 @@ from typing import Any
 from experiments.build import BUDGETS
 from experiments.runfolder import RunFolder
 from jsnn.checkpoint import Checkpoints
-from jsnn.codesign.threshold import with_factor
+from jsnn.codesign.threshold import turned
 from jsnn.training import TrainState
 
 
@@ -49,8 +49,8 @@ def check(folder: RunFolder, checkpoints: Checkpoints, epochs: int | None = None
         )
 
 
-def network(folder: RunFolder, like: TrainState) -> tuple[Any, Any, int]:
-    """Parameters, other collections and epoch of the chosen network.
+def network(folder: RunFolder, like: TrainState) -> tuple[TrainState, int]:
+    """State and epoch of the chosen network.
 
     With a budget the factor that the run put on its thresholds is on them.
 
@@ -70,19 +70,18 @@ def network(folder: RunFolder, like: TrainState) -> tuple[Any, Any, int]:
     check(folder, checkpoints)
     tree, kept = checkpoints.restore({"state": like, "best": like})
     folder.refuse_unlike(kept.get("config"))
-    best: TrainState = tree["best"]
-    return _turned(folder, best.params), best.collections, kept["best"]["epoch"]
+    return _turned(folder, tree["best"]), kept["best"]["epoch"]
 
 
-def _turned(folder: RunFolder, params: Any) -> Any:
+def _turned(folder: RunFolder, best: TrainState) -> TrainState:
     if not folder.result.exists():
         if any(folder.content()[name] is not None for name in BUDGETS):
             raise FileNotFoundError(
                 f"{folder.result} is not there, which says how high the thresholds are under the "
                 f"budget: go on with the run by --resume {folder.path}"
             )
-        return params
+        return best
     held = folder.read(folder.result).get("budget")
     if held is None or held["threshold_factor"] == 1:
-        return params
-    return with_factor(params, held["threshold_factor"], held["spiking_layers"])
+        return best
+    return turned(best, held["threshold_factor"], held["spiking_layers"])

@@ -111,9 +111,16 @@ class Config:
     weight_decay: float = knob(1e-2, "of AdamW, on weights", least=0)
     clip: float = knob(1.0, "global norm that gradients are clipped to", above=0)
     time_constant_scale: float = knob(
-        0.0, "learning rate of time constants (in steps) / of weights", least=0
+        0.0,
+        "learning rate of time constants, relative to their start / of weights; 0: none",
+        least=0,
     )
-    threshold_scale: float = knob(0.0, "learning rate of thresholds / that of weights", least=0)
+    frequency_scale: float = knob(
+        0.0, "learning rate of frequencies of brf and rf, relative / of weights; 0: none", least=0
+    )
+    threshold_scale: float = knob(
+        0.0, "learning rate of thresholds, relative / that of weights; 0: none", least=0
+    )
     window_scale: float = knob(5.0, "learning rate of a learned window / that of weights", least=0)
     select: str = knob("best", "epoch that is tested: best on validation, or last")
     checkpoint_seconds: float = knob(

@@ -215,8 +215,8 @@ def goalless(state: TrainState) -> TrainState:
 def _warm(state: TrainState, config: Config) -> TrainState:
     """The state with the network of another run."""
     folder = RunFolder.existing(config.warm_start)
-    params, collections, _ = restored.network(folder, goalless(state))
-    return dataclasses.replace(state, params=params, collections=collections)
+    other, _ = restored.network(folder, goalless(state))
+    return dataclasses.replace(state, params=other.params, collections=other.collections)
 
 
 def _loop(config: Config, workload: jsnn.Workload, train) -> pace.Loop:

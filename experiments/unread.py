@@ -55,6 +55,8 @@ def refuse_unread(flags: Mapping[str, Any], config: Any) -> None:
         reasons |= dict.fromkeys(
             OF_INTEGRATORS, f"--readout {config.readout} counts spikes of neurons like the hidden"
         )
+    if "omega" not in law:
+        reasons["frequency_scale"] = f"--neuron {config.neuron} has none"
     for name, (there, words) in BESIDE.items():
         if not there(config):
             reasons[name] = f"it needs {words}"

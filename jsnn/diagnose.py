@@ -13,12 +13,14 @@ from jsnn.codesign.budget import RESOURCES
 from jsnn.layers import WORKLOAD, Spiking
 from jsnn.units import energy_text, text
 
-__all__ = ["describe", "silent_layers", "spike_trains"]
+__all__ = ["describe", "silent_layers", "spike_trains", "thresholds"]
 
 _INTERMEDIATES = "intermediates"
 _CALL = "__call__"
 # A layer of which more neurons than this share never fired is worth a warning.
 _SILENT_SHARE = 0.5
+# A factor on thresholds beyond which a budget was reached by them rather than by training.
+_LARGE_FACTOR = 1.25
 
 _NEEDED = (
     "config",
@@ -225,12 +227,38 @@ def _budget(budget: Mapping[str, Any] | None) -> Iterator[str]:
             f"Budget of {kind} {text(one['limit'], kind)}: {splits}; floor "
             f"{text(one['floor'], kind)}; multiplier {one['multiplier']:.3g}."
         )
-    yield f"Thresholds {budget['threshold_factor']:.3g} times as high as trained."
+    yield thresholds(budget)
     if budget["dead_layers"]:
         yield (
             f"DEAD on the training samples: {', '.join(budget['dead_layers'])}; accuracy and "
             "energies above are those of a dead network."
         )
+
+
+def thresholds(budget: Mapping[str, Any]) -> str:
+    """What a budget did to the thresholds of a trained network, and to its accuracy.
+
+    Args:
+        budget: entry `budget` of a result.
+
+    >>> budget = {"threshold_factor": 1.5, "accuracy": {"validation": 0.81},
+    ...     "accuracy_as_trained": {"validation": 0.93}}
+    >>> print(thresholds(budget))
+    Thresholds 1.5 times as high as trained: accuracy 93.0% before and 81.0% after on validation.
+    So large a factor costs accuracy that training would keep: raise the budget or train longer.
+    """
+    factor = budget["threshold_factor"]
+    if factor == 1:
+        return "Thresholds as trained."
+    was, found = budget["accuracy_as_trained"], budget["accuracy"]
+    splits = ", ".join(f"{was[s]:.1%} before and {found[s]:.1%} after on {s}" for s in found)
+    line = f"Thresholds {factor:.3g} times as high as trained: accuracy {splits}."
+    if max(factor, 1 / factor) <= _LARGE_FACTOR:
+        return line
+    return (
+        f"{line} So large a factor costs accuracy that training would keep: raise the budget or "
+        "train longer."
+    )
 
 
 def _rates(result: Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
 Every layer takes and returns `[T, B, ...]`. A `Spiking` layer records what it did in the
 collection `workload` when that collection is mutable (`jsnn.run` makes it so), and keeps its
 neurons' state between calls in the collection `state` when that one is mutable. The collection
-`start`, where mutable, receives what `state` holds before the first step.
+`start`, where mutable, receives what `state` holds before the first step. The constants of neurons,
+as they were built, stand in the collection `constants`; what is trained of them in `params`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jsnn import arrivals
 from jsnn.events import EventFrames
 from jsnn.events import currents as event_currents
 from jsnn.events.units import NOTHING, SPIKES, Unit, note, reshaped, sent, summed, wide
-from jsnn.neurons import NEURONS, Fixed, Neuron
+from jsnn.neurons import NEURONS, Fixed, Neuron, as_built, in_force, trainable
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
 from jsnn.products import Product, product_workloads
@@ -32,6 +33,7 @@ from jsnn.timeaxis import merge, part, total
 from jsnn.unroll import DenseRecurrence, FoldState, Plan, fold, start_fold, unroll
 from jsnn.workload import INPUT_KINDS, ByStep, Geometry, InputKind, LayerWorkload, newly_active
 
+CONSTANTS = "constants"
 WORKLOAD = "workload"
 STATE = "state"
 START = "start"
@@ -52,7 +54,9 @@ class Spiking(nn.Module):
     Attributes:
         synapse: a module with a registered `jsnn.synapses.connectivity` (Dense, Conv). Made inside
             a compact method it needs `parent=None`, else flax files it under the outer module.
-        neuron: the law of the population (`jsnn.neurons`).
+        neuron: the law of the population (`jsnn.neurons`). Its constants are drawn once, into the
+            collection `constants`; `params` holds what is trained of them (`neuron.trainable`),
+            relative to what was built (`jsnn.neurons.trained`).
         input_kind: what comes in (see `jsnn.workload.Geometry`). `constant` computes the synapse
             once, on the first frame, and shows its current at every step. Frames that are
             `spikes` or `events` may come as `jsnn.events.EventFrames` where the synapse is
@@ -71,10 +75,12 @@ class Spiking(nn.Module):
         precision: of the recurrent product; a synapse has its own (`Precision.dense`).
 
     Raises:
-        ValueError: unknown input kind, frames without `[T, B, features]`, recurrence on images; a
-            plan that cannot run this population; `EventFrames` for another input kind or unit, or
-            another synapse; where activity is recorded outside of `jit`, frames that are not what
-            `input_kind` and `input_unit` say (inside, their counts are NaN, and so is the energy).
+        ValueError: variables without the constants of the layer, or trained leaves that its neuron
+            does not train; unknown input kind, frames without `[T, B, features]`, recurrence on
+            images; a plan that cannot run this population; `EventFrames` for another input kind or
+            unit, or another synapse; where activity is recorded outside of `jit`, frames that are
+            not what `input_kind` and `input_unit` say (inside, their counts are NaN, and so is the
+            energy).
 
     >>> import jax, jax.numpy as jnp, flax.linen as nn
     >>> from jsnn.neurons import LIF
@@ -103,13 +109,13 @@ class Spiking(nn.Module):
         self._check(frames)
         currents = self._currents(frames, train)
         channels = currents.shape[-1]
-        # One set of constants a channel: images share theirs over space, as weights do.
-        params = self.param("neuron", self.neuron.init_params, (channels,), currents.dtype)
+        constants = self._constants(channels, currents.dtype)
         feedback = None
         if self.recurrent:
             weights = self.param("recurrent", self.recurrent_init, (channels, channels))
             narrow = functools.partial(self.precision.matmul, b=weights)
             feedback = DenseRecurrence(weights) if self.precision == F32 else narrow
+        params = in_force(self.neuron, constants, self._trained(constants))
         before = self.get_variable(STATE, "population")
         before = before or self._start(params, currents, train)
         out, counts, after = self._populate(params, currents, before, feedback)
@@ -128,6 +134,26 @@ class Spiking(nn.Module):
     def _unit_spikes(self) -> bool:
         """Whether its neurons are known to send 0 or 1; of a law of the user's that is checked."""
         return type(self.neuron) in _UNIT_SPIKES
+
+    def _constants(self, channels: int, dtype) -> dict[str, jax.Array]:
+        """As built, one set a channel: images share theirs over space, as weights do."""
+        if not (self.is_initializing() or self.has_variable(CONSTANTS, "neuron")):
+            raise ValueError(
+                f"{'/'.join(self.path) or 'layer'}: the variables hold no constants of its "
+                "neurons; pass on all that `init` returned: {**variables, 'params': params}"
+            )
+
+        def build():
+            return self.neuron.init_params(self.make_rng("params"), (channels,), dtype)
+
+        return self.variable(CONSTANTS, "neuron", build).value
+
+    def _trained(self, constants: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Of the constants, relative to what was built."""
+        # Drawn last, so that no key of the weights depends on what is trained.
+        if self.is_initializing() and trainable(self.neuron):
+            return self.param("neuron", lambda key: as_built(self.neuron, constants))
+        return self.get_variable("params", "neuron", {})
 
     def _gather(self) -> Readout:
         """What is folded over time: the readout's result and the spikes of every neuron."""

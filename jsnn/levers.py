@@ -1,6 +1,6 @@
 """What may be moved beside the weights, and what each such lever does to network and bill.
 
-outputs = lever_n.outputs(... model(lever_n.network(... params)))
+outputs = lever_n.outputs(... model(lever_n.network(... variables)))
 bill    = bill_layers(lever_n.price(... [(layer, hardware)]))
 """
 
@@ -58,12 +58,12 @@ class Lever(abc.ABC):
         return True
 
     @abc.abstractmethod
-    def init(self, key: jax.Array, params: Any, workload: Workload) -> Any:
-        """Leaves to start from, for a network of these parameters that did this."""
+    def init(self, key: jax.Array, variables: Mapping[str, Any], workload: Workload) -> Any:
+        """Leaves to start from, for a network of these variables that did this."""
 
-    def network(self, leaves: Any, params: Any) -> Any:
-        """The parameters that the network runs with."""
-        return params
+    def network(self, leaves: Any, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The variables that the network runs with, `params` and `constants` among them."""
+        return variables
 
     def outputs(self, leaves: Any, outputs: jax.Array) -> jax.Array:
         """What becomes of the outputs of the readout."""
@@ -78,7 +78,8 @@ class Lever(abc.ABC):
 class Levered:
     """A network with levers: takes the place of the module in `jsnn.run` and `jsnn.training`.
 
-    Its parameters are `{"network": of the module, "levers": {name: leaves}}`. Levers act in turn.
+    Its parameters are `{"network": of the module, "levers": {name: leaves}}`; its other collections
+    are those of the module. Levers act in turn.
 
     Attributes:
         model: the network.
@@ -91,7 +92,7 @@ class Levered:
     >>> from jsnn.models import MLP
     >>> class Halved(Lever):
     ...     name = "share"
-    ...     def init(self, key, params, workload):
+    ...     def init(self, key, variables, workload):
     ...         return jnp.float32(0.5)
     ...     def outputs(self, leaves, outputs):
     ...         return leaves * outputs
@@ -99,7 +100,8 @@ class Levered:
     >>> levered = Levered(model, (Halved(),))
     >>> variables = levered.init(jax.random.key(0), frames)
     >>> half, _ = run(levered, variables, frames)
-    >>> whole, _ = run(model, {"params": variables["params"]["network"]}, frames)
+    >>> network = {**variables, "params": variables["params"]["network"]}
+    >>> whole, _ = run(model, network, frames)
     >>> bool((half == whole / 2).all())
     True
     """
@@ -116,12 +118,11 @@ class Levered:
         """Variables of the network and leaves of the levers, for frames `[T, B, ...]`."""
         variables = dict(self.model.init(key, frames))
         _, workload = run(self.model, variables, frames)
-        network = variables.pop("params")
         leaves = {
-            lever.name: lever.init(jax.random.fold_in(key, number), network, workload)
+            lever.name: lever.init(jax.random.fold_in(key, number), variables, workload)
             for number, lever in enumerate(self.levers)
         }
-        return {"params": {NETWORK: network, LEVERS: leaves}, **variables}
+        return {**variables, "params": {NETWORK: variables["params"], LEVERS: leaves}}
 
     def apply(self, variables: Mapping[str, Any], frames: jax.Array, *args: Any, **options: Any):
         """As `flax.linen.Module.apply`."""
@@ -156,7 +157,7 @@ class _InPieces(NamedTuple):
     whole: Levered
 
     def apply(self, variables: Mapping[str, Any], frames: jax.Array, *args: Any, **options: Any):
-        given = {**variables, "params": deployed(self.whole.levers, variables["params"])}
+        given = deployed(self.whole.levers, variables)
         return self.whole.model.apply(given, frames, *args, **options)
 
 
@@ -174,19 +175,20 @@ def split(params: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
     return params[NETWORK], params[LEVERS]
 
 
-def deployed(levers: Sequence[Lever], params: Any) -> Any:
-    """The parameters that the network itself runs with, levers in turn; without any as they are.
+def deployed(levers: Sequence[Lever], variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The variables that the network itself runs with, levers in turn; without any as they are.
 
     Args:
         levers: of the network.
-        params: of a `Levered` network; without levers, of the network.
+        variables: of a `Levered` network; without levers, of the network.
     """
     if not levers:
-        return params
-    network, leaves = split(params)
+        return variables
+    network, leaves = split(variables["params"])
+    given = {**variables, "params": network}
     for lever in levers:
-        network = lever.network(leaves[lever.name], network)
-    return network
+        given = lever.network(leaves[lever.name], given)
+    return given
 
 
 # As inside the network's own program: outside of one an exponential may round another way.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ _NEURON_LABELS = {
     "b_offset": "frequencies",
     "v_threshold": "thresholds",
 }
+# What a PLIF trains in place of a time constant.
+_LEAK = "w"
 
 
 @jax.tree_util.register_dataclass
@@ -40,7 +43,7 @@ class TrainState:
     Attributes:
         step: optimiser steps done, int32.
         params: trained leaves.
-        collections: other variables of the model (`batch_stats`).
+        collections: other variables of the model (`constants`, `batch_stats`).
         opt_state: of the optimiser.
         key: PRNG key data of the run; step keys are folded out of it, so it never changes.
         reference_pj: bill at initialisation, the unit of the energy term.
@@ -65,14 +68,15 @@ class TrainState:
 def label_params(params: Any) -> Any:
     """Label every leaf with one of `LABELS`.
 
-    `weights` are kernels, biases and recurrent weights; `time_constants` are in seconds,
-    `frequencies` (of resonators) in 1/s; `neuron` is what else a neuron has. The leaves of a lever
-    (`jsnn.levers`) are labelled `lever.` and its name, those of the network it moves as ever.
+    `weights` are kernels, biases and recurrent weights. What is trained of a neuron's constants
+    (`neuron.trainable`) is one of `time_constants`, `frequencies` (of resonators), `thresholds` and
+    `neuron`, the rest; all of them relative to the values as built (`jsnn.neurons.trained`). The
+    leaves of a lever (`jsnn.levers`) are labelled `lever.` and its name, those of the network it
+    moves as ever.
 
-    The labels are what `make_optimiser` gives learning rates to: trainability belongs to the
-    optimiser, not to the layer.
+    The labels are what `make_optimiser` gives learning rates to.
 
-    >>> label_params({"layers_0": {"synapse": {"kernel": 1.0}, "neuron": {"tau_mem": 2.0}}})
+    >>> label_params({"layers_0": {"synapse": {"kernel": 1.0}, "neuron": {"tau_mem": 0.0}}})
     {'layers_0': {'neuron': {'tau_mem': 'time_constants'}, 'synapse': {'kernel': 'weights'}}}
     """
 
@@ -83,11 +87,22 @@ def label_params(params: Any) -> Any:
         if "neuron" not in names:
             norm = any(name == "norm" or name.startswith("BatchNorm") for name in names)
             return "norm" if norm else "weights"
-        fitting = (v for k, v in _NEURON_LABELS.items() if names[-1].startswith(k))
-        return next(fitting, "neuron")
+        return label_leaf(names[-1])
 
     levered = set(params) == {NETWORK, LEVERS}
     return jax.tree_util.tree_map_with_path(label, params)
+
+
+def label_leaf(name: str) -> str:
+    """The label of a leaf of a neuron.
+
+    >>> label_leaf("tau_adp"), label_leaf("r")
+    ('time_constants', 'neuron')
+    """
+    if name == _LEAK:
+        return "time_constants"
+    fitting = (label for start, label in _NEURON_LABELS.items() if name.startswith(start))
+    return next(fitting, "neuron")
 
 
 def make_optimiser(
@@ -110,13 +125,14 @@ def make_optimiser(
         schedule: `cosine`, `linear` or `constant`.
         weight_decay: of AdamW, on `weights` only.
         clip: global norm of the gradient.
-        scales: factor on the learning rate for each label of `label_params`; 0 freezes. Labels
-            left out: `weights` and `norm` 1, the others 0. Time constants are in seconds: a
-            factor of one step's length moves them in steps as weights move in ones.
+        scales: factor on the learning rate for each label of `label_params`; 0 freezes, labels left
+            out have 1. Constants of neurons are trained relative to what was built: a learning
+            rate of 0.01 moves a time constant by about 1 % a step.
         levers: factor on the learning rate for each lever of the network, by name; 0 freezes.
 
     Raises:
-        ValueError: unknown schedule or label, a schedule shorter than its warm-up.
+        ValueError: unknown schedule or label, a schedule shorter than its warm-up; from `init`, a
+            network with a lever that has no rate here.
 
     >>> optimiser = make_optimiser(1e-3, 100, warmup=10, scales={"time_constants": 0.1})
     """
@@ -124,7 +140,7 @@ def make_optimiser(
         raise ValueError(
             f"warm-up must be shorter than the schedule, got {warmup} of {steps} steps"
         )
-    rates = {label: float(label in ("weights", "norm")) for label in LABELS}
+    rates = dict.fromkeys(LABELS, 1.0)
     unknown = set(scales or {}) - set(rates)
     if unknown:
         raise ValueError(f"unknown parameter labels {sorted(unknown)}; known are {sorted(rates)}")
@@ -148,9 +164,19 @@ def make_optimiser(
         decay = weight_decay if label == "weights" else 0.0
         return optax.chain(optax.adamw(rate, weight_decay=decay), optax.scale(rates[label]))
 
+    def labels(params: Any) -> Any:
+        found = label_params(params)
+        if missing := sorted(set(jax.tree.leaves(found)) - set(rates)):
+            levers = [label.removeprefix("lever.") for label in missing]
+            raise ValueError(
+                f"the network has levers without a learning rate: {levers}; give each a factor, as "
+                f"make_optimiser(..., levers={{{levers[0]!r}: 1.0}}), 0 freezes"
+            )
+        return found
+
     return optax.chain(
         optax.clip_by_global_norm(clip),
-        optax.partition({label: of(label) for label in rates}, label_params),
+        optax.partition({label: of(label) for label in rates}, labels),
     )
 
 
@@ -217,8 +243,15 @@ def make_train_step(
     batch into `[T, B, ...]` with the key of the step. A step whose loss or gradient is not
     finite returns the state unchanged but for the count, so that the caller can stop with a good
     network in hand; `terms["finite"]` says so. `plan` is how the network goes over its window.
+
+    Raises:
+        ValueError: from the step, before anything is computed: a state without a reference, whose
+            arrays were donated, or with the optimiser state of other parameters; labels that are
+            no classes of the network, or fewer than samples; an index (NumPy) outside the set; an
+            empty batch. A state that the step returned and labels seen last are not read again.
     """
-    return jax.jit(_step(model, objective, optimiser, encoder, plan), donate_argnums=0)
+    step = _step(model, objective, optimiser, encoder, plan)
+    return _checked(step, step, optimiser)
 
 
 def make_epoch(
@@ -234,13 +267,130 @@ def make_epoch(
     `jax.lax.scan` of the step of `make_train_step` over the rows of `index`; every term gets a
     first axis of n. The same keys, so the same network as from n single steps, without n
     dispatches; the whole set must live on the device. A length n of its own is compiled anew.
+
+    Raises:
+        ValueError: as from a step of `make_train_step`.
     """
     step = _step(model, objective, optimiser, encoder, plan)
 
     def epoch(state: TrainState, data, index):
         return jax.lax.scan(lambda state, row: step(state, data, row), state, index)
 
-    return jax.jit(epoch, donate_argnums=0)
+    return _checked(epoch, step, optimiser)
+
+
+def _checked(
+    function: Callable, step: Callable, optimiser: optax.GradientTransformation
+) -> Callable:
+    """The function jitted, its state donated; what it is given is looked at first, outside the jit.
+
+    A wrong label or reference makes every loss NaN, and a step that is not finite changes nothing.
+    Inside another transformation there is nothing to look at; `lower` and `trace` are those of the
+    jitted function.
+
+    Args:
+        function: what to jit, of one step or of many.
+        step: of `_step`, which it calls.
+        optimiser: of the step.
+    """
+    jitted = jax.jit(function, donate_argnums=0)
+    counter = labels_seen = None
+
+    @functools.wraps(function)
+    def checked(state: TrainState, data, index):
+        nonlocal counter, labels_seen
+        leaves = jax.tree.leaves((state, data, index))
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return jitted(state, data, index)
+        frames, labels = data
+        _check_index(index, len(labels))
+        # A state that this step returned last is good, and so are labels once read.
+        if state.step is not counter:
+            _check_state(state, optimiser)
+        if labels is not labels_seen:
+            _check_labels(frames, labels)
+            # The trace is kept for the call; it notes the number of classes.
+            jitted.trace(state, data, index)
+            _check_classes(labels, step.classes)
+        state, terms = jitted(state, data, index)
+        counter, labels_seen = state.step, labels
+        return state, terms
+
+    checked.lower, checked.trace = jitted.lower, jitted.trace
+    return checked
+
+
+def _check_labels(frames: Any, labels: Any) -> None:
+    if not len(labels):
+        raise ValueError("the set has no sample: give at least one, with its label")
+    if len(frames) != len(labels):
+        raise ValueError(
+            f"{len(frames)} samples and {len(labels)} labels: give one label, or row of labels, "
+            "for each sample"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels must be integers from 0 up, got {labels.dtype}{list(labels.shape)}; of a "
+            "one-hot array take labels.argmax(-1)"
+        )
+    if (least := int(np.asarray(labels).min())) < 0:
+        raise ValueError(
+            f"labels must be classes from 0 up, got {least}: number the classes from 0, and leave "
+            "samples without a class out"
+        )
+
+
+def _check_classes(labels: Any, classes: int) -> None:
+    if (most := int(np.asarray(labels).max())) >= classes:
+        raise ValueError(
+            f"the network has {classes} classes, 0 to {classes - 1}, and a label is {most}: give "
+            "the network as many outputs as there are classes, or number the classes from 0"
+        )
+
+
+def _check_index(index: Any, count: int) -> None:
+    if index is None:
+        return
+    if not np.size(index):
+        raise ValueError("the batch is empty: its index names no sample")
+    if isinstance(index, jax.Array):
+        # To read it would make the host wait for the device.
+        return
+    least, most = np.min(index), np.max(index)
+    if least < 0 or most >= count:
+        raise ValueError(
+            f"the index of a batch must lie in 0 to {count - 1}, the {count} samples of the set, "
+            f"got {least} to {most}"
+        )
+
+
+def _check_state(state: TrainState, optimiser: optax.GradientTransformation) -> None:
+    leaves = [leaf for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array)]
+    if any(leaf.is_deleted() for leaf in leaves):
+        raise ValueError(
+            "the arrays of this state were donated to a training step, which made the next state "
+            "in their place: go on with the state that the step returned, or keep a copy "
+            "(jax.tree.map(jnp.copy, state)) before it"
+        )
+    reference_pj = np.asarray(state.reference_pj)
+    if not (np.isfinite(reference_pj).all() and (reference_pj > 0).all()):
+        raise ValueError(
+            f"reference_pj of the state is {reference_pj}, and no loss can be finite: measure it "
+            "first, state = with_reference(state, initial_bill(state, model, objective, encoder, "
+            "frames))"
+        )
+    expected = jax.eval_shape(optimiser.init, state.params)
+    if _shapes(expected) != _shapes(state.opt_state):
+        raise ValueError(
+            "the optimiser state of this state belongs to other parameters or another optimiser: "
+            "begin with init_state(model, optimiser, frames, seed), or opt_state="
+            "optimiser.init(state.params)"
+        )
+
+
+def _shapes(tree: Any) -> tuple[Any, list]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
 
 
 def _step(model, objective, optimiser, encoder, plan) -> Callable:
@@ -261,6 +411,7 @@ def _step(model, objective, optimiser, encoder, plan) -> Callable:
                 params,
                 state.goal,
             )
+            step.classes = passed.outputs.shape[-1]
             rates = jnp.stack([layer.spike_rate.mean() for layer in passed.workload])
             return value, (terms | {"spike_rates": rates}, passed.updates)
 
@@ -324,8 +475,12 @@ def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Arr
         data: `(frames [N, ...], labels [N, ...])`, NumPy or on the device.
         batch: samples a step.
         key: for the encoder; the same key gives the same figures.
+
+    Raises:
+        ValueError: an empty set, samples and labels of unequal number, labels that are no classes.
     """
     frames, labels = data
+    _check_labels(frames, labels)
     total, count = None, len(frames)
     for number, start in enumerate(range(0, count, batch)):
         index = np.arange(start, start + batch)
@@ -335,8 +490,6 @@ def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Arr
         sums = eval_step(variables, frames[index], labels[index], weight, step_key)
         sums = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(sums))
         total = sums if total is None else jax.tree.map(np.add, total, sums)
-    if total is None:
-        raise ValueError("the set to evaluate is empty")
     return total
 
 

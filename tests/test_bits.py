@@ -67,7 +67,7 @@ def with_leaves(variables, **new):
     bits = jax.tree_util.tree_map_with_path(
         lambda path, leaf: jnp.float32(new.get(path[-1].key, leaf)), leaves["bits"]
     )
-    return {"params": {"network": network, "levers": {"bits": bits}}}
+    return {**variables, "params": {"network": network, "levers": {"bits": bits}}}
 
 
 def units(values, bits):
@@ -93,34 +93,32 @@ def test_weights_and_states_are_on_grids_of_their_bits(bits):
     variables, run_of = recurrent()
     variables = with_leaves(variables, weight_bits=bits, state_bits=bits)
     network, leaves = split(variables["params"])
-    run = run_of(leaves["bits"], network)
+    run = run_of(leaves["bits"], {**variables, "params": network})
     wide = LEARNED.widths(leaves["bits"])
     assert wide == {
         name: {"weight_bits": max(round(bits), 2), "state_bits": max(round(bits), 3)}
         for name in ("hidden_0", "readout")
     }
-    for name, layer in run.items():
+    for name, layer in run["params"].items():
         units(layer["synapse"]["kernel"], wide[name]["weight_bits"])
         units(layer["synapse"]["bias"], wide[name]["state_bits"])
-        assert (layer["neuron"]["gain"] == 1).all()
-        assert (layer["neuron"]["decay_bits"] == wide[name]["weight_bits"]).all()
-    units(run["hidden_0"]["recurrent"], wide["hidden_0"]["weight_bits"])
+        constants = run["constants"][name]["neuron"]
+        assert (constants["gain"] == 1).all()
+        assert (constants["decay_bits"] == wide[name]["weight_bits"]).all()
+    units(run["params"]["hidden_0"]["recurrent"], wide["hidden_0"]["weight_bits"])
 
 
 def test_at_many_bits_it_is_the_float_network_with_its_gains():
     plain = MLP((8,), 3, neuron=LIF(), readout_neuron=LI(r=3.0), input_kind="events")
     _, variables = levered(MODEL, Bits(10, 14))
     network, leaves = split(variables["params"])
-    run = Bits(10, 14).network(leaves["bits"], network)
-    gains = network["readout"]["neuron"]["gain"]
+    run = Bits(10, 14).network(leaves["bits"], {**variables, "params": network})["params"]
+    gains = variables["constants"]["readout"]["neuron"]["gain"]
     np.testing.assert_allclose(gains, 3 * (1 - np.exp(-1 / 20)), rtol=1e-5)
     kernel = network["readout"]["synapse"]["kernel"]
     np.testing.assert_allclose(run["readout"]["synapse"]["kernel"], kernel * gains, atol=1e-3)
-    unquantised = {
-        name: {**layer, "neuron": plain.init(jax.random.key(0), FRAMES)["params"][name]["neuron"]}
-        for name, layer in network.items()
-    }
-    expected = plain.apply({"params": unquantised}, FRAMES)
+    unquantised = {**plain.init(jax.random.key(0), FRAMES), "params": network}
+    expected = plain.apply(unquantised, FRAMES)
     found = Levered(MODEL, (Bits(10, 14),)).apply(variables, FRAMES)
     np.testing.assert_allclose(found, expected, atol=0.02)
 
@@ -136,7 +134,7 @@ def test_each_layer_is_billed_at_its_bits():
         for part in name.split("/"):
             node = node[part]
         node |= {"weight_bits": jnp.float32(weights + 0.2), "state_bits": jnp.float32(states - 0.2)}
-    variables = {"params": {"network": network, "levers": leaves}}
+    variables = {**variables, "params": {"network": network, "levers": leaves}}
     _, workload = jsnn.run(model, variables, FRAMES)
     assert set(workload.names) == set(own)
     expected = bill_layers(
@@ -163,13 +161,13 @@ def test_the_task_wants_bits_and_the_bill_does_not():
     @jax.jit
     def slopes(leaves):
         def error(leaves):
-            run = LEARNED.network(leaves, network)
+            run = LEARNED.network(leaves, {**variables, "params": network})["params"]
             return sum(
                 jnp.square(
-                    run[n]["synapse"][w] - layer["synapse"][w] * layer["neuron"]["gain"]
+                    run[n]["synapse"]["kernel"]
+                    - layer["synapse"]["kernel"] * variables["constants"][n]["neuron"]["gain"]
                 ).sum()
                 for n, layer in network.items()
-                for w in ("kernel",)
             )
 
         def energy(leaves):
@@ -187,7 +185,7 @@ def test_the_task_wants_bits_and_the_bill_does_not():
 
     def task(leaves):
         params = {"network": network, "levers": {"bits": leaves}}
-        return jnp.square(model.apply({"params": params}, FRAMES) - 1.0).sum()
+        return jnp.square(model.apply({**variables, "params": params}, FRAMES) - 1.0).sum()
 
     by_task = jax.jit(jax.grad(task))(leaves["bits"])
     assert all(np.isfinite(leaf) and leaf != 0 for leaf in jax.tree.leaves(by_task))
@@ -227,9 +225,9 @@ def test_given_bits_have_no_leaf_and_floating_states_are_left_alone():
     model, variables = levered(plain, Bits(4, power_of_two=False))
     network, leaves = split(variables["params"])
     assert leaves["bits"]["readout"].keys() == {"kernel"}
-    run = model.levers[0].network(leaves["bits"], network)
-    assert len(np.unique(run["hidden_0"]["synapse"]["kernel"])) <= 16
-    np.testing.assert_array_equal(run["readout"]["neuron"]["r"], network["readout"]["neuron"]["r"])
+    run = model.levers[0].network(leaves["bits"], {**variables, "params": network})
+    assert len(np.unique(run["params"]["hidden_0"]["synapse"]["kernel"])) <= 16
+    assert run["constants"] is variables["constants"]
     pairs = price(model.levers, variables["params"], jsnn.run(model, variables, FRAMES)[1], MACHINE)
     assert {float(h.design.weight_bits) for _, h in pairs} == {4}
     assert {float(h.design.state_bits) for _, h in pairs} == {MACHINE.design.state_bits}
@@ -248,9 +246,8 @@ def test_a_folded_norm_can_be_quantised():
     )
     lever = Bits(8, 12)
     work = jsnn.run(MODEL, folded, FRAMES)[1]
-    leaves = lever.init(jax.random.key(0), folded["params"], work)
-    quantised = lever.network(leaves, folded["params"])
-    assert np.isfinite(MODEL.apply({"params": quantised}, FRAMES)).all()
+    leaves = lever.init(jax.random.key(0), folded, work)
+    assert np.isfinite(MODEL.apply(lever.network(leaves, folded), FRAMES)).all()
     with pytest.raises(ValueError, match="found none"):
         fold_norm(folded)
 

@@ -292,17 +292,18 @@ def test_a_ratio_that_jumps_ends_below_it():
     assert found == 0.6 and 1.3 <= factor < 1.31
 
 
-def spikes(model, params, frames):
-    return [layer.spikes for layer in run(model, {"params": params}, frames)[1]]
+def spikes(model, variables, frames):
+    return [layer.spikes for layer in run(model, variables, frames)[1]]
 
 
-def scaled_inputs(params, factor):
+def scaled_inputs(variables, factor):
     """Every kernel, bias and recurrent weight of the hidden layers / factor, by hand."""
+    params = variables["params"]
     layers = {name: layer for name, layer in params.items() if name != "readout"}
     for name, layer in layers.items():
         inputs = {part: layer[part] for part in ("synapse", "recurrent") if part in layer}
         layers[name] = layer | jax.tree.map(lambda leaf: leaf / factor, inputs)
-    return params | layers
+    return variables | {"params": params | layers}
 
 
 def test_thresholds_of_lif_are_its_inputs_divided(key):
@@ -312,11 +313,11 @@ def test_thresholds_of_lif_are_its_inputs_divided(key):
         SRNN((9,), 3, LIF(), input_kind="analog"),
     )
     for model in (plain, fed_back):
-        params = model.init(key, frames)["params"]
+        variables = model.init(key, frames)
         # A power of two: the same bits on both ways.
-        turned = with_factor(params, 2.0, [])
-        by_hand = scaled_inputs(params, 2.0)
-        before = spikes(model, params, frames)
+        turned = with_factor(variables, 2.0, [])
+        by_hand = scaled_inputs(variables, 2.0)
+        before = spikes(model, variables, frames)
         for a, b in zip(spikes(model, turned, frames), spikes(model, by_hand, frames), strict=True):
             np.testing.assert_array_equal(a, b)
         assert float(spikes(model, turned, frames)[0].sum()) < float(before[0].sum())
@@ -325,24 +326,39 @@ def test_thresholds_of_lif_are_its_inputs_divided(key):
 def test_neurons_without_the_leaf_have_their_inputs_divided_and_readouts_stay(key):
     frames = 30 * jax.random.uniform(key, (20, 4, 5))
     model = SRNN((9,), 3, neuron=BRF(), input_kind="analog")
-    params = model.init(key, frames)["params"]
-    names = [
-        l.geometry.name for l in run(model, {"params": params}, frames)[1] if l.geometry.spiking
-    ]
-    turned = with_factor(params, 2.0, names)
-    jax.tree.map(np.testing.assert_array_equal, turned, scaled_inputs(params, 2.0))
-    few, many = (spikes(model, one, frames)[0].sum() for one in (turned, params))
+    variables = model.init(key, frames)
+    names = [l.geometry.name for l in run(model, variables, frames)[1] if l.geometry.spiking]
+    turned = with_factor(variables, 2.0, names)
+    jax.tree.map(np.testing.assert_array_equal, turned, scaled_inputs(variables, 2.0))
+    few, many = (spikes(model, given, frames)[0].sum() for given in (turned, variables))
     assert float(few) < float(many)
 
 
 def test_behind_a_norm_it_is_the_norm_that_is_divided(key):
     layer = Spiking(nn.Dense(3), BRF(), input_kind="analog", norm=batch_norm())
-    params = {"one": layer.init(key, jnp.ones((2, 2, 4)))["params"]}
-    turned = with_factor(params, 2.0, ["one"])["one"]
-    np.testing.assert_array_equal(turned["norm"]["scale"], params["one"]["norm"]["scale"] / 2)
-    np.testing.assert_array_equal(turned["synapse"]["kernel"], params["one"]["synapse"]["kernel"])
+    variables = layer.init(key, jnp.ones((2, 2, 4)))
+    before = variables["params"]
+    variables = {name: {"one": tree} for name, tree in variables.items()}
+    turned = with_factor(variables, 2.0, ["one"])["params"]["one"]
+    np.testing.assert_array_equal(turned["norm"]["scale"], before["norm"]["scale"] / 2)
+    np.testing.assert_array_equal(turned["synapse"]["kernel"], before["synapse"]["kernel"])
 
 
 def test_a_network_without_thresholds_is_refused():
+    constants = {"readout": {"neuron": {"tau_mem": 1.0}}}
     with pytest.raises(ValueError, match="no neuron with a threshold"):
-        with_factor({"readout": {"neuron": {"tau_mem": 1.0}}}, 2.0, [])
+        with_factor({"params": {}, "constants": constants}, 2.0, [])
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"energy_pj": "60nJ"}, r"in pj, got '60nJ'; .*jsnn\.units\.parse\('60nJ', 'energy'\)"),
+        ({"latency_s": "1ms"}, r"in s, got '1ms'"),
+        ({"memory_bytes": True}, "must be a number, in bytes, got True"),
+        ({"energy_pj": float("nan")}, "positive and finite"),
+    ],
+)
+def test_limits_that_are_no_numbers_are_refused_with_how_to_read_them(limits, words):
+    with pytest.raises(ValueError, match=words):
+        Budget(**limits)

@@ -141,15 +141,14 @@ def test_bits_are_opposed_by_the_task(name, weight):
     frames = (jax.random.uniform(jax.random.key(3), (4, 64, 12)) < 0.4).astype(jnp.float32)
     variables = model.init(jax.random.key(0), frames)
     target, work = jsnn.run(model, variables, frames)
-    start = lever.init(jax.random.key(0), variables["params"], work)
+    start = lever.init(jax.random.key(0), variables, work)
     priced = cost(lever, Trade(), work)
 
     @jax.jit
     @jax.vmap
     @jax.value_and_grad
     def loss(leaves):
-        narrow = {"params": lever.network(leaves, variables["params"])}
-        outputs, _ = jsnn.run(model, narrow, frames)
+        outputs, _ = jsnn.run(model, lever.network(leaves, variables), frames)
         error = jnp.square(outputs - target).sum() / jnp.square(target).sum()
         return error + weight * priced(leaves)
 

@@ -28,9 +28,8 @@ LATE = 3
 
 
 def network(readout):
-    return jsnn.models.MLP(
-        (8,), 2, neuron=LIF(v_threshold=0.5), readout=readout, input_kind="events"
-    )
+    law = LIF(v_threshold=0.5, trainable=("tau_mem", "v_threshold"))
+    return jsnn.models.MLP((8,), 2, neuron=law, readout=readout, input_kind="events")
 
 
 MODEL = network(PerStep(decides=False))
@@ -56,12 +55,12 @@ def test_at_a_whole_window_answer_and_bill_are_those_of_cut_frames(reads, readou
     @jax.jit
     def both():
         variables = model.init(jax.random.key(1), frames)
-        network_of = {"params": variables["params"]["network"]}
+        network_of = {**variables, "params": variables["params"]["network"]}
         found = []
         for steps in (2, 4):
             params = {**variables["params"], "levers": {"window": leaf_at(lever, float(steps))}}
             for plan in (jsnn.timeplan.WHOLE, Chunked(3)):
-                out, work = jsnn.run(model, {"params": params}, frames, plan=plan)
+                out, work = jsnn.run(model, {**variables, "params": params}, frames, plan=plan)
                 pairs = price((lever,), params, work, MACHINE)
                 got = out, jsnn.energy.bill_layers(pairs).parts_pj
                 out, work = jsnn.run(network(readout), network_of, frames[:steps])
@@ -101,7 +100,7 @@ def trained(start, energy_weight):
         "cross-entropy", MACHINE, energy_weight=energy_weight, levers=(lever,), ramp_steps=100
     )
     optimiser = make_optimiser(
-        4e-2, 300, schedule="constant", scales={"time_constants": 1e-3, "thresholds": 1.0},
+        4e-2, 300, schedule="constant", scales={"time_constants": 0.05, "thresholds": 2.0},
         levers={"window": 1.0},
     )  # fmt: skip
 
@@ -133,12 +132,15 @@ def test_the_bill_has_a_gradient_in_leak_and_threshold():
     """Higher thresholds send fewer spikes; what a leak does depends on the signs of the inputs."""
     frames = shown()
 
+    variables = jax.jit(MODEL.init)(jax.random.key(0), frames)
+
     @jax.jit
     @jax.grad
     def slope(params):
-        return bill(jsnn.run(MODEL, {"params": params}, frames)[1], MACHINE).total_pj().mean()
+        work = jsnn.run(MODEL, {**variables, "params": params}, frames)[1]
+        return bill(work, MACHINE).total_pj().mean()
 
-    law = slope(jax.jit(MODEL.init)(jax.random.key(0), frames)["params"])["hidden_0"]["neuron"]
+    law = slope(variables["params"])["hidden_0"]["neuron"]
     assert law["v_threshold"].sum() < 0
     assert np.isfinite(law["tau_mem"]).all() and (law["tau_mem"] != 0).all()
 

@@ -41,6 +41,7 @@ def test_a_run_ends_under_its_budget_and_says_by_how_much(held):
     assert one["test"] == pytest.approx(result["total_pj"], rel=1e-6)
     assert one["multiplier"] >= 0
     assert result["validation_accuracy"] == budget["accuracy"]["validation"]
+    assert set(budget["accuracy_as_trained"]) == {"train", "validation"}
     rows = [json.loads(line) for line in (held / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["train_multiplier_energy_pj"] == one["multiplier"]
 
@@ -107,13 +108,20 @@ def record(train_pj: float, dead: list[str]) -> dict:
     one = {"limit": 100.0, "floor": 50.0, "start": 400.0, "multiplier": 0.25, "margin": shares}
     one |= {split: train_pj for split in shares}
     one |= {"holds": {split: share >= 0 for split, share in shares.items()}}
-    return {"threshold_factor": 2.0, "dead_layers": dead, "limits": {"energy_pj": one}}
+    return {
+        "threshold_factor": 2.0,
+        "accuracy": {"train": 0.8, "validation": 0.75},
+        "accuracy_as_trained": {"train": 0.95, "validation": 0.9},
+        "dead_layers": dead,
+        "limits": {"energy_pj": one},
+    }
 
 
 def test_a_network_that_stays_over_its_budget_is_never_passed_over_in_silence(tmp_path):
     hold = Hold(Budget(energy_pj=100.0), {"energy_pj": 400.0}, {"energy_pj": 50.0})
     hold.check(record(99.0, []), tmp_path)
-    with pytest.raises(Infeasible, match="energy_pj is 120 pJ against 100 pJ, with thresholds 2 "):
+    said = r"energy_pj is 120 pJ against 100 pJ\. Thresholds 2 times .*90.0% before and 75.0% after"
+    with pytest.raises(Infeasible, match=said):
         hold.check(record(120.0, []), tmp_path)
     assert str(hold) == "budget 100 pJ"
 
@@ -125,3 +133,7 @@ def test_the_lines_at_the_end_tell_of_budget_and_death(held):
     assert "multiplier 0.25" in text and re.search("DEAD on the training samples: hidden_0", text)
     text = "\n".join(diagnose.describe(result | {"budget": record(97.0, [])}))
     assert "train 97 pJ (3.0% below)" in text and "DEAD" not in text
+    assert "accuracy 95.0% before and 80.0% after on train" in text
+    assert "So large a factor costs accuracy" in text
+    little = record(97.0, []) | {"threshold_factor": 1.05}
+    assert "So large" not in "\n".join(diagnose.describe(result | {"budget": little}))

@@ -75,13 +75,11 @@ def scrambled(variables, seed):
     )
 
     def weights(path, leaf):
-        if "neuron" in [entry.key for entry in path]:
-            return leaf
         spread = 0.3 if path[-1].key == "bias" else float(leaf.std()) * rng.uniform(1, 2.5)
         return jnp.asarray(rng.normal(0.03, spread, leaf.shape), leaf.dtype)
 
     network = jax.tree_util.tree_map_with_path(weights, network)
-    return {"params": {"network": network, "levers": leaves}}
+    return {**variables, "params": {"network": network, "levers": leaves}}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -147,7 +145,7 @@ def exported(model=MODEL, lever=BITS, **options):
 class Doubled(Lever):
     name = "doubled"
 
-    def init(self, key, params, workload):
+    def init(self, key, variables, workload):
         return jnp.float32(2)
 
     def outputs(self, leaves, outputs):
@@ -186,13 +184,14 @@ def test_weights_off_their_grid_are_refused():
 
         name = "late"
 
-        def init(self, key, params, workload):
+        def init(self, key, variables, workload):
             return jnp.float32(1.01)
 
-        def network(self, leaves, params):
-            layer = params["readout"]
+        def network(self, leaves, variables):
+            layer = variables["params"]["readout"]
             synapse = {**layer["synapse"], "kernel": leaves * layer["synapse"]["kernel"]}
-            return {**params, "readout": {**layer, "synapse": synapse}}
+            readout = {**layer, "synapse": synapse}
+            return {**variables, "params": {**variables["params"], "readout": readout}}
 
     levered = Levered(MODEL, (BITS, Late()))
     variables = jax.jit(levered.init)(jax.random.key(0), FRAMES)

@@ -289,7 +289,7 @@ def test_a_layer_passes_its_plan_on(key):
         variables = layer.init(key, frames)
 
         def loss(params):
-            out = layer.apply({"params": params}, frames)
+            out = layer.apply({**variables, "params": params}, frames)
             return (out**2).sum(), out
 
         return jax.grad(loss, has_aux=True)(variables["params"])

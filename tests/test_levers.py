@@ -34,11 +34,12 @@ class Louder(Lever):
     name = "louder"
     start: float = 1.0
 
-    def init(self, key, params, workload):
+    def init(self, key, variables, workload):
         return {"weights": jnp.float32(self.start), "outputs": jnp.float32(self.start)}
 
-    def network(self, leaves, params):
-        return jax.tree.map(lambda leaf: leaf * leaves["weights"], params)
+    def network(self, leaves, variables):
+        params = jax.tree.map(lambda leaf: leaf * leaves["weights"], variables["params"])
+        return {**variables, "params": params}
 
     def outputs(self, leaves, outputs):
         return outputs * leaves["outputs"]
@@ -51,7 +52,7 @@ class Narrow(Lever):
     name = "narrow"
     start: float = 4.0
 
-    def init(self, key, params, workload):
+    def init(self, key, variables, workload):
         return jnp.full(len(workload), self.start)
 
     def price(self, leaves, params, pairs):
@@ -75,7 +76,7 @@ def test_a_lever_acts_on_parameters_and_outputs():
     model, variables = levered(Louder(2.0))
     network, leaves = split(variables["params"])
     doubled = jax.tree.map(lambda leaf: 2 * leaf, network)
-    expected, expected_work = jsnn.run(MODEL, {"params": doubled}, FRAMES)
+    expected, expected_work = jsnn.run(MODEL, {**variables, "params": doubled}, FRAMES)
     outputs, workload = jsnn.run(model, variables, FRAMES)
     np.testing.assert_array_equal(outputs, 2 * expected)
     assert workload.levers == ("louder",)
@@ -88,7 +89,7 @@ def test_levers_act_in_turn():
     class Plus(Lever):
         name = "plus"
 
-        def init(self, key, params, workload):
+        def init(self, key, variables, workload):
             return jnp.float32(1)
 
         def outputs(self, leaves, outputs):
@@ -97,7 +98,8 @@ def test_levers_act_in_turn():
     for levers, expected in (((Louder(2.0), Plus()), (0, 1)), ((Plus(), Louder(2.0)), (1, 0))):
         model, variables = levered(*levers)
         network, _ = split(variables["params"])
-        plain = MODEL.apply({"params": jax.tree.map(lambda leaf: 2 * leaf, network)}, FRAMES)
+        doubled = jax.tree.map(lambda leaf: 2 * leaf, network)
+        plain = MODEL.apply({**variables, "params": doubled}, FRAMES)
         first, last = expected
         np.testing.assert_allclose(model.apply(variables, FRAMES), 2 * (plain + first) + last)
 
@@ -162,7 +164,7 @@ def test_outputs_of_a_window_in_chunks_are_seen_whole():
     class First(Lever):
         name = "first"
 
-        def init(self, key, params, workload):
+        def init(self, key, variables, workload):
             return ()
 
         def outputs(self, leaves, outputs):
@@ -188,8 +190,8 @@ def test_parameters_without_leaves_are_refused():
         split({"kernel": 1})
 
 
-def test_a_rate_for_a_lever_that_is_not_there_changes_nothing_and_a_missing_one_fails():
+def test_a_rate_for_a_lever_that_is_not_there_changes_nothing_and_a_missing_one_is_asked_for():
     _, variables = levered(Narrow())
     make_optimiser(1e-2, 10, levers={"narrow": 1.0, "louder": 1.0}).init(variables["params"])
-    with pytest.raises(ValueError, match=r"lever\.narrow"):
+    with pytest.raises(ValueError, match=r"\['narrow'\]; .*levers=\{'narrow': 1\.0\}"):
         make_optimiser(1e-2, 10).init(variables["params"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jsnn.models import MLP, MODELS, SRNN, ConvNet, Spikformer
-from jsnn.neurons import ALIF, BRF, LIF
+from jsnn.neurons import ALIF, BRF, LI, LIF
 from jsnn.readouts import MeanMembrane
 from jsnn.run import run
 
@@ -58,10 +58,9 @@ def test_outputs_and_gradients(name, key):
 def test_parameter_counts_of_the_papers(key):
     """BRF-36 on QTDB: 1,734; the weights of the 700-128-128-20 ALIF network on SHD: 141,312."""
     frames = jnp.zeros((2, 1, 4))
-    brf = SRNN((36,), 6, neuron=BRF(), use_bias=False)
-    variables = jax.eval_shape(brf.init, key, frames)
-    gains = variables["params"]["readout"]["neuron"]["r"].size
-    assert leaves(variables) - gains == 1_734
+    readout = LI(trainable=("tau_mem",))
+    brf = SRNN((36,), 6, neuron=BRF(), readout_neuron=readout, use_bias=False)
+    assert leaves(jax.eval_shape(brf.init, key, frames)) == 1_734
     alif = SRNN((128, 128), 20, neuron=ALIF(), use_bias=False)
     params = jax.eval_shape(alif.init, key, jnp.zeros((1, 1, 700)))["params"]
     weights = [
@@ -74,9 +73,11 @@ def test_parameter_counts_of_the_papers(key):
 
 def test_parameters_are_filed_under_their_layers(key):
     model = MLP((4,), 2, norm=True)
-    params = jax.eval_shape(model.init, key, jnp.ones((2, 1, 3)))["params"]
-    assert set(params) == {"hidden_0", "readout"}
-    assert set(params["hidden_0"]) == {"synapse", "norm", "neuron"}
+    variables = jax.eval_shape(model.init, key, jnp.ones((2, 1, 3)))
+    params, constants = variables["params"], variables["constants"]
+    assert set(params) == set(constants) == {"hidden_0", "readout"}
+    assert set(params["hidden_0"]) == {"synapse", "norm"}
+    assert set(constants["hidden_0"]["neuron"]) == {"tau_mem", "v_threshold", "r"}
 
 
 def test_dropout_acts_in_training_only(key):

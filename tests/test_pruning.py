@@ -84,7 +84,7 @@ def test_what_is_written_out_is_smaller_and_the_same(case, machines):
     expected, small_work = ran(small, fewer, frames)
     np.testing.assert_array_equal(outputs, expected)
     assert sum(x.size for x in jax.tree.leaves(fewer)) < sum(
-        x.size for x in jax.tree.leaves(split(variables["params"])[0])
+        x.size for x in jax.tree.leaves((split(variables["params"])[0], variables["constants"]))
     )
     spikes = 0
     for before, after in zip(workload, small_work, strict=True):
@@ -137,7 +137,7 @@ def test_a_closed_gate_learns_and_its_unit_too():
     levered, variables = with_some_closed(*CASES["events"])
 
     def loss(params):
-        outputs, _ = jsnn.run(levered, {"params": params}, FLAT)
+        outputs, _ = jsnn.run(levered, {**variables, "params": params}, FLAT)
         return jnp.square(outputs - 1).sum()
 
     network, leaves = split(jax.grad(loss)(variables["params"]))
@@ -301,7 +301,7 @@ def test_a_threshold_leaves_what_is_above_it_in_network_and_bill():
         over = np.abs(weights) > 0.7 * np.sqrt(np.square(weights).mean())
         np.testing.assert_array_equal(kept[name][which], over)
     outputs, workload = ran(levered, variables, FLAT)
-    thin = {"params": masked(network, kept)}
+    thin = {**variables, "params": masked(network, kept)}
     np.testing.assert_array_equal(outputs, ran(levered.model, thin, FLAT)[0])
     objective = Objective("cross-entropy", get("event-45nm"), levers=levered.levers)
     geometry = levered.levers[0].price(

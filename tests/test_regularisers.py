@@ -45,8 +45,8 @@ def network(kind="mlp"):
 
     @jax.jit
     def begin(key):
-        params = model.init(key, FRAMES)["params"]
-        return params, run(model, {"params": params}, FRAMES)[1]
+        variables = model.init(key, FRAMES)
+        return variables["params"], run(model, variables, FRAMES)[1], variables["constants"]
 
     return begin(jax.random.key(1))
 
@@ -103,10 +103,10 @@ def values(workload, params):
 
 @functools.cache
 def slopes_of_parameters():
-    params, _ = network()
+    params, _, constants = network()
 
     def value(params, name):
-        _, workload = run(MODELS["mlp"], {"params": params}, FRAMES)
+        _, workload = run(MODELS["mlp"], {"params": params, "constants": constants}, FRAMES)
         return make(name, MACHINE)(workload, params)
 
     grads = jax.jit(lambda p: {name: jax.grad(value)(p, name) for name in NAMES})
@@ -115,7 +115,7 @@ def slopes_of_parameters():
 
 @functools.cache
 def slopes_in_silence():
-    params, workload = network()
+    params, workload, _ = network()
 
     def grads(workload):
         return {n: jax.grad(lambda w, n=n: make(n, MACHINE)(w, params))(workload) for n in NAMES}
@@ -133,14 +133,14 @@ def at(workload, samples):
 
 @functools.cache
 def value_of_sample(b):
-    params, workload = network()
+    params, workload, _ = network()
     return values(at(workload, [b]), params)
 
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_its_formula(name, kind):
-    params, workload = network(kind)
+    params, workload, _ = network(kind)
     value = values(workload, params)[name]
     assert value.shape == ()
     np.testing.assert_allclose(value, by_hand(name, params, workload), rtol=2e-5)
@@ -149,7 +149,7 @@ def test_equals_its_formula(name, kind):
 @pytest.mark.parametrize("name", NAMES)
 def test_is_a_mean_over_samples(name):
     """Samples may come twice or in another order, and a batch is the mean of its samples."""
-    params, workload = network()
+    params, workload, _ = network()
     each = np.array([float(value_of_sample(b)[name]) for b in range(4)])
     for samples in ([0, 1, 2, 3], [2, 0, 2, 0], [3, 3, 3, 3]):
         whole = values(at(workload, samples), params)[name]
@@ -166,7 +166,7 @@ def test_gradient_is_finite_and_reaches_the_first_layer(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_silence_is_finite_and_least_where_it_should_be(name):
     """Silence costs less than the network at start; zero where nothing but spikes is counted."""
-    params, workload = network()
+    params, workload, _ = network()
     value = float(values(workload.silenced(), params)[name])
     assert np.isfinite(value)
     assert finite(slopes_in_silence()[name])
@@ -194,7 +194,7 @@ def test_targets_are_where_the_terms_are_least():
 
 
 def test_hoyer_is_the_share_of_firing_neurons():
-    _, workload = network()
+    _, workload, _ = network()
     layer = workload["hidden_0"]
     few = jnp.zeros_like(layer.spikes).at[:, :3].set(2.0)
     alone = dataclasses.replace(workload, layers=(dataclasses.replace(layer, spikes=few),))
@@ -207,7 +207,7 @@ LABELS = jnp.array([0, 1, 2, 0])
 @functools.cache
 def losses():
     """Loss and its gradient under the default, under our bill by name, and under two others."""
-    params, _ = network()
+    params, _, constants = network()
     plain = Objective("cross-entropy", MACHINE, 0.4, ramp_steps=3)
     objectives = {"default": plain} | {
         name: dataclasses.replace(plain, regulariser=make(name, MACHINE))
@@ -215,7 +215,7 @@ def losses():
     }
 
     def loss(params, objective, unit):
-        outputs, workload = run(MODELS["mlp"], {"params": params}, FRAMES)
+        outputs, workload = run(MODELS["mlp"], {"params": params, "constants": constants}, FRAMES)
         return objective(outputs, LABELS, workload, unit, 2, params)
 
     def all_of_them(params, units):
@@ -246,7 +246,7 @@ def test_the_objective_weighs_it_relative_to_its_start(name):
     np.testing.assert_allclose(terms["energy"], 1, rtol=1e-5)
     cost = 0.4 * 2 / 3 * (terms["energy"] + terms["silence"])
     np.testing.assert_allclose(loss, terms["task"] + cost, rtol=1e-6)
-    _, workload = network()
+    _, workload, _ = network()
     np.testing.assert_allclose(terms["total_pj"], bill(workload, MACHINE).total_pj().mean(), 1e-5)
     assert finite(grads)
 
@@ -258,7 +258,7 @@ def test_a_term_that_starts_at_zero_has_no_unit():
 
 
 def test_the_twin_ratio_falls_where_spikes_are_dearer():
-    _, workload = network()
+    _, workload, _ = network()
     dear = MACHINE.with_design(hops=4.0)
     assert float(TwinRatio(dear)(workload)) != float(TwinRatio(MACHINE)(workload))
     measured = TwinRatio(MACHINE, "measured")(workload)
@@ -266,7 +266,7 @@ def test_the_twin_ratio_falls_where_spikes_are_dearer():
 
 
 def test_bad_input_is_refused():
-    _, workload = network()
+    _, workload, _ = network()
     with pytest.raises(ValueError, match="unknown regulariser 'l2'; there are: bill"):
         make("l2", MACHINE)
     with pytest.raises(ValueError, match="target must not be negative"):

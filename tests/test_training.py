@@ -32,6 +32,10 @@ from jsnn.training import (
 MACHINE = get("neuromorphic-22nm")
 ENCODER = Direct(4)
 MODEL = MLP((16, 12), 3, neuron=LIF(tau_mem=2e-3))
+# A network whose leaks and thresholds are trained.
+ASKED = dataclasses.replace(
+    MODEL, neuron=LIF(tau_mem=2e-3, trainable=("tau_mem", "v_threshold")), parent=None
+)
 
 
 @dataclasses.dataclass
@@ -121,14 +125,16 @@ def test_a_step_that_is_not_finite_changes_nothing_and_says_so():
 
 def test_frozen_labels_stay_and_trained_ones_move():
     set_ = data()
-    for scales, moved in (({}, False), ({"thresholds": 1.0, "time_constants": 1e-3}, True)):
-        state, step, _ = start(scales=scales)
+    for scales, moved in (({}, True), ({"thresholds": 0.0, "time_constants": 0.0}, False)):
+        state, step, _ = start(ASKED, scales=scales)
         before = jax.tree.map(np.asarray, state.params)
         state, _ = step(state, set_, np.arange(8))
-        neuron, was = state.params["hidden_0"]["neuron"], before["hidden_0"]["neuron"]
-        assert bool((neuron["v_threshold"] != was["v_threshold"]).any()) == moved
-        assert bool((neuron["tau_mem"] != was["tau_mem"]).any()) == moved
-        assert bool((neuron["r"] == was["r"]).all())
+        neuron = state.params["hidden_0"]["neuron"]
+        assert set(neuron) == {"tau_mem", "v_threshold"}
+        assert bool((neuron["v_threshold"] != 0).any()) == moved
+        assert bool((neuron["tau_mem"] != 0).any()) == moved
+        # Adam's first step is the learning rate: 5 % of what was built.
+        assert float(jnp.abs(neuron["tau_mem"]).max()) == pytest.approx(5e-2 * moved, rel=1e-3)
         kernels = [tree["hidden_0"]["synapse"]["kernel"] for tree in (state.params, before)]
         assert bool((kernels[0] != kernels[1]).any())
 
@@ -144,7 +150,9 @@ def test_weight_decay_touches_weights_only():
 
 
 def test_labels_of_every_kind():
-    params = init_state(ConvNet((4,), 3), optax.sgd(0.1), jnp.ones((2, 1, 4, 4, 1)), seed=0).params
+    neuron = LIF(trainable=("r", "tau_mem", "v_threshold"))
+    model, frames = ConvNet((4,), 3, neuron=neuron), jnp.ones((2, 1, 4, 4, 1))
+    params = init_state(model, optax.sgd(0.1), frames, seed=0).params
     labels = label_params(params)["conv_0"]
     assert labels["synapse"] == {"kernel": "weights"}
     assert labels["norm"] == {"bias": "norm", "scale": "norm"}
@@ -270,3 +278,89 @@ def test_bad_schedules_and_labels_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             make_optimiser(1e-3, 10, **arguments)
+
+
+# --- what would train nothing without a word ------------------------------------------------------
+
+
+@pytest.mark.parametrize("reference_pj", [np.nan, np.inf, 0.0, -1.0])
+def test_a_state_without_a_reference_is_refused_at_the_first_step(reference_pj):
+    state, step, _ = start()
+    state = dataclasses.replace(state, reference_pj=jnp.float32(reference_pj))
+    with pytest.raises(ValueError, match=r"reference_pj .*with_reference"):
+        step(state, data(), np.arange(8))
+
+
+def test_a_state_as_initialised_is_refused_by_an_epoch_too():
+    optimiser = make_optimiser(1e-2, 10)
+    set_ = data()
+    state = init_state(MODEL, optimiser, ENCODER(jax.random.key(0), set_[0][:1]), seed=0)
+    epoch = make_epoch(MODEL, Objective("cross-entropy", MACHINE), optimiser, ENCODER)
+    with pytest.raises(ValueError, match=r"reference_pj of the state is nan"):
+        epoch(state, set_, np.arange(8).reshape(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda labels: labels.at[3].set(3), "3 classes, 0 to 2, and a label is 3"),
+        (lambda labels: labels.at[0].set(-1), "classes from 0 up, got -1"),
+        (lambda labels: jax.nn.one_hot(labels, 3), r"one-hot array take labels\.argmax"),
+        (lambda labels: labels.astype(jnp.float32), "must be integers from 0 up, got float32"),
+        (lambda labels: labels[:-1], "8 samples and 7 labels"),
+        (lambda labels: labels[:0], "no sample"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_at_the_first_step(change, words):
+    state, step, objective = start()
+    frames, labels = data()
+    before = jax.tree.map(np.asarray, state.params)
+    with pytest.raises(ValueError, match=words):
+        step(state, (frames, change(labels)), np.arange(4))
+    # Nothing was computed and nothing donated.
+    jax.tree.map(np.testing.assert_array_equal, state.params, before)
+    if "3 classes" not in words:
+        with pytest.raises(ValueError, match=words):
+            evaluate(
+                make_eval_step(MODEL, objective, ENCODER),
+                state.variables, (frames, change(labels)), 4, jax.random.key(0),
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        (np.array([0, 8]), "lie in 0 to 7, .* got 0 to 8"),
+        (np.array([-1, 2]), "got -1 to 2"),
+        (np.array([], int), "the batch is empty"),
+    ],
+)
+def test_an_index_outside_the_set_is_refused(index, words):
+    state, step, _ = start()
+    with pytest.raises(ValueError, match=words):
+        step(state, data(), index)
+
+
+def test_a_donated_state_is_refused_with_what_to_do():
+    state, step, _ = start()
+    step(state, data(), np.arange(8))
+    with pytest.raises(ValueError, match=r"donated .*the state that the step returned"):
+        step(state, data(), np.arange(8))
+
+
+def test_optimiser_states_of_others_are_refused():
+    state, step, _ = start()
+    for other in (optax.sgd(0.1), make_optimiser(1e-2, 10)):
+        memory = other.init({"one": jnp.ones(2)})
+        with pytest.raises(ValueError, match=r"other parameters or another optimiser"):
+            step(dataclasses.replace(state, opt_state=memory), data(), np.arange(8))
+
+
+def test_a_step_can_be_lowered_and_batches_from_the_host_are_looked_at():
+    state, step, _ = start()
+    frames, labels = (np.asarray(array) for array in data())
+    assert "stablehlo" in step.lower(state, (frames, labels), None).as_text()
+    state, terms = step(state, (frames, labels), None)
+    assert bool(terms["finite"])
+    with pytest.raises(ValueError, match="a label is 4"):
+        step(state, (frames, labels + 2), None)

@@ -25,9 +25,9 @@ FRAMES = jax.random.uniform(jax.random.key(3), (1, 5, 12)) * (jnp.arange(12) > 2
 
 @functools.cache
 def recorded():
-    params = MODEL.init(jax.random.key(1), FRAMES)["params"]
-    outputs, workload = jax.jit(lambda p: run(MODEL, {"params": p}, FRAMES))(params)
-    return params, np.asarray(outputs), workload
+    variables = MODEL.init(jax.random.key(1), FRAMES)
+    outputs, workload = jax.jit(lambda given: run(MODEL, given, FRAMES))(variables)
+    return variables["params"], np.asarray(outputs), workload
 
 
 def by_hand(params):
@@ -115,9 +115,11 @@ def test_weights_of_zeros_are_those_of_idle_connections():
 def test_training_against_the_bill_lowers_it():
     params, _, _ = recorded()
     term = TwinBill(MACHINE, STEPS)
+    constants = MODEL.init(jax.random.key(1), FRAMES)["constants"]
 
     def value(params):
-        return term(run(MODEL, {"params": params}, FRAMES)[1], params)
+        variables = {"params": params, "constants": constants}
+        return term(run(MODEL, variables, FRAMES)[1], params)
 
     slope = jax.jit(jax.value_and_grad(value))
     before, grads = slope(params)

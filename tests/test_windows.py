@@ -57,7 +57,7 @@ def test_a_run_learns_its_window_stops_early_and_is_looked_at_again(tmp_path):
     folder = tmp_path / "run"
     config = Config(
         widths=(16,), steps=3, limit=64, epochs=1, warmup_epochs=0.0, window="learned",
-        early_exit="gap", time_constant_scale=1.0, threshold_scale=0.1,
+        early_exit="gap", time_constant_scale=0.1, threshold_scale=0.1,
     )  # fmt: skip
     result = main(config, out=str(folder))
     found = result["window"]

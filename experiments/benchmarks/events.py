@@ -73,13 +73,14 @@ def compare(steps: int, activity: float, least: int, rounds: int) -> dict:
     given = {"dense": jnp.asarray(frames), "events": jax.tree.map(jnp.asarray, packed)}
     labels = jnp.asarray(draw.integers(0, CLASSES, SAMPLES), jnp.int32)
     model = jsnn.models.MLP(WIDTHS, CLASSES, LIF(), input_kind="events")
-    params = model.init(jax.random.key(0), given["events"])["params"]
+    variables = model.init(jax.random.key(0), given["events"])
+    params = variables["params"]
     optimiser = optax.adam(1e-3)
     objective = Objective("cross-entropy", get("neuromorphic-22nm"), energy_weight=0.1)
 
     def step(params, state, frames):
         def loss(params):
-            passed = forward(model, {"params": params}, frames, train=True)
+            passed = forward(model, {**variables, "params": params}, frames, train=True)
             return objective(passed.outputs, labels, passed.workload, 1e6, 0)[0]
 
         value, grads = jax.value_and_grad(loss)(params)

@@ -66,12 +66,14 @@ def window(config: Config) -> dict:
     shape = (config.steps, config.batch, INPUTS)
     frames = jax.random.bernoulli(jax.random.key(0), RATE, shape).astype(jnp.float32)
     labels = jnp.arange(config.batch) % CLASSES
-    params = model.init(jax.random.key(1), frames[:2])["params"]
+    variables = model.init(jax.random.key(1), frames[:2])
+    params = variables["params"]
     objective = Objective("cross-entropy", jsnn.hardware.get("neuromorphic-22nm"), 0.25)
     unit = jnp.float32(1e6)
 
     def loss(params, frames, plan):
-        passed = forward(model, {"params": params}, frames, train=True, plan=plan)
+        given = {**variables, "params": params}
+        passed = forward(model, given, frames, train=True, plan=plan)
         return objective(passed.outputs, labels, passed.workload, unit, jnp.int32(1))[0]
 
     compiled = {

@@ -124,15 +124,15 @@ def make(workload: Workload, plan: str, device: str) -> Contestant:
     optimiser = optax.adam(workloads.LEARNING_RATE)
     mean = 1 / workload.steps if workload.stages[-1].neurons == "lif" else 1.0
     objective = Objective("cross-entropy", jsnn.hardware.get(MACHINE), ENERGY_WEIGHT)
-    trained, fixed = _split(variables["params"])
+    trained = variables["params"]
 
     def full(trained, frames, reference_pj):
-        params = _merge(trained, fixed)
-        passed = forward(model, {"params": params}, frames, train=True, plan=window)
+        given = {**variables, "params": trained}
+        passed = forward(model, given, frames, train=True, plan=window)
         return objective(mean * passed.outputs, labels, passed.workload, reference_pj)[0]
 
     def plain(trained, frames, _=None):
-        outputs = model.apply({"params": _merge(trained, fixed)}, frames, True)
+        outputs = model.apply({**variables, "params": trained}, frames, True)
         return cross_entropy(mean * outputs, labels).mean()
 
     def update(loss, state, frames, reference_pj):
@@ -223,6 +223,8 @@ def _neuron(stage: Stage):
             beta=gain * workloads.ADAPTATION / memory,
             detach_reset=True,
             surrogate=Scaled(SuperSpike(workloads.SLOPE / gain), 1 / gain),
+            # Constants stay, as in the peers.
+            trainable=(),
         )
     # A mean of currents is read by an integrator too: ten outputs.
     return LI(tau_mem=TAU_S, scale_input=False)
@@ -245,18 +247,4 @@ def _variables(model: nn.Module, frames, workload: Workload) -> dict:
             layer["synapse"] = {"kernel": jnp.asarray(next(arrays))}
             if stage.neurons == "adaptive":
                 layer["recurrent"] = jnp.asarray(next(arrays))
-    return {"params": params}
-
-
-def _split(params: dict) -> tuple[dict, dict]:
-    """Weights, which Adam trains, and constants of neurons, which stay as in the peers."""
-    fixed = {name: layer["neuron"] for name, layer in params.items()}
-    trained = {
-        name: {key: leaf for key, leaf in layer.items() if key != "neuron"}
-        for name, layer in params.items()
-    }
-    return trained, fixed
-
-
-def _merge(trained: dict, fixed: dict) -> dict:
-    return {name: {**layer, "neuron": fixed[name]} for name, layer in trained.items()}
+    return {**variables, "params": params}

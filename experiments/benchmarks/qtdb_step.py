@@ -91,25 +91,31 @@ def main(config: Config) -> dict:
     labels = jnp.asarray(draw.integers(0, CLASSES, (BATCH, STEPS)), jnp.int32)
 
     model = SRNN(
-        (WIDTH,), CLASSES, neuron=BRF(), readout_neuron=LI(tau_mem=TAU_S, dt=DT_S), use_bias=False
+        (WIDTH,),
+        CLASSES,
+        neuron=BRF(),
+        readout_neuron=LI(tau_mem=TAU_S, dt=DT_S, trainable=("tau_mem",)),
+        use_bias=False,
     )
     encoder, index = Recorded(), np.arange(BATCH)
     objective = Objective("every-step", hardware.get("neuromorphic-22nm"), energy_weight=0.1)
-    scales = {"time_constants": DT_S, "frequencies": 1.0}
+    # As trained on QTDB (`experiments.recipes`).
+    scales = {"time_constants": 0.05, "frequencies": 0.25}
     optimiser = make_optimiser(0.1, 10_000, schedule="linear", scales=scales)
     state = init_state(model, optimiser, encoder(jax.random.key(0), frames[:1]), seed=0)
     state = with_reference(state, initial_bill(state, model, objective, encoder, frames))
     step = make_train_step(model, objective, optimiser, encoder)
 
-    tree = jax.tree.map(jnp.copy, state.params)
-    hidden, readout = tree["hidden_0"], tree["readout"]
+    tree = jax.tree.map(jnp.copy, state.variables)
+    hidden, readout = tree["params"]["hidden_0"], tree["params"]["readout"]
+    constants = {name: layer["neuron"] for name, layer in tree["constants"].items()}
     weights = {
         "in": hidden["synapse"]["kernel"],
         "recurrent": hidden["recurrent"],
         "out": readout["synapse"]["kernel"],
-        "omega": hidden["neuron"]["omega"],
-        "b_offset": hidden["neuron"]["b_offset"],
-        "tau": readout["neuron"]["tau_mem"],
+        "omega": constants["hidden_0"]["omega"],
+        "b_offset": constants["hidden_0"]["b_offset"],
+        "tau": constants["readout"]["tau_mem"],
     }
     bare, plain = bare_step(weights, optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3)))
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jsnn.layers import CONSTANTS
 from jsnn.levers import Lever, Pairs
 from jsnn.neurons.fixed import EXACT_BITS
 from jsnn.quantise import (
@@ -150,28 +151,40 @@ class Bits(Lever):
         """Only widths that are learned may."""
         return any(width is not None and width.learned for width in (self.weights, self.states))
 
-    def init(self, key: jax.Array, params: Any, workload: Workload) -> Any:
+    def init(self, key: jax.Array, variables: Mapping[str, Any], workload: Workload) -> Any:
         """Ranges of least squared error of the weights; of states, room for a few thresholds."""
 
-        def start(layer, path):
-            self._check(layer, path)
+        def start(layer, constants, path):
+            self._check(layer, constants, path)
             bits, leaves = float(self.weights.start), {}
-            gain = self._gain(layer)
+            gain = self._gain(constants)
             for name, weights in _weights(layer).items():
                 leaves[name] = jnp.log2(_best_top(weights * gain, bits))
             if self.weights.learned:
                 leaves["weight_bits"] = jnp.float32(bits)
             if self.states is not None:
-                leaves["state"] = jnp.log2(_first_range(layer, gain))
+                leaves["state"] = jnp.log2(_first_range(layer, constants))
                 if self.states.learned:
                     leaves["state_bits"] = jnp.float32(self.states.start)
             return leaves
 
-        return _by_layer(start, params)
+        return _by_layer(start, variables["params"], variables[CONSTANTS])
 
-    def network(self, leaves: Any, params: Any) -> Any:
+    def network(self, leaves: Any, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         """Weights on their grids; populations told theirs."""
-        return _by_layer(lambda layer, path: self._layer(_at(leaves, path), layer), params)
+        params, constants = variables["params"], variables[CONSTANTS]
+
+        def weights(layer, constants, path):
+            return self._on_grids(_at(leaves, path), layer, self._gain(constants))
+
+        params = _by_layer(weights, params, constants)
+        if self.states is None:
+            return {**variables, "params": params}
+
+        def told(layer, constants, path):
+            return {"neuron": self._told(_at(leaves, path), constants)}
+
+        return {**variables, "params": params, CONSTANTS: _by_layer(told, params, constants)}
 
     def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
         """Each layer on the machine with its own widths.
@@ -205,29 +218,37 @@ class Bits(Lever):
             widths["state_bits"] = self.states.whole(leaves.get("state_bits"))
         return widths
 
-    def _layer(self, leaves: Mapping[str, Any], layer: Mapping[str, Any]) -> Any:
-        widths, gain = self._widths(leaves), self._gain(layer)
+    def _on_grids(self, leaves: Mapping[str, Any], layer: Mapping[str, Any], gain: Any) -> Any:
+        widths = self._widths(leaves)
         bits = widths["weight_bits"]
         new = {
             name: lsq(weights * gain, self._step(leaves[name], bits, jnp.size(weights)), bits)
             for name, weights in _weights(layer).items()
         }
-        synapse, neuron = dict(layer.get("synapse", {})), dict(layer["neuron"])
+        synapse = dict(layer.get("synapse", {}))
         if "kernel" in new:
             synapse["kernel"] = new.pop("kernel")
-        if self.states is not None:
+        if "bias" in synapse and self.states is not None:
             state_bits = widths["state_bits"]
             step = self._step(leaves["state"], state_bits, gain.size)
-            if "bias" in synapse:
-                synapse["bias"] = lsq(synapse["bias"] * gain, step, state_bits)
-            told = {"state_step": step, "state_bits": state_bits, "decay_bits": bits, "gain": 1.0}
-            for name in told.keys() & neuron.keys():
-                neuron[name] = jnp.broadcast_to(told[name], neuron[name].shape).astype(
-                    neuron[name].dtype
-                )
+            synapse["bias"] = lsq(synapse["bias"] * gain, step, state_bits)
         if "synapse" in layer:
             new["synapse"] = synapse
-        return {**layer, **new, "neuron": neuron}
+        return {**layer, **new}
+
+    def _told(self, leaves: Mapping[str, Any], constants: Mapping[str, Any]) -> dict[str, Any]:
+        """Constants of a population on the grid of its states, the gain left to the weights."""
+        widths, size = self._widths(leaves), constants["gain"].size
+        told = {
+            "state_step": self._step(leaves["state"], widths["state_bits"], size),
+            "state_bits": widths["state_bits"],
+            "decay_bits": widths["weight_bits"],
+            "gain": 1.0,
+        }
+        return {
+            name: jnp.full(value.shape, told[name], value.dtype) if name in told else value
+            for name, value in constants.items()
+        }
 
     def _step(self, log2_top: jax.Array, bits: jax.Array, count: int) -> jax.Array:
         """The step of a range; its gradient scaled as LSQ's.
@@ -239,12 +260,12 @@ class Bits(Lever):
         step = grid_step(top, high)
         return nearest_power_of_two(step) if self.power_of_two else step
 
-    def _gain(self, layer: Mapping[str, Any]) -> jax.Array:
-        if self.states is None:
-            return jnp.ones(())
-        return layer["neuron"]["gain"]
+    def _gain(self, constants: Mapping[str, Any]) -> jax.Array:
+        return jnp.ones(()) if self.states is None else constants["gain"]
 
-    def _check(self, layer: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    def _check(
+        self, layer: Mapping[str, Any], constants: Mapping[str, Any], path: tuple[str, ...]
+    ) -> None:
         name = "/".join(path) or _ALONE
         if "norm" in layer:
             raise ValueError(
@@ -260,7 +281,7 @@ class Bits(Lever):
                 f"{name}: only kernel, bias and recurrent weights are quantised, "
                 f"found {sorted(unknown)}"
             )
-        fixed = "state_step" in layer["neuron"]
+        fixed = "state_step" in constants
         if fixed != (self.states is not None):
             raise ValueError(
                 f"{name}: states of bits need populations in fixed point and the other way round; "
@@ -269,22 +290,26 @@ class Bits(Lever):
 
 
 def _by_layer(
-    function: Callable[[Mapping[str, Any], tuple[str, ...]], Any],
+    function: Callable[[Mapping[str, Any], Mapping[str, Any], tuple[str, ...]], Any],
     params: Mapping[str, Any],
+    constants: Mapping[str, Any],
     path: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """The tree with every layer (what holds the leaves of a `neuron`) replaced."""
-    if "neuron" in params:
-        return function(params, path)
-    found = {}
-    for name, branch in params.items():
-        if not isinstance(branch, Mapping):
-            raise ValueError(
-                f"{'/'.join((*path, name))} belongs to no spiking layer, so nothing says what "
-                "grid it should lie on; build the network from jsnn.layers.Spiking"
-            )
-        found[name] = _by_layer(function, branch, (*path, name))
-    return found
+    """A tree of `function(parameters, constants, path)` of every layer.
+
+    A layer is what has constants of a `neuron`.
+    """
+    if "neuron" in constants:
+        return function(params, constants["neuron"], path)
+    if unknown := params.keys() - constants.keys():
+        raise ValueError(
+            f"{'/'.join((*path, min(unknown)))} belongs to no spiking layer, so nothing says what "
+            "grid it should lie on; build the network from jsnn.layers.Spiking"
+        )
+    return {
+        name: _by_layer(function, params.get(name, {}), branch, (*path, name))
+        for name, branch in constants.items()
+    }
 
 
 def _at(tree: Any, path: tuple[str, ...]) -> Any:
@@ -338,9 +363,9 @@ def _best_top(values: jax.Array, bits: float) -> jax.Array:
     return jnp.maximum(best, jnp.finfo(best.dtype).tiny)
 
 
-def _first_range(layer: Mapping[str, Any], gain: jax.Array) -> jax.Array:
-    if "v_threshold" in layer["neuron"]:
-        return _ROOM * jnp.max(layer["neuron"]["v_threshold"])
+def _first_range(layer: Mapping[str, Any], constants: Mapping[str, Any]) -> jax.Array:
+    if "v_threshold" in constants:
+        return _ROOM * jnp.max(constants["v_threshold"])
     kernel = layer.get("synapse", {}).get("kernel")
     if kernel is None:
         return jnp.float32(_ROOM)

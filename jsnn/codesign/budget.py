@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import jax
@@ -110,6 +111,12 @@ class Budget:
         if not self.limited:
             raise ValueError(f"expected at least one limit of {list(RESOURCES)}, found none")
         for name, limit in self.limited.items():
+            kind = RESOURCES[name]
+            if isinstance(limit, bool) or not isinstance(limit, Real):
+                raise ValueError(
+                    f"{name} must be a number, in {name.rpartition('_')[2]}, got {limit!r}; "
+                    f"quantities with a unit are read by jsnn.units.parse({limit!r}, {kind!r})"
+                )
             if not 0 < limit < math.inf:
                 raise ValueError(f"{name} must be positive and finite, got {limit}")
         if self.area_mm2 is not None and self.node_nm is None:

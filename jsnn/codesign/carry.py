@@ -64,10 +64,12 @@ def carry_out(levered: Levered, variables: Mapping[str, Any]) -> Carried:
             f"expected UnitPruning or WeightPruning among the levers, one of them, found {names}"
         )
     (lever,) = pruning
-    params = jax.device_get(variables["params"])
+    variables = jax.device_get(dict(variables))
+    params = variables["params"]
     network, leaves = split(params)
     leaves = leaves[lever.name]
-    left = without(params, lever.name, jax.jit(lever.network)(leaves, network))
+    given = jax.jit(lever.network)(leaves, {**variables, "params": network})
+    left = without(params, lever.name, given["params"])
     rest = tuple(one for one in levered.levers if one is not lever)
     model, found = levered.model, {**variables, "params": left[NETWORK] if rest else left}
     units: dict[str, Any] = {}

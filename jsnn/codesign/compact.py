@@ -14,7 +14,9 @@ import numpy as np
 
 from jsnn.codesign.pruning import KERNEL, RECURRENT
 from jsnn.hardware.architectures.parts import address_bits
+from jsnn.layers import CONSTANTS
 from jsnn.models import MLP, SRNN, ConvNet
+from jsnn.neurons import in_force
 from jsnn.unroll import unroll
 
 __all__ = ["Sparse", "compact", "row", "sparse", "with_widths", "without"]
@@ -80,12 +82,12 @@ def compact(
 
     Args:
         model: a row of layers.
-        variables: of the network, without gates (`params`, `batch_stats`).
+        variables: of the network, without gates (`params`, `constants`, `batch_stats`).
         kept: `{layer: [channels]}` (`UnitPruning.kept`); layers left out stay whole.
 
     Raises:
         ValueError: no unit of a layer is kept, a layer that is not there, gates of another width,
-            variables that are neither parameters nor statistics, or neurons that fire by
+            variables that are no parameters, constants or statistics, or neurons that fire by
             themselves: such a unit is not gone when its input is.
         TypeError: a model that is not known to be a row of layers.
 
@@ -96,14 +98,16 @@ def compact(
     ((3,), (3, 3))
     """
     names = row(model)
-    if other := sorted(set(variables) - {"params", "batch_stats"}):
-        raise ValueError(f"expected params and batch_stats, found {other} too: drop them")
+    if other := sorted(set(variables) - {"params", CONSTANTS, "batch_stats"}):
+        raise ValueError(
+            f"expected params, constants and batch_stats, found {other} too: drop them"
+        )
     if unknown := sorted(set(kept) - set(names[:-1])):
         raise ValueError(f"no hidden layers {unknown}; the model has {list(names[:-1])}")
     masks = {name: np.asarray(mask, bool) for name, mask in kept.items()}
     # On the host: every cut of another shape would be compiled.
     variables = jax.device_get(variables)
-    params = variables["params"]
+    params, constants = variables["params"], variables[CONSTANTS]
     widths = []
     for name in names[:-1]:
         channels = params[name]["synapse"][KERNEL].shape[-1]
@@ -112,7 +116,8 @@ def compact(
             raise ValueError(f"{name}: expected {channels} gates, got shape {list(mask.shape)}")
         if not mask.any():
             raise ValueError(f"{name}: no unit is kept; a network needs one of each layer")
-        _check_silent(model.neuron, name, _cut(params[name]["neuron"], None, ~mask))
+        leaves = in_force(model.neuron, constants[name]["neuron"], params[name].get("neuron", {}))
+        _check_silent(model.neuron, name, _cut(leaves, None, ~mask))
         widths.append(int(mask.sum()))
     small = {}
     for collection, tree in variables.items():

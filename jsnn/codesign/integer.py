@@ -22,9 +22,10 @@ import jax
 import numpy as np
 
 from jsnn.hardware.checks import check_number, shown, whole_number
+from jsnn.layers import CONSTANTS
 from jsnn.levers import Lever, Levered, deployed_as_run, split
 from jsnn.models import MLP, SRNN, ConvNet
-from jsnn.neurons import Fixed
+from jsnn.neurons import Fixed, in_force
 from jsnn.neurons.fixed import EXACT_BITS
 from jsnn.neurons.reset import RESETS
 from jsnn.precision import F32
@@ -469,7 +470,8 @@ def export(
             raise ValueError(
                 f"the lever {lever.name!r} changes outputs, which stay as they are here"
             )
-    params = jax.device_get(deployed_as_run(levered.levers, variables["params"]))
+    given = jax.device_get(deployed_as_run(levered.levers, variables))
+    params, constants = given["params"], given[CONSTANTS]
     widths = [lever.widths(leaves[lever.name]) for lever in levered.levers if lever.name == "bits"]
     if not widths:
         raise ValueError(
@@ -489,7 +491,8 @@ def export(
         )
     exponent -= 1
     layers = tuple(
-        _layer(name, neuron, params[name], widths[0][name], pool) for name, neuron, pool in plan
+        _layer(name, neuron, params[name], constants[name]["neuron"], widths[0][name], pool)
+        for name, neuron, pool in plan
     )
     largest = math.ceil(largest_input / input_step)
     if largest > 2**EXACT_BITS:
@@ -603,9 +606,22 @@ def _plan(model: Any) -> list[tuple[str, Fixed, int]]:
 
 
 def _layer(
-    name: str, neuron: Fixed, params: Mapping[str, Any], widths: Mapping[str, int], pool: int
+    name: str,
+    neuron: Fixed,
+    params: Mapping[str, Any],
+    constants: Mapping[str, Any],
+    widths: Mapping[str, int],
+    pool: int,
 ) -> IntegerLayer:
-    own = jax.device_get(jax.jit(neuron.numbers)(params["neuron"]))
+    shape = np.shape(constants["gain"])
+
+    # One program, as inside the network: outside of one an exponential may round another way.
+    @jax.jit
+    def run(constants, trained):
+        leaves = in_force(neuron, constants, trained)
+        return neuron.numbers(leaves), neuron.init_state(leaves, (1, *shape))
+
+    own, rest = jax.device_get(run(constants, params.get("neuron", {})))
     if not (own.gain == 1).all() or np.unique(own.step).size > 1:
         raise ValueError(f"{name}: expected a gain of 1 and one step for all neurons (Bits)")
     step = float(np.unique(own.step)[0])
@@ -621,12 +637,9 @@ def _layer(
         whole = np.asarray(values, np.float64) / unit
         if not (whole == np.rint(whole)).all():
             raise ValueError(f"{name}: values off the grid of {unit}; take them from Bits.network")
-        shape = np.shape(params["neuron"]["gain"])
         return np.broadcast_to(np.rint(whole), shape).astype(np.int32)
 
     decay_bits = bits if neuron.leaky else 0
-    shape = (1, *np.shape(params["neuron"]["gain"]))
-    rest = jax.jit(neuron.init_state, static_argnums=1)(params["neuron"], shape)
     law = neuron.neuron
     return IntegerLayer(
         name=name,

@@ -203,7 +203,7 @@ class Knobs(Lever):
         """Names of the knobs."""
         return tuple(knob.name for knob in self.knobs)
 
-    def init(self, key: jax.Array, params: Any, workload: Workload) -> dict[str, jax.Array]:
+    def init(self, key: jax.Array, variables: Any, workload: Workload) -> dict[str, jax.Array]:
         """Leaves at the machine's own values, at a bound a hundredth of the way inside."""
         starts = {knob.name: self._start(knob) for knob in self.knobs}
         return self.leaves(
@@ -324,10 +324,10 @@ class Knobs(Lever):
         technology = logic_at(found.technology, s.node_nm, s.voltage_v, values[VOLTAGE], s.process)
         return dataclasses.replace(found, technology=technology)
 
-    def network(self, leaves: Values, params: Any) -> Any:
+    def network(self, leaves: Values, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         """The network, its weights rounded to the next whole width where that is a knob."""
         if "weight_bits" not in leaves or "weight_bits" in self.opposed:
-            return params
+            return variables
         knob = next(k for k in self.knobs if k.name == "weight_bits")
         bits = self.values(leaves)["weight_bits"]
         # Always whole: a network that learned on a grid between two widths loses when it is built.
@@ -337,7 +337,9 @@ class Knobs(Lever):
             narrow = label == "weights" and getattr(path[-1], "key", None) != "bias"
             return round_weights(leaf, bits) if narrow else leaf
 
-        return jax.tree_util.tree_map_with_path(rounded, params, label_params(params))
+        params = variables["params"]
+        params = jax.tree_util.tree_map_with_path(rounded, params, label_params(params))
+        return {**variables, "params": params}
 
 
 def committed(hardware: Hardware, dense_share: float = 0.5) -> Hardware:

@@ -58,7 +58,7 @@ class UnitPruning(Lever):
     >>> hidden = dense(8, 4, steps=2, rate=0.5, name="a")
     >>> row = Workload((hidden, dense(4, 3, steps=2, rate=0.5, spiking=False, name="b")))
     >>> params = {name: {"synapse": {"kernel": 0}} for name in row.names}
-    >>> lever.init(jax.random.key(0), params, row)["a"].tolist()
+    >>> lever.init(jax.random.key(0), {"params": params}, row)["a"].tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
 
@@ -72,7 +72,7 @@ class UnitPruning(Lever):
         if not self.spread >= 0:
             raise ValueError(f"spread must not be negative, got {self.spread}")
 
-    def init(self, key: jax.Array, params: Any, workload: Workload) -> dict[str, jax.Array]:
+    def init(self, key: jax.Array, variables: Any, workload: Workload) -> dict[str, jax.Array]:
         """`{layer: scores [channels]}` of every layer whose spikes another layer hears.
 
         Raises:
@@ -83,7 +83,7 @@ class UnitPruning(Lever):
         if len(layers) < 2:
             raise ValueError("expected a hidden layer whose units can be pruned, found none")
         for before, layer in zip([None, *layers[:-1]], layers, strict=True):
-            _check_row(layer.geometry.name, params)
+            _check_row(layer.geometry.name, variables["params"])
             channels = None if before is None else before.geometry.output_shape[-1]
             narrowed(layer.geometry, channels, layer.geometry.output_shape[-1],
                      input_channels=channels)  # fmt: skip
@@ -98,13 +98,14 @@ class UnitPruning(Lever):
         """`{layer: [channels]}` units that stay, True or False."""
         return {name: gate(scores, self.slope)[0] > 0 for name, scores in leaves.items()}
 
-    def network(self, leaves: Any, params: Any) -> Any:
-        """Parameters under which closed units receive no current."""
+    def network(self, leaves: Any, variables: Any) -> Any:
+        """Variables under which closed units receive no current."""
         gates = {name: gate(scores, self.slope) for name, scores in leaves.items()}
-        return {
+        params = {
             name: _shut(layer, *gates[name]) if name in gates else layer
-            for name, layer in params.items()
+            for name, layer in variables["params"].items()
         }
+        return {**variables, "params": params}
 
     def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
         """Layers of the sizes that are left."""
@@ -153,13 +154,13 @@ class WeightPruning(Lever):
     def __post_init__(self) -> None:
         _positive(self, "start", "slope")
 
-    def init(self, key: jax.Array, params: Any, workload: Workload) -> dict[str, Any]:
+    def init(self, key: jax.Array, variables: Any, workload: Workload) -> dict[str, Any]:
         """`{layer: {"kernel": log θ, "recurrent": log θ}}` in units of the rms.
 
         Raises:
             ValueError: a layer whose weights do not stand under its name.
         """
-        level = jnp.log(jnp.float32(self.start))
+        level, params = jnp.log(jnp.float32(self.start)), variables["params"]
         return {
             layer.geometry.name: {which: level for which in _weights(params, layer.geometry.name)}
             for layer in workload
@@ -169,14 +170,15 @@ class WeightPruning(Lever):
         """`{layer: {"kernel": mask, "recurrent": mask}}` of the weights that stay."""
         return jax.tree.map(lambda pair: pair[0] > 0, self._gates(leaves, params), is_leaf=_pair)
 
-    def network(self, leaves: Any, params: Any) -> Any:
-        """Parameters with zeros where a weight is below its threshold."""
+    def network(self, leaves: Any, variables: Any) -> Any:
+        """Variables with zeros where a weight is below its threshold."""
+        params = variables["params"]
         found = dict(params)
         for name, gates in self._gates(leaves, params).items():
             weights = _weights(params, name)
             thinned = {which: gated(weights[which], *pair) for which, pair in gates.items()}
             found[name] = _with_weights(params[name], thinned)
-        return found
+        return {**variables, "params": found}
 
     def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
         """Layers with the weights that are left, each with its address (`listed`).

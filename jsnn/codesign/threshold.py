@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from jsnn.levers import LEVERS, NETWORK
+import jax
 
-__all__ = ["SPAN", "search", "with_factor"]
+from jsnn.layers import CONSTANTS
+from jsnn.levers import LEVERS, NETWORK
+from jsnn.training import TrainState
+
+__all__ = ["SPAN", "search", "turned", "with_factor"]
 
 # Factors that are tried.
 SPAN = (0.5, 2.0)
@@ -17,8 +22,10 @@ AIM = (0.975, 0.99)
 _THRESHOLD, _NEURON = "v_threshold", "neuron"
 
 
-def with_factor(params: Mapping[str, Any], factor: Any, spiking: Collection[str]) -> Any:
-    """Parameters of the network with every threshold `factor` times as high.
+def with_factor(
+    variables: Mapping[str, Any], factor: Any, spiking: Collection[str]
+) -> dict[str, Any]:
+    """Variables of the network with every threshold `factor` times as high.
 
     A neuron with a leaf `v_threshold` gets `factor * v_threshold` (a reset by subtraction takes
     off as much). One whose threshold is static (RF, BRF) gets its input divided by the factor: the
@@ -27,45 +34,54 @@ def with_factor(params: Mapping[str, Any], factor: Any, spiking: Collection[str]
     lift too.
 
     Args:
-        params: of the network, or of a `jsnn.levers.Levered` one.
+        variables: of the network, or of a `jsnn.levers.Levered` one.
         factor: positive.
         spiking: names of the layers whose neurons fire (of a workload).
 
     Raises:
         ValueError: no threshold was found.
 
-    >>> with_factor({"hidden": {"neuron": {"v_threshold": 2.0}}}, 1.5, ["hidden"])
+    >>> constants = {"hidden": {"neuron": {"v_threshold": 2.0}}}
+    >>> with_factor({"params": {}, "constants": constants}, 1.5, ["hidden"])["constants"]
     {'hidden': {'neuron': {'v_threshold': 3.0}}}
     """
+    params, constants = variables["params"], variables[CONSTANTS]
     if set(params) == {NETWORK, LEVERS}:
-        return {**params, NETWORK: with_factor(params[NETWORK], factor, spiking)}
-    found = []
+        network = with_factor({**variables, "params": params[NETWORK]}, factor, spiking)
+        return {**network, "params": {**params, NETWORK: network["params"]}}
+    raised, static = set(), set()
 
-    def divided(tree: Any) -> Any:
-        if isinstance(tree, Mapping):
-            return {name: divided(branch) for name, branch in tree.items()}
-        return tree / factor
+    def raise_thresholds(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+        if path and path[-1] == _NEURON:
+            layer = "/".join(path[:-1])
+            if _THRESHOLD in tree:
+                raised.add(layer)
+                return {**tree, _THRESHOLD: factor * tree[_THRESHOLD]}
+            static.update({layer} & set(spiking))
+            return dict(tree)
+        return {name: raise_thresholds(branch, (*path, name)) for name, branch in tree.items()}
 
-    def walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
-        neuron = tree.get(_NEURON)
-        if isinstance(neuron, Mapping):
-            if _THRESHOLD in neuron:
-                found.append(path)
-                return {**tree, _NEURON: {**neuron, _THRESHOLD: factor * neuron[_THRESHOLD]}}
-            if "/".join(path) in spiking:
-                found.append(path)
-                last = "norm" if "norm" in tree else "synapse"
-                inputs = {n: divided(tree[n]) for n in (last, "recurrent") if n in tree}
-                return {**tree, **inputs}
+    def divide_inputs(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+        if "/".join(path) in static:
+            last = "norm" if "norm" in tree else "synapse"
+            inputs = {name: tree[name] for name in (last, "recurrent") if name in tree}
+            return {**tree, **jax.tree.map(lambda leaf: leaf / factor, inputs)}
         return {
-            name: walk(branch, (*path, name)) if isinstance(branch, Mapping) else branch
+            name: divide_inputs(branch, (*path, name)) if isinstance(branch, Mapping) else branch
             for name, branch in tree.items()
         }
 
-    scaled = walk(params, ())
-    if not found:
-        raise ValueError(f"no neuron with a threshold among the layers {sorted(params)}")
-    return scaled
+    constants = raise_thresholds(constants)
+    if not raised | static:
+        raise ValueError(f"no neuron with a threshold among the layers {sorted(constants)}")
+    return {**variables, "params": divide_inputs(params), CONSTANTS: constants}
+
+
+def turned(state: TrainState, factor: Any, spiking: Collection[str]) -> TrainState:
+    """The state with every threshold of its network `factor` times as high (`with_factor`)."""
+    collections = with_factor(state.variables, factor, spiking)
+    params = collections.pop("params")
+    return dataclasses.replace(state, params=params, collections=collections)
 
 
 def search(

@@ -18,6 +18,7 @@ from jsnn.hardware import Hardware
 from jsnn.hardware.relax import straight_through
 from jsnn.models import MLP
 from jsnn.neurons.protocol import NeuronOps, Params
+from jsnn.neurons.trained import Factor, Range, check_trainable
 from jsnn.twin import activation_bits, twin, twin_workload
 from jsnn.workload import Workload
 
@@ -32,11 +33,13 @@ class QuantisedReLU:
 
     Attributes:
         bits: of an activation.
+        trainable: leaves that are trained.
 
     Raises:
-        ValueError: less than one bit.
+        ValueError: less than one bit; `trainable` names no leaf.
 
-    Source: Bu et al. 2022 (QCFS, shift 1/2), whose θ is trained too: leaf `v_threshold`.
+    Source: Bu et al. 2022 (QCFS, shift 1/2), whose θ is trained too: leaf `v_threshold`. Where it
+    is not positive, what is sent is NaN.
 
     >>> law = QuantisedReLU(2)
     >>> params = law.init_params(jax.random.key(0), (4,))
@@ -45,12 +48,19 @@ class QuantisedReLU:
     """
 
     bits: int
+    trainable: tuple[str, ...] = ("v_threshold",)
 
     spiking: ClassVar[bool] = True
 
     def __post_init__(self):
         if self.bits < 1:
             raise ValueError(f"an activation needs at least one bit, got {self.bits}")
+        check_trainable(self)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """θ is positive."""
+        return {"v_threshold": Factor()}
 
     @property
     def levels(self) -> int:
@@ -72,7 +82,8 @@ class QuantisedReLU:
 
     def step(self, params: Params, state: Any, current: jax.Array) -> tuple[jax.Array, jax.Array]:
         """See the class."""
-        smooth = jnp.clip(current / params["v_threshold"], 0, 1)
+        top = params["v_threshold"]
+        smooth = jnp.clip(current / jnp.where(top > 0, top, jnp.nan), 0, 1)
         sent = straight_through(jnp.floor(smooth * self.levels + 0.5) / self.levels, smooth)
         return sent, sent
 

@@ -70,7 +70,7 @@ class Window(Lever):
         if self.reads not in ("mean", "last"):
             raise ValueError(f"reads must be mean or last, got {self.reads!r}")
 
-    def init(self, key: jax.Array, params: Any, workload: Workload | None) -> jax.Array:
+    def init(self, key: jax.Array, variables: Any, workload: Workload | None) -> jax.Array:
         """The leaf of the first window."""
         if workload is not None:
             self._fits(min(layer.steps for layer in workload))

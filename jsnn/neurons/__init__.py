@@ -13,6 +13,7 @@ from jsnn.neurons.lif import LIF, LIFState, lif_step
 from jsnn.neurons.plif import PLIF, PLIFState, plif_step
 from jsnn.neurons.protocol import Neuron, NeuronOps
 from jsnn.neurons.reset import RESETS, Reset, reset_membrane
+from jsnn.neurons.trained import Factor, Shift, as_built, in_force, trainable
 
 NEURONS: dict[str, type] = {
     "if": IF,
@@ -42,6 +43,7 @@ __all__ = [
     "BRFState",
     "CuBaLIF",
     "CuBaLIFState",
+    "Factor",
     "Fixed",
     "IFState",
     "Initial",
@@ -53,16 +55,20 @@ __all__ = [
     "PLIFState",
     "RFState",
     "Reset",
+    "Shift",
     "Uniform",
     "adlif_step",
     "alif_step",
+    "as_built",
     "brf_step",
     "cubalif_step",
     "decay",
     "if_step",
+    "in_force",
     "li_step",
     "lif_step",
     "plif_step",
     "reset_membrane",
     "rf_step",
+    "trainable",
 ]

@@ -13,10 +13,11 @@ from jsnn.neurons.decay import decay
 from jsnn.neurons.initial import Initial, Uniform, check_initial, draw_params
 from jsnn.neurons.protocol import NeuronOps, Params, membrane_at_rest
 from jsnn.neurons.reset import check_dt
+from jsnn.neurons.trained import Factor, Range, Shift, check_trainable
 from jsnn.surrogate import Boxcar, Surrogate
 
 # Ranges of github.com/idiap/sparch, f8756254 (EXACT), in steps of 1 ms. It draws the decays
-# uniformly in these ranges; here the time constants are drawn so.
+# uniformly in these ranges and clips them there; here the time constants are.
 _TAU_MEM = Uniform(5e-3, 25e-3)
 _TAU_ADP = Uniform(30e-3, 120e-3)
 _A = Uniform(-1.0, 1.0)
@@ -56,8 +57,8 @@ def adlif_step(
     2. `v ← α (v − s v_threshold) + (1−α) (I − w)`: a soft reset one step late;
     3. `s = H(v − v_threshold)`.
 
-    sparch has the threshold 1 fixed and clips its decays and a, b to ranges while training; here
-    they are free (see `AdLIF`). The symplectic form (SE-adLIF) is another law.
+    sparch has the threshold 1 fixed and clips its decays and a, b to ranges while training (see
+    `AdLIF`). The symplectic form (SE-adLIF) is another law.
 
     Args:
         v, adaptation, spikes: state, `[B, ...]`.
@@ -92,11 +93,13 @@ def adlif_step(
 class AdLIF:
     """Population with an adaptation current, see `adlif_step`. The late soft reset is its law.
 
-    Leaves: `tau_mem`, `tau_adp` (s), `v_threshold`, `a`, `b`. They start in sparch's ranges. To
-    keep them there while training, project after each update (`optax.projections.projection_box`).
+    Leaves: `tau_mem`, `tau_adp` (s), `v_threshold`, `a`, `b`. All but the threshold start in the
+    ranges of sparch and are trained within them, as in its code (f8756254): time constants of 5 to
+    25 and 30 to 120 steps, a from -1 to 1, b from 0 to 2. A value built outside is itself a bound.
 
     Raises:
-        ValueError: a time constant, threshold or dt that is not positive.
+        ValueError: a time constant, threshold or dt that is not positive; `trainable` names no
+            leaf.
 
     Example:
         >>> neuron = AdLIF()
@@ -114,6 +117,7 @@ class AdLIF:
     strict: bool = True
     detach_reset: bool = False
     surrogate: Surrogate = _SURROGATE
+    trainable: tuple[str, ...] = ("tau_mem", "tau_adp", "a", "b")
 
     spiking: ClassVar[bool] = True
 
@@ -121,6 +125,18 @@ class AdLIF:
         check_initial(self, "tau_mem", "tau_adp", "v_threshold", positive=True)
         check_initial(self, "a", "b", positive=False)
         check_dt(self)
+        check_trainable(self)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Those of sparch, in steps; a and b may be zero or negative."""
+        return {
+            "tau_mem": Factor(5 * self.dt, 25 * self.dt),
+            "tau_adp": Factor(30 * self.dt, 120 * self.dt),
+            "v_threshold": Factor(),
+            "a": Shift(-1.0, 1.0),
+            "b": Shift(0.0, 2.0),
+        }
 
     @property
     def ops(self) -> NeuronOps:
@@ -144,11 +160,12 @@ class AdLIF:
     ) -> AdLIFState:
         """All zero; with a key the membrane is uniform in `[0, v_threshold)`.
 
-        sparch draws all three, spikes included, from U(0, 1).
+        sparch draws all three, spikes included, from U(0, 1). NaN where the threshold is not
+        positive.
         """
         threshold = params["v_threshold"]
         zero = jnp.zeros(shape, threshold.dtype)
-        v = membrane_at_rest(shape, threshold.dtype, 0.0, threshold, key)
+        v = membrane_at_rest(shape, 0.0, threshold, key, threshold)
         return AdLIFState(v, zero, zero)
 
     def step(self, params: Params, state: AdLIFState, current: Array) -> tuple[AdLIFState, Array]:

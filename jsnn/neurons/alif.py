@@ -13,6 +13,7 @@ from jsnn.neurons.decay import decay
 from jsnn.neurons.initial import Initial, check_initial, draw_params
 from jsnn.neurons.protocol import NeuronOps, Params, membrane_at_rest
 from jsnn.neurons.reset import check_dt
+from jsnn.neurons.trained import Factor, Range, check_trainable
 from jsnn.surrogate import MultiGaussian, Surrogate
 
 _SURROGATE = MultiGaussian()
@@ -83,12 +84,14 @@ def alif_step(
 class ALIF:
     """Adaptive population, see `alif_step`. The late soft reset is part of the law.
 
-    Leaves: `tau_mem`, `tau_adp` (s), `v_threshold`. The defaults are the paper's in steps of 1 ms;
-    for GSC and TIMIT it has `v_threshold=1.6, beta=0.184`, for SHD `tau_mem=Normal(20e-3, 5e-3),
-    tau_adp=Normal(150e-3, 10e-3)`.
+    Leaves: `tau_mem`, `tau_adp` (s), `v_threshold`. Both time constants are trained for each
+    neuron, as in the paper (2103.12593, methods, and its code). The defaults are the paper's in
+    steps of 1 ms; for GSC and TIMIT it has `v_threshold=1.6, beta=0.184`, for SHD
+    `tau_mem=Normal(20e-3, 5e-3), tau_adp=Normal(150e-3, 10e-3)`.
 
     Raises:
-        ValueError: a time constant, threshold or dt that is not positive; a negative beta.
+        ValueError: a time constant, threshold or dt that is not positive; a negative beta;
+            `trainable` names no leaf.
 
     Example:
         >>> neuron = ALIF()
@@ -105,6 +108,7 @@ class ALIF:
     strict: bool = True
     detach_reset: bool = False
     surrogate: Surrogate = _SURROGATE
+    trainable: tuple[str, ...] = ("tau_mem", "tau_adp")
 
     spiking: ClassVar[bool] = True
 
@@ -113,6 +117,12 @@ class ALIF:
         if not self.beta >= 0:
             raise ValueError(f"ALIF: beta must be 0 or more, got {self.beta!r}")
         check_dt(self)
+        check_trainable(self)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Every leaf is positive."""
+        return dict.fromkeys(("tau_mem", "tau_adp", "v_threshold"), Factor())
 
     @property
     def ops(self) -> NeuronOps:
@@ -139,10 +149,11 @@ class ALIF:
     ) -> ALIFState:
         """Membrane 0, adaptation at `v_threshold`, no spike.
 
-        With a key the membrane is uniform in `[0, v_threshold)`, the paper's start for ECG.
+        With a key the membrane is uniform in `[0, v_threshold)`, the paper's start for ECG. NaN
+        where the threshold is not positive.
         """
         threshold = params["v_threshold"]
-        v = membrane_at_rest(shape, threshold.dtype, 0.0, threshold, key)
+        v = membrane_at_rest(shape, 0.0, threshold, key, threshold)
         return ALIFState(v, jnp.broadcast_to(threshold, shape), jnp.zeros(shape, threshold.dtype))
 
     def step(self, params: Params, state: ALIFState, current: Array) -> tuple[ALIFState, Array]:

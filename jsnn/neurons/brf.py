@@ -11,6 +11,7 @@ from jax import Array
 from jsnn.neurons.initial import Initial, Normal, Uniform, check_initial, draw_params
 from jsnn.neurons.protocol import NeuronOps, Params, membrane_at_rest
 from jsnn.neurons.reset import check_dt
+from jsnn.neurons.trained import Factor, Range, check_trainable
 from jsnn.surrogate import DoubleGaussian, Surrogate
 
 # Start for ECG in github.com/AdaptiveAILab/brf-neurons, 5d45b0e7 (EXACT).
@@ -37,8 +38,8 @@ class RFState(NamedTuple):
 def divergence_boundary(omega: Array, dt: float) -> Array:
     """Largest damping factor without growth, `p(ω) = (−1 + √(1 − (dt ω)²)) / dt`, in 1/s.
 
-    Exists for `dt |ω| ≤ 1`. Training can push ω beyond; from `(dt ω)² = 1 − 10⁻⁶` on the root is
-    held at 10⁻³, which keeps value and gradient finite and alters no ω below 0.9999995/dt.
+    Exists for `dt |ω| ≤ 1`. A draw of a Normal can lie beyond; from `(dt ω)² = 1 − 10⁻⁶` on the
+    root is held at 10⁻³, which keeps value and gradient finite and alters no ω below 0.9999995/dt.
 
     Example:
         >>> divergence_boundary(jnp.array([0.0, 10.0]), 0.01)
@@ -162,13 +163,14 @@ def _check(neuron: BRF | RF) -> None:
 class BRF:
     """Balanced resonate-and-fire population, see `brf_step`.
 
-    Leaves: `omega` (1/s) and `b_offset` (1/s). The defaults are the start for ECG in the paper's
+    Leaves: `omega` (1/s) and `b_offset` (1/s), both trained, as in the paper and its code. Only
+    their magnitudes count, so both stay positive. The defaults are the start for ECG in the paper's
     code, `omega` in U(3, 5) and `b_offset` in U(0.1, 1); SHD takes U(5, 10) and U(2, 3). `dt` is
     0.01 whatever the data's own step is.
 
     Raises:
         ValueError: omega, b_offset, dt or threshold that is not positive; `dt·omega > 1`; a
-            gamma outside [0, 1).
+            gamma outside [0, 1); `trainable` names no leaf.
 
     Example:
         >>> import jax
@@ -185,6 +187,7 @@ class BRF:
     dt: float = 0.01
     strict: bool = True
     surrogate: Surrogate = _SURROGATE
+    trainable: tuple[str, ...] = ("omega", "b_offset")
 
     spiking: ClassVar[bool] = True
 
@@ -192,6 +195,12 @@ class BRF:
         _check(self)
         if not 0 <= self.gamma < 1:
             raise ValueError(f"BRF: gamma must lie in [0, 1), got {self.gamma!r}")
+        check_trainable(self)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Both count by their magnitude; `dt·omega` stays within 1, else oscillations grow."""
+        return {"omega": Factor(high=1 / self.dt), "b_offset": Factor()}
 
     @property
     def ops(self) -> NeuronOps:
@@ -215,7 +224,7 @@ class BRF:
         dtype = params["omega"].dtype
         span = jnp.full((), self.v_threshold, dtype)
         zero = jnp.zeros(shape, dtype)
-        return BRFState(membrane_at_rest(shape, dtype, 0.0, span, key), zero, zero)
+        return BRFState(membrane_at_rest(shape, 0.0, span, key), zero, zero)
 
     def step(self, params: Params, state: BRFState, current: Array) -> tuple[BRFState, Array]:
         """One step of `brf_step`."""
@@ -240,10 +249,12 @@ class BRF:
 class RF:
     """Resonate-and-fire population without reset, see `rf_step`; the baseline of Higuchi 2024.
 
-    Leaves: `omega` and `b_offset` (1/s). The surrogate of its code is the same double Gaussian.
+    Leaves: `omega` and `b_offset` (1/s), trained as those of `BRF`. The surrogate of its code is
+    the same double Gaussian.
 
     Raises:
-        ValueError: omega, b_offset, dt or threshold that is not positive; `dt·omega > 1`.
+        ValueError: omega, b_offset, dt or threshold that is not positive; `dt·omega > 1`;
+            `trainable` names no leaf.
 
     Example:
         >>> import jax
@@ -261,11 +272,18 @@ class RF:
     dt: float = 0.01
     strict: bool = True
     surrogate: Surrogate = _SURROGATE
+    trainable: tuple[str, ...] = ("omega", "b_offset")
 
     spiking: ClassVar[bool] = True
 
     def __post_init__(self):
         _check(self)
+        check_trainable(self)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Both count by their magnitude; `dt·omega` stays within 1, else oscillations grow."""
+        return {"omega": Factor(high=1 / self.dt), "b_offset": Factor()}
 
     @property
     def ops(self) -> NeuronOps:
@@ -283,7 +301,7 @@ class RF:
         """All zero; with a key the real part is uniform in `[0, v_threshold)`."""
         dtype = params["omega"].dtype
         span = jnp.full((), self.v_threshold, dtype)
-        return RFState(membrane_at_rest(shape, dtype, 0.0, span, key), jnp.zeros(shape, dtype))
+        return RFState(membrane_at_rest(shape, 0.0, span, key), jnp.zeros(shape, dtype))
 
     def step(self, params: Params, state: RFState, current: Array) -> tuple[RFState, Array]:
         """One step of `rf_step`."""

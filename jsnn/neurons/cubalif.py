@@ -13,6 +13,7 @@ from jsnn.neurons.initial import Initial, check_initial, draw_params
 from jsnn.neurons.lif import lif_step
 from jsnn.neurons.protocol import NeuronOps, Params, membrane_at_rest
 from jsnn.neurons.reset import Reset, check_dt, check_reset
+from jsnn.neurons.trained import Factor, Range, check_trainable
 from jsnn.surrogate import ATan, Surrogate
 
 _SURROGATE = ATan()
@@ -65,10 +66,12 @@ def cubalif_step(
 class CuBaLIF:
     """Current-based leaky integrate-and-fire population, see `cubalif_step`.
 
-    Leaves: `tau_syn`, `tau_mem` (s), `v_threshold`, `r`.
+    Leaves: `tau_syn`, `tau_mem` (s), `v_threshold`, `r`, trained where `trainable` names them; none
+    by default.
 
     Raises:
-        ValueError: a time constant, threshold, r or dt that is not positive; an unknown reset.
+        ValueError: a time constant, threshold, r or dt that is not positive; an unknown reset;
+            `trainable` names no leaf.
 
     Example:
         >>> import jax
@@ -91,6 +94,7 @@ class CuBaLIF:
     strict: bool = False
     detach_reset: bool = False
     surrogate: Surrogate = _SURROGATE
+    trainable: tuple[str, ...] = ()
 
     spiking: ClassVar[bool] = True
 
@@ -98,6 +102,12 @@ class CuBaLIF:
         check_initial(self, "tau_syn", "tau_mem", "v_threshold", "r", positive=True)
         check_dt(self)
         check_reset(self)
+        check_trainable(self)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Every leaf is positive."""
+        return dict.fromkeys(("tau_syn", "tau_mem", "v_threshold", "r"), Factor())
 
     @property
     def ops(self) -> NeuronOps:
@@ -121,9 +131,12 @@ class CuBaLIF:
     def init_state(
         self, params: Params, shape: tuple[int, ...], key: Array | None = None
     ) -> CuBaLIFState:
-        """No current, membrane at `v_leak`; with a key uniform between that and the threshold."""
+        """No current, membrane at `v_leak`; with a key uniform between that and the threshold.
+
+        NaN where the threshold is not positive.
+        """
         threshold = params["v_threshold"]
-        v = membrane_at_rest(shape, threshold.dtype, self.v_leak, threshold - self.v_leak, key)
+        v = membrane_at_rest(shape, self.v_leak, threshold - self.v_leak, key, threshold)
         return CuBaLIFState(v, jnp.zeros(shape, threshold.dtype))
 
     def step(

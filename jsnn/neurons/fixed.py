@@ -14,6 +14,7 @@ from jsnn.neurons.li import LI
 from jsnn.neurons.lif import LIF
 from jsnn.neurons.protocol import NeuronOps, Params
 from jsnn.neurons.reset import reset_membrane
+from jsnn.neurons.trained import Range, check_trainable
 from jsnn.quantise import levels, nearest_power_of_two, on_grid, power_of_two, round_through
 
 # Integers up to here are exact in float32, and so are their products with a power of two.
@@ -57,7 +58,8 @@ class Fixed:
 
     Leaves: those of the neuron, with the gain of its current (`r`, or `(1 − a) r` where it scales
     its input) as one leaf `gain` in place of `r`; `state_step`, `state_bits` and, with leak,
-    `decay_bits`.
+    `decay_bits`. What the neuron inside trains is trained here; `r` cannot be, nor the grids, which
+    are moved by a lever (`jsnn.codesign.bits`).
 
     Attributes:
         neuron: the law, at rest at 0.
@@ -66,8 +68,9 @@ class Fixed:
         decay_bits: n at the start.
 
     Raises:
-        ValueError: another neuron, or one with `v_leak`; bits or a step that make no grid; products
-            of membrane and decay that are too wide for float32 (more than 24 bits).
+        ValueError: another neuron, or one with `v_leak`, or one that trains `r`; bits or a step
+            that make no grid; products of membrane and decay that are too wide for float32 (more
+            than 24 bits).
 
     Example:
         >>> import jax
@@ -110,11 +113,22 @@ class Fixed:
             )
         if not 0 < self.state_step < float("inf"):
             raise ValueError(f"state_step must be positive and finite, got {self.state_step}")
+        check_trainable(self)
 
     @property
     def spiking(self) -> bool:
         """Whether the neuron inside fires."""
         return self.neuron.spiking
+
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """What the neuron inside trains. Grids are moved by `jsnn.codesign.bits.Bits`."""
+        return self.neuron.trainable
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Those of the neuron inside, but of `r`."""
+        return {name: kind for name, kind in self.neuron.ranges.items() if name != "r"}
 
     @property
     def ops(self) -> NeuronOps:

@@ -12,6 +12,7 @@ from jax import Array
 from jsnn.neurons.initial import Initial, check_initial, draw_params
 from jsnn.neurons.protocol import NeuronOps, Params, membrane_at_rest
 from jsnn.neurons.reset import Reset, check_reset, reset_membrane
+from jsnn.neurons.trained import Factor, Range, check_trainable
 from jsnn.surrogate import ATan, Surrogate
 
 _SURROGATE = ATan()
@@ -55,13 +56,13 @@ def if_step(
 class IF:
     """Integrate-and-fire population, see `if_step`.
 
-    Leaves: `v_threshold`, `r`. The membrane starts at `start · v_threshold`; a network converted
-    from a quantised one (QCFS, Bu 2022) starts at half the threshold, `IF(start=0.5)`. The law
-    knows no time constant, so there is no `dt`.
+    Leaves: `v_threshold`, `r`, trained where `trainable` names them. The membrane starts at
+    `start · v_threshold`; a network converted from a quantised one (QCFS, Bu 2022) starts at half
+    the threshold, `IF(start=0.5)`. The law knows no time constant, so there is no `dt`.
 
     Raises:
         ValueError: a threshold or r that is not positive; an unknown reset; a start that is not
-            finite.
+            finite; `trainable` names no leaf.
 
     Example:
         >>> import jax
@@ -79,6 +80,7 @@ class IF:
     strict: bool = False
     detach_reset: bool = False
     surrogate: Surrogate = _SURROGATE
+    trainable: tuple[str, ...] = ()
 
     spiking: ClassVar[bool] = True
 
@@ -87,6 +89,12 @@ class IF:
         check_reset(self)
         if not math.isfinite(self.start):
             raise ValueError(f"IF: start must be a finite multiple of v_threshold, {self.start!r}")
+        check_trainable(self)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Every leaf is positive."""
+        return {"v_threshold": Factor(), "r": Factor()}
 
     @property
     def ops(self) -> NeuronOps:
@@ -101,11 +109,13 @@ class IF:
     def init_state(
         self, params: Params, shape: tuple[int, ...], key: Array | None = None
     ) -> IFState:
-        """Membrane at `start · v_threshold`; with a key uniform in `[0, v_threshold)`."""
+        """Membrane at `start · v_threshold`; with a key uniform in `[0, v_threshold)`.
+
+        NaN where the threshold is not positive.
+        """
         threshold = params["v_threshold"]
-        if key is None:
-            return IFState(jnp.broadcast_to(self.start * threshold, shape))
-        return IFState(membrane_at_rest(shape, threshold.dtype, 0.0, threshold, key))
+        start = self.start * threshold if key is None else 0.0
+        return IFState(membrane_at_rest(shape, start, threshold, key, threshold))
 
     def step(self, params: Params, state: IFState, current: Array) -> tuple[IFState, Array]:
         """One step of `if_step`."""

@@ -12,6 +12,7 @@ from jsnn.neurons.decay import decay
 from jsnn.neurons.initial import Initial, check_initial, draw_params
 from jsnn.neurons.protocol import NeuronOps, Params, membrane_at_rest
 from jsnn.neurons.reset import check_dt
+from jsnn.neurons.trained import Factor, Range, check_trainable
 
 
 class LIState(NamedTuple):
@@ -49,11 +50,12 @@ def li_step(
 class LI:
     """Leaky integrator population, see `li_step`. Its "spikes" are its membrane.
 
-    Leaves: `tau_mem` (s), `r`. With the defaults the membrane is a running mean of the current,
-    the readout of Yin, Corradi & Bohté 2021 (SHD) and of Higuchi 2024.
+    Leaves: `tau_mem` (s), `r`, trained where `trainable` names them; none by default. With the
+    defaults the membrane is a running mean of the current, the readout of Yin, Corradi & Bohté 2021
+    (SHD) and of Higuchi 2024.
 
     Raises:
-        ValueError: a time constant, r or dt that is not positive.
+        ValueError: a time constant, r or dt that is not positive; `trainable` names no leaf.
 
     Example:
         >>> import jax
@@ -69,12 +71,19 @@ class LI:
     v_leak: float = 0.0
     dt: float = 1e-3
     scale_input: bool = True
+    trainable: tuple[str, ...] = ()
 
     spiking: ClassVar[bool] = False
 
     def __post_init__(self):
         check_initial(self, "tau_mem", "r", positive=True)
         check_dt(self)
+        check_trainable(self)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Every leaf is positive."""
+        return {"tau_mem": Factor(), "r": Factor()}
 
     @property
     def ops(self) -> NeuronOps:
@@ -90,8 +99,8 @@ class LI:
         self, params: Params, shape: tuple[int, ...], key: Array | None = None
     ) -> LIState:
         """Membrane at `v_leak`; with a key uniform in `[v_leak, v_leak + 1)`."""
-        dtype = params["tau_mem"].dtype
-        return LIState(membrane_at_rest(shape, dtype, self.v_leak, jnp.ones((), dtype), key))
+        one = jnp.ones((), params["tau_mem"].dtype)
+        return LIState(membrane_at_rest(shape, self.v_leak, one, key))
 
     def step(self, params: Params, state: LIState, current: Array) -> tuple[LIState, Array]:
         """One step of `li_step`; the second result is the membrane."""

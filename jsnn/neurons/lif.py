@@ -12,6 +12,7 @@ from jsnn.neurons.decay import decay
 from jsnn.neurons.initial import Initial, check_initial, draw_params
 from jsnn.neurons.protocol import NeuronOps, Params, membrane_at_rest
 from jsnn.neurons.reset import Reset, check_dt, check_reset, reset_membrane
+from jsnn.neurons.trained import Factor, Range, check_trainable
 from jsnn.surrogate import ATan, Surrogate
 
 _SURROGATE = ATan()
@@ -84,10 +85,13 @@ def lif_step(
 class LIF:
     """Leaky integrate-and-fire population, see `lif_step` for the law and each field.
 
-    Leaves: `tau_mem` (s), `v_threshold`, `r`; each a number or a distribution at the start.
+    Leaves: `tau_mem` (s), `v_threshold`, `r`; each a number or a distribution at the start. Those
+    named in `trainable` are trained, none by default (`jsnn.neurons.trained`). `v_leak` and
+    `v_reset` may be zero or negative; they are no leaves and stay.
 
     Raises:
-        ValueError: a time constant, threshold, r or dt that is not positive; an unknown reset.
+        ValueError: a time constant, threshold, r or dt that is not positive; an unknown reset;
+            `trainable` names no leaf.
 
     Example:
         >>> import jax
@@ -110,6 +114,7 @@ class LIF:
     strict: bool = False
     detach_reset: bool = False
     surrogate: Surrogate = _SURROGATE
+    trainable: tuple[str, ...] = ()
 
     spiking: ClassVar[bool] = True
 
@@ -117,6 +122,12 @@ class LIF:
         check_initial(self, "tau_mem", "v_threshold", "r", positive=True)
         check_dt(self)
         check_reset(self)
+        check_trainable(self)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Every leaf is positive."""
+        return {"tau_mem": Factor(), "v_threshold": Factor(), "r": Factor()}
 
     @property
     def ops(self) -> NeuronOps:
@@ -135,10 +146,13 @@ class LIF:
     def init_state(
         self, params: Params, shape: tuple[int, ...], key: Array | None = None
     ) -> LIFState:
-        """Membrane at `v_leak`; with a key uniform between `v_leak` and the threshold."""
+        """Membrane at `v_leak`; with a key uniform between `v_leak` and the threshold.
+
+        NaN where the threshold is not positive.
+        """
         threshold = params["v_threshold"]
         span = threshold - self.v_leak
-        return LIFState(membrane_at_rest(shape, threshold.dtype, self.v_leak, span, key))
+        return LIFState(membrane_at_rest(shape, self.v_leak, span, key, threshold))
 
     def step(self, params: Params, state: LIFState, current: Array) -> tuple[LIFState, Array]:
         """One step of `lif_step`."""

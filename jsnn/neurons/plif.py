@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jax import Array
 from jsnn.neurons.initial import Initial, Normal, Uniform, check_initial, draw_params
 from jsnn.neurons.protocol import NeuronOps, Params, membrane_at_rest
 from jsnn.neurons.reset import Reset, check_dt, check_reset, reset_membrane
+from jsnn.neurons.trained import Factor, Range, Shift, check_trainable
 from jsnn.surrogate import ATan, Surrogate
 
 _SURROGATE = ATan()
@@ -68,13 +70,13 @@ def plif_step(
 class PLIF:
     """Parametric leaky integrate-and-fire population, see `plif_step`.
 
-    Leaves: `w` and `v_threshold`. `tau_mem` (s) sets the start, `w = −log(τ_mem/dt − 1)`; it must
-    lie above dt. The default is the paper's 2 steps, with its hard reset. The paper shares one w
-    among a layer; here each feature has its own.
+    Leaves: `w` and `v_threshold`; w is trained, by the definition of this neuron. `tau_mem` (s)
+    sets its start, `w = −log(τ_mem/dt − 1)`; it must lie above dt. The default is the paper's 2
+    steps, with its hard reset. The paper shares one w among a layer; here each feature has its own.
 
     Raises:
         ValueError: a time constant not above dt (for a Normal: its mean); a threshold or dt that
-            is not positive; an unknown reset.
+            is not positive; an unknown reset; `trainable` names no leaf.
 
     Example:
         >>> neuron = PLIF()
@@ -91,6 +93,7 @@ class PLIF:
     strict: bool = False
     detach_reset: bool = False
     surrogate: Surrogate = _SURROGATE
+    trainable: tuple[str, ...] = ("w",)
 
     spiking: ClassVar[bool] = True
 
@@ -109,6 +112,12 @@ class PLIF:
             raise ValueError(
                 f"PLIF: tau_mem must lie above dt, got {self.tau_mem!r} and dt {self.dt!r} s"
             )
+        check_trainable(self)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """w is any real number; within ±ln 1000 the time constant is 1.001 to 1001 steps."""
+        return {"w": Shift(-math.log(1000), math.log(1000)), "v_threshold": Factor()}
 
     @property
     def ops(self) -> NeuronOps:
@@ -129,10 +138,13 @@ class PLIF:
     def init_state(
         self, params: Params, shape: tuple[int, ...], key: Array | None = None
     ) -> PLIFState:
-        """Membrane at `v_leak`; with a key uniform between `v_leak` and the threshold."""
+        """Membrane at `v_leak`; with a key uniform between `v_leak` and the threshold.
+
+        NaN where the threshold is not positive.
+        """
         threshold = params["v_threshold"]
         span = threshold - self.v_leak
-        return PLIFState(membrane_at_rest(shape, threshold.dtype, self.v_leak, span, key))
+        return PLIFState(membrane_at_rest(shape, self.v_leak, span, key, threshold))
 
     def step(self, params: Params, state: PLIFState, current: Array) -> tuple[PLIFState, Array]:
         """One step of `plif_step`."""

@@ -46,6 +46,10 @@ class Neuron(Protocol):
 
     Shapes: params have the shape of the features, `(N,)` or `(C,)`, and broadcast from the right
     against state, current and spikes `[B, ...]`. All arrays of a population share one dtype.
+
+    `params` are values in physical units, as `step` computes with them. A neuron some of whose
+    leaves are trained says so by two more attributes (`jsnn.neurons.trained`): `trainable`, their
+    names, and `ranges`, a `Factor` or `Shift` for each leaf.
     """
 
     @property
@@ -59,7 +63,7 @@ class Neuron(Protocol):
         ...
 
     def init_params(self, key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Params:
-        """Trainable leaves, each of this feature shape."""
+        """Constants as built, each of this feature shape."""
         ...
 
     def init_state(self, params: Params, shape: tuple[int, ...], key: Array | None = None) -> Any:
@@ -76,8 +80,17 @@ class Neuron(Protocol):
 
 
 def membrane_at_rest(
-    shape: tuple[int, ...], dtype, rest: float, span: Array, key: Array | None
+    shape: tuple[int, ...],
+    rest: float | Array,
+    span: Array,
+    key: Array | None,
+    threshold: Array | None = None,
 ) -> Array:
-    """`rest` everywhere, or uniform in `[rest, rest + span)` where a key is given."""
-    flat = jnp.full(shape, rest, dtype)
-    return flat if key is None else flat + span * jax.random.uniform(key, shape, dtype)
+    """`rest` everywhere, or uniform in `[rest, rest + span)` where a key is given.
+
+    NaN where a threshold is given that is not positive: such a neuron would fire in every step.
+    """
+    v = jnp.full(shape, rest, span.dtype)
+    if key is not None:
+        v = v + span * jax.random.uniform(key, shape, span.dtype)
+    return v if threshold is None else jnp.where(threshold > 0, v, jnp.nan)
