@@ -113,6 +113,7 @@ def finish(
         "parameters": parameters(chosen),
         "constants": list(first.marks),
         "unpriced": dict(first.unpriced),
+        "left_out": list(first.left_out),
         "data_notes": data.notes,
         "versions": versions(),
         "device": jax.devices()[0].device_kind,

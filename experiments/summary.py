@@ -56,6 +56,16 @@ def summary(sums: dict, first: jsnn.Bill) -> dict[str, Any]:
         },
         "spikes": (sums["spikes"] / count).tolist(),
         "spike_rates": (sums["rates"] / count).tolist(),
+        "dataflows": {
+            layer: {
+                "dense": float(flow["dense"] / count),
+                "rate": float(flow["rate"] / count),
+                "switch_rate": float(flow["switch_rate"] / flow["switches"])
+                if flow["switches"]
+                else None,
+            }
+            for layer, flow in sums["dataflows"].items()
+        },
     }
 
 

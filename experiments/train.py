@@ -149,13 +149,7 @@ def _train(
             state, terms = _epoch(loop.kind, made.advance, state, made.train, order, progress, stop)
             _stop_if_not_finite(terms, (epoch - 1) * epoch_steps, kept)
 
-            sums = evaluate(
-                made.eval_step,
-                state.variables,
-                made.validation,
-                config.batch,
-                jax.random.key(config.seed),
-            )
+            sums = _evaluated(made, state, config, epoch, kept)
             row = {"epoch": epoch, **means(terms, sums, first), "seconds": since(started)}
             _stop_if_not_finite_after(row, kept)
             folder.append(row)
@@ -351,6 +345,17 @@ def _stop_if_not_finite(terms: list[dict], before: int, kept: Kept) -> None:
                 f"step {number}: {' and '.join(named) or 'the gradient'} is not finite. "
                 f"{kept}. Lower --learning-rate or --clip, or look at the inputs"
             )
+
+
+def _evaluated(
+    made: Setting, state: TrainState, config: Config, epoch: int, kept: Kept
+) -> dict[str, Any]:
+    """Sums over the validation set."""
+    key = jax.random.key(config.seed)
+    try:
+        return evaluate(made.eval_step, state.variables, made.validation, config.batch, key)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"epoch {epoch}: {error}. {kept}") from error
 
 
 def _stop_if_not_finite_after(row: dict, kept: Kept) -> None:

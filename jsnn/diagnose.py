@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from jsnn.codesign.budget import RESOURCES
+from jsnn.energy import dataflow_text, left_out_lines
 from jsnn.layers import WORKLOAD, Spiking
 from jsnn.units import energy_text, text
 
@@ -166,7 +168,8 @@ def describe(result: Mapping[str, Any]) -> list[str]:
         raise ValueError(f"not the result of a run: it has no {', '.join(missing)}")
     lines = [_accuracy(result), *_dead(result["silent_layers"]), *_energy(result)]
     lines += _budget(result.get("budget"))
-    lines += [_rates(result), *_provenance(result)]
+    lines += [_rates(result), *_dataflows(result.get("dataflows", {})), *_provenance(result)]
+    lines += left_out_lines(tuple(result.get("left_out", ())))
     return lines + _warnings(result["silent_layers"])
 
 
@@ -270,6 +273,16 @@ def _rates(result: Mapping[str, Any]) -> str:
         if name in result["silent_layers"]
     ]
     return "Spikes per neuron and step (per inference): " + (", ".join(shown) or "no layer fires")
+
+
+def _dataflows(flows: Mapping[str, Mapping[str, float | None]]) -> list[str]:
+    """How each layer is priced where the machine has two ways, and where that changes."""
+    lines = []
+    for name, flow in flows.items():
+        switch_rate = math.inf if flow["switch_rate"] is None else flow["switch_rate"]
+        words = dataflow_text(flow["dense"], flow["rate"], switch_rate)
+        lines.append(f"Priced: {name} {words}.")
+    return lines
 
 
 def _provenance(result: Mapping[str, Any]) -> Iterator[str]:

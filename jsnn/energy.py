@@ -122,7 +122,7 @@ def dataflow_text(dense: float, rate: float, switch_rate: float) -> str:
     >>> dataflow_text(0.0, 0.05, 0.169)
     'sparse at 0.05 events an input and step, dense above 0.169'
     >>> dataflow_text(0.25, 0.3, 0.169)
-    'dense for 25% of the window at 0.3 events an input and step, sparse below 0.169'
+    'dense in 25% of samples and steps at 0.3 events an input and step, sparse below 0.169'
     """
     other = f"sparse below {switch_rate:.3g}"
     if not dense:
@@ -130,7 +130,7 @@ def dataflow_text(dense: float, rate: float, switch_rate: float) -> str:
         never = not math.isfinite(switch_rate)
         other = "dense at no rate" if never else f"dense above {switch_rate:.3g}"
     else:
-        which = "dense" if dense == 1 else f"dense for {dense:.0%} of the window"
+        which = "dense" if dense == 1 else f"dense in {dense:.0%} of samples and steps"
     return f"{which} at {rate:.3g} events an input and step, {other}"
 
 

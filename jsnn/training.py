@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jsnn.energy import Bill, op_count_proxy
-from jsnn.levers import LEVERS, NETWORK
+from jsnn.energy import Bill, dataflow, op_count_proxy
+from jsnn.levers import LEVERS, NETWORK, Pairs, price
 from jsnn.objectives import TASKS, Objective, accuracy
 from jsnn.run import Forward, forward
 from jsnn.timeplan import WHOLE, TimePlan
@@ -211,15 +211,30 @@ def initial_bill(
 
     @jax.jit
     def measure(state, frames):
-        return objective.bill(as_trained(state, model, encoder, frames).workload, state.params)
+        passed = as_trained(state, model, encoder, frames, objective.unpriced)
+        return objective.bill(passed.workload, state.params)
 
     return measure(state, frames)
 
 
-def as_trained(state: TrainState, model: nn.Module, encoder: Encoder, frames) -> Forward:
-    """A pass of samples `[B, ...]` as the next training step would make it."""
+def as_trained(
+    state: TrainState,
+    model: nn.Module,
+    encoder: Encoder,
+    frames: Any,
+    unpriced: tuple[str, ...] = (),
+) -> Forward:
+    """A pass of samples `[B, ...]` as the next training step would make it.
+
+    Args:
+        state: before the step.
+        model, encoder: of the run.
+        frames: samples.
+        unpriced: as for `jsnn.run`.
+    """
     key = _step_key(state)
-    return forward(model, state.variables, encoder(key, frames), train=True, rngs=_streams(key))
+    options = {"train": True, "rngs": _streams(key), "unpriced": unpriced}
+    return forward(model, state.variables, encoder(key, frames), **options)
 
 
 def with_reference(state: TrainState, first: Bill) -> TrainState:
@@ -401,7 +416,15 @@ def _step(model, objective, optimiser, encoder, plan) -> Callable:
 
         def loss(params):
             variables = {"params": params, **state.collections}
-            passed = forward(model, variables, frames, train=True, rngs=_streams(key), plan=plan)
+            passed = forward(
+                model,
+                variables,
+                frames,
+                train=True,
+                rngs=_streams(key),
+                plan=plan,
+                unpriced=objective.unpriced,
+            )
             value, terms = objective(
                 passed.outputs,
                 labels,
@@ -439,11 +462,14 @@ def make_eval_step(
     `accuracy`, `parts_pj` `[L, C]` of the bill, `floor_pj`, `twin_pj`, `op_count_pj`, `spikes` and
     `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch (`ever`). The twin
     runs on the machine as it is before any lever. Under a constraint also `spent` and
-    `spent_floor`, by what is limited: of the network, and of it silenced.
+    `spent_floor`, by what is limited: of the network, and of it silenced. By layer: `dataflows`
+    (`jsnn.energy.Dataflow`; `switches` counts the samples with a finite switch rate), and
+    `not_finite`, samples that could not be counted.
     """
 
     def step(variables, samples, labels, weight, key):
-        passed = forward(model, variables, encoder(key, samples), plan=plan)
+        frames = encoder(key, samples)
+        passed = forward(model, variables, frames, plan=plan, unpriced=objective.unpriced)
         workload, params = passed.workload, variables["params"]
         parts_pj = objective.bill(workload, params).parts_pj
         return {
@@ -459,6 +485,10 @@ def make_eval_step(
             "ever": [jnp.einsum("b,b...->...", weight, layer.spikes) for layer in workload],
             "spent": _weighed(weight, objective.spent(workload, params)),
             "spent_floor": _weighed(weight, objective.spent(workload.silenced(), params)),
+            "dataflows": _dataflows(
+                weight, price(objective.levers, params, workload, objective.hardware)
+            ),
+            "not_finite": {l.geometry.name: weight @ jnp.logical_not(l.finite) for l in workload},
         }
 
     return jax.jit(step)
@@ -478,6 +508,7 @@ def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Arr
 
     Raises:
         ValueError: an empty set, samples and labels of unequal number, labels that are no classes.
+        FloatingPointError: samples that could not be counted, by the name of the layer.
     """
     frames, labels = data
     _check_labels(frames, labels)
@@ -489,8 +520,36 @@ def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Arr
         step_key = jax.random.fold_in(key, number)
         sums = eval_step(variables, frames[index], labels[index], weight, step_key)
         sums = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(sums))
+        _check_finite(sums["not_finite"])
         total = sums if total is None else jax.tree.map(np.add, total, sums)
     return total
+
+
+def _check_finite(samples_by_layer: Mapping[str, np.ndarray]) -> None:
+    # Of several networks at once, each with sums of its own, whoever put them together looks.
+    bad = {name: n for name, n in samples_by_layer.items() if not np.ndim(n) and n > 0}
+    if bad:
+        counts = ", ".join(f"{name} ({int(n)} samples)" for name, n in bad.items())
+        raise FloatingPointError(
+            f"what happened in the layers {counts} is no number: membranes or constants that are "
+            "not finite (did the network diverge?), or frames that are not what the layer declares "
+            "(jsnn.run outside of jit says which)"
+        )
+
+
+def _dataflows(weight: jax.Array, pairs: Pairs) -> dict[str, dict[str, jax.Array]]:
+    sums = {}
+    for layer, hardware in pairs:
+        if (flow := dataflow(layer, hardware)) is None:
+            continue
+        switches = jnp.isfinite(flow.switch_rate)
+        sums[layer.geometry.name] = {
+            "dense": weight @ flow.dense,
+            "rate": weight @ flow.rate,
+            "switch_rate": weight @ jnp.where(switches, flow.switch_rate, 0),
+            "switches": weight @ switches,
+        }
+    return sums
 
 
 def _weighed(weight: jax.Array, spent: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -20,12 +20,22 @@ from jsnn.layers import Dropout, Flatten, Network, Pool, Residual, Spiking
 from jsnn.levers import Lever, Levered, price
 from jsnn.models import MLP, SRNN, ConvNet, Spikformer
 from jsnn.neurons import IF, LI, LIF, NEURONS
+from jsnn.objectives import Objective
 from jsnn.products import Attention
 from jsnn.readouts import LastMembrane, MeanMembrane, SpikeCount
 from jsnn.recording import record
 from jsnn.run import forward
 from jsnn.synapses import Conv, connectivity
 from jsnn.timeplan import Chunked
+from jsnn.training import (
+    evaluate,
+    init_state,
+    initial_bill,
+    make_eval_step,
+    make_optimiser,
+    make_train_step,
+    with_reference,
+)
 from jsnn.workload import require_finite
 from tests.fuzzing import examples
 
@@ -330,9 +340,9 @@ def test_dropout_sums_and_average_pools_train_with_a_finite_loss(dtype):
     for network_, frames in ((model, images), (noisy, flat)):
         variables = network_.init(jax.random.key(1), frames)
 
-        def loss(params, network_=network_, frames=frames):
-            rngs = {"dropout": jax.random.key(2)}
-            passed = forward(network_, {"params": params}, frames, train=True, rngs=rngs)
+        def loss(params, network_=network_, frames=frames, variables=variables):
+            rngs, given_ = {"dropout": jax.random.key(2)}, {**variables, "params": params}
+            passed = forward(network_, given_, frames, train=True, rngs=rngs)
             return jsnn.bill(passed.workload, MACHINE).total_pj().mean()
 
         value, grads = jax.jit(jax.value_and_grad(loss))(variables["params"])
@@ -500,6 +510,41 @@ def test_a_network_that_diverged_has_no_energy_and_is_refused_by_name(leaf):
             jsnn.ratio(workload, machine)
 
 
+def test_an_evaluation_names_the_layer_that_is_not_finite():
+    model = Network((Spiking(nn.Dense(8), LIF(), "events"), Spiking(nn.Dense(8), LIF()), READOUT))
+    variables = model.init(jax.random.key(0), ONES)
+    step = make_eval_step(
+        model, Objective("cross-entropy", MACHINE), lambda key, x: x.swapaxes(0, 1)
+    )
+    data = (ONES.swapaxes(0, 1), jnp.array([0, 1]))
+    sums = evaluate(step, variables, data, 2, jax.random.key(0))
+    assert set(sums["not_finite"]) == set(sums["dataflows"]) == {"layers_0", "layers_1", "layers_2"}
+    kernel = variables["params"]["layers_1"]["synapse"]["kernel"]
+    variables["params"]["layers_1"]["synapse"]["kernel"] = kernel.at[0, 0].set(jnp.nan)
+    with pytest.raises(FloatingPointError, match=r"layers layers_1 \(2 samples\)"):
+        evaluate(step, variables, data, 2, jax.random.key(0))
+    grey = (0.1 * data[0], data[1])
+    with pytest.raises(FloatingPointError, match=r"layers_0 \(2 samples\)"):
+        evaluate(step, variables, grey, 2, jax.random.key(0))
+
+
+def test_a_training_step_on_what_is_no_event_is_not_finite():
+    """Even where the energy has no weight: the figure beside the loss would be wrong."""
+    model = Network((Spiking(nn.Dense(8), LIF(), "events"), READOUT))
+    objective, optimiser = Objective("cross-entropy", MACHINE), make_optimiser(1e-3, 10)
+
+    def encoder(key, samples):
+        return samples.swapaxes(0, 1)
+
+    state = init_state(model, optimiser, ONES, seed=0)
+    samples, labels = ONES.swapaxes(0, 1), jnp.array([0, 1])
+    state = with_reference(state, initial_bill(state, model, objective, encoder, samples))
+    step = make_train_step(model, objective, optimiser, encoder)
+    for given_, finite in ((samples, True), (0.1 * samples, False), (samples, True)):
+        state, terms = step(state, (given_, labels), jnp.arange(2))
+        assert bool(terms["finite"]) is finite
+
+
 @settings(max_examples=examples(60))
 @given(
     st.sampled_from(["arrivals", "active", "recurrent_events", "spikes"]),
@@ -653,7 +698,7 @@ def test_levers_are_not_forgotten_by_a_bill():
     with pytest.raises(ValueError, match=r"expected the levers .*\(cheaper\), found none"):
         price((), None, workload, MACHINE)
     pairs = price(levered.levers, variables["params"], workload, MACHINE)
-    plain = jsnn.run(model, {"params": variables["params"]["network"]}, ONES)[1]
+    plain = jsnn.run(model, {**variables, "params": variables["params"]["network"]}, ONES)[1]
     less = float(jsnn.energy.bill_layers(pairs).total_pj().mean())
     assert less < float(jsnn.bill(plain, MACHINE).total_pj().mean())
 
