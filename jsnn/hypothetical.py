@@ -64,6 +64,7 @@ def dense(
     )
     steps = whole_number("steps", steps, 1, _MOST)
     multiplies = whole_number("multiplies", multiplies, 0, _MOST)
+    rate, rate_out, active = map(_listed, (rate, rate_out, active))
     check_number("rate", rate, 0, _MOST)
     check_number("rate_out", rate if rate_out is None else rate_out, 0, 1)
     if active is not None:
@@ -120,3 +121,10 @@ def dense(
             output_shape=(neurons,),
         ),
     )
+
+
+def _listed(value: Any) -> Any:
+    """A list of numbers as an array; what it does not hold alone is left to be refused."""
+    if isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value):
+        return jnp.asarray(value, float)
+    return value

@@ -25,6 +25,8 @@ TaskLoss = Callable[[jax.Array, jax.Array], jax.Array]
 # What costs four times the cheapest dataflow is felt at half of that one's share. Set by search
 # folds of convolutions on digits.
 EVENT_TEMPERATURE = 2.0
+# Of the choices that a design makes.
+TEMPERATURE = 0.5
 # Of the workload of a batch and the parameters; hashable.
 Regulariser = Callable[[Workload, Any], jax.Array]
 
@@ -204,7 +206,7 @@ class Objective:
     living_weight: float = 1.0
     living_share: float = 0.1
     ramp_steps: int = 0
-    temperature: float = 0.5
+    temperature: float = TEMPERATURE
     event_temperature: float = EVENT_TEMPERATURE
     levers: tuple[Lever, ...] = ()
     constraint: Constraint | None = None

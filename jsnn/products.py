@@ -155,9 +155,9 @@ def product_workloads(
     spiking: bool,
     per_step: bool,
     bias: bool,
-    parameters: tuple[str, ...],
     spikes: jax.Array,
     before: list[tuple[jax.Array, jax.Array | None]] | None = None,
+    parameters: tuple[str, ...] = (),
 ) -> tuple[LayerWorkload, ...]:
     """Workloads of products, the last of them with the neurons that it feeds.
 
@@ -168,9 +168,9 @@ def product_workloads(
         spiking: whether the neurons fire.
         per_step: whether the readout decides at every step.
         bias: whether a normalisation left a bias behind.
-        parameters: paths of those of the layer (`Geometry.parameters`).
         spikes: `[B, *out]` output spikes over the window.
         before: `Stage.totals` of the pieces of the window that came before, of each stage.
+        parameters: paths of those of the layer (`Geometry.parameters`).
     """
     found = []
     if before is None:

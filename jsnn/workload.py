@@ -234,9 +234,8 @@ class LayerWorkload:
     @property
     def finite(self) -> jax.Array:
         """`[B]` whether all that was counted of a sample is finite; not so of invalid events."""
-        batch = self.arrivals.shape[0]
         counts = (self.arrivals, self.active, self.recurrent_events, self.spikes, self.stored)
-        sums = [leaf.reshape(batch, -1).sum(-1) for leaf in jax.tree.leaves(counts)]
+        sums = [leaf.sum(tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(counts)]
         return jnp.isfinite(sum(sums))
 
     @property

@@ -216,7 +216,7 @@ def test_a_table_of_times_says_who_is_faster():
     found = {
         "command": "benchmark",
         "rounds": 3,
-        "machine": {"cores": 2, "processor": "one", "versions": {"jax": "0"}},
+        "machine": {"cores": 2, "processor": "one", "versions": {"jsnn": "0.0.1", "jax": "0"}},
         "workloads": {"tiny": {"contestants": contestants}},
     }
     header, _, step, forward, _, caption = table.render(found).splitlines()

@@ -246,7 +246,7 @@ def test_the_twin_runs_on_the_same_machine():
     """Each word is read once; dense weights without skipping, 1,024 active MACs with it."""
     layer = dense(64, 32, steps=4, rate=0.25, active=0.5)
     for skipping, reads in ((0, 64 * 32), (1, 32 * 32)):
-        machine = get("classical-45nm").with_design(zero_skipping=skipping, batch=1e12)
+        machine = get("classical-45nm").with_design(zero_skipping=skipping, batch=1e9)
         parts = twin(Workload((layer,)), machine)
         weight_pj = 10.0 / 8
         found = float(parts.components_pj()[0, COMPONENTS.index("weight_memory")])

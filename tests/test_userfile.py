@@ -149,7 +149,7 @@ MISTAKES = {
         (("value = 6.5", "value = -6.5"),),
         r"constants\.synop_pj: expected 0 <= value.*-6.5 pJ: check",
     ),
-    "not finite": ((("value = 6.5", "value = nan"),), r"constants\.synop_pj: .*finite"),
+    "not finite": ((("value = 6.5", "value = nan"),), r"constants\.synop_pj\.value: .*finite"),
     "no number": ((("value = 6.5", 'value = "6.5"'),), r"synop_pj\.value: expected a number"),
     "truth value": ((("value = 6.5", "value = true"),), r"synop_pj\.value: expected a number"),
     "half a range": ((("low = 5.9\n", ""),), r"constants\.synop_pj: a range needs both ends"),

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jsnn.energy import bill
 from jsnn.hardware import Hardware
-from jsnn.objectives import EVENT_TEMPERATURE, Regulariser
+from jsnn.objectives import EVENT_TEMPERATURE, TEMPERATURE, Regulariser
 from jsnn.training import Encoder, TrainState, as_trained, label_params
 from jsnn.twin import Density, twin
 from jsnn.workload import LayerWorkload, Workload
@@ -226,7 +226,7 @@ class FullBill:
 
     Attributes:
         hardware: what it is priced on.
-        event_temperature: see `jsnn.objectives.Objective`.
+        temperature, event_temperature: see `jsnn.objectives.Objective`.
 
     >>> from jsnn.hardware import get
     >>> from jsnn.hypothetical import dense
@@ -236,11 +236,12 @@ class FullBill:
     """
 
     hardware: Hardware
+    temperature: float = TEMPERATURE
     event_temperature: float = EVENT_TEMPERATURE
 
     def __call__(self, workload: Workload, params: Any = None) -> jax.Array:
         """Scalar, pJ."""
-        priced = bill(workload, self.hardware, event_temperature=self.event_temperature)
+        priced = bill(workload, self.hardware, self.temperature, self.event_temperature)
         return priced.total_pj().mean()
 
 
