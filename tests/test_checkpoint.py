@@ -42,13 +42,18 @@ def equal(one, other) -> None:
         assert a.dtype == b.dtype and np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
-@pytest.fixture
-def kept(tmp_path):
-    said = []
-    checkpoints = Checkpoints(tmp_path / "c", say=said.append)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("written") / "c"
     for step in (1, 2, 3):
-        checkpoints.save(step, tree(step), {"epoch": step, "score": 0.1 * step})
-    return tmp_path / "c", checkpoints, said
+        Checkpoints(folder).save(step, tree(step), {"epoch": step, "score": 0.1 * step})
+    return folder
+
+
+@pytest.fixture
+def kept(written, tmp_path):
+    folder, said = shutil.copytree(written, tmp_path / "c"), []
+    return folder, Checkpoints(folder, say=said.append), said
 
 
 def test_what_was_written_comes_back(kept):

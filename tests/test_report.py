@@ -344,7 +344,7 @@ def test_a_config_of_another_network_is_refused(tmp_path, finished):
     folder = RunFolder(copied)
     config = json.loads(folder.config.read_text())
     folder.config.write_text(json.dumps(config | {"widths": [9]}))
-    with pytest.raises(ValueError, match=r"not the config that made the checkpoint"):
+    with pytest.raises(ValueError, match=r"widths: \[8\] in the checkpoint, \[9\] in config\.json"):
         energy_report.run([str(copied), "--draws", "2"])
     folder.config.write_text(json.dumps(config | {"widht": [9]}))
     with pytest.raises(ValueError, match="widht"):

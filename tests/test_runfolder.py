@@ -384,11 +384,8 @@ def test_rewinding_says_what_it_puts_back(folder):
     folder.metrics.write_text(before.decode()[:-5])
     assert folder.rewind([row(1), row(2)]) is None
     folder.metrics.unlink()
-    assert re_said(folder) == "epochs 1-2 (missing)"
-
-
-def re_said(folder: RunFolder) -> str:
-    return folder.rewind([row(1), row(2)]).rpartition("put back from the checkpoint, ")[2]
+    said = folder.rewind([row(1), row(2)])
+    assert said == f"{folder.metrics}: put back from the checkpoint, epochs 1-2 (missing)"
 
 
 @pytest.mark.parametrize(
