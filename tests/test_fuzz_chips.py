@@ -247,3 +247,16 @@ def test_what_no_file_holds_is_refused_by_name():
         dump(dataclasses.replace(machine, name="\ud83d"))
     with pytest.raises(ValueError, match="name: expected a text that is not empty"):
         dump(dataclasses.replace(machine, name=" "))
+
+
+@pytest.mark.parametrize("machine", ["hierarchy-45nm", "classical-45nm", "spatial-45nm"])
+def test_adders_whose_line_falls_below_zero_are_refused(machine):
+    """0.03 pJ at 8 bits and 0.2 at 32 make -0.02 at one: it was a negative energy."""
+    steep = get(machine).with_constants(add_int32_pj=0.2)
+    assert (np.asarray(bill(WORK, steep).parts_pj) >= 0).all()
+    narrow = steep.with_design(state_bits=1)
+    with pytest.raises(ValueError, match="8- and 32-bit adders is negative at 1"):
+        bill(WORK, narrow)
+    # Not known while it is traced, and then nothing rather than less.
+    parts_pj = jax.jit(lambda machine: bill(WORK, machine).parts_pj)(narrow)
+    assert (np.asarray(parts_pj) >= 0).all()

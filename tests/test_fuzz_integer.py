@@ -270,7 +270,7 @@ def test_damaged_fields_are_refused_or_mean_what_they_say(files):
             assert np.isfinite(network.run(np.zeros(shape)).outputs).all()
         except ValueError as error:
             # How large images are is not said in the file.
-            assert first.ndim == 4 and "takes" in str(error)  # noqa: PT017
+            assert first.ndim == 4 and "inputs, found" in str(error)  # noqa: PT017
         unchanged = fields(network) == fields(NETWORKS[name])
         OUTCOMES.add("fields", f"read, the {'same network' if unchanged else 'network it says'}")
 
@@ -306,7 +306,7 @@ def test_a_missing_array_is_not_taken_for_none(files):
     ("frames", "message"),
     [
         (np.full((3, 2, 4), np.nan), "finite frames"),
-        (np.ones((3, 2, 5)), r"'hidden_0' takes 4 inputs, found frames of shape \(3, 2, 5\)"),
+        (np.ones((3, 2, 5)), r"'hidden_0' takes 4 inputs, found \(3, 2, 5\)"),
         (np.ones((0, 2, 4)), "at least one step and sample"),
         (np.ones((3, 0, 4)), "at least one step and sample"),
         (np.full((3, 2, 4), 4.0), r"at most 3\.0 in size, found 4\.0"),
@@ -316,6 +316,17 @@ def test_a_missing_array_is_not_taken_for_none(files):
 def test_frames_that_do_not_fit_are_refused(frames, message):
     with pytest.raises(ValueError, match=message):
         NETWORKS["dense"].run(frames)
+
+
+@pytest.mark.parametrize("size", [3, 5, 6, 1])
+def test_images_of_another_size_are_refused(size):
+    network = NETWORKS["conv"]
+    if size == 5:
+        # A row and a column that no pool takes are cut off.
+        assert network.run(np.ones((3, 1, 5, 5, 2))).units.any()
+        return
+    with pytest.raises(ValueError, match=r"'readout' takes 16 inputs, found .* as large as"):
+        network.run(np.ones((3, 1, size, size, 2)))
 
 
 @pytest.mark.parametrize(

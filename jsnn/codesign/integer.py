@@ -202,6 +202,17 @@ class IntegerLayer:
             spikes.append(sent)
         return np.stack(membranes), np.stack(spikes).astype(np.uint8)
 
+    def check_inputs(self, shape: tuple[int, ...]) -> None:
+        """ValueError unless inputs of this shape, `[T, B, ...]`, are what the weights take."""
+        taken, image = self.weights.shape[-2], self.weights.ndim == 4
+        sent = shape[-1] if image else math.prod(shape[2:])
+        if sent != taken or (image and len(shape) != 5) or 0 in shape:
+            raise ValueError(
+                f"layer {self.name!r} takes "
+                f"{f'images of {taken} channels' if image else f'{taken} inputs'}, found {shape}: "
+                "are the frames as large as those it was trained on?"
+            )
+
     def largest_sum(self, exponent: int, largest_input: int) -> int:
         """The largest sum that inputs of up to so many units can make, in its finest unit."""
         unit = self._unit(exponent)
@@ -351,6 +362,7 @@ class IntegerNetwork:
             )
         spikes = {}
         for layer in self.layers:
+            layer.check_inputs(x.shape)
             v, sent = layer.run(x, exponent, constant)
             if layer.threshold is not None:
                 spikes[layer.name] = sent
@@ -364,20 +376,10 @@ class IntegerNetwork:
         )
 
     def _check_frames(self, frames: np.ndarray) -> None:
-        weights = self.layers[0].weights
         if frames.ndim < 3 or not frames.size:
             raise ValueError(
                 "expected frames [T, B, ...] of at least one step and sample, found shape "
                 f"{frames.shape}"
-            )
-        taken = weights.shape[-2]
-        image = weights.ndim == 4
-        sent = frames.shape[-1] if image else math.prod(frames.shape[2:])
-        if sent != taken or (image and frames.ndim != 5):
-            raise ValueError(
-                f"layer {self.layers[0].name!r} takes "
-                f"{f'images of {taken} channels' if image else f'{taken} inputs'}, found frames of "
-                f"shape {frames.shape}"
             )
         if not np.isfinite(frames).all():
             raise ValueError("expected finite frames, found NaN or infinity")
@@ -423,7 +425,7 @@ class IntegerNetwork:
             about = json.loads(str(arrays.pop("about")))
         except _UNREADABLE as error:
             raise ValueError(
-                f"{path}: is no archive of arrays with a record about them: {error}"
+                f"{path}: is no archive of arrays with a record about them: {shown(str(error))}"
             ) from error
         try:
             return _network(about, arrays)

@@ -13,6 +13,7 @@ b = bits of an operand, w = those of the wider one, l·r = the product of both:
 | int8        | a8, any width                    | m8, any width                              |
 | bit-product | accumulate, any width            | (pJ a weight bit and input bit)·l·r        |
 
+Where a line or parabola falls below zero, the price is refused (ValueError; zero under tracing).
 `linear`, `quadratic` and `saturation` are those of Qualia (EnergyEstimationMetric.py@15165fe8b9a5),
 which knows one width; `product` and `recommended` are ours (DERIVED), `bit-product` that of the
 reconstruction of arXiv 2409.08290. All but `saturation` have a slope in the widths.
@@ -57,18 +58,14 @@ def _between(value: Any, x: tuple[float, float], y: tuple[Any, Any]) -> Any:
     return y[0] + (y[1] - y[0]) * ((value - x[0]) / (x[1] - x[0]))
 
 
-def _not_negative(pj: Any, curve: str, bits: Any) -> Any:
-    """A price read off a curve through published points, which may leave it below zero.
-
-    Raises:
-        ValueError: it does; under tracing the price is then zero.
-    """
+def _above_zero(pj: Any, curve: str, bits: Any) -> Any:
+    """The price; where a line or parabola falls below zero ValueError, zero under tracing."""
     if not is_concrete(pj):
         return jnp.maximum(pj, 0)
     if np.any(np.asarray(pj) < 0):
         raise ValueError(
-            f"the {curve} is negative at {bits} bits: choose another arithmetic ('quadratic', "
-            "'product', 'recommended' or 'saturation'), or check the published prices"
+            f"the {curve} is negative at {bits} bits: take more bits, or another arithmetic "
+            "('quadratic', 'product' or 'recommended')"
         )
     return pj
 
@@ -86,8 +83,9 @@ def add_pj(technology: Technology, bits: Any) -> Any:
     >>> add_pj(technology, 8.0), add_pj(technology, 32.0)
     (0.03, 0.1)
     """
-    pj = _between(bits, (8, 32), (technology["add_int8_pj"], technology["add_int32_pj"]))
-    return _not_negative(pj, "line through the 8- and 32-bit adders", bits)
+    published = technology["add_int8_pj"], technology["add_int32_pj"]
+    pj = _between(bits, (8, 32), published)
+    return _above_zero(pj, "line through the 8- and 32-bit adders", bits)
 
 
 def mul_pj(technology: Technology, left_bits: Any, right_bits: Any) -> Any:
@@ -99,10 +97,9 @@ def mul_pj(technology: Technology, left_bits: Any, right_bits: Any) -> Any:
     (0.2, 3.1)
     """
     published = technology["mul_int8_pj"], technology["mul_int32_pj"]
-    pj = _between(left_bits * right_bits, (64, 1024), published)
-    return _not_negative(
-        pj, "line through the 8x8 and 32x32 multipliers", f"{left_bits} x {right_bits}"
-    )
+    cells = left_bits * right_bits
+    pj = _between(cells, (64, 1024), published)
+    return _above_zero(pj, "line through the 64 and 1024 cells of the multipliers", cells)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +127,7 @@ class Product:
 class Linear:
     """Lines in the width through 8 and 32 bits.
 
-    The line of the multipliers falls below zero under 6.4 bits: ValueError there, zero under
-    tracing.
+    With Horowitz's multipliers their line falls below zero under 6.4 bits.
 
     >>> from jsnn.hardware import get
     >>> round(Linear().mul_pj(get("hierarchy-45nm").technology, 8.0, 16.0), 4)
@@ -150,14 +146,13 @@ class Linear:
         bits = _wider(left_bits, right_bits)
         published = technology["mul_int8_pj"], technology["mul_int32_pj"]
         pj = _between(bits, (8, 32), published)
-        return _not_negative(pj, "line through the 8- and 32-bit multipliers", bits)
+        return _above_zero(pj, "line through the 8- and 32-bit multipliers", bits)
 
 
 def _parabola(bits: Any, at_8: Any, at_32: Any) -> Any:
     """The parabola through (0, 0), (8, at_8), (32, at_32)."""
     per_bit = (16 * at_8 - at_32) / 96
-    pj = bits * (per_bit + bits * (at_8 - 8 * per_bit) / 64)
-    return _not_negative(pj, "parabola through the units of 0, 8 and 32 bits", bits)
+    return bits * (per_bit + bits * (at_8 - 8 * per_bit) / 64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,12 +170,14 @@ class Quadratic:
 
     def add_pj(self, technology: Technology, bits: Any) -> Any:
         """See the table of the module."""
-        return _parabola(bits, technology["add_int8_pj"], technology["add_int32_pj"])
+        pj = _parabola(bits, technology["add_int8_pj"], technology["add_int32_pj"])
+        return _above_zero(pj, "parabola through 0, 8 and 32 bits of the adders", bits)
 
     def mul_pj(self, technology: Technology, left_bits: Any, right_bits: Any) -> Any:
         """See the table of the module."""
         bits = _wider(left_bits, right_bits)
-        return _parabola(bits, technology["mul_int8_pj"], technology["mul_int32_pj"])
+        pj = _parabola(bits, technology["mul_int8_pj"], technology["mul_int32_pj"])
+        return _above_zero(pj, "parabola through 0, 8 and 32 bits of the multipliers", bits)
 
 
 @dataclasses.dataclass(frozen=True)
