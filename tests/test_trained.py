@@ -248,30 +248,20 @@ def test_unknown_leaves_are_refused(make, words):
 # --- in layers --------------------------------------------------------------------------------
 
 
-def test_initial_variables_are_those_of_before_constants_had_a_collection():
-    """Golden values of version 0.15 (commit d847ce3), whose neurons stood among the parameters."""
+def test_a_seed_draws_what_it_drew_before_constants_had_a_collection():
+    """Golden values of when neurons stood among the parameters; compilers round the last bit."""
+
+    def same(found, golden):
+        np.testing.assert_allclose(np.ravel(found)[:3], np.float32(golden), rtol=1e-6)
+
     plain = MLP((4,), 3).init(jax.random.key(0), FRAMES)["params"]
-    np.testing.assert_array_equal(
-        plain["hidden_0"]["synapse"]["kernel"][0, :3],
-        np.float32([0.008069543167948723, -0.3456135392189026, -1.0460319519042969]),
-    )
-    np.testing.assert_array_equal(
-        plain["readout"]["synapse"]["kernel"].ravel()[:3],
-        np.float32([0.08337269723415375, -0.7731468081474304, 0.9884814620018005]),
-    )
+    same(plain["hidden_0"]["synapse"]["kernel"], [0.0080695431, -0.34561354, -1.0460320])
+    same(plain["readout"]["synapse"]["kernel"], [0.083372697, -0.77314681, 0.98848146])
     fed_back = SRNN((4,), 3, neuron=BRF()).init(jax.random.key(0), FRAMES)
     layer, drawn = fed_back["params"]["hidden_0"], fed_back["constants"]["hidden_0"]["neuron"]
-    np.testing.assert_array_equal(
-        drawn["omega"][:3], np.float32([3.6522343158721924, 3.2284865379333496, 3.419130563735962])
-    )
-    np.testing.assert_array_equal(
-        drawn["b_offset"][:3],
-        np.float32([0.378640741109848, 0.8650549054145813, 0.8748911023139954]),
-    )
-    np.testing.assert_array_equal(
-        layer["recurrent"].ravel()[:3],
-        np.float32([-0.3134673833847046, -0.8983837366104126, -0.1590464562177658]),
-    )
+    same(drawn["omega"], [3.6522343, 3.2284865, 3.4191306])
+    same(drawn["b_offset"], [0.37864074, 0.86505491, 0.87489110])
+    same(layer["recurrent"], [-0.31346738, -0.89838374, -0.15904646])
     # What is trained changes no draw.
     still = SRNN((4,), 3, neuron=BRF(trainable=())).init(jax.random.key(0), FRAMES)
     jax.tree.map(
