@@ -318,12 +318,13 @@ def _checked(
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return jitted(state, data, index)
         frames, labels = data
-        _check_index(index, len(labels))
         # A state that this step returned last is good, and so are labels once read.
         if state.step is not counter:
             _check_state(state, optimiser)
         if labels is not labels_seen:
             _check_labels(frames, labels)
+        _check_index(index, len(labels))
+        if labels is not labels_seen:
             # The trace is kept for the call; it notes the number of classes.
             jitted.trace(state, data, index)
             _check_classes(labels, step.classes)
@@ -332,12 +333,13 @@ def _checked(
         return state, terms
 
     checked.lower, checked.trace = jitted.lower, jitted.trace
+    checked._cache_size = jitted._cache_size
     return checked
 
 
 def _check_labels(frames: Any, labels: Any) -> None:
     if not len(labels):
-        raise ValueError("the set has no sample: give at least one, with its label")
+        raise ValueError("the set is empty: it has no sample; give at least one, with its label")
     if len(frames) != len(labels):
         raise ValueError(
             f"{len(frames)} samples and {len(labels)} labels: give one label, or row of labels, "
@@ -520,7 +522,7 @@ def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Arr
         step_key = jax.random.fold_in(key, number)
         sums = eval_step(variables, frames[index], labels[index], weight, step_key)
         sums = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(sums))
-        _check_finite(sums["not_finite"])
+        _check_finite(sums.get("not_finite", {}))
         total = sums if total is None else jax.tree.map(np.add, total, sums)
     return total
 

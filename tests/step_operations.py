@@ -138,6 +138,8 @@ class _Step:
             return [first]
         if not any(map(_names, operands)):
             numbers = [jnp.float32(terms.get((), 0.0)) for terms in operands]
+            if name == "select_n":
+                numbers[0] = numbers[0] != 0
             return [{(): float(eqn.primitive.bind(*numbers, **eqn.params))}]
         if name in ("add", "sub"):
             return [_sum(*operands, sign=-1.0 if name == "sub" else 1.0)]

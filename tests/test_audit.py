@@ -447,7 +447,7 @@ def test_the_call_of_the_readme(key):
     text = (Path(__file__).parent.parent / "README.md").read_text()
     (call,) = re.findall(r"`(jsnn\.audit\.audit\(.*?\))`", text)
     model, shape = NETWORKS["mlp"]
-    frames = jax.random.uniform(key, shape)
+    frames = jnp.broadcast_to(jax.random.uniform(key, shape[1:]), shape)
     variables = jax.jit(model.init)(key, frames)
     _, workload = jax.jit(functools.partial(run, model))(variables, frames)
     names = {"jsnn": jsnn, "model": model, "variables": variables, "frames": frames}

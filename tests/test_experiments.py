@@ -235,8 +235,8 @@ def test_numbers_of_a_result_agree(smoke):
     assert result["total_pj"] / result["twin_pj"] == pytest.approx(result["ratio_to_twin"])
     hidden, steps = 8, result["steps"]
     assert result["spike_rates"][0] == pytest.approx(result["spikes"][0] / (hidden * steps))
-    # Weights and biases; tau_mem, v_threshold, r of each LIF; tau_mem, r of each LI.
-    assert result["parameters"] == (64 * 8 + 8) + (8 * 10 + 10) + 3 * 8 + 2 * 10
+    # Weights and biases: constants of neurons are not trained.
+    assert result["parameters"] == (64 * 8 + 8) + (8 * 10 + 10)
     for name in result["unpriced"]:
         assert all(row[name] == 0 for row in result["bill_pj"].values())
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -219,7 +219,7 @@ def test_init_keeps_no_record_and_a_stale_one_is_not_counted(key):
     frames = spikes(key, (4, 2, 5))
     layer = Spiking(nn.Dense(5), LAW)
     variables = layer.init(key, frames)
-    assert set(variables) == {"params"}
+    assert set(variables) == {"params", "constants"}
     _, stale = layer.apply(variables, frames, mutable=["workload"])
     once = run(layer, variables, frames)[1]
     again = run(layer, {**variables, **stale}, frames)[1]

@@ -67,6 +67,7 @@ BY_HAND = [
 ]
 # Fields that add or take no operation, whatever their value: constants, gradients, the start.
 FREE = {
+    "trainable",
     *("tau_mem", "tau_syn", "tau_adp", "v_threshold", "r", "a", "b", "omega", "b_offset", "gamma"),
     *("dt", "surrogate", "detach_reset", "strict", "start", "v_reset", "scale_input"),
 }

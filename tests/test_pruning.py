@@ -51,7 +51,8 @@ CASES = {
 
 def dyadic(variables):
     """Weights in sixteenths: sums over spikes are exact in any order."""
-    return jax.tree.map(lambda leaf: jnp.round(leaf * 16) / 16, variables)
+    params = jax.tree.map(lambda leaf: jnp.round(leaf * 16) / 16, variables["params"])
+    return {**variables, "params": params}
 
 
 def with_some_closed(model, frames, seed=1):

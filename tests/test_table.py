@@ -214,6 +214,10 @@ def test_readme_holds_the_table_of_the_results():
     )
 
 
+# Scales of constants were absolute then, and are relative now.
+CHANGED = {"0.1.0.dev0": {"time_constant_scale", "frequency_scale", "threshold_scale"}}
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_stored_results_are_of_the_commands_as_they_are_now(case):
     for name, result in STORED.get(case.name, {}).items():
@@ -221,5 +225,7 @@ def test_stored_results_are_of_the_commands_as_they_are_now(case):
         flags = parse(train.Flags, result["command"].split()[3:])
         recipe = RECIPES.get(case.flags["dataset"], {})
         config = json.loads(json.dumps(dataclasses.asdict(train.Config(**{**recipe, **flags}))))
-        # Knobs that came later are not in it.
-        assert {k: config[k] for k in result["config"]} == result["config"]
+        # Knobs that came later are not in it, and some meant something else before.
+        changed = CHANGED.get(result["versions"]["jsnn"], set())
+        kept = {k: v for k, v in result["config"].items() if k not in changed}
+        assert {k: config[k] for k in kept} == kept
