@@ -61,7 +61,9 @@ def test_resume_of_a_finished_run_changes_nothing(held):
     before = json.loads((held / "result.json").read_text())
     train.run(["--resume", str(held)])
     after = json.loads((held / "result.json").read_text())
-    assert {**before, "seconds": 0} == {**after, "seconds": 0}
+    # The digest is over the clock too.
+    timeless = {"seconds": 0, "sha256": ""}
+    assert before | timeless == after | timeless
 
 
 def test_a_warm_start_begins_with_the_network_of_the_other_run(held):
