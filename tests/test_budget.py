@@ -94,6 +94,13 @@ def test_limits_come_down_geometrically(step, start, limit, begin):
     assert float(found) == pytest.approx(first * (limit / first) ** share, rel=1e-4)
 
 
+def test_any_strength_above_zero_is_taken():
+    assert Budget(energy_pj=100.0, strength=1e-3).strength == 1e-3
+    for strength in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="strength"):
+            Budget(energy_pj=100.0, strength=strength)
+
+
 def test_penalty_and_multiplier_by_hand():
     budget = Budget(energy_pj=100.0, latency_s=2.0, strength=7.0)
     goal = budget.goal({"energy_pj": 500.0, "latency_s": 1.0})
