@@ -216,7 +216,7 @@ def mean_ratio(workload: Workload, hardware: Hardware, density: Density = "measu
     >>> from jsnn.hardware import get
     >>> workload = Workload((dense(100, 10, steps=5, rate=jnp.array([0.0, 0.1])),))
     >>> round(float(mean_ratio(workload, get("compute-only-45nm"))), 3)
-    0.588
+    0.71
     """
     snn_pj, qnn_pj = (energy_pj.mean() for energy_pj in _both_pj(workload, hardware, density))
     if is_concrete(qnn_pj) and not qnn_pj:
