@@ -114,7 +114,7 @@ def result(plan, model, variables, frames, train):
             return loss(params)[1], ()
         return jax.grad(loss, has_aux=True)(params)[::-1]
 
-    passed, grads = both(variables["params"])
+    passed, grads = both(variables.get("params", {}))
     return *passed, grads
 
 
