@@ -14,10 +14,13 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# The first example of a property compiles; a deadline would time the compiler.
-settings.register_profile("jsnn", deadline=None, derandomize=True)
+# The first example of a property compiles; a deadline, or a limit for draws, would time the
+# compiler and whatever else the machine does.
+settings.register_profile(
+    "jsnn", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("jsnn")
 
 
