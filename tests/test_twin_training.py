@@ -153,7 +153,7 @@ def test_it_goes_where_the_spiking_network_goes():
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="at least one bit"):
         QuantisedReLU(0)
-    with pytest.raises(ValueError, match="at least one time step"):
+    with pytest.raises(ValueError, match="expected 1 <= steps, found 0"):
         TwinBill(MACHINE, 0)
     with pytest.raises(ValueError, match="at least one bit"):
         twin_mlp(MLP((4,), 3), 0)
