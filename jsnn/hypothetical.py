@@ -64,11 +64,13 @@ def dense(
     )
     steps = whole_number("steps", steps, 1, _MOST)
     multiplies = whole_number("multiplies", multiplies, 0, _MOST)
-    rate, rate_out, active = map(_listed, (rate, rate_out, active))
-    check_number("rate", rate, 0, _MOST)
-    check_number("rate_out", rate if rate_out is None else rate_out, 0, 1)
+    rate = _numbers("rate", rate, _MOST)
+    if rate_out is None:
+        check_number("rate_out", rate, 0, 1)
+    else:
+        rate_out = _numbers("rate_out", rate_out, 1)
     if active is not None:
-        check_number("active", active, 0, 1)
+        active = _numbers("active", active, 1)
     if input_kind not in INPUT_KINDS:
         raise ValueError(f"expected an input_kind of {INPUT_KINDS}, found {shown(input_kind)}")
     for flag, value in {"bias": bias, "spiking": spiking}.items():
@@ -123,8 +125,14 @@ def dense(
     )
 
 
-def _listed(value: Any) -> Any:
-    """A list of numbers as an array; what it does not hold alone is left to be refused."""
-    if isinstance(value, list | tuple) and all(isinstance(each, int | float) for each in value):
-        return jnp.asarray(value, float)
-    return value
+def _numbers(name: str, values: Any, high: float) -> Any:
+    """Numbers from 0 to `high`; a list of them, traced ones too, as an array."""
+    listed = isinstance(values, list | tuple)
+    if (listed and not values) or getattr(values, "size", 1) == 0:
+        raise ValueError(f"expected {name} of at least one sample, found an empty batch")
+    if not listed:
+        check_number(name, values, 0, high)
+        return values
+    for value in values:
+        check_number(name, value, 0, high)
+    return jnp.asarray(values)

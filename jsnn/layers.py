@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
@@ -41,6 +41,24 @@ START = "start"
 # A layer of spikes gathers nothing: every step is its result.
 _NOTHING = PerStep()
 _UNIT_SPIKES = {law for law in NEURONS.values() if law.spiking} | {Fixed}
+
+
+def constants_of(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The constants of all neurons, as built, by layer.
+
+    Raises:
+        ValueError: variables without them.
+
+    >>> constants_of({"params": {}, "constants": {"hidden": {"neuron": {"r": 1.0}}}})
+    {'hidden': {'neuron': {'r': 1.0}}}
+    """
+    if CONSTANTS not in variables:
+        raise ValueError(
+            f"expected the collection {CONSTANTS!r} among the variables, found "
+            f"{sorted(variables)}: pass on all that `init` returned, "
+            "{**variables, 'params': params}"
+        )
+    return variables[CONSTANTS]
 
 
 class Spiking(nn.Module):

@@ -300,8 +300,8 @@ def _checked(
     """The function jitted, its state donated; what it is given is looked at first, outside the jit.
 
     A wrong label or reference makes every loss NaN, and a step that is not finite changes nothing.
-    Inside another transformation there is nothing to look at; `lower` and `trace` are those of the
-    jitted function.
+    Inside another transformation there is nothing to look at; `lower`, `trace` and the like are
+    those of the jitted function.
 
     Args:
         function: what to jit, of one step or of many.
@@ -321,19 +321,21 @@ def _checked(
         # A state that this step returned last is good, and so are labels once read.
         if state.step is not counter:
             _check_state(state, optimiser)
-        if labels is not labels_seen:
+        fresh = labels is not labels_seen
+        if fresh:
             _check_labels(frames, labels)
         _check_index(index, len(labels))
-        if labels is not labels_seen:
-            # The trace is kept for the call; it notes the number of classes.
-            jitted.trace(state, data, index)
+        if fresh:
+            if step.classes is None:
+                # Notes the number of classes; the trace is kept for the call.
+                jitted.trace(state, data, index)
             _check_classes(labels, step.classes)
         state, terms = jitted(state, data, index)
         counter, labels_seen = state.step, labels
         return state, terms
 
-    checked.lower, checked.trace = jitted.lower, jitted.trace
-    checked._cache_size = jitted._cache_size
+    for name in ("lower", "trace", "eval_shape", "clear_cache", "_cache_size"):
+        setattr(checked, name, getattr(jitted, name))
     return checked
 
 
@@ -452,6 +454,7 @@ def _step(model, objective, optimiser, encoder, plan) -> Callable:
         kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
         return dataclasses.replace(kept, step=state.step + 1), terms | {"finite": finite}
 
+    step.classes = None
     return step
 
 

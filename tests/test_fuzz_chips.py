@@ -172,8 +172,10 @@ def test_options_have_types(path):
             load(path)
 
 
-# Every character, half ones among them, in the order in which they hurt.
-WORDS = st.text(st.characters(), max_size=12) | st.sampled_from(["\x7f", "\U0001f600", "\ud800"])
+# Every character; now and then half of one, or nothing to read at all.
+WHOLE = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(lambda text: text + "x")
+WHOLE |= st.sampled_from(["\x7f", "\U0001f600", '"""', "\\", "-\r\n\0"])
+WORDS = st.integers(0, 79).flatmap(lambda n: WHOLE if n else st.text("\ud800 \n", max_size=3))
 
 
 def numbers_up_to(most: float, least: float = 0.0):

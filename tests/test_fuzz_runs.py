@@ -80,6 +80,7 @@ class Finished:
         self.files = sorted(
             str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()
         )
+        self.texts = [file for file in self.files if "tree" not in file]
 
 
 def text(arrays: Any) -> str:
@@ -332,7 +333,7 @@ def test_any_file(run, made):
 @hypothesis.given(made=damages(st.integers(0, 99)))
 def test_config_metrics_result_and_record(run, made):
     """Text, of which a change can leave a sense."""
-    damaged(run, made, [file for file in run.files if "tree" not in file])
+    damaged(run, made, run.texts)
 
 
 # ---- by hand -------------------------------------------------------------------------------------
@@ -347,6 +348,7 @@ def campaign(argv: list[str] | None = None) -> None:
     flags = parser.parse_args(argv)
     counts: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
     kinds: collections.Counter = collections.Counter()
+    failures: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         run = Finished(Path(scratch) / "run")
 
@@ -357,10 +359,16 @@ def campaign(argv: list[str] | None = None) -> None:
             database=None,
             suppress_health_check=list(hypothesis.HealthCheck),
         )
-        @hypothesis.given(made=damages(st.integers(0, 99)))
-        def trial(made):
+        @hypothesis.given(made=damages(st.integers(0, 99)), texts=st.booleans())
+        def trial(made, texts):
             kinds.update(damage.kind for damage in made)
-            for part, end in damaged(run, made, run.files).items():
+            try:
+                ends = damaged(run, made, run.texts if texts else run.files)
+            # Whatever it is, it is counted and kept with what led to it.
+            except Exception as error:
+                failures.append(f"{made}: {type(error).__name__}: {error}")
+                return
+            for part, end in ends.items():
                 counts[part][end] += 1
 
         trial()
@@ -368,10 +376,9 @@ def campaign(argv: list[str] | None = None) -> None:
     content = {
         "command": shlex.join(["python", "-m", "tests.test_fuzz_runs", *(words or sys.argv[1:])]),
         "seed": flags.seed,
-        "examples": sum(counts["config"].values()),
+        "examples": sum(counts["config"].values()) + len(failures),
         "damages": dict(sorted(kinds.items())),
-        "silent_differences": 0,
-        "tracebacks": 0,
+        "failures": failures,
         "ends": {part: dict(sorted(ends.items())) for part, ends in counts.items()},
         "versions": versions() | {"hypothesis": hypothesis.__version__},
         "platform": platform.system(),

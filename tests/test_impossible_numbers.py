@@ -183,8 +183,11 @@ def test_no_number_of_these_calls_is_left_out():
         ({"steps": 0}, "steps to be a whole number of 1"),
         ({"rate": 1.5}, "rate_out <= 1"),
         ({"rate": ["0.1"]}, "number for rate"),
+        ({"rate": [[0.1]]}, "number for rate"),
+        ({"rate": []}, "rate of at least one sample, found an empty batch"),
+        ({"rate": [0.1, -1]}, "0 <= rate"),
         ({"rate": np.zeros((2, 2))}, "rate to be a number or"),
-        ({"rate": np.zeros(0)}, "number for rate"),
+        ({"rate": np.zeros(0)}, "rate of at least one sample, found an empty batch"),
         ({"rate": np.zeros(3), "rate_out": np.zeros(2)}, "rate_out to be .* 3 samples"),
         ({"input_kind": "spike"}, "input_kind"),
         ({"spiking": 3}, "spiking to be True or False"),
@@ -195,6 +198,13 @@ def test_no_number_of_these_calls_is_left_out():
 def test_a_layer_nobody_can_have(change, message):
     with pytest.raises(ValueError, match=message):
         dense(**{"inputs": 8, "neurons": 4, "steps": 3, "rate": 0.1} | change)
+
+
+def test_rates_of_samples_are_a_list_of_numbers_traced_or_not():
+    layers = [dense(8, 4, steps=3, rate=rate) for rate in ([0.1, 0.2], np.array([0.1, 0.2]))]
+    assert layers[0].arrivals.tolist() == layers[1].arrivals.tolist()
+    traced = jax.jit(lambda r: dense(8, 4, steps=3, rate=[r, 2 * r]).arrivals)(0.1)
+    np.testing.assert_allclose(traced, layers[1].arrivals, rtol=1e-6)
 
 
 def test_a_layer_somebody_can_have():

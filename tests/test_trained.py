@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from jsnn.codesign.threshold import with_factor
 from jsnn.codesign.twin_training import QuantisedReLU
 from jsnn.data import Direct, load
 from jsnn.hardware import get
@@ -312,6 +313,8 @@ def test_variables_that_do_not_fit_are_refused():
     variables = layer.init(jax.random.key(0), FRAMES)
     with pytest.raises(ValueError, match=r"hold no constants of its neurons; pass on all"):
         layer.apply({"params": variables["params"]}, FRAMES)
+    with pytest.raises(ValueError, match=r"expected the collection 'constants' .*\['params'\]"):
+        with_factor({"params": variables["params"]}, 2.0, ["layer"])
     # As written before constants had a collection of their own.
     old = {**variables["params"], "neuron": {"tau_mem": jnp.full(3, 20e-3)}}
     with pytest.raises(

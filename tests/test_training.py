@@ -308,7 +308,7 @@ def test_a_state_as_initialised_is_refused_by_an_epoch_too():
         (lambda labels: jax.nn.one_hot(labels, 3), r"one-hot array take labels\.argmax"),
         (lambda labels: labels.astype(jnp.float32), "must be integers from 0 up, got float32"),
         (lambda labels: labels[:-1], "8 samples and 7 labels"),
-        (lambda labels: labels[:0], "no sample"),
+        (lambda labels: labels[:0], "the set is empty"),
     ],
 )
 def test_labels_that_are_no_classes_are_refused_at_the_first_step(change, words):

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jsnn.layers import CONSTANTS
+from jsnn.layers import CONSTANTS, constants_of
 from jsnn.levers import Lever, Pairs
 from jsnn.neurons.fixed import EXACT_BITS
 from jsnn.quantise import (
@@ -168,11 +168,11 @@ class Bits(Lever):
                     leaves["state_bits"] = jnp.float32(self.states.start)
             return leaves
 
-        return _by_layer(start, variables["params"], variables[CONSTANTS])
+        return _by_layer(start, variables["params"], constants_of(variables))
 
     def network(self, leaves: Any, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         """Weights on their grids; populations told theirs."""
-        params, constants = variables["params"], variables[CONSTANTS]
+        params, constants = variables["params"], constants_of(variables)
 
         def weights(layer, constants, path):
             return self._on_grids(_at(leaves, path), layer, self._gain(constants))

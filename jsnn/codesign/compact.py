@@ -14,7 +14,7 @@ import numpy as np
 
 from jsnn.codesign.pruning import KERNEL, RECURRENT
 from jsnn.hardware.architectures.parts import address_bits
-from jsnn.layers import CONSTANTS
+from jsnn.layers import CONSTANTS, constants_of
 from jsnn.models import MLP, SRNN, ConvNet
 from jsnn.neurons import in_force
 from jsnn.unroll import unroll
@@ -107,7 +107,7 @@ def compact(
     masks = {name: np.asarray(mask, bool) for name, mask in kept.items()}
     # On the host: every cut of another shape would be compiled.
     variables = jax.device_get(variables)
-    params, constants = variables["params"], variables[CONSTANTS]
+    params, constants = variables["params"], constants_of(variables)
     widths = []
     for name in names[:-1]:
         channels = params[name]["synapse"][KERNEL].shape[-1]

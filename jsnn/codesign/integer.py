@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from jsnn.hardware.checks import check_number, shown, whole_number
-from jsnn.layers import CONSTANTS
+from jsnn.layers import constants_of
 from jsnn.levers import Lever, Levered, deployed_as_run, split
 from jsnn.models import MLP, SRNN, ConvNet
 from jsnn.neurons import Fixed, in_force
@@ -473,7 +473,7 @@ def export(
                 f"the lever {lever.name!r} changes outputs, which stay as they are here"
             )
     given = jax.device_get(deployed_as_run(levered.levers, variables))
-    params, constants = given["params"], given[CONSTANTS]
+    params, constants = given["params"], constants_of(given)
     widths = [lever.widths(leaves[lever.name]) for lever in levered.levers if lever.name == "bits"]
     if not widths:
         raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from jsnn.layers import CONSTANTS
+from jsnn.layers import CONSTANTS, constants_of
 from jsnn.levers import LEVERS, NETWORK
 from jsnn.training import TrainState
 
@@ -45,7 +45,7 @@ def with_factor(
     >>> with_factor({"params": {}, "constants": constants}, 1.5, ["hidden"])["constants"]
     {'hidden': {'neuron': {'v_threshold': 3.0}}}
     """
-    params, constants = variables["params"], variables[CONSTANTS]
+    params, constants = variables["params"], constants_of(variables)
     if set(params) == {NETWORK, LEVERS}:
         network = with_factor({**variables, "params": params[NETWORK]}, factor, spiking)
         return {**network, "params": {**params, NETWORK: network["params"]}}

@@ -25,7 +25,7 @@ BOUNDS = {
     "weight_fetch_share": (0, 1),
     "temporal_reuse": (0, 1),
     "zero_skipping": (0, 1),
-    "batch": (1, _MANY),
+    "batch": (1, 1e15),
     "local_bytes": (0, _BYTES),
     "global_bytes": (0, _BYTES),
     "dram_bytes": (0, _BYTES),
