@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import threading
 from collections.abc import Mapping
@@ -31,7 +32,12 @@ class Job:
 
     def config(self, run: Mapping[str, float]) -> dict[str, Any]:
         """What a kept run is known by."""
-        return json.loads(json.dumps({"flags": dict(self.flags), **run}))
+        return {"flags": self._as_read, **run}
+
+    @functools.cached_property
+    def _as_read(self) -> dict[str, Any]:
+        """The flags as JSON gives them back."""
+        return json.loads(json.dumps(dict(self.flags)))
 
 
 class Store:
@@ -39,7 +45,9 @@ class Store:
 
     def __init__(self, folder: Path, line: str):
         self.folder, self.line, self._lock = folder, line, threading.Lock()
-        self._known: dict[Path, dict[str, dict[str, Any]]] = {}
+        self._known: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+        # A line of the file for each, so that only the new one is written anew.
+        self._lines: dict[Path, dict[str, str]] = {}
 
     def file(self, task: str, stage: str, regulariser: str) -> Path:
         """Where they lie."""
@@ -54,8 +62,9 @@ class Store:
         return self._rows(job.task, job.stage, job.regulariser).get(_key(job.config(run)))
 
     def _rows(self, task: str, stage: str, regulariser: str) -> dict[str, dict[str, Any]]:
-        file = self.file(task, stage, regulariser)
-        if file not in self._known:
+        place = task, stage, regulariser
+        if place not in self._known:
+            file = self.file(*place)
             try:
                 kept = json.loads(file.read_text())["runs"] if file.exists() else []
                 rows = {_key(row["config"]): row for row in kept}
@@ -65,18 +74,22 @@ class Store:
                     "away to run what it held again"
                 ) from error
             # Of two threads that read it, both must go on with one table.
-            self._known.setdefault(file, rows)
-        return self._known[file]
+            self._known.setdefault(place, rows)
+        return self._known[place]
 
     def keep(self, job: Job, run: Mapping[str, float], result: Mapping[str, Any]) -> None:
         """Add a result; the file is whole at any time."""
         with self._lock:
             rows, config = self._rows(job.task, job.stage, job.regulariser), job.config(run)
-            rows[_key(config)] = {"config": config, **result}
+            key = _key(config)
+            rows[key] = {"config": config, **result}
             file = self.file(job.task, job.stage, job.regulariser)
             content = {"command": self.line, "versions": versions(), "device": "cpu, one core"}
             file.parent.mkdir(parents=True, exist_ok=True)
-            lines = ",\n".join(json.dumps(row) for row in rows.values())
+            if file not in self._lines:
+                self._lines[file] = {other: json.dumps(row) for other, row in rows.items()}
+            self._lines[file][key] = json.dumps(rows[key])
+            lines = ",\n".join(self._lines[file].values())
             head = json.dumps(content | {"regulariser": job.regulariser}, indent=2)[:-2]
             replace(file, f'{head},\n  "runs": [\n{lines}\n]}}\n')
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 import time
 from collections.abc import Sequence
@@ -112,9 +113,10 @@ def since(moment: float) -> float:
 
 def versions() -> dict[str, str]:
     """Of python, jsnn and what its results depend on."""
+    return {"python": platform.python_version(), "jsnn": jsnn.__version__, **_installed()}
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    return {
-        "python": platform.python_version(),
-        "jsnn": jsnn.__version__,
-        **{name: metadata.version(name) for name in packages},
-    }
+    return {name: metadata.version(name) for name in packages}

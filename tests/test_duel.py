@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import build, duel_crew, duel_table, regularisers
+from experiments import build, duel_crew, duel_table, regularisers, runfolder
 from experiments.duel_analysis import ratio
 from experiments.duel_crew import Crew
 from experiments.duel_plan import (
@@ -73,6 +73,12 @@ def search(store, name, fill=fill):
 def few_draws(monkeypatch):
     """The draws of an interval are most of what these tests take."""
     monkeypatch.setattr(regularisers, "ratio", functools.partial(ratio, draws=50))
+
+
+@pytest.fixture(autouse=True)
+def no_wait_for_the_disk(monkeypatch):
+    """The thousands of results that are kept here need not outlast a power cut."""
+    monkeypatch.setattr(runfolder.os, "fsync", lambda handle: None)
 
 
 @pytest.fixture
