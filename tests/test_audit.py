@@ -31,6 +31,7 @@ from jsnn.readouts import SpikeCount
 from jsnn.recording import record, wiring
 from jsnn.run import run, step
 from jsnn.workload import Workload
+from tests.fuzzing import examples
 
 PRESETS = (
     "classical-45nm",
@@ -214,7 +215,7 @@ def compare(recorded, workload, machine):
                     assert exactly(times, rest[key]), (key, times, rest[key])
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(300))
 @given(layers(), machines())
 def agree(layer, machine):
     recorded, workload = layer
