@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -160,6 +161,32 @@ def test_the_command_line():
     ):
         with pytest.raises(SystemExit):
             command.flags(wrong)
+
+
+def test_another_checkout_is_compared_with(tmp_path, capsys):
+    worker = tmp_path / "experiments/benchmarks/worker.py"
+    worker.parent.mkdir(parents=True)
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words, complaint in ((["status"], "no git checkout"), (["init", "-q"], "no git checkout")):
+        subprocess.run([*git, *words], capture_output=True)
+        with pytest.raises(SystemExit):
+            command.flags(["--against", str(tmp_path)])
+        assert complaint in capsys.readouterr().err
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "."], check=True)
+    with pytest.raises(SystemExit):
+        command.flags(["--against", str(tmp_path)])
+    assert "has no experiments/benchmarks" in capsys.readouterr().err
+    worker.touch()
+    given = command.flags(["--against", str(tmp_path), "--plans", "scan,fused"])
+    found = command.entries(given, "shd")
+    version = given.against[1]
+    assert [entry.label for entry in found] == [
+        f"jsnn {version}:scan",
+        f"jsnn {version}:fused",
+        "jsnn:scan",
+        "jsnn:fused",
+    ]
+    assert [entry.root == tmp_path for entry in found] == [True, True, False, False]
 
 
 def test_main_writes_what_it_measured(tmp_path, monkeypatch, capsys):

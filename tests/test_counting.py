@@ -1,6 +1,7 @@
 """What is counted as events: frames of every type, nothing that is none; no parameter is free."""
 
 import dataclasses
+import functools
 import math
 
 import flax.linen as nn
@@ -562,8 +563,15 @@ def test_what_is_not_finite_stays_so(field, value, layer, machine):
     pj = np.asarray(
         jsnn.bill(dataclasses.replace(workload, layers=layers), get(machine)).total_pj()
     )
-    assert not np.isfinite(pj[0])
+    # Some machines do not ask which inputs were active at all.
+    unasked = field == "active" and pj[0] == whole_pj(machine)[0]
+    assert unasked or not np.isfinite(pj[0])
     assert np.isfinite(pj[1])
+
+
+@functools.cache
+def whole_pj(machine):
+    return np.asarray(jsnn.bill(_RUN[1], get(machine)).total_pj())
 
 
 def _run():

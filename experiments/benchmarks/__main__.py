@@ -4,6 +4,7 @@
     python -m experiments.benchmarks --workload shd,stream --rounds 15
     python -m experiments.benchmarks --scaling                      # curves over T, width, ...
     python -m experiments.benchmarks --peers --peer-python spyx=PATH --peer-python snntorch=PATH
+    python -m experiments.benchmarks --against FOLDER               # compared with another checkout
 
 Every contestant lives in a process of its own and they are timed in turns, so that ratios within a
 round mean something on a busy machine. A peer runs in this interpreter unless another is given; one
@@ -16,8 +17,11 @@ On Linux jsnn's processes keep the memory that they free, as `experiments.train`
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -81,6 +85,12 @@ def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"the interpreter that has this peer, of {', '.join(PEERS)}; repeatable",
     )
     parser.add_argument(
+        "--against",
+        type=_checkout,
+        metavar="FOLDER",
+        help="another git checkout of jsnn, whose plans are timed too and compared with",
+    )
+    parser.add_argument(
         "--keep-memory",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -107,6 +117,9 @@ def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
 def entries(given: argparse.Namespace, workload: str) -> list[Entry]:
     """Own plans first, then the peers in their modes."""
     found = [Entry("jsnn", plan, keeps_memory=given.keep_memory) for plan in given.plans]
+    if given.against:
+        root, version = given.against
+        found[:0] = [dataclasses.replace(entry, root=root, version=version) for entry in found]
     pythons = dict(given.peer_python)
     for peer, mode in _peers():
         python = pythons.get(peer, sys.executable)
@@ -191,10 +204,23 @@ def _told(given: argparse.Namespace) -> list[str]:
     words = [f"--workload {','.join(given.workload)}", f"--plans {','.join(given.plans)}"]
     words.append(f"--rounds {given.rounds}")
     words += ["--scaling"] if given.scaling else []
+    words += [f"--against <checkout of {given.against[1]}>"] if given.against else []
     words += [f"--peers {','.join(given.peers)}"] if given.peers else []
     words += [] if given.keep_memory else ["--no-keep-memory"]
     words += ["--peer-keep-memory"] if given.peer_keep_memory else []
     return words
+
+
+def _checkout(word: str) -> tuple[Path, str]:
+    root = Path(word).resolve()
+    asked = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise argparse.ArgumentTypeError(f"{word} is no git checkout: {error}") from error
+    if not (root / "experiments/benchmarks/worker.py").exists():
+        raise argparse.ArgumentTypeError(f"{word} has no experiments/benchmarks")
+    return root, told.stdout.strip()
 
 
 def _names(word: str) -> tuple[str, ...]:

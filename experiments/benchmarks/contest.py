@@ -29,23 +29,32 @@ class Missing(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A library, what it is to do differently (`mode`: a plan of ours), and whose Python runs it.
+    """A library and how it is run.
 
-    `keeps_memory`: its process starts with what `experiments.memory.keep_memory` sets.
+    Attributes:
+        library, mode: what it is to do differently, for jsnn a plan.
+        python: the interpreter.
+        keeps_memory: whether its process starts with what `experiments.memory.keep_memory` sets.
+        root: the checkout whose code runs, and its name in reports where it is not this one.
 
     >>> Entry("snntorch", "compile").label
     'snntorch:compile'
+    >>> Entry("jsnn", "scan", root=Path("old"), version="d847ce3").label
+    'jsnn d847ce3:scan'
     """
 
     library: str
     mode: str = ""
     python: str = sys.executable
     keeps_memory: bool = False
+    root: Path = ROOT
+    version: str = ""
 
     @property
     def label(self) -> str:
         """Name in reports."""
-        return f"{self.library}:{self.mode}" if self.mode else self.library
+        name = f"{self.library} {self.version}".rstrip()
+        return f"{name}:{self.mode}" if self.mode else name
 
 
 class Worker:
@@ -63,7 +72,7 @@ class Worker:
             "JAX_TRACEBACK_FILTERING": "off",
             **os.environ,
         }
-        environment["PYTHONPATH"] = str(ROOT)
+        environment["PYTHONPATH"] = str(entry.root)
         if entry.keeps_memory:
             environment = KEEPING | environment
         words = [entry.python, "-m", "experiments.benchmarks.worker", json.dumps(task)]
@@ -71,7 +80,7 @@ class Worker:
         with contextlib.ExitStack() as stack:
             self.errors = stack.enter_context(tempfile.TemporaryFile("w+"))
             self.process = subprocess.Popen(
-                words, **pipes, stderr=self.errors, cwd=ROOT, env=environment
+                words, **pipes, stderr=self.errors, cwd=entry.root, env=environment
             )
             stack.callback(self.process.stdout.close)
             stack.callback(self.process.wait, timeout=60)

@@ -90,7 +90,8 @@ def note(values: jax.Array, sent: Sent) -> jax.Array:
     (1.0, None)
     """
     number = id(values)
-    _notes[number] = weakref.ref(values, lambda _: _notes.pop(number, None)), sent
+    # When the interpreter ends, arrays may outlive the names of this module.
+    _notes[number] = weakref.ref(values, lambda _, notes=_notes: notes.pop(number, None)), sent
     return values
 
 
@@ -151,13 +152,24 @@ def whole(values: jax.Array, unit: Any = 1.0, kept: float = 1.0) -> jax.Array:
     >>> whole(jnp.array([0.0, 0.5, 0.4, -0.5]), unit=0.25).tolist()
     [0.0, 2.0, nan, nan]
     """
-    wider = wide(values)
-    number = wider / (jnp.asarray(unit, wider.dtype) * kept)
-    still = jax.lax.stop_gradient(number)
-    nearest = jnp.round(still)
-    counted = number + (nearest - still)
-    fits = near_multiple(still, nearest, values.dtype, jnp)
+    number = wide(values)
+    if not np.all(np.equal(np.multiply(unit, kept), 1)):
+        number = number / (jnp.asarray(unit, number.dtype) * kept)
+    # As few operations as will do: of more, XLA on the CPU makes an array instead of a sum.
+    counted = _nearest(number)
+    fits = near_multiple(number, jax.lax.stop_gradient(counted), values.dtype, jnp)
     return jnp.where(fits, counted if kept == 1 else kept * counted, jnp.nan)
+
+
+@jax.custom_jvp
+def _nearest(number: jax.Array) -> jax.Array:
+    """The nearest whole number, with the gradient of the number itself."""
+    return jnp.round(number)
+
+
+@_nearest.defjvp
+def _nearest_jvp(primals, tangents):
+    return _nearest(*primals), tangents[0]
 
 
 def near_multiple(number: Any, nearest: Any, dtype: Any, numpy: Any = np) -> Any:
@@ -168,6 +180,8 @@ def near_multiple(number: Any, nearest: Any, dtype: Any, numpy: Any = np) -> Any
         dtype: of the values that they come from; of two bytes these are rounded themselves.
         numpy: of the arrays, `numpy` or `jax.numpy`.
     """
-    rounding = float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
-    allowed = numpy.minimum(_RELATIVE * nearest, _MOST) + 2 * rounding * nearest
+    rounding = 2 * float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
+    allowed = numpy.minimum((_RELATIVE + rounding) * nearest, _MOST)
+    if rounding > _RELATIVE:
+        allowed += rounding * nearest
     return numpy.abs(number - nearest) <= allowed
