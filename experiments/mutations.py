@@ -43,6 +43,8 @@ ROOT = Path(__file__).parent.parent
 AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "energy": ("jsnn/energy.py", ("machines", "twin", "energy", "attention", "audit", "report")),
     "counting": ("jsnn/counting.py", ("machines", "attention", "energy", "audit", "window")),
+    "arrivals": ("jsnn/arrivals.py", ("counting", "energy", "events", "window")),
+    "units": ("jsnn/events/units.py", ("counting", "energy", "events")),
     "hardware": (
         "jsnn/hardware/**/*.py",
         (
