@@ -20,6 +20,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import functools
 import json
 import os
 import random
@@ -73,8 +74,8 @@ OPERATORS = re.compile(
     r"|BinaryOperator_(?:BitAnd_BitOr|BitOr_BitAnd)"
     r"|ComparisonOperator_(?:Eq|NotEq|Lt|LtE|Gt|GtE|Is|IsNot)_(?:Eq|NotEq|Lt|LtE|Gt|GtE|IsNot)))"
 )
-# Most of the tests' time goes into compiling; `tests/conftest.py` has the same for parallel tests.
-COMPILE_QUICKLY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+# Most of the tests' time goes into compiling.
+COMPILE_QUICKLY = "from tests.compiler_flags import WANTED, known; print(*known(WANTED))"
 FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
@@ -197,11 +198,20 @@ def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     return found
 
 
+@functools.cache
+def compile_flags(tree: Path, python: str) -> str:
+    """Those under which the workers of the test suite compile."""
+    told = subprocess.run([python, "-c", COMPILE_QUICKLY], cwd=tree, capture_output=True, text=True)
+    return told.stdout.strip()
+
+
 def run_tests(tree: Path, python: str, files: Sequence[str], seconds: float) -> dict[str, Any]:
     """Run test files until the first failure: outcome, what failed and how long it took."""
     command = [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
     environment = {
-        "XLA_FLAGS": COMPILE_QUICKLY,
+        "XLA_FLAGS": compile_flags(tree, python),
+        # Of the programs a mutation changes few.
+        "JAX_COMPILATION_CACHE_DIR": str(tree / ".compiled"),
         **os.environ,
         "PYTHONPATH": str(tree),
         "PYTHONDONTWRITEBYTECODE": "1",

@@ -75,9 +75,11 @@ def data_dir():
 def compiled(tmp_path_factory):
     """A compilation cache for all tests, and the environment that shares it with a command.
 
-    Much is compiled again: every loop over time that runs outside a jit, each run in a test.
+    Much is compiled again: every loop over time that runs outside a jit, each run in a test. A
+    folder named in JAX_COMPILATION_CACHE_DIR serves many runs of the tests.
     """
-    folder = str(tmp_path_factory.mktemp("compiled"))
+    named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    folder = named or str(tmp_path_factory.mktemp("compiled"))
     settings = {
         "jax_compilation_cache_dir": folder,
         "jax_persistent_cache_min_compile_time_secs": 0.0,
