@@ -80,7 +80,7 @@ def dataset(config) -> data.Dataset:
 
 def data_options(config) -> dict[str, Any]:
     """The data set's options, `key=value` pairs read as the types of their defaults."""
-    known, options = data.options(config.dataset), {}
+    known, options, given = data.options(config.dataset), {}, {}
     if "image" in known and lookup("model", MODELS, config.model).images:
         options["image"] = True
     for pair in filter(None, config.data_options.split(",")):
@@ -90,11 +90,25 @@ def data_options(config) -> dict[str, Any]:
                 f"--data-options takes name=value pairs of {sorted(known)} for "
                 f"{config.dataset}, got {pair!r}"
             )
-        kind = type(known[name])
-        options[name] = (
-            word == "True" if kind is bool else (str if known[name] is None else kind)(word)
-        )
-    return options
+        if name in given:
+            raise ValueError(f"--data-options has {name} twice: {config.data_options!r}")
+        given[name] = _read(name, word, known[name])
+    return options | given
+
+
+def _read(name: str, word: str, default: Any) -> Any:
+    """A word as what the default of its option is; text where that is None."""
+    kind = str if default is None else type(default)
+    if kind is bool:
+        if word not in ("True", "False"):
+            raise ValueError(f"--data-options: {name} is True or False, got {word!r}")
+        return word == "True"
+    try:
+        return kind(word)
+    except ValueError as error:
+        raise ValueError(
+            f"--data-options: {name} is a {kind.__name__} like {default!r}, got {word!r}"
+        ) from error
 
 
 def hardware(config, loaded: data.Dataset) -> Hardware:
