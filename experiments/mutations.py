@@ -42,7 +42,10 @@ ROOT = Path(__file__).parent.parent
 
 # Modules, and the test files that cover them, the quick ones first.
 AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "energy": ("jsnn/energy.py", ("machines", "twin", "energy", "attention", "audit", "report")),
+    "energy": (
+        "jsnn/energy.py",
+        ("machines", "impossible_numbers", "twin", "energy", "attention", "audit", "report"),
+    ),
     "counting": ("jsnn/counting.py", ("machines", "attention", "energy", "audit", "window")),
     "arrivals": ("jsnn/arrivals.py", ("counting", "energy", "events", "window")),
     "units": ("jsnn/events/units.py", ("counting", "energy", "events")),
@@ -50,7 +53,7 @@ AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
         "jsnn/hardware/**/*.py",
         (
             *("hardware", "relax", "memory", "userfile", "machines", "chips", "published"),
-            *("twin", "energy", "audit", "knobs"),
+            *("impossible_numbers", "twin", "energy", "audit", "knobs"),
         ),
     ),
     "neurons": (

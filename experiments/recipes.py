@@ -24,7 +24,7 @@ RECIPES: dict[str, dict] = {
         "schedule": "linear",
         "warmup_epochs": 0.0,
         "time_constant_scale": 0.05,
-        "frequency_scale": 0.25,
+        "frequency_scale": 1.0,
         "weight_decay": 0.0,
     },
     "ev-objects": {

@@ -150,6 +150,14 @@ def test_every_number_is_refused_by_name_or_gives_something_finite(name):
     check()
 
 
+@pytest.mark.parametrize("name", CALLS)
+def test_numbers_below_zero_are_refused_however_small(name):
+    call, legal, rest = CALLS[name]
+    for argument in legal:
+        refusal, result = outcome(lambda a=argument: call(**legal | {a: -1e-9}, **rest))
+        assert refusal is not None and argument in refusal, (argument, result)
+
+
 def test_no_number_of_these_calls_is_left_out():
     """A new argument of one of them has to be added above."""
     no_numbers = {"hardware", "layers", "relaxed", "rising", "along", "point", "more", "options"}
