@@ -1,6 +1,7 @@
 """Budgets as constraints: their units, their limits over time, their penalty, and the last turn."""
 
 import dataclasses
+import functools
 import math
 
 import flax.linen as nn
@@ -299,6 +300,7 @@ def test_a_ratio_that_jumps_ends_below_it():
     assert found == 0.6 and 1.3 <= factor < 1.31
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def spikes(model, variables, frames):
     return [layer.spikes for layer in run(model, variables, frames)[1]]
 
