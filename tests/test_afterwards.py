@@ -94,7 +94,9 @@ def test_with_any_loss_allowed_the_least_of_everything_is_chosen(found):
 
 def test_answers_of_all_windows_are_those_of_each_window_that_is_billed():
     flags = Flags(regulariser="l1-rate", bits=(4,), densities=(0.5,))
-    config = task_config({"dataset": "digits", "refit": False, "epochs": 2, "limit": 128, "widths": (32,)})
+    config = task_config(
+        {"dataset": "digits", "refit": False, "epochs": 2, "limit": 128, "widths": (32,)}
+    )
     swept = Swept(config, "l1-rate")
     state, _, _ = swept.trained(Numbers(0, 1.0, 1.0, 0.3))
     judge = afterwards.judge(swept, flags)

@@ -71,9 +71,7 @@ def test_the_bill_of_closed_units_is_that_of_the_network_without_them():
     variables = closed(levered)
     small = carry_out(levered, variables)
     totals = [
-        bill_layers(
-            price(one.levers, given["params"], ran(one, given)[1], MACHINE)
-        ).total_pj()
+        bill_layers(price(one.levers, given["params"], ran(one, given)[1], MACHINE)).total_pj()
         for one, given in ((levered, variables), (small.model, small.variables))
     ]
     np.testing.assert_allclose(*totals, rtol=1e-6)
