@@ -121,7 +121,7 @@ def test_a_layer_used_twice_appears_twice():
             return layer(layer(frames, train), train)
 
     model, frames = Twice(), jnp.ones((2, 1, 3))
-    variables = model.init(jax.random.key(0), frames)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
     trains = diagnose.spike_trains(model, variables, frames)
     assert tuple(trains) == ran(model, variables, frames)[1].names == ("shared", "shared#2")
 
@@ -145,7 +145,7 @@ def test_a_model_without_hidden_layers_is_refused():
 
 def test_a_lone_layer_goes_by_the_name_of_its_workload():
     model, frames = Spiking(nn.Dense(2), LIF()), jnp.ones((2, 1, 3))
-    variables = model.init(jax.random.key(0), frames)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
     trains = diagnose.spike_trains(model, variables, frames)
     assert tuple(trains) == ran(model, variables, frames)[1].names
 

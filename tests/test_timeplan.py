@@ -174,7 +174,7 @@ def dots(jaxpr, times=1):
 def test_a_constant_input_meets_its_weights_once(plan, rows):
     frames = jnp.ones((8, 1, 6))
     model = MLP((9,), 3)
-    variables = model.init(jax.random.key(0), frames)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
     traced = jax.jit(lambda v: run(model, v, frames, plan=plan)[0]).trace(variables).jaxpr
     live, _ = jax.interpreters.partial_eval.dce_jaxpr(traced.jaxpr, [True])
     assert dots(live) == {(1, 9): 1, (rows, 3): 8 // rows}
@@ -271,7 +271,7 @@ def test_events_are_cut_too(key):
     """Lists of events in chunks against the whole window of dense frames."""
     model = MLP((5,), 3, input_kind="events")
     frames = np.asarray(jax.random.bernoulli(key, 0.3, (7, 2, 6)), np.float32)
-    variables = model.init(key, frames)
+    variables = jax.jit(model.init)(key, frames)
     outputs, workload = ran(model, variables, jnp.asarray(frames))
     found, counted = run(model, variables, pack(frames), plan=Chunked(3))
     np.testing.assert_allclose(found, outputs, rtol=1e-5)

@@ -30,7 +30,8 @@ def recorded():
         (jsnn.models.MLP((6,), 3, input_kind="constant"), jnp.ones((5, 2, 4))),
         (jsnn.models.SRNN((6,), 3), 1.0 * jax.random.bernoulli(key, 0.4, (5, 2, 4))),
     ):
-        found += jsnn.run(model, model.init(key, frames), frames)[1].layers
+        variables = jax.jit(model.init)(key, frames)
+        found += jax.jit(jsnn.run, static_argnums=0)(model, variables, frames)[1].layers
     tokens = 1.0 * jax.random.bernoulli(key, 0.4, (5, 2, 3, 4, 4))
     found += product_workloads(
         Attention(2).stages(tokens), "attention", ops=jsnn.neurons.LIF().ops, spiking=True,
