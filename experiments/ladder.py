@@ -30,6 +30,7 @@ from experiments.energy_report import measured, restored
 from experiments.members import Member
 from experiments.runconfig import Config, configured
 from experiments.runfolder import RunFolder, keep
+from experiments.setting import Setting
 from experiments.summary import spread, versions
 from jsnn.energy import bill
 from jsnn.units import energy_text
@@ -106,23 +107,26 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         name = f"{runs}-w{config.energy_weight}-s{seed}"
         return Member(name, runs, config, folder / name)
 
-    def train(found: Sequence[Member], exits: bool = False) -> list[dict[str, Any]]:
-        members.train(found, "turns", flags.workers, lambda line: print(line, flush=True))
+    def train(
+        found: Sequence[Member], made: dict[Any, Setting], exits: bool = False
+    ) -> list[dict[str, Any]]:
+        members.train(found, "turns", flags.workers, lambda line: print(line, flush=True), made)
         return [_read(one, exits) for one in found]
 
     first, *rest = flags.seeds
     free_members = [member("free", seed, energy_weight=0.0) for seed in flags.seeds]
-    free = train(free_members)
+    free = train(free_members, {})
     # Chosen by the first seed, and so measured from where that one stands.
     least = free[0]["validation_accuracy"] - flags.points / 100
     rows = {"free": _mean(free), "tried": {}}
     for name, (runs, knobs, exits) in rungs(flags).items():
+        made = {}
         tried = [member(runs, first, energy_weight=w, **knobs) for w in flags.weights]
-        tried = rows["tried"][name] = train(tried, exits)
+        tried = rows["tried"][name] = train(tried, made, exits)
         weight = choose(tried, least)
         same = [member(runs, seed, energy_weight=weight, **knobs) for seed in rest]
         chosen = [one for one in tried if one["energy_weight"] == weight]
-        rows[name] = {"energy_weight": weight, **_mean(chosen + train(same, exits))}
+        rows[name] = {"energy_weight": weight, **_mean(chosen + train(same, made, exits))}
     priced = {bits: spread(_priced(free_members, bits)) for bits in (FLOAT_BITS, INT_BITS)}
     result = {
         "command": command,

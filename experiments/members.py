@@ -21,7 +21,7 @@ from experiments import together
 from experiments.reproduce import ONE_CORE, ROOT
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
-from experiments.setting import prepare, program
+from experiments.setting import Setting, prepare, program
 from experiments.train import main
 from jsnn.codesign.budget import Infeasible
 from jsnn.devices import take
@@ -96,7 +96,11 @@ class Member:
 
 
 def train(
-    members: Sequence[Member], way: str, workers: int, say: Callable[[str], None]
+    members: Sequence[Member],
+    way: str,
+    workers: int,
+    say: Callable[[str], None],
+    made: dict[Any, Setting] | None = None,
 ) -> dict[str, str]:
     """Train the members that have no result yet; returns why each infeasible one is so.
 
@@ -105,6 +109,7 @@ def train(
         way: `turns`, `vmap`, or `auto`: vmap where there is an accelerator.
         workers: processes of `turns`.
         say: prints a line.
+        made: as for `serve`, where one process takes turns.
 
     Raises:
         RuntimeError: a process failed, with what it said.
@@ -119,7 +124,7 @@ def train(
     if way == "vmap":
         ended = (pair for group in groups.values() for pair in _vmapped(group))
     elif workers == 1:
-        ended = serve(missing)
+        ended = serve(missing, made)
     else:
         ended = _in_processes([m for group in groups.values() for m in group], workers)
     for number, (member, error) in enumerate(ended, 1):
@@ -129,9 +134,16 @@ def train(
     return failed
 
 
-def serve(members: Iterable[Member]) -> Iterator[tuple[Member, str | None]]:
-    """One after another in this process, each program compiled once: member and, if so, why not."""
-    made = {}
+def serve(
+    members: Iterable[Member], made: dict[Any, Setting] | None = None
+) -> Iterator[tuple[Member, str | None]]:
+    """One after another in this process, each program compiled once: member and, if so, why not.
+
+    Args:
+        members: to train.
+        made: settings by program that earlier calls have made, which gets those made here.
+    """
+    made = {} if made is None else made
     for member in members:
         key = program(member.config)
         if key not in made:

@@ -67,7 +67,11 @@ def found(tmp_path_factory):
         limit=64,
         out=str(out),
     )
-    result = afterwards.main(flags, "command")
+    # Every program is compiled for the networks of both terms, and its size goes with the layers.
+    with pytest.MonkeyPatch.context() as patch:
+        narrow = {"widths": (32,)}
+        patch.setattr(afterwards, "task_config", lambda knobs: task_config(narrow | knobs))
+        result = afterwards.main(flags, "command")
     stored = json.loads((out / "digits-l1-rate.json").read_text())
     assert stored == json.loads(json.dumps(result))
     return flags, result
@@ -90,7 +94,9 @@ def test_with_any_loss_allowed_the_least_of_everything_is_chosen(found):
 
 def test_answers_of_all_windows_are_those_of_each_window_that_is_billed():
     flags = Flags(regulariser="l1-rate", bits=(4,), densities=(0.5,))
-    config = task_config({"dataset": "digits", "refit": False, "epochs": 2, "limit": 128})
+    config = task_config(
+        {"dataset": "digits", "refit": False, "epochs": 2, "limit": 128, "widths": (32,)}
+    )
     swept = Swept(config, "l1-rate")
     state, _, _ = swept.trained(Numbers(0, 1.0, 1.0, 0.3))
     judge = afterwards.judge(swept, flags)

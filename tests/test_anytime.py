@@ -57,7 +57,7 @@ def test_every_prefix_is_what_running_that_sample_for_so_many_steps_says_and_cos
 
     @jax.jit
     def both():
-        variables = model.init(KEY, frames)
+        variables = jax.jit(model.init)(KEY, frames)
         outputs, workload = anytime.prefixes(model, variables, frames)
         bills = [anytime.prefix_bills(workload, machine) for machine in machines]
         alone = []

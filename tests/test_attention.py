@@ -25,6 +25,9 @@ from jsnn.run import run
 from jsnn.twin import twin, twin_workload
 from jsnn.workload import Workload
 
+# Compiled: a run operation by operation takes longer to start than to finish.
+ran = jax.jit(run, static_argnums=0)
+
 MACHINES = ("classical-45nm", "event-45nm", "spatial-45nm")
 # Loads of a whole inference, so that every count is a whole number.
 WHOLE = {"classical-45nm": {"batch": 1}, "spatial-45nm": {"batch": 1}}
@@ -162,8 +165,8 @@ def tiny():
     first = np.array([[[1.0], [0]], [[1], [1]], [[0], [1]]])
     frames = jnp.asarray(np.stack([first, 0 * first])[:, None])
     model = layer_of("rows", 1)
-    variables = model.init(jax.random.key(0), frames)
-    return record(model, variables, frames), run(model, variables, frames)[1]
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
+    return record(model, variables, frames), ran(model, variables, frames)[1]
 
 
 def test_counts_by_hand():
@@ -192,7 +195,7 @@ def test_a_meeting_needs_both_sides():
     frames = np.zeros((1, 1, 3, 2, 4))
     frames[0, 0, 0] = 1
     model = layer_of("rows")
-    _, workload = run(model, model.init(jax.random.key(0), frames), jnp.asarray(frames))
+    _, workload = ran(model, jax.jit(model.init)(jax.random.key(0), frames), jnp.asarray(frames))
     assert float(workload.layers[0].operand_reads[0]) == 8 * 2
     assert float(workload.layers[0].synops[0]) == 0
     # The convention counts them all the same.
@@ -203,7 +206,7 @@ def test_the_convention_counts_rate_times_dense_operations():
     """Spikformer's SOPs: rate x T x FLOPs, each product N² D operations."""
     frames = jnp.asarray(spikes(3, (4, 1, 3, 6, 8), 0.3), jnp.float32)
     model = layer_of("rows")
-    _, workload = run(model, model.init(jax.random.key(0), frames), frames)
+    _, workload = ran(model, jax.jit(model.init)(jax.random.key(0), frames), frames)
     flops = 6 * 6 * 8
     rates = [float(frames[:, :, side].mean()) for side in (0, 2)]
     expected = 0.9 * sum(rate * 4 * flops for rate in rates)
@@ -235,7 +238,7 @@ def test_the_floor_is_the_bill_of_a_silent_run(order):
     """No spike of queries, keys or values is left in it, whichever of them is the operand."""
     frames = jnp.asarray(spikes(9, (3, 2, 3, 4, 6)), jnp.float32)
     model = layer_of(order)
-    variables = model.init(jax.random.key(0), frames)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
     measure = jax.jit(lambda frames: run(model, variables, frames)[1])
     busy, silent = measure(frames), measure(jnp.zeros_like(frames))
     assert float(silent.layers[-1].output_events.sum()) == 0
@@ -267,7 +270,7 @@ def test_sums_take_cores_once():
 def test_every_query_key_and_value_has_a_gradient(key):
     frames = jnp.asarray(spikes(5, (2, 1, 3, 4, 4)), jnp.float32)
     model = layer_of("columns")
-    variables = model.init(key, frames)
+    variables = jax.jit(model.init)(key, frames)
 
     def total(frames, machine):
         return bill(run(model, variables, frames)[1], machine).total_pj().sum()
@@ -344,7 +347,7 @@ def test_recordings_that_do_not_fit_are_refused():
 def test_tokens_do_not_see_each_other_in_a_mixer(key):
     frames = jnp.asarray(spikes(7, (3, 1, 4, 8)), jnp.float32)
     layer = Mixer(NEURON, 16)
-    variables = layer.init(key, frames)
+    variables = jax.jit(layer.init)(key, frames)
     whole = layer.apply(variables, frames)
     alone = layer.apply(variables, frames[:, :, 1:2])
     np.testing.assert_array_equal(whole[:, :, 1:2], alone)

@@ -117,7 +117,7 @@ def test_at_many_bits_it_is_the_float_network_with_its_gains():
     np.testing.assert_allclose(gains, 3 * (1 - np.exp(-1 / 20)), rtol=1e-5)
     kernel = network["readout"]["synapse"]["kernel"]
     np.testing.assert_allclose(run["readout"]["synapse"]["kernel"], kernel * gains, atol=1e-3)
-    unquantised = {**plain.init(jax.random.key(0), FRAMES), "params": network}
+    unquantised = {**jax.jit(plain.init)(jax.random.key(0), FRAMES), "params": network}
     expected = plain.apply(unquantised, FRAMES)
     found = Levered(MODEL, (Bits(10, 14),)).apply(variables, FRAMES)
     np.testing.assert_allclose(found, expected, atol=0.02)
@@ -135,7 +135,7 @@ def test_each_layer_is_billed_at_its_bits():
             node = node[part]
         node |= {"weight_bits": jnp.float32(weights + 0.2), "state_bits": jnp.float32(states - 0.2)}
     variables = {**variables, "params": {"network": network, "levers": leaves}}
-    _, workload = jsnn.run(model, variables, FRAMES)
+    _, workload = jax.jit(jsnn.run, static_argnums=0)(model, variables, FRAMES)
     assert set(workload.names) == set(own)
     expected = bill_layers(
         [

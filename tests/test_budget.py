@@ -1,6 +1,7 @@
 """Budgets as constraints: their units, their limits over time, their penalty, and the last turn."""
 
 import dataclasses
+import functools
 import math
 
 import flax.linen as nn
@@ -299,6 +300,7 @@ def test_a_ratio_that_jumps_ends_below_it():
     assert found == 0.6 and 1.3 <= factor < 1.31
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def spikes(model, variables, frames):
     return [layer.spikes for layer in run(model, variables, frames)[1]]
 
@@ -320,7 +322,7 @@ def test_thresholds_of_lif_are_its_inputs_divided(key):
         SRNN((9,), 3, LIF(), input_kind="analog"),
     )
     for model in (plain, fed_back):
-        variables = model.init(key, frames)
+        variables = jax.jit(model.init)(key, frames)
         # A power of two: the same bits on both ways.
         turned = with_factor(variables, 2.0, [])
         by_hand = scaled_inputs(variables, 2.0)
@@ -333,7 +335,7 @@ def test_thresholds_of_lif_are_its_inputs_divided(key):
 def test_neurons_without_the_leaf_have_their_inputs_divided_and_readouts_stay(key):
     frames = 30 * jax.random.uniform(key, (20, 4, 5))
     model = SRNN((9,), 3, neuron=BRF(), input_kind="analog")
-    variables = model.init(key, frames)
+    variables = jax.jit(model.init)(key, frames)
     names = [l.geometry.name for l in run(model, variables, frames)[1] if l.geometry.spiking]
     turned = with_factor(variables, 2.0, names)
     jax.tree.map(np.testing.assert_array_equal, turned, scaled_inputs(variables, 2.0))
@@ -343,7 +345,7 @@ def test_neurons_without_the_leaf_have_their_inputs_divided_and_readouts_stay(ke
 
 def test_behind_a_norm_it_is_the_norm_that_is_divided(key):
     layer = Spiking(nn.Dense(3), BRF(), input_kind="analog", norm=batch_norm())
-    variables = layer.init(key, jnp.ones((2, 2, 4)))
+    variables = jax.jit(layer.init)(key, jnp.ones((2, 2, 4)))
     before = variables["params"]
     variables = {name: {"one": tree} for name, tree in variables.items()}
     turned = with_factor(variables, 2.0, ["one"])["params"]["one"]

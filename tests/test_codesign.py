@@ -139,7 +139,7 @@ def test_bits_are_opposed_by_the_task(name, weight):
     lever = Knobs(get(name), (Knob("weight_bits", 2, 8),))
     model = jsnn.models.MLP((16,), 4, input_kind="events")
     frames = (jax.random.uniform(jax.random.key(3), (4, 64, 12)) < 0.4).astype(jnp.float32)
-    variables = model.init(jax.random.key(0), frames)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
     target, work = jsnn.run(model, variables, frames)
     start = lever.init(jax.random.key(0), variables, work)
     priced = cost(lever, Trade(), work)

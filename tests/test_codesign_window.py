@@ -54,7 +54,7 @@ def test_at_a_whole_window_answer_and_bill_are_those_of_cut_frames(reads, readou
 
     @jax.jit
     def both():
-        variables = model.init(jax.random.key(1), frames)
+        variables = jax.jit(model.init)(jax.random.key(1), frames)
         network_of = {**variables, "params": variables["params"]["network"]}
         found = []
         for steps in (2, 4):
@@ -85,7 +85,7 @@ def test_energy_pulls_the_window_down_and_late_evidence_pulls_it_up():
     @jax.jit
     @jax.grad
     def slope(leaf):
-        _, work = jsnn.run(MODEL, MODEL.init(jax.random.key(0), frames), frames)
+        _, work = jsnn.run(MODEL, jax.jit(MODEL.init)(jax.random.key(0), frames), frames)
         pairs = lever.price(leaf, None, [(layer, MACHINE) for layer in work])
         return jsnn.energy.bill_layers(pairs).total_pj().mean()
 

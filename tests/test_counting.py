@@ -41,6 +41,9 @@ from jsnn.training import (
 from jsnn.workload import require_finite
 from tests.fuzzing import examples
 
+# Compiled: a run operation by operation takes longer to start than to finish.
+ran = jax.jit(jsnn.run, static_argnums=0)
+
 MACHINE = get("neuromorphic-22nm")
 TYPES = [np.int8, np.uint8, np.int16, np.int32, np.bool_, np.float16, jnp.bfloat16]
 READOUT = Spiking(nn.Dense(5), LI(), readout=MeanMembrane())
@@ -82,9 +85,9 @@ def test_events_are_those_of_the_whole_numbers_whatever_the_type(dtype):
     """255 steps of 20 inputs: more than bytes hold, and more than bfloat16 keeps apart."""
     frames = bernoulli((255, 3, 20))
     model = Network((Spiking(nn.Dense(16), LIF()), READOUT))
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 1, 20)))
-    expected = jsnn.run(model, variables, jnp.asarray(frames, jnp.float32))[1]
-    _, workload = jsnn.run(model, variables, jnp.asarray(frames).astype(dtype))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1, 20)))
+    expected = ran(model, variables, jnp.asarray(frames, jnp.float32))[1]
+    _, workload = ran(model, variables, jnp.asarray(frames).astype(dtype))
     first = workload.layers[0]
     np.testing.assert_array_equal(first.input_events, frames.astype(np.int64).sum((0, 2)))
     np.testing.assert_array_equal(first.by_input, frames.astype(np.int64).sum(0))
@@ -100,7 +103,7 @@ def test_every_layer_counts_every_type_alike(name):
     if name != "constant":
         frames = bernoulli((3, 2, *shape))
     model = network(first)
-    variables = model.init(jax.random.key(0), jnp.zeros(frames.shape))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros(frames.shape))
     run = jax.jit(lambda frames: jsnn.run(model, variables, frames)[1])
     expected = counts(run(jnp.asarray(frames, jnp.float32)))
     for dtype in TYPES:
@@ -123,8 +126,8 @@ def test_neurons_in_two_bytes_are_counted_in_four():
     for readout in (None, SpikeCount()):
         model = Network((Spiking(synapse, LIF(), readout=readout),))
         frames = jnp.ones((300, 1, 3))
-        variables = model.init(jax.random.key(0), frames)
-        _, workload = jsnn.run(model, variables, frames)
+        variables = jax.jit(model.init)(jax.random.key(0), frames)
+        _, workload = ran(model, variables, frames)
         np.testing.assert_array_equal(workload.layers[0].spikes, [[300.0, 300.0]])
 
 
@@ -133,7 +136,7 @@ def test_neurons_in_two_bytes_are_counted_in_four():
 
 def pj_of(layer, frames, variables=None):
     """Total energy inside jit, where nothing can be refused."""
-    variables = variables or layer.init(jax.random.key(0), jnp.zeros(frames.shape))
+    variables = variables or jax.jit(layer.init)(jax.random.key(0), jnp.zeros(frames.shape))
     workload = jax.jit(lambda frames: jsnn.run(layer, variables, frames)[1])(frames)
     return np.asarray(jsnn.bill(workload, MACHINE).total_pj())
 
@@ -157,7 +160,7 @@ SIGNED = ONES * jnp.tile(jnp.array([1.0, -1.0]), 4)
 )
 def test_what_is_no_event_is_refused_and_has_no_energy_inside_jit(kind, frames, message):
     model = Network((Spiking(nn.Dense(5), LIF(), input_kind=kind), READOUT))
-    variables = model.init(jax.random.key(0), ONES)
+    variables = jax.jit(model.init)(jax.random.key(0), ONES)
     with pytest.raises(ValueError, match=rf"layer 'layers_0'.*{message}"):
         jsnn.run(model, variables, frames)
     with pytest.raises(ValueError, match="layer 'layers_0'"):
@@ -191,7 +194,7 @@ def frames_of_few_values(draw):
 
 def counted(layer):
     model = Network((layer, READOUT))
-    variables = model.init(jax.random.key(0), jnp.ones((3, 2, 4)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.ones((3, 2, 4)))
     return jax.jit(lambda frames: jsnn.run(model, variables, frames)[1])
 
 
@@ -259,8 +262,8 @@ def test_pools_hand_on_the_value_of_an_event():
     """An average pool: every spike behind it is counted, none a quarter of one."""
     model = Network((*POOLED.layers[:2], Spiking(Conv(4, (3, 3)), IF())))
     images = jax.random.uniform(jax.random.key(0), (3, 2, 8, 8, 1))
-    variables = model.init(jax.random.key(1), images)
-    _, workload = jsnn.run(model, variables, images)
+    variables = jax.jit(model.init)(jax.random.key(1), images)
+    _, workload = ran(model, variables, images)
     assert workload.layers[1].input_events.min() > 0
     np.testing.assert_array_equal(workload.layers[1].input_events, workload.layers[0].output_events)
     wrong = Network((*POOLED.layers[:2], Spiking(Conv(4, (3, 3)), IF(), input_unit=0.5)))
@@ -279,7 +282,7 @@ def test_pools_hand_on_the_value_of_an_event():
             return Spiking(second, IF(), input_unit=self.unit)(x, train)
 
     # What a function of the user's made is checked: flax's pool says nothing.
-    variables = Own().init(jax.random.key(1), images)
+    variables = jax.jit(Own().init)(jax.random.key(1), images)
     with pytest.raises(ValueError, match="no whole multiple of 1"):
         jsnn.run(Own(), variables, images)
     _, workload = jsnn.run(Own(0.25), variables, images)
@@ -300,8 +303,8 @@ def test_branches_whose_events_differ_in_value_are_counted_apart():
         (Residual(Spiking(Conv(2, (1, 1)), IF(v_threshold=9.0))), behind),
     ):
         model = Network((first, Pool("average", 2), Residual(block), *layers))
-        variables = model.init(jax.random.key(1), images)
-        _, workload = jsnn.run(model, variables, images)
+        variables = jax.jit(model.init)(jax.random.key(1), images)
+        _, workload = ran(model, variables, images)
         sent_by = [layer.output_events for layer in workload.layers[:2]]
         assert min(map(jnp.min, sent_by)) > 0
         np.testing.assert_array_equal(workload.layers[-1].input_events, sum(sent_by))
@@ -316,8 +319,8 @@ def test_a_threshold_by_channel_is_a_unit_by_channel():
     units = (0.5, 0.1, 0.3)
     layer = Spiking(nn.Dense(4), LIF(), input_unit=units)
     frames = jnp.asarray(bernoulli((5, 2, 3)), jnp.float32)
-    variables = layer.init(jax.random.key(0), frames)
-    _, workload = jsnn.run(layer, variables, frames * jnp.asarray(units))
+    variables = jax.jit(layer.init)(jax.random.key(0), frames)
+    _, workload = ran(layer, variables, frames * jnp.asarray(units))
     np.testing.assert_array_equal(workload.layers[0].by_input, frames.sum(0))
     (kept,) = record(layer, variables, frames * jnp.asarray(units))
     np.testing.assert_allclose(kept.frames, frames, rtol=1e-6)
@@ -340,7 +343,7 @@ def test_dropout_sums_and_average_pools_train_with_a_finite_loss(dtype):
     noisy = Network((Dropout(0.1), Spiking(nn.Dense(6), LIF(), input_kind="events"), READOUT))
     flat = jnp.asarray(bernoulli((5, 4, 20)), dtype)
     for network_, frames in ((model, images), (noisy, flat)):
-        variables = network_.init(jax.random.key(1), frames)
+        variables = jax.jit(network_.init)(jax.random.key(1), frames)
 
         def loss(params, network_=network_, frames=frames, variables=variables):
             rngs, given_ = {"dropout": jax.random.key(2)}, {**variables, "params": params}
@@ -355,7 +358,7 @@ def test_dropout_sums_and_average_pools_train_with_a_finite_loss(dtype):
 def test_dropout_keeps_the_expectation_of_counts():
     model = Network((Dropout(0.25), Spiking(nn.Dense(2), LIF(), input_kind="events")))
     frames = jnp.ones((2, 1, 4000))
-    variables = model.init(jax.random.key(0), frames)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
     rngs = {"dropout": jax.random.key(1)}
     passed = forward(model, variables, frames, train=True, rngs=rngs)
     assert float(passed.workload.layers[0].input_events[0]) == pytest.approx(8000, rel=0.02)
@@ -419,7 +422,7 @@ class Between(nn.Module):
 )
 def test_parameters_that_no_record_accounts_for_are_refused_or_listed(what, leaves, path):
     model = Between(what)
-    variables = model.init(jax.random.key(0), ONES)
+    variables = jax.jit(model.init)(jax.random.key(0), ONES)
     with pytest.raises(
         ValueError, match=f"no spiking layer accounts for .* parameters of {leaves}"
     ):
@@ -445,7 +448,7 @@ class Doubled(nn.Dense):
 
 def test_a_synapse_must_say_what_it_keeps():
     layer = Spiking(Doubled(3), LIF(), input_kind="events")
-    variables = layer.init(jax.random.key(0), ONES)
+    variables = jax.jit(layer.init)(jax.random.key(0), ONES)
     with pytest.raises(ValueError, match=r"Doubled has 30 parameters.*accounts for 27"):
         jsnn.run(layer, variables, ONES)
 
@@ -479,7 +482,7 @@ def test_every_shipped_parameter_is_accounted_for(name):
     model, shape = (MODELS | LAWS)[name]
     frames = jnp.ones(shape)
     variables = jax.jit(model.init)(jax.random.key(0), frames)
-    _, workload = jsnn.run(model, variables, frames)
+    _, workload = ran(model, variables, frames)
     assert workload.unpriced == ()
     stored = sum(
         int(np.size(leaf))
@@ -500,10 +503,10 @@ def test_every_shipped_parameter_is_accounted_for(name):
 @pytest.mark.parametrize("leaf", ["kernel", "bias"])
 def test_a_network_that_diverged_has_no_energy_and_is_refused_by_name(leaf):
     model = Network((Spiking(nn.Dense(8), LIF(), "events"), Spiking(nn.Dense(8), LIF()), READOUT))
-    variables = model.init(jax.random.key(0), ONES)
+    variables = jax.jit(model.init)(jax.random.key(0), ONES)
     synapse = variables["params"]["layers_1"]["synapse"]
     synapse[leaf] = synapse[leaf].at[..., 0].set(jnp.nan)
-    _, workload = jsnn.run(model, variables, ONES)
+    _, workload = ran(model, variables, ONES)
     for machine in map(get, ("neuromorphic-22nm", "compute-only-45nm", "loihi-14nm")):
         assert not np.isfinite(np.asarray(jsnn.bill(workload, machine).total_pj())).any()
         with pytest.raises(ValueError, match=r"layer 'layers_1'.*diverge"):
@@ -514,7 +517,7 @@ def test_a_network_that_diverged_has_no_energy_and_is_refused_by_name(leaf):
 
 def test_an_evaluation_names_the_layer_that_is_not_finite():
     model = Network((Spiking(nn.Dense(8), LIF(), "events"), Spiking(nn.Dense(8), LIF()), READOUT))
-    variables = model.init(jax.random.key(0), ONES)
+    variables = jax.jit(model.init)(jax.random.key(0), ONES)
     step = make_eval_step(
         model, Objective("cross-entropy", MACHINE), lambda key, x: x.swapaxes(0, 1)
     )
@@ -576,7 +579,7 @@ def whole_pj(machine):
 
 def _run():
     model = Network((Spiking(nn.Dense(8), LIF(), "events"), READOUT))
-    return jsnn.run(model, model.init(jax.random.key(0), ONES), ONES)
+    return ran(model, jax.jit(model.init)(jax.random.key(0), ONES), ONES)
 
 
 _RUN = _run()
@@ -585,7 +588,7 @@ _RUN = _run()
 def test_a_dead_network_is_called_dead_before_any_verdict():
     weak = nn.Dense(8, kernel_init=nn.initializers.zeros)
     model = Network((Spiking(weak, LIF(), "events"), READOUT))
-    _, workload = jsnn.run(model, model.init(jax.random.key(0), ONES), ONES)
+    _, workload = ran(model, jax.jit(model.init)(jax.random.key(0), ONES), ONES)
     found = jsnn.report.report(workload, MACHINE, draws=5)
     text = str(found)
     assert found.dead
@@ -648,8 +651,8 @@ def test_a_kernel_given_as_one_number_runs_along_the_last_axis():
     assert (facts.synapses, facts.weights) == (192, 6)
     layer = Spiking(nn.Conv(2, 3), IF(), input_kind="events")
     frames = jnp.asarray(bernoulli((3, 2, 6, 6, 1)), jnp.float32)
-    variables = layer.init(jax.random.key(0), frames)
-    workload = jsnn.run(layer, variables, frames)[1]
+    variables = jax.jit(layer.init)(jax.random.key(0), frames)
+    workload = ran(layer, variables, frames)[1]
     walked = audit(record(layer, variables, frames), get("classical-45nm"))
     np.testing.assert_allclose(
         walked.total_pj(), jsnn.bill(workload, get("classical-45nm")).total_pj(), rtol=1e-6
@@ -670,7 +673,7 @@ class Twice(nn.Module):
 
 def test_weights_of_a_layer_used_twice_are_stored_and_loaded_once():
     frames = jnp.asarray(bernoulli((4, 2, 20)), jnp.float32)
-    variables = Twice().init(jax.random.key(0), frames)
+    variables = jax.jit(Twice().init)(jax.random.key(0), frames)
     _, workload = jsnn.run(Twice(), variables, frames)
     machine = get("classical-45nm")
     first, second = workload
@@ -700,8 +703,8 @@ class Cheaper(Lever):
 def test_levers_are_not_forgotten_by_a_bill():
     model = MLP((6,), 3, input_kind="events")
     levered = Levered(model, (Cheaper(),))
-    variables = levered.init(jax.random.key(0), ONES)
-    _, workload = jsnn.run(levered, variables, ONES)
+    variables = jax.jit(levered.init)(jax.random.key(0), ONES)
+    _, workload = ran(levered, variables, ONES)
     for price_it in (jsnn.bill, jsnn.floor, jsnn.report.report):
         with pytest.raises(ValueError, match=r"under levers \(cheaper\)"):
             price_it(workload, MACHINE)
@@ -716,6 +719,6 @@ def test_levers_are_not_forgotten_by_a_bill():
 @pytest.mark.parametrize("shape", [(0, 2, 8), (4, 0, 8)])
 def test_no_step_or_no_sample_is_refused(shape):
     model = MLP((6,), 3, input_kind="events")
-    variables = model.init(jax.random.key(0), ONES)
+    variables = jax.jit(model.init)(jax.random.key(0), ONES)
     with pytest.raises(ValueError, match="at least one step and one sample"):
         jsnn.run(model, variables, jnp.ones(shape))

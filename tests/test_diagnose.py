@@ -12,6 +12,9 @@ from jsnn.layers import Network, Spiking
 from jsnn.neurons import LI, LIF
 from jsnn.readouts import MeanMembrane
 
+# Compiled: a run operation by operation takes longer to start than to finish.
+ran = jax.jit(jsnn.run, static_argnums=0)
+
 
 @pytest.fixture(scope="module")
 def mlp():
@@ -59,7 +62,7 @@ def test_silent_neurons_are_counted_and_readouts_left_out():
 
 def test_silent_layers_of_a_run(mlp):
     model, variables, frames = mlp
-    _, workload = jsnn.run(model, variables, frames)
+    _, workload = ran(model, variables, frames)
     ever = [layer.spikes.sum(0) for layer in workload]
     spiking = [layer.geometry.spiking for layer in workload]
     found = diagnose.silent_layers(workload.names, ever, spiking)
@@ -81,7 +84,7 @@ def test_silent_layers_refuse_bad_counts():
 def test_spike_trains_are_what_the_workload_counted(mlp):
     model, variables, frames = mlp
     trains = diagnose.spike_trains(model, variables, frames)
-    _, workload = jsnn.run(model, variables, frames)
+    _, workload = ran(model, variables, frames)
     assert list(trains) == ["hidden_0", "hidden_1"]
     for name, spikes in trains.items():
         assert set(np.unique(spikes)) == {0.0, 1.0}
@@ -104,7 +107,7 @@ def test_layers_come_in_running_order_under_the_names_of_the_workload():
     readout = Spiking(nn.Dense(2), LI(), readout=MeanMembrane())
     model, frames = Network((*hidden, readout)), jnp.ones((2, 1, 3))
     variables = jax.jit(model.init)(jax.random.key(0), frames)
-    _, workload = jsnn.run(model, variables, frames)
+    _, workload = ran(model, variables, frames)
     trains = diagnose.spike_trains(model, variables, frames)
     assert list(trains) == [f"layers_{number}" for number in range(11)]
     assert (*trains, "layers_11") == workload.names
@@ -118,9 +121,9 @@ def test_a_layer_used_twice_appears_twice():
             return layer(layer(frames, train), train)
 
     model, frames = Twice(), jnp.ones((2, 1, 3))
-    variables = model.init(jax.random.key(0), frames)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
     trains = diagnose.spike_trains(model, variables, frames)
-    assert tuple(trains) == jsnn.run(model, variables, frames)[1].names == ("shared", "shared#2")
+    assert tuple(trains) == ran(model, variables, frames)[1].names == ("shared", "shared#2")
 
 
 def test_records_of_an_earlier_pass_are_not_counted_again(mlp):
@@ -142,9 +145,9 @@ def test_a_model_without_hidden_layers_is_refused():
 
 def test_a_lone_layer_goes_by_the_name_of_its_workload():
     model, frames = Spiking(nn.Dense(2), LIF()), jnp.ones((2, 1, 3))
-    variables = model.init(jax.random.key(0), frames)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
     trains = diagnose.spike_trains(model, variables, frames)
-    assert tuple(trains) == jsnn.run(model, variables, frames)[1].names
+    assert tuple(trains) == ran(model, variables, frames)[1].names
 
 
 def test_description_of_a_run():

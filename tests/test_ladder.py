@@ -7,6 +7,7 @@ import pytest
 
 from experiments import ladder
 from experiments.ladder import Flags, describe, rungs
+from experiments.runconfig import configured
 
 
 def test_a_rung_has_the_levers_of_those_below_it():
@@ -46,6 +47,9 @@ def test_a_climb_keeps_its_runs_and_says_what_each_rung_gave(tmp_path, monkeypat
     )
     few = {name: rungs(flags)[name] for name in ("pruned weights", "early exit")}
     monkeypatch.setattr(ladder, "rungs", lambda flags: few)
+    # Every run compiles a dozen programs, whose size goes with the layers.
+    narrow = {"widths": (32,)}
+    monkeypatch.setattr(ladder, "configured", lambda knobs: configured(narrow | knobs))
     result = ladder.main(flags, "command")
     stored = json.loads((tmp_path / "b" / "digits-event-45nm.json").read_text())
     assert stored == json.loads(json.dumps(result))

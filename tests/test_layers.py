@@ -20,6 +20,9 @@ from jsnn.neurons import LI, LIF
 from jsnn.readouts import LastMembrane, MeanMembrane, PerStep, SpikeCount
 from jsnn.run import forward, run, step
 
+# Compiled: a run operation by operation takes longer to start than to finish.
+ran = jax.jit(run, static_argnums=0)
+
 LAW = LIF(tau_mem=2e-3)
 
 
@@ -28,13 +31,13 @@ def spikes(key, shape, rate=0.3):
 
 
 def only_layer(model, variables, frames):
-    return run(model, variables, frames)[1].layers[0]
+    return ran(model, variables, frames)[1].layers[0]
 
 
 def test_a_dense_layer_is_its_equations_step_by_step(key):
     frames = spikes(key, (7, 3, 5))
     layer = Spiking(nn.Dense(4), LAW)
-    variables = layer.init(key, frames)
+    variables = jax.jit(layer.init)(key, frames)
     weights = np.asarray(variables["params"]["synapse"]["kernel"])
     bias = np.asarray(variables["params"]["synapse"]["bias"])
     found = np.asarray(layer.apply(variables, frames))
@@ -49,9 +52,9 @@ def test_a_dense_layer_is_its_equations_step_by_step(key):
 def test_recurrence_feeds_back_the_spikes_of_the_step_before(key):
     frames = spikes(key, (9, 2, 6), 0.6)
     layer = Spiking(nn.Dense(5, use_bias=False), LAW, recurrent=True)
-    variables = layer.init(key, frames)
+    variables = jax.jit(layer.init)(key, frames)
     params = jax.tree.map(np.asarray, variables["params"])
-    found, (record,) = run(layer, variables, frames)
+    found, (record,) = ran(layer, variables, frames)
     v, before, fed_back = np.zeros((2, 5)), np.zeros((2, 5)), np.zeros(2)
     for t in range(9):
         fed_back += before.sum(1)
@@ -75,7 +78,7 @@ def test_conv_synops_are_the_wires_that_each_spike_takes(key, strides, padding, 
         4, (3, 3), strides=strides, padding=padding, feature_group_count=groups, use_bias=False
     )
     layer = Spiking(synapse, LAW)
-    record = only_layer(layer, layer.init(key, frames), frames)
+    record = only_layer(layer, jax.jit(layer.init)(key, frames), frames)
     expected = np.zeros(2)
     out = np.asarray(jax.eval_shape(lambda: layer.init_with_output(key, frames)[0]).shape)
     height, width = out[2], out[3]
@@ -104,7 +107,7 @@ def test_input_kinds_count_what_comes_in(key):
     np.testing.assert_array_equal(constant.macs, np.count_nonzero(values[0], axis=1) * 3)
     signed = jnp.array([[[-1.0, 2.0, 0.0]]])
     events = Spiking(nn.Dense(5), LAW, input_kind="events")
-    record = only_layer(events, events.init(key, signed), signed)
+    record = only_layer(events, jax.jit(events.init)(key, signed), signed)
     assert (record.input_events.tolist(), record.synops.tolist()) == ([3.0], [15.0])
     assert (record.active_inputs.tolist(), record.active_synapses.tolist()) == ([2.0], [10.0])
 
@@ -112,7 +115,7 @@ def test_input_kinds_count_what_comes_in(key):
 def test_a_constant_input_computes_its_synapse_once_with_the_same_result(key):
     frames = jnp.broadcast_to(jax.random.uniform(key, (1, 2, 6)), (5, 2, 6))
     once = Spiking(nn.Dense(8), LAW, input_kind="constant")
-    variables = once.init(key, frames)
+    variables = jax.jit(once.init)(key, frames)
     every = Spiking(nn.Dense(8), LAW, input_kind="analog")
     np.testing.assert_array_equal(once.apply(variables, frames), every.apply(variables, frames))
 
@@ -125,7 +128,7 @@ def test_average_pool_events_are_counted_one_by_one_and_max_pool_stays_binary(ke
             Spiking(nn.Conv(1, (1, 1), use_bias=False), LAW, input_kind="events", input_unit=0.25),
         )
     )
-    record = only_layer(model, model.init(key, frames), frames)
+    record = only_layer(model, jax.jit(model.init)(key, frames), frames)
     np.testing.assert_array_equal(record.synops, np.asarray(frames).sum((0, 2, 3, 4)))
     pooled = Pool("max", 2).apply({}, frames)
     assert set(np.unique(pooled)) <= {0.0, 1.0}
@@ -158,7 +161,7 @@ def test_batch_norm_of_currents_far_from_zero(key, center):
 def test_a_folded_norm_leaves_a_bias_and_updates_only_in_training(key):
     frames = spikes(key, (4, 3, 5))
     layer = Spiking(nn.Dense(6, use_bias=False), LAW, norm=td_batch_norm())
-    variables = layer.init(key, frames)
+    variables = jax.jit(layer.init)(key, frames)
     assert only_layer(layer, variables, frames).geometry.biases == 6
     assert forward(layer, variables, frames).updates == {}
     updates = forward(layer, variables, frames, train=True).updates
@@ -195,7 +198,7 @@ def test_residual_sums_are_counted_by_value(key):
     block = Spiking(nn.Dense(4, kernel_init=nn.initializers.constant(9.0)), LAW)
     after = Spiking(nn.Dense(3), LAW)
     model = Network((Residual(block), after))
-    _, workload = run(model, model.init(key, frames), frames)
+    _, workload = ran(model, jax.jit(model.init)(key, frames), frames)
     assert workload.layers[1].input_events.tolist() == [16.0]
 
 
@@ -207,7 +210,7 @@ def test_a_layer_used_twice_records_twice(key):
             return layer(layer(frames, train), train)
 
     frames = spikes(key, (4, 2, 5), 0.7)
-    variables = Twice().init(key, frames)
+    variables = jax.jit(Twice().init)(key, frames)
     _, workload = run(Twice(), variables, frames)
     assert workload.names == ("shared", "shared#2")
     np.testing.assert_array_equal(
@@ -218,11 +221,11 @@ def test_a_layer_used_twice_records_twice(key):
 def test_init_keeps_no_record_and_a_stale_one_is_not_counted(key):
     frames = spikes(key, (4, 2, 5))
     layer = Spiking(nn.Dense(5), LAW)
-    variables = layer.init(key, frames)
+    variables = jax.jit(layer.init)(key, frames)
     assert set(variables) == {"params", "constants"}
     _, stale = layer.apply(variables, frames, mutable=["workload"])
-    once = run(layer, variables, frames)[1]
-    again = run(layer, {**variables, **stale}, frames)[1]
+    once = ran(layer, variables, frames)[1]
+    again = ran(layer, {**variables, **stale}, frames)[1]
     assert len(again) == 1
     np.testing.assert_array_equal(once.layers[0].synops, again.layers[0].synops)
 
@@ -230,8 +233,8 @@ def test_init_keeps_no_record_and_a_stale_one_is_not_counted(key):
 def test_a_spiking_readout_records_its_own_spikes(key):
     frames = spikes(key, (6, 2, 5), 0.8)
     layer = Spiking(nn.Dense(4), LAW, readout=SpikeCount(), recurrent=True)
-    variables = layer.init(key, frames)
-    counts, (record,) = run(layer, variables, frames)
+    variables = jax.jit(layer.init)(key, frames)
+    counts, (record,) = ran(layer, variables, frames)
     plain = layer.clone(readout=None)
     every = np.asarray(plain.apply(variables, frames))
     np.testing.assert_array_equal(counts, every.sum(0))
@@ -248,8 +251,8 @@ def test_stepping_one_frame_at_a_time_equals_the_whole_window(key, recurrent):
             Spiking(nn.Dense(3), LI(tau_mem=3e-3), readout=PerStep()),
         )
     )
-    variables = model.init(key, frames)
-    whole, _ = run(model, variables, frames)
+    variables = jax.jit(model.init)(key, frames)
+    whole, _ = ran(model, variables, frames)
     state, stepped = variables, []
     for frame in frames:
         state, out = step(model, state, frame)
@@ -260,8 +263,8 @@ def test_stepping_one_frame_at_a_time_equals_the_whole_window(key, recurrent):
 def test_records_of_a_stream_add_up_to_those_of_the_window(key):
     frames = spikes(key, (6, 2, 5), 0.8)
     layer = Spiking(nn.Dense(4), LAW, recurrent=True, readout=SpikeCount())
-    variables = layer.init(key, frames)
-    _, (whole,) = run(layer, variables, frames)
+    variables = jax.jit(layer.init)(key, frames)
+    _, (whole,) = ran(layer, variables, frames)
     collected, state = [], {}
     for piece in (frames[:2], frames[2:]):
         _, changed = layer.apply({**variables, **state}, piece, mutable=["workload", "state"])
@@ -275,7 +278,7 @@ def test_records_of_a_stream_add_up_to_those_of_the_window(key):
 def test_random_initial_states_are_drawn_in_training_only(key):
     frames = jnp.zeros((1, 3, 4))
     layer = Spiking(nn.Dense(50), LAW, random_state=True, readout=LastMembrane())
-    variables = layer.init(key, frames)
+    variables = jax.jit(layer.init)(key, frames)
     still = layer.apply(variables, frames, True, rngs={"state": key})
     assert np.asarray(still).std() > 0.05
     assert np.asarray(layer.apply(variables, frames, False)).std() == 0
@@ -286,7 +289,7 @@ def test_a_layer_passes_its_plan_on(key):
 
     def spikes_and_gradient(plan, readout):
         layer = Spiking(nn.Dense(5), LAW, recurrent=True, plan=plan, readout=readout)
-        variables = layer.init(key, frames)
+        variables = jax.jit(layer.init)(key, frames)
 
         def loss(params):
             out = layer.apply({**variables, "params": params}, frames)
@@ -325,7 +328,7 @@ def test_steps_that_make_one_decision_have_a_twin_that_runs_once():
     for decides in (True, False):
         readout = PerStep(decides=decides)
         layer = Spiking(nn.Dense(3), LI(tau_mem=5e-3), readout=readout)
-        outputs, workload = run(layer, layer.init(jax.random.key(0), frames), frames)
+        outputs, workload = ran(layer, jax.jit(layer.init)(jax.random.key(0), frames), frames)
         assert outputs.shape == (4, 2, 3)
         assert workload.per_step is decides
 
@@ -341,7 +344,7 @@ def test_what_came_in_each_step_sums_to_what_came(kind, key):
     conv = Spiking(nn.Conv(3, (3, 3)), LIF(), input_kind=kind)
     flat = Spiking(nn.Dense(6), LIF(v_threshold=0.2), input_kind=kind, recurrent=True)
     for layer, frames in ((conv, image), (flat, image[..., 0, 0, :])):
-        _, workload = run(layer, jax.jit(layer.init)(key, frames), frames)
+        _, workload = ran(layer, jax.jit(layer.init)(key, frames), frames)
         (record,) = workload
         by_step = record.by_step
         np.testing.assert_allclose(by_step.arrivals.sum(1), record.arrivals, rtol=1e-6)

@@ -22,6 +22,9 @@ from jsnn.training import (
     with_reference,
 )
 
+# Compiled: a run operation by operation takes longer to start than to finish.
+ran = jax.jit(jsnn.run, static_argnums=0)
+
 MACHINE = jsnn.hardware.get("neuromorphic-22nm")
 FRAMES = (jax.random.uniform(jax.random.key(3), (5, 4, 12)) < 0.4).astype(jnp.float32)
 MODEL = jsnn.models.MLP((8,), 3, input_kind="events")
@@ -64,7 +67,7 @@ class Narrow(Lever):
 
 def levered(*levers):
     model = Levered(MODEL, levers)
-    return model, model.init(jax.random.key(0), FRAMES)
+    return model, jax.jit(model.init)(jax.random.key(0), FRAMES)
 
 
 def unlevered(workload):
@@ -76,8 +79,8 @@ def test_a_lever_acts_on_parameters_and_outputs():
     model, variables = levered(Louder(2.0))
     network, leaves = split(variables["params"])
     doubled = jax.tree.map(lambda leaf: 2 * leaf, network)
-    expected, expected_work = jsnn.run(MODEL, {**variables, "params": doubled}, FRAMES)
-    outputs, workload = jsnn.run(model, variables, FRAMES)
+    expected, expected_work = ran(MODEL, {**variables, "params": doubled}, FRAMES)
+    outputs, workload = ran(model, variables, FRAMES)
     np.testing.assert_array_equal(outputs, 2 * expected)
     assert workload.levers == ("louder",)
     jax.tree.map(np.testing.assert_array_equal, unlevered(workload), expected_work)
@@ -106,7 +109,7 @@ def test_levers_act_in_turn():
 
 def test_the_bill_is_that_of_the_hardware_a_lever_gives():
     model, variables = levered(Narrow(4.0))
-    _, workload = jsnn.run(model, variables, FRAMES)
+    _, workload = ran(model, variables, FRAMES)
     objective = Objective("cross-entropy", MACHINE, levers=model.levers)
     found = objective.bill(workload, variables["params"]).total_pj()
     plain = unlevered(workload)
@@ -116,7 +119,7 @@ def test_the_bill_is_that_of_the_hardware_a_lever_gives():
 
 
 def test_without_levers_every_layer_runs_on_the_machine():
-    workload = jsnn.run(MODEL, MODEL.init(jax.random.key(0), FRAMES), FRAMES)[1]
+    workload = ran(MODEL, jax.jit(MODEL.init)(jax.random.key(0), FRAMES), FRAMES)[1]
     assert price((), None, workload, MACHINE) == [(layer, MACHINE) for layer in workload]
 
 
@@ -145,7 +148,7 @@ def test_leaves_are_trained_with_their_own_rate():
     sums = make_eval_step(model, objective, encoder)(
         state.variables, samples, labels, jnp.ones(4), jax.random.key(0)
     )
-    _, workload = jsnn.run(model, state.variables, FRAMES)
+    _, workload = ran(model, state.variables, FRAMES)
     expected = objective.bill(workload, state.params).total_pj().sum()
     np.testing.assert_allclose(sums["parts_pj"].sum(), expected, rtol=1e-5)
     silent = objective.bill(workload.silenced(), state.params).total_pj().sum()
@@ -173,8 +176,8 @@ def test_outputs_of_a_window_in_chunks_are_seen_whole():
 
     per_step = jsnn.models.MLP((8,), 3, input_kind="events", readout=jsnn.readouts.PerStep())
     model = Levered(per_step, (First(),))
-    variables = model.init(jax.random.key(0), FRAMES)
-    whole, _ = jsnn.run(model, variables, FRAMES)
+    variables = jax.jit(model.init)(jax.random.key(0), FRAMES)
+    whole, _ = ran(model, variables, FRAMES)
     chunked, _ = jsnn.run(model, variables, FRAMES, plan=Chunked(2))
     np.testing.assert_allclose(chunked, whole, rtol=1e-6)
 

@@ -83,7 +83,7 @@ def test_parameters_are_filed_under_their_layers(key):
 def test_dropout_acts_in_training_only(key):
     model = MLP((64,), 3, neuron=LIF(tau_mem=2e-3), dropout=0.5, input_dropout=0.5)
     frames = jax.random.uniform(key, (4, 2, 6))
-    variables = model.init(key, frames)
+    variables = jax.jit(model.init)(key, frames)
     passes = [
         model.apply(variables, frames, train, rngs={"dropout": jax.random.key(seed)})
         for train, seed in ((False, 0), (False, 1), (True, 0), (True, 1))

@@ -71,7 +71,7 @@ def silent_network():
         input_kind="events",
     )
     frames = jnp.ones((4, 2, 5))
-    variables = layer.init(jax.random.key(0), frames)
+    variables = jax.jit(layer.init)(jax.random.key(0), frames)
     return variables, lambda v: run(layer, v, frames)[1]
 
 

@@ -43,7 +43,7 @@ def test_a_product_and_its_gradients_round_operands_and_nothing_else(key):
 def test_a_dense_layer_and_a_convolution_compute_so(key):
     frames = jax.random.normal(key, (3, 7))
     layer = nn.Dense(4, **BF16.dense)
-    variables = layer.init(key, frames)
+    variables = jax.jit(layer.init)(key, frames)
     kernel = variables["params"]["kernel"]
     assert kernel.dtype == jnp.float32
     np.testing.assert_allclose(
@@ -51,7 +51,7 @@ def test_a_dense_layer_and_a_convolution_compute_so(key):
     )
     images = jax.random.normal(key, (2, 4, 4, 2))
     conv = nn.Conv(3, (3, 3), **BF16.conv)
-    variables = conv.init(key, images)
+    variables = jax.jit(conv.init)(key, images)
     exact = {"params": jax.tree.map(lambda x: rounded(x).astype(np.float32), variables["params"])}
 
     def weighed(layer, images, variables):

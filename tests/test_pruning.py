@@ -58,7 +58,7 @@ def dyadic(variables):
 def with_some_closed(model, frames, seed=1):
     """A levered network whose gates are about half closed."""
     levered = Levered(model, (UnitPruning(),))
-    variables = dyadic(levered.init(KEY, frames))
+    variables = dyadic(jax.jit(levered.init)(KEY, frames))
     scores = {
         name: jax.random.normal(jax.random.fold_in(jax.random.key(seed), depth), leaf.shape)
         for depth, (name, leaf) in enumerate(split(variables["params"])[1]["units"].items())
@@ -206,7 +206,7 @@ def each_step(layer):
 )
 def test_weights_that_are_left_are_counted_one_by_one(case, machines):
     model, frames = CASES[case]
-    variables = model.init(KEY, frames)
+    variables = jax.jit(model.init)(KEY, frames)
     kept = half_masks(variables["params"])
     thin = variables | {"params": masked(variables["params"], kept)}
     recorded = record(model, thin, frames)
@@ -241,7 +241,7 @@ def test_weights_that_are_left_are_counted_one_by_one(case, machines):
 
 def test_the_mean_of_a_layer_is_exact_where_its_inputs_keep_the_same():
     model, frames = CASES["events"]
-    variables = model.init(KEY, frames)
+    variables = jax.jit(model.init)(KEY, frames)
     (layer, *_), (work, *_) = (
         record(model, variables, frames),
         ran(model, variables, frames)[1],
@@ -261,7 +261,7 @@ def test_the_mean_of_a_layer_is_exact_where_its_inputs_keep_the_same():
 
 def test_recurrent_weights_count_with_their_mean():
     model, frames = CASES["recurrent"]
-    variables = model.init(KEY, frames)
+    variables = jax.jit(model.init)(KEY, frames)
     kept = half_masks(variables["params"])["hidden_0"]
     (work, *_) = ran(model, variables, frames)[1]
     thin = listed(work, kept["kernel"], kept["recurrent"])
@@ -275,7 +275,7 @@ def test_recurrent_weights_count_with_their_mean():
 
 def test_fan_out_of_a_convolution_is_that_of_its_wires():
     model, frames = CASES["images"]
-    variables = model.init(KEY, frames)
+    variables = jax.jit(model.init)(KEY, frames)
     layer, work = record(model, variables, frames)[1], ran(model, variables, frames)[1].layers[1]
     kept = half_masks({"a": {"synapse": {"kernel": np.zeros((3, 3, 6, 5))}}})["a"]["kernel"]
     walked = dataclasses.replace(layer, kept=kept).wires
@@ -287,7 +287,7 @@ def test_fan_out_of_a_convolution_is_that_of_its_wires():
 
 def thresholded(start):
     levered = Levered(CASES["recurrent"][0], (WeightPruning(start=start),))
-    return levered, levered.init(KEY, FLAT)
+    return levered, jax.jit(levered.init)(KEY, FLAT)
 
 
 def test_a_threshold_leaves_what_is_above_it_in_network_and_bill():
@@ -356,7 +356,7 @@ def test_a_magnitude_mask_keeps_the_largest(density, seed):
 
 def test_lists_of_weights_hold_the_tensor_and_say_how_much_they_take():
     model, frames = CASES["images"]
-    params = model.init(KEY, frames)["params"]
+    params = jax.jit(model.init)(KEY, frames)["params"]
     kept = half_masks(params)
     found = sparse(params, kept)
     for name, masks in kept.items():
@@ -372,7 +372,7 @@ def test_lists_of_weights_hold_the_tensor_and_say_how_much_they_take():
 def test_a_smaller_network_survives_a_checkpoint(tmp_path):
     levered, variables = with_some_closed(*CASES["constant"])
     small, fewer = written_out(levered, variables)
-    blank = jax.tree.map(jnp.zeros_like, dict(small.init(KEY, CASES["constant"][1])))
+    blank = jax.tree.map(jnp.zeros_like, dict(jax.jit(small.init)(KEY, CASES["constant"][1])))
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, fewer, {"widths": list(small.widths)})
     read, written = checkpoints.restore(blank)
@@ -420,7 +420,7 @@ def test_gates_that_do_not_fit_are_refused(kept, words):
 
 def test_neurons_that_fire_by_themselves_are_not_silenced_by_a_gate():
     restless = MLP((4,), 3, neuron=LIF(v_leak=2.0), input_kind="events")
-    variables = restless.init(KEY, FLAT)
+    variables = jax.jit(restless.init)(KEY, FLAT)
     assert row(restless) == ("hidden_0", "readout")
     with pytest.raises(ValueError, match="fire without input"):
         compact(restless, variables, {"hidden_0": np.array([True, True, False, True])})
@@ -450,7 +450,7 @@ def hypothetical():
 @pytest.mark.parametrize("case", CASES)
 def test_from_where_it_came_sums_up_to_what_came(case):
     model, frames = CASES[case]
-    variables, length = model.init(KEY, frames), len(frames)
+    variables, length = jax.jit(model.init)(KEY, frames), len(frames)
     _, whole = ran(model, variables, frames)
     _, chunked = jax.jit(lambda v, f: jsnn.run(model, v, f, plan=Chunked(3)))(variables, frames)
     _, stepwise = jax.jit(functools.partial(prefixes, model))(variables, frames)
@@ -470,7 +470,7 @@ def test_from_where_it_came_sums_up_to_what_came(case):
 def test_weights_behind_busy_inputs_cost_more(case):
     model, frames = CASES[case]
     levered = Levered(model, (WeightPruning(start=0.7),))
-    variables = levered.init(KEY, frames)
+    variables = jax.jit(levered.init)(KEY, frames)
     _, workload = ran(levered, variables, frames)
     network, leaves = split(variables["params"])
     first, machine = workload.layers[0], get("neuromorphic-22nm")
@@ -495,7 +495,7 @@ def test_weights_behind_busy_inputs_cost_more(case):
 def test_lists_of_a_window_cut_short_are_those_of_a_run_over_cut_frames(case):
     model, frames = CASES[case]
     levered, machine = Levered(model, (WeightPruning(start=0.7),)), get("neuromorphic-22nm")
-    variables = levered.init(KEY, frames)
+    variables = jax.jit(levered.init)(KEY, frames)
     levers, params = levered.levers, variables["params"]
 
     @jax.jit

@@ -45,7 +45,7 @@ def network(kind="mlp"):
 
     @jax.jit
     def begin(key):
-        variables = model.init(key, FRAMES)
+        variables = jax.jit(model.init)(key, FRAMES)
         return variables["params"], run(model, variables, FRAMES)[1], variables["constants"]
 
     return begin(jax.random.key(1))

@@ -17,6 +17,15 @@ from jsnn.checkpoint import Checkpoints
 
 ROOT = Path(train.__file__).parents[1]
 
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard():
+    """Python's own answer to SIGINT, which what starts pytest in the background has it ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 # Each replaces a function by one that kills its process on the way.
 KILLS = {
     "between two epochs": """

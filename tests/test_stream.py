@@ -119,7 +119,7 @@ def test_what_cannot_stream_is_refused(model, message, key):
 def test_a_stream_of_means_is_the_mean_so_far(key):
     model = MLP((9,), 3, LAW, MeanMembrane(), input_kind="events")
     frames = 3.0 * jax.random.bernoulli(key, 0.5, (3, 1, 6))
-    variables = model.init(key, frames)
+    variables = jax.jit(model.init)(key, frames)
     stream = make_stream(model, variables, frames[0])
     state = stream.start(frames[0])
     for t, frame in enumerate(frames, 1):

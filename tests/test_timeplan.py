@@ -27,6 +27,9 @@ from jsnn.readouts import (
 from jsnn.run import forward, run
 from jsnn.timeplan import WHOLE, Chunked, choose, kept_bytes, read
 
+# Compiled: a run operation by operation takes longer to start than to finish.
+ran = jax.jit(run, static_argnums=0)
+
 LAW = LIF(tau_mem=2e-3)
 STEPS = 7
 WIDE = nn.initializers.normal(3.0)
@@ -171,7 +174,7 @@ def dots(jaxpr, times=1):
 def test_a_constant_input_meets_its_weights_once(plan, rows):
     frames = jnp.ones((8, 1, 6))
     model = MLP((9,), 3)
-    variables = model.init(jax.random.key(0), frames)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
     traced = jax.jit(lambda v: run(model, v, frames, plan=plan)[0]).trace(variables).jaxpr
     live, _ = jax.interpreters.partial_eval.dce_jaxpr(traced.jaxpr, [True])
     assert dots(live) == {(1, 9): 1, (rows, 3): 8 // rows}
@@ -236,7 +239,7 @@ def test_a_norm_is_no_hindrance_in_evaluation():
 
 def test_the_rule_cuts_what_is_too_large_to_keep():
     model, variables, frames, _ = case("events, last membrane")
-    _, workload = run(model, variables, frames)
+    _, workload = ran(model, variables, frames)
     kept = kept_bytes(workload, batch=2)
     assert kept == 4 * 4 * STEPS * 2 * (9 + 5 + 3)
     assert choose(STEPS, kept).plan == WHOLE
@@ -268,8 +271,8 @@ def test_events_are_cut_too(key):
     """Lists of events in chunks against the whole window of dense frames."""
     model = MLP((5,), 3, input_kind="events")
     frames = np.asarray(jax.random.bernoulli(key, 0.3, (7, 2, 6)), np.float32)
-    variables = model.init(key, frames)
-    outputs, workload = run(model, variables, jnp.asarray(frames))
+    variables = jax.jit(model.init)(key, frames)
+    outputs, workload = ran(model, variables, jnp.asarray(frames))
     found, counted = run(model, variables, pack(frames), plan=Chunked(3))
     np.testing.assert_allclose(found, outputs, rtol=1e-5)
     for whole, cut in zip(jax.tree.leaves(workload), jax.tree.leaves(counted), strict=True):

@@ -8,8 +8,8 @@ from experiments import energy_report, train
 from experiments.machines import BOUNDS, chosen_knobs, node_nm
 from jsnn.hardware import get
 
-SMALL = "--limit 64 --epochs 3 --batch 8 --widths 12,8 --steps 3 --no-compile-cache".split()
-LIMITS = "--energy-budget 4nJ --latency-budget 1us --area-budget 4.5mm2".split()
+SMALL = "--limit 64 --epochs 3 --batch 8 --widths 12 --steps 3 --no-compile-cache".split()
+LIMITS = "--energy-budget 3.7nJ --latency-budget 1us --area-budget 4.5mm2".split()
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,7 @@ def test_a_real_training_keeps_every_neuron_legal():
         n: Network((Spiking(nn.Dense(6), law), Spiking(nn.Dense(2), LI(), readout=MeanMembrane())))
         for n, law in laws.items()
     }
-    starts = {n: model.init(jax.random.key(0), frames) for n, model in models.items()}
+    starts = {n: jax.jit(model.init)(jax.random.key(0), frames) for n, model in models.items()}
     optimiser = optax.adam(0.1)
 
     def loss(params):
@@ -297,7 +297,7 @@ def test_any_optimiser_on_all_of_params_leaves_constants_as_built():
 def test_trained_leaves_move_the_constants_in_force():
     layer = Spiking(nn.Dense(3), LIF(trainable=("v_threshold",)))
     frames = jax.random.uniform(jax.random.key(2), (6, 2, 8))
-    variables = layer.init(jax.random.key(0), frames)
+    variables = jax.jit(layer.init)(jax.random.key(0), frames)
     assert set(variables["params"]["neuron"]) == {"v_threshold"}
     doubled = jax.tree.map(jnp.copy, variables)
     doubled["params"]["neuron"]["v_threshold"] = jnp.full(3, jnp.log(2.0))
@@ -310,7 +310,7 @@ def test_trained_leaves_move_the_constants_in_force():
 
 def test_variables_that_do_not_fit_are_refused():
     layer = Spiking(nn.Dense(3), LIF())
-    variables = layer.init(jax.random.key(0), FRAMES)
+    variables = jax.jit(layer.init)(jax.random.key(0), FRAMES)
     with pytest.raises(ValueError, match=r"hold no constants of its neurons; pass on all"):
         layer.apply({"params": variables["params"]}, FRAMES)
     with pytest.raises(ValueError, match=r"expected the collection 'constants' .*\['params'\]"):
@@ -358,7 +358,7 @@ class Asking(Echo):
 
 def test_a_neuron_of_ones_own_trains_nothing_unless_it_says_so_and_how():
     layer = Spiking(nn.Dense(3), Echo())
-    variables = layer.init(jax.random.key(0), FRAMES)
+    variables = jax.jit(layer.init)(jax.random.key(0), FRAMES)
     assert set(variables["params"]) == {"synapse"}
     assert set(variables["constants"]["neuron"]) == {"level"}
     with pytest.raises(

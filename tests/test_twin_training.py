@@ -25,7 +25,7 @@ FRAMES = jax.random.uniform(jax.random.key(3), (1, 5, 12)) * (jnp.arange(12) > 2
 
 @functools.cache
 def recorded():
-    variables = MODEL.init(jax.random.key(1), FRAMES)
+    variables = jax.jit(MODEL.init)(jax.random.key(1), FRAMES)
     outputs, workload = jax.jit(lambda given: run(MODEL, given, FRAMES))(variables)
     return variables["params"], np.asarray(outputs), workload
 
@@ -115,7 +115,7 @@ def test_weights_of_zeros_are_those_of_idle_connections():
 def test_training_against_the_bill_lowers_it():
     params, _, _ = recorded()
     term = TwinBill(MACHINE, STEPS)
-    constants = MODEL.init(jax.random.key(1), FRAMES)["constants"]
+    constants = jax.jit(MODEL.init)(jax.random.key(1), FRAMES)["constants"]
 
     def value(params):
         variables = {"params": params, "constants": constants}

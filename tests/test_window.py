@@ -30,7 +30,8 @@ def recorded():
         (jsnn.models.MLP((6,), 3, input_kind="constant"), jnp.ones((5, 2, 4))),
         (jsnn.models.SRNN((6,), 3), 1.0 * jax.random.bernoulli(key, 0.4, (5, 2, 4))),
     ):
-        found += jsnn.run(model, model.init(key, frames), frames)[1].layers
+        variables = jax.jit(model.init)(key, frames)
+        found += jax.jit(jsnn.run, static_argnums=0)(model, variables, frames)[1].layers
     tokens = 1.0 * jax.random.bernoulli(key, 0.4, (5, 2, 3, 4, 4))
     found += product_workloads(
         Attention(2).stages(tokens), "attention", ops=jsnn.neurons.LIF().ops, spiking=True,
@@ -161,14 +162,15 @@ def test_energy_rises_with_time_with_a_true_gradient(name, recorded):
         work = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), recorded)
         machine = get(name)
 
+        @jax.jit
         def energy(steps):
             return bill(over(work, steps), machine).total_pj().sum()
 
         check_grads(energy, (6.3,), order=1, modes=("rev",))
-        slope = jax.grad(energy)
+        slope = jax.jit(jax.grad(energy))
         for steps in (1.0, 5.0, 20.0):
             assert np.isfinite(slope(steps)) and slope(steps) > 0
-        time = jax.grad(lambda steps: latency(over(work, steps), machine).seconds.sum())
+        time = jax.jit(jax.grad(lambda steps: latency(over(work, steps), machine).seconds.sum()))
         assert time(6.3) > 0
 
 
