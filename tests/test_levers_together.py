@@ -105,7 +105,7 @@ def test_without_pruning_there_is_nothing_to_carry_out():
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
     out = tmp_path_factory.mktemp("everything") / "run"
-    flags = "--limit 64 --epochs 2 --batch 16 --widths 12 --prune-rate 300 --no-compile-cache"
+    flags = "--limit 64 --epochs 2 --batch 16 --widths 12,8 --prune-rate 300 --no-compile-cache"
     levers = "--window 2:6 --prune units --weight-bits 4 --state-bits 8 --early-exit gap"
     result = train.run([*flags.split(), *levers.split(), "--out", str(out)])
     return out, json.loads(json.dumps(result))
@@ -131,5 +131,5 @@ def test_a_run_takes_all_levers_at_once(everything):
 def test_weights_are_counted_in_bytes_of_their_bits(everything):
     _, result = everything
     entry = result["pruned"]
-    ((left, _),) = entry["units"].values()
-    assert entry["weight_bytes_dense"] == (64 * left + left * 10) / 2
+    (first, _), (second, _) = entry["units"].values()
+    assert entry["weight_bytes_dense"] == (64 * first + first * second + second * 10) / 2

@@ -14,7 +14,7 @@ from jsnn.checkpoint import Checkpoints
 from jsnn.codesign.compact import Sparse, with_widths
 from jsnn.hardware import get
 
-SMALL = "--limit 64 --epochs 2 --batch 16 --widths 12 --prune-rate 300 --no-compile-cache".split()
+SMALL = "--limit 64 --epochs 2 --batch 16 --widths 12,8 --prune-rate 300 --no-compile-cache".split()
 
 
 @pytest.fixture(scope="module", params=["units", "weights"])
@@ -29,24 +29,24 @@ def test_the_result_holds_both_bills_and_what_is_left(pruned_run):
     kind, _, result = pruned_run
     entry = result["pruned"]
     assert entry["prune"] == kind
-    assert result["parameters"] == 64 * 12 + 12 * 10 + 22
+    assert result["parameters"] == 64 * 12 + 12 * 8 + 8 * 10 + 30
     np.testing.assert_allclose(entry["test_accuracy"], result["test_accuracy"], atol=0.02)
     if kind == "units":
         # What training was billed for is what the smaller network costs.
         np.testing.assert_allclose(entry["dense_pj"], result["total_pj"], rtol=1e-5)
-        ((left, _),) = entry["units"].values()
-        assert left < 12
-        assert entry["weights"] == 64 * left + left * 10
+        (first, _), (second, _) = entry["units"].values()
+        assert (first, second) < (12, 8)
+        assert entry["weights"] == 64 * first + first * second + second * 10
         # Of those that stay, some may be silent; those that went are not counted.
         counted = [one["neurons"] for one in result["silent_layers"].values()]
-        assert counted == [left]
+        assert counted == [first, second]
     else:
         # What training was billed for is what its lists cost.
         np.testing.assert_allclose(entry["skipping_pj"], result["total_pj"], rtol=1e-5)
         assert entry["skipping_pj"] < entry["dense_pj"]
-        assert entry["weights"] < 64 * 12 + 12 * 10
-        # A byte of value and the address of 12 or 10 targets, whole bytes a tensor.
-        sizes = {"hidden_0": (64 * 12, 4), "readout": (12 * 10, 4)}
+        assert entry["weights"] < 64 * 12 + 12 * 8 + 8 * 10
+        # A byte of value and the address of 12, 8 or 10 targets, whole bytes a tensor.
+        sizes = {"hidden_0": (64 * 12, 4), "hidden_1": (12 * 8, 3), "readout": (8 * 10, 4)}
         lists = [
             math.ceil(round(entry["density"][name]["kernel"] * size) * (8 + address) / 8)
             for name, (size, address) in sizes.items()
