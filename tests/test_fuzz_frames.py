@@ -146,6 +146,7 @@ def _range(dtype):
     return limits.min, limits.max
 
 
+@np.errstate(invalid="ignore")
 def expected(target, frames):
     """`[B]` whether samples are legal, and the events that came into the first layer."""
     values = np.asarray(frames, np.float64)
@@ -164,17 +165,15 @@ def expected(target, frames):
     if target.pooled > 1:
         n = target.pooled
         shape = (STEPS, BATCH, IMAGE[0] // n, n, IMAGE[1] // n, n, IMAGE[2])
-        with np.errstate(invalid="ignore"):
-            values = values.reshape(shape).mean((3, 5))
+        values = values.reshape(shape).mean((3, 5))
         batch = np.moveaxis(values, 1, 0).reshape(BATCH, -1)
     number = batch / (target.unit / target.pooled**2)
     number = np.abs(number) if target.kind == "events" else number
-    with np.errstate(invalid="ignore"):
-        nearest = np.round(number)
-        rounding = 0.0
-        if jnp.issubdtype(target.dtype, jnp.floating):
-            rounding = 2 * float(jnp.finfo(target.dtype).eps) * nearest
-        fits = np.abs(number - nearest) <= np.minimum(1e-3 * nearest, 0.25) + rounding
+    nearest = np.round(number)
+    rounding = 0.0
+    if jnp.issubdtype(target.dtype, jnp.floating):
+        rounding = 2 * float(jnp.finfo(target.dtype).eps) * nearest
+    fits = np.abs(number - nearest) <= np.minimum(1e-3 * nearest, 0.25) + rounding
     return finite & fits.all(1) & (number >= 0).all(1), nearest.sum(1)
 
 
