@@ -12,6 +12,7 @@ WANTED = (
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
     "--xla_cpu_multi_thread_eigen=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
 )
 if platform.machine() in ("x86_64", "AMD64"):
     # Loops without the detour over MLIR compile in half the time, but multiply and add in one go,

@@ -24,6 +24,7 @@ from jsnn.recording import record
 from jsnn.run import run
 from jsnn.twin import twin, twin_workload
 from jsnn.workload import Workload
+from tests.fuzzing import examples
 
 # Compiled: a run operation by operation takes longer to start than to finish.
 ran = jax.jit(run, static_argnums=0)
@@ -97,7 +98,7 @@ def measured(order, heads, ops):
     return measure
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(50))
 @given(
     seed=st.integers(0, 2**32),
     rate=st.sampled_from([0.0, 0.2, 0.6, 1.0]),

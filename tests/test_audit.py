@@ -215,7 +215,7 @@ def compare(recorded, workload, machine):
                     assert exactly(times, rest[key]), (key, times, rest[key])
 
 
-@settings(max_examples=examples(300))
+@settings(max_examples=examples(150))
 @given(layers(), machines())
 def agree(layer, machine):
     recorded, workload = layer

@@ -419,6 +419,7 @@ def test_gradients_with_respect_to_workload_and_hardware(name):
         leaves, structure = jax.tree.flatten((work, _off_the_steps(name)))
         leaves = [jnp.asarray(leaf, jnp.float64) for leaf in leaves]
 
+        @jax.jit
         def log_total(steps):
             # Relative steps: the leaves lie between microwatts and kilobytes.
             moved = [leaf * jnp.exp(step) for leaf, step in zip(leaves, steps, strict=True)]
@@ -435,7 +436,7 @@ def test_gradients_are_finite_without_a_spike(name):
     def total(work, machine):
         return bill(work, machine).total_pj().sum()
 
-    found = jax.grad(total, argnums=(0, 1))(work, get(name))
+    found = jax.jit(jax.grad(total, argnums=(0, 1)))(work, get(name))
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
     felt = found[0].layers[1].spikes.sum() + found[0].layers[1].arrivals.sum()
     assert (felt > 0) == (name not in BLIND)
@@ -451,7 +452,7 @@ def test_jit_and_vmap_agree(name):
     assert compiled.layers == plain.layers and compiled.unpriced == plain.unpriced
     np.testing.assert_allclose(compiled.parts_pj, plain.parts_pj, rtol=1e-6)
     stacked = jax.tree.map(lambda *x: jnp.stack(x), work, _network(seed=9))
-    mapped = jax.vmap(bill, in_axes=(0, None))(stacked, machine)
+    mapped = jax.jit(jax.vmap(bill, in_axes=(0, None)))(stacked, machine)
     np.testing.assert_allclose(mapped.parts_pj[0], plain.parts_pj, rtol=1e-6)
 
 
@@ -652,6 +653,15 @@ def test_both_dataflows_cost_the_same_at_the_switch_rate(name, rate):
     which = "dense at 0.5" if rate > switch else "sparse at 0.02"
     assert f"dense: {which} events an input and step" in text
     assert f"{switch:.3g}" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate"), [("spikes", 0.25), ("events", 0.25), ("analog", 1.0), ("constant", 1.0)]
+)
+def test_the_rate_of_a_dataflow_is_by_input_and_frame(kind, rate):
+    """Real inputs have no zeros here; a constant frame is shown once."""
+    layer = dense(64, 32, steps=5, rate=0.25, input_kind=kind)
+    assert float(dataflow(layer, get("neuromorphic-22nm")).rate[0]) == rate
 
 
 def test_a_machine_with_one_dataflow_has_no_switch():

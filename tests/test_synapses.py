@@ -21,8 +21,13 @@ def transposed_ones(synapse, shape):
     x = jnp.zeros((1, *shape))
     ones = {"kernel": jnp.ones(shapes(synapse, x)["kernel"].shape)}
     linear = synapse.clone(use_bias=False)
-    out, transpose = jax.vjp(lambda x: linear.apply({"params": ones}, x), x)
-    return np.asarray(transpose(jnp.ones_like(out))[0][0])
+
+    @jax.jit
+    def transposed(x):
+        out, transpose = jax.vjp(lambda x: linear.apply({"params": ones}, x), x)
+        return transpose(jnp.ones_like(out))[0][0]
+
+    return np.asarray(transposed(x))
 
 
 @settings(max_examples=25)

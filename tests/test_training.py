@@ -29,6 +29,8 @@ from jsnn.training import (
     with_reference,
 )
 
+# Compiled: a run operation by operation takes longer to start than to finish.
+ran = jax.jit(run, static_argnums=0)
 MACHINE = get("neuromorphic-22nm")
 ENCODER = Direct(4)
 MODEL = MLP((16, 12), 3, neuron=LIF(tau_mem=2e-3))
@@ -105,7 +107,7 @@ def test_a_heavy_energy_weight_kills_layers_and_the_living_term_keeps_them():
         for seed in range(3):
             state, _, _ = start(weight=5.0, living_weight=living_weight, seed=seed)
             state, _ = epoch(state, set_, order)
-            _, workload = run(MODEL, state.variables, ENCODER(jax.random.key(0), set_[0]))
+            _, workload = ran(MODEL, state.variables, ENCODER(jax.random.key(0), set_[0]))
             yield min(float(layer.output_events.sum()) for layer in workload.layers[:2])
 
     assert max(fewest(0.0)) == 0
@@ -182,7 +184,7 @@ def test_evaluation_pads_the_last_batch_and_loses_no_sample(compilations):
     step = make_eval_step(MODEL, objective, encoder)
     with compilations() as compiled:
         sums = evaluate(step, state.variables, (frames, labels), 3, jax.random.key(0))
-    _, workload = run(MODEL, state.variables, ENCODER(jax.random.key(0), frames))
+    _, workload = ran(MODEL, state.variables, ENCODER(jax.random.key(0), frames))
     priced = bill(workload, MACHINE)
     assert sums["samples"] == 7
     np.testing.assert_allclose(sums["parts_pj"], priced.parts_pj.sum(0), rtol=1e-5)
