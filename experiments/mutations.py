@@ -48,7 +48,7 @@ AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "counting": ("jsnn/counting.py", ("machines", "attention", "energy", "audit", "window")),
     "arrivals": ("jsnn/arrivals.py", ("counting", "energy", "events", "window")),
-    "units": ("jsnn/events/units.py", ("counting", "energy", "events")),
+    "units": ("jsnn/events/units.py", ("counting", "layers", "energy", "events")),
     "hardware": (
         "jsnn/hardware/**/*.py",
         (
@@ -66,7 +66,10 @@ AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "quantise": ("jsnn/quantise.py", ("quantise", "fixed", "bits", "integer", "knobs")),
     "budget": ("jsnn/codesign/budget.py", ("budget", "budgets", "holding")),
-    "checkpoint": ("jsnn/checkpoint.py", ("resume", "bad_input", "pruned_run", "devices")),
+    "checkpoint": (
+        "jsnn/checkpoint.py",
+        ("checkpoint", "resume", "bad_input", "pruned_run", "devices"),
+    ),
 }
 # Cosmic Ray's operators that change behaviour in ways a slip of the hand does.
 OPERATORS = re.compile(

@@ -16,7 +16,7 @@ import jsnn
 from jsnn.audit import audit
 from jsnn.codesign.budget import memory_bytes
 from jsnn.events import pack
-from jsnn.events.units import SPIKES, note, sent, whole
+from jsnn.events.units import NOTHING, SPIKES, note, sent, summed, whole
 from jsnn.hardware import get
 from jsnn.layers import Dropout, Flatten, Network, Pool, Residual, Spiking
 from jsnn.levers import Lever, Levered, price
@@ -385,6 +385,32 @@ def test_notes_go_with_their_arrays():
     assert sent(values) is SPIKES
     assert sent(values + 0).unit is None
     assert sent(pack(np.ones((1, 1, 3)))).unit is None
+
+
+POOLED_ALIKE = NOTHING.pool(0.25)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "unit", "pooled", "kept"),
+    [
+        (SPIKES, SPIKES, 1.0, 1.0, 1.0),
+        (SPIKES, SPIKES.drop(2.0), 1.0, 1.0, None),
+        (POOLED_ALIKE, POOLED_ALIKE, None, 0.25, 1.0),
+        (POOLED_ALIKE, POOLED_ALIKE.drop(2.0), None, 0.25, None),
+        # Of one branch that is known and one that is not, nothing is: the values are checked.
+        (POOLED_ALIKE, SPIKES, None, 1.0, 1.0),
+        (SPIKES, POOLED_ALIKE, None, 1.0, 1.0),
+        (NOTHING, SPIKES, None, 1.0, 1.0),
+        (SPIKES, NOTHING, None, 1.0, 1.0),
+        (POOLED_ALIKE, NOTHING, None, 1.0, 1.0),
+    ],
+)
+def test_of_a_sum_is_known_what_is_known_of_both(one, other, unit, pooled, kept):
+    first, second = note(jnp.ones(2), one), note(jnp.ones(2), other)
+    known = sent(summed(first + second, first, second))
+    assert (known.unit, known.pooled, known.kept) == (unit, pooled, kept)
+    assert known.spikes == (unit is not None)
+    assert not known.single and known.events is None
 
 
 class Ternary(LIF):
