@@ -237,7 +237,7 @@ def test_a_folded_norm_can_be_quantised():
     normed = dataclasses.replace(MODEL, norm=True, parent=None)
     with pytest.raises(ValueError, match=r"hidden_0: a normalisation .*fold_norm"):
         Levered(normed, (LEARNED,)).init(jax.random.key(0), FRAMES)
-    variables = normed.init(jax.random.key(0), FRAMES)
+    variables = jax.jit(normed.init)(jax.random.key(0), FRAMES)
     stats = {"mean": jnp.linspace(-1, 1, 8), "var": jnp.linspace(0.5, 2, 8)}
     variables = {**variables, "batch_stats": {"hidden_0": {"norm": stats}}}
     folded = fold_norm(variables)

@@ -218,7 +218,7 @@ def test_the_workload_of_a_network_is_exactly_that_of_dense_frames(frames, seed)
     near(bill(work, machine).total_pj(), bill(dense_work, machine).total_pj(), 1e-6)
 
 
-NETWORK = (lambda model: (model, model.init(jax.random.key(0), jnp.zeros(SHAPE))))(
+NETWORK = (lambda model: (model, jax.jit(model.init)(jax.random.key(0), jnp.zeros(SHAPE))))(
     jsnn.models.MLP((16,), 3, input_kind="events")
 )
 RUN = jax.jit(lambda variables, frames: jsnn.run(NETWORK[0], variables, frames))

@@ -102,7 +102,7 @@ def compiled(target):
     readout = Spiking(nn.Dense(3), LI(), readout=MeanMembrane())
     model = Network(target.layers if target.last else (*target.layers, Flatten(), readout))
     frames = jnp.zeros((STEPS, BATCH, *target.shape))
-    variables = model.init(jax.random.key(0), frames)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
     machines = PRODUCTS if target.kind == "product" else MACHINES
 
     @jax.jit

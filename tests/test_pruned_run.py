@@ -76,7 +76,7 @@ def test_what_was_written_out_can_be_read(pruned_run):
     assert record["prune"] == kind
     if kind == "units":
         small = with_widths(model, tuple(left for left, _ in record["units"].values()))
-        like = dict(small.init(jax.random.key(0), np.zeros((6, 1, 64), np.float32)))
+        like = dict(jax.jit(small.init)(jax.random.key(0), np.zeros((6, 1, 64), np.float32)))
         tree, _ = checkpoints.restore(jax.tree.map(np.zeros_like, like))
         assert sum(leaf.size for leaf in jax.tree.leaves(tree)) < result["parameters"]
     folder = RunFolder.existing(str(out))

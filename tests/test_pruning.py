@@ -425,7 +425,7 @@ def test_networks_that_are_no_row_are_refused():
 def test_gates_that_do_not_fit_are_refused(kept, words):
     model, frames = CASES["events"]
     with pytest.raises(ValueError, match=words):
-        compact(model, model.init(KEY, frames), kept)
+        compact(model, jax.jit(model.init)(KEY, frames), kept)
 
 
 def test_neurons_that_fire_by_themselves_are_not_silenced_by_a_gate():

@@ -255,16 +255,16 @@ def test_a_seed_draws_what_it_drew_before_constants_had_a_collection():
     def same(found, golden):
         np.testing.assert_allclose(np.ravel(found)[:3], np.float32(golden), rtol=1e-6)
 
-    plain = MLP((4,), 3).init(jax.random.key(0), FRAMES)["params"]
+    plain = jax.jit(MLP((4,), 3).init)(jax.random.key(0), FRAMES)["params"]
     same(plain["hidden_0"]["synapse"]["kernel"], [0.0080695431, -0.34561354, -1.0460320])
     same(plain["readout"]["synapse"]["kernel"], [0.083372697, -0.77314681, 0.98848146])
-    fed_back = SRNN((4,), 3, neuron=BRF()).init(jax.random.key(0), FRAMES)
+    fed_back = jax.jit(SRNN((4,), 3, neuron=BRF()).init)(jax.random.key(0), FRAMES)
     layer, drawn = fed_back["params"]["hidden_0"], fed_back["constants"]["hidden_0"]["neuron"]
     same(drawn["omega"], [3.6522343, 3.2284865, 3.4191306])
     same(drawn["b_offset"], [0.37864074, 0.86505491, 0.87489110])
     same(layer["recurrent"], [-0.31346738, -0.89838374, -0.15904646])
     # What is trained changes no draw.
-    still = SRNN((4,), 3, neuron=BRF(trainable=())).init(jax.random.key(0), FRAMES)
+    still = jax.jit(SRNN((4,), 3, neuron=BRF(trainable=())).init)(jax.random.key(0), FRAMES)
     jax.tree.map(
         np.testing.assert_array_equal,
         still["params"]["hidden_0"],
