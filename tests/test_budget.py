@@ -97,6 +97,8 @@ def test_limits_come_down_geometrically(step, start, limit, begin):
 
 def test_any_strength_above_zero_is_taken():
     assert Budget(energy_pj=100.0, strength=1e-3).strength == 1e-3
+    # The one that the budgets of README were run with.
+    assert Budget(energy_pj=100.0).strength == 10.0
     for strength in (0.0, -1.0, math.nan):
         with pytest.raises(ValueError, match="strength"):
             Budget(energy_pj=100.0, strength=strength)

@@ -260,3 +260,12 @@ def test_keys_with_dots_that_meet_are_refused(tmp_path):
     with pytest.raises(ValueError, match="two arrays of one path"):
         Checkpoints(tmp_path / "c").save(1, meeting, {})
     assert Checkpoints(tmp_path / "c").steps() == []
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_wait_for_each_other_where_there_are_several(processes, monkeypatch):
+    met = []
+    monkeypatch.setattr(checkpoint.multihost_utils, "sync_global_devices", met.append)
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    checkpoint._meet("checkpoint begun")
+    assert met == ["checkpoint begun"] * (processes > 1)
