@@ -218,8 +218,10 @@ class Objective:
             raise ValueError(f"task must be one of {sorted(TASKS)}, got {self.task!r}")
         weights = ("energy_weight", "living_weight", "ramp_steps")
         for name in (*weights, "temperature", "event_temperature"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name} must not be negative and be finite, got {getattr(self, name)}"
+                )
         if not 0 < self.living_share <= 1:
             raise ValueError(f"living_share must lie in (0, 1], got {self.living_share}")
         if self.constraint is not None and self.energy_weight:

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from jsnn.energy import Bill, dataflow, op_count_proxy
+from jsnn.hardware.checks import check_number
 from jsnn.levers import LEVERS, NETWORK, Pairs, price
 from jsnn.objectives import TASKS, Objective, accuracy
 from jsnn.run import Forward, forward
@@ -131,8 +132,9 @@ def make_optimiser(
         levers: factor on the learning rate for each lever of the network, by name; 0 freezes.
 
     Raises:
-        ValueError: unknown schedule or label, a schedule shorter than its warm-up; from `init`, a
-            network with a lever that has no rate here.
+        ValueError: unknown schedule or label, a schedule shorter than its warm-up, a number that is
+            negative or not finite, a clip of 0; from `init`, a network with a lever that has no
+            rate here.
 
     >>> optimiser = make_optimiser(1e-3, 100, warmup=10, scales={"time_constants": 0.1})
     """
@@ -146,6 +148,11 @@ def make_optimiser(
         raise ValueError(f"unknown parameter labels {sorted(unknown)}; known are {sorted(rates)}")
     rates |= scales or {}
     rates |= {f"lever.{name}": factor for name, factor in (levers or {}).items()}
+    numbers = {"learning_rate": learning_rate, "weight_decay": weight_decay, "clip": clip}
+    for name, number in (numbers | {f"rate of {label}": rates[label] for label in rates}).items():
+        check_number(name, number, 0)
+    if clip == 0:
+        raise ValueError("clip, the largest norm of the gradient, is 0: nothing would be trained")
     decays = {
         "cosine": optax.schedules.cosine_decay_schedule(learning_rate, steps - warmup),
         "linear": optax.schedules.linear_schedule(learning_rate, 0.0, steps - warmup),

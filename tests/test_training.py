@@ -285,6 +285,28 @@ def test_bad_schedules_and_labels_are_refused():
 # --- what would train nothing without a word ------------------------------------------------------
 
 
+@pytest.mark.parametrize("number", [-1e-3, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "clip", "scales", "levers"])
+def test_numbers_of_an_optimiser_are_finite_and_not_negative(name, number):
+    given = {"scales": {"thresholds": number}, "levers": {"units": number}}.get(name, number)
+    with pytest.raises(ValueError, match="thresholds" if name == "scales" else name.rstrip("s")):
+        make_optimiser(**({"learning_rate": 1e-3, "steps": 10} | {name: given}))
+
+
+def test_a_clip_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="nothing would be trained"):
+        make_optimiser(1e-3, 10, clip=0.0)
+
+
+@pytest.mark.parametrize("number", [-1.0, np.nan, np.inf])
+@pytest.mark.parametrize(
+    "name", ["energy_weight", "living_weight", "ramp_steps", "temperature", "event_temperature"]
+)
+def test_numbers_of_an_objective_are_finite_and_not_negative(name, number):
+    with pytest.raises(ValueError, match=f"{name} must not be negative"):
+        Objective("cross-entropy", MACHINE, **{name: number})
+
+
 @pytest.mark.parametrize("reference_pj", [np.nan, np.inf, 0.0, -1.0])
 def test_a_state_without_a_reference_is_refused_at_the_first_step(reference_pj):
     state, step, _ = start()
