@@ -18,6 +18,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import runpy
 import shlex
 import shutil
@@ -49,6 +50,8 @@ CACHE = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 PRELOADED = "JSNN_FAULTS_PRELOADED"
+# What a traceback names is kept without the folders of the machine.
+FOLDERS = re.compile(r"/(?:[^\s/\"']+/)+")
 # A run that was disturbed twice ends with the third process.
 MOST = 6
 
@@ -131,7 +134,7 @@ def _trial(
         log.unlink(missing_ok=True)
         code, said = _disturbed(work, path, kind, at, log)
         if "Traceback" in said and "\nerror: " not in f"\n{said}":
-            traceback.append(said[-3000:])
+            traceback.append(FOLDERS.sub("", said[-3000:]))
         if kind != "count":
             lines = [line.split(" ", 2) for line in log.read_text().splitlines()]
             hit = [
@@ -144,7 +147,12 @@ def _trial(
         if code not in (1, -signal.SIGKILL) or kind == "count":
             break
     if not ended:
-        return {"faults": met, "end": "lost", "tracebacks": traceback, "said": said[-500:]}
+        return {
+            "faults": met,
+            "end": "lost",
+            "tracebacks": traceback,
+            "said": FOLDERS.sub("", said[-500:]),
+        }
     end = "same" if _content(path, scratch) == expected else "different"
     if end == "same":
         shutil.rmtree(path)
