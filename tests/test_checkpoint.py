@@ -269,3 +269,14 @@ def test_processes_wait_for_each_other_where_there_are_several(processes, monkey
     monkeypatch.setattr(jax, "process_count", lambda: processes)
     checkpoint._meet("checkpoint begun")
     assert met == ["checkpoint begun"] * (processes > 1)
+
+
+def test_what_a_killed_process_left_half_written_is_gone_after_the_next_save(kept):
+    folder, checkpoints, _ = kept
+    for step in (4, 9):
+        (folder / f"{step}{checkpoint.UNFINISHED}").mkdir()
+        (folder / f"{step}{checkpoint.UNFINISHED}" / "half").write_text("half")
+    checkpoints.save(4, tree(4), {"epoch": 4})
+    assert {path.name for path in folder.iterdir()} == {"3", "4"}
+    assert not (folder / "4" / "half").exists()
+    equal(checkpoints.restore(tree(0))[0], tree(4))
