@@ -220,7 +220,7 @@ class Objective:
         for name in (*weights, "temperature", "event_temperature"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(
-                    f"{name} must not be negative and be finite, got {getattr(self, name)}"
+                    f"{name} must not be negative or infinite, got {getattr(self, name)}"
                 )
         if not 0 < self.living_share <= 1:
             raise ValueError(f"living_share must lie in (0, 1], got {self.living_share}")

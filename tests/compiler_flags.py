@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 # Workers share the cores: one thread each. Most of their time goes into compiling, so LLVM
-# leaves its optimisations away.
+# leaves its optimisations away and gets each program in one piece.
 WANTED = (
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
