@@ -1,18 +1,20 @@
 """Whatever happens to the files of a run, reading gives what was written or says what is wrong.
 
-By hand, with figures: `python -m tests.test_fuzz_runs --examples 20000 --out FILE`.
+By hand, with figures: `python -m tests.test_fuzz_runs --examples 50000 --seconds 7200 --out FILE`.
 """
 
 import argparse
 import collections
 import dataclasses
 import json
+import math
 import os
 import platform
 import shlex
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -344,11 +346,13 @@ def campaign(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--examples", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="after which none begins")
     parser.add_argument("--out", type=Path, required=True)
     flags = parser.parse_args(argv)
     counts: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
     kinds: collections.Counter = collections.Counter()
     failures: list[str] = []
+    deadline = time.monotonic() + flags.seconds
     with tempfile.TemporaryDirectory() as scratch:
         run = Finished(Path(scratch) / "run")
 
@@ -361,6 +365,8 @@ def campaign(argv: list[str] | None = None) -> None:
         )
         @hypothesis.given(made=damages(st.integers(0, 99)), texts=st.booleans())
         def trial(made, texts):
+            if time.monotonic() > deadline:
+                return
             kinds.update(damage.kind for damage in made)
             try:
                 ends = damaged(run, made, run.texts if texts else run.files)
