@@ -9,7 +9,8 @@ import importlib.util
 
 from jsnn import hardware, models, neurons, objectives, readouts, surrogate, training
 from jsnn.energy import Bill, avoidable, bill, floor, op_count_proxy
-from jsnn.run import run, step
+from jsnn.run import run
+from jsnn.stream import step
 from jsnn.twin import mean_ratio, ratio, twin
 from jsnn.unroll import unroll
 from jsnn.workload import Workload

@@ -260,6 +260,9 @@ class Spiking(nn.Module):
                 currents = self.norm(currents, use_running_average=not train)
         if constant:
             self._keep("current", currents, currents)
+            if self.is_mutable_collection(STATE) or self.is_mutable_collection(START):
+                changed = self._nan_where_changed(frames).astype(currents.dtype)
+                currents = currents + changed.reshape(-1, *(1,) * (currents.ndim - 2))
         return jnp.broadcast_to(currents, (frames.shape[0], *currents.shape[1:]))
 
     def _fed_back_each_step(self, frames, spikes, before) -> jax.Array | None:

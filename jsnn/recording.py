@@ -109,7 +109,7 @@ def record(
     >>> [(layer.name, layer.spikes.shape) for layer in layers]
     [('hidden_0', (5, 2, 16)), ('readout', (5, 2, 3))]
     """
-    clean = {name: tree for name, tree in variables.items() if name != WORKLOAD}
+    clean = {name: tree for name, tree in variables.items() if name not in (WORKLOAD, STATE)}
     facts: list[tuple[str, Spiking]] = []
 
     @jax.jit

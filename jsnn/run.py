@@ -10,7 +10,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from jsnn.causal import causal
 from jsnn.chunked import apply_chunked
 from jsnn.layers import STATE, WORKLOAD
 from jsnn.timeplan import WHOLE, Chunked, TimePlan
@@ -40,6 +39,8 @@ def run(
     unpriced: Sequence[str] = (),
 ) -> tuple[jax.Array, Workload]:
     """Run `model` in evaluation mode: outputs and the workload of every spiking layer.
+
+    A run begins at rest: a `state` among the variables, as `jsnn.step` puts there, is not read.
 
     Args:
         model: a linen module of `Spiking` layers, called as `model(frames, train)`.
@@ -93,8 +94,9 @@ def forward(
             "expected frames [T, B, ...] of at least one step and one sample, got shape "
             f"{list(frames.shape)}"
         )
-    # A record left over from an earlier pass would be counted a second time.
-    clean = {name: tree for name, tree in variables.items() if name != WORKLOAD}
+    # A record left over from an earlier pass would be counted a second time, and a stream's state
+    # is one of other frames.
+    clean = {name: tree for name, tree in variables.items() if name not in (WORKLOAD, STATE)}
     mutable = [WORKLOAD, "batch_stats"] if train else [WORKLOAD]
     if isinstance(plan, Chunked):
         # Levers look at the outputs of the whole window (`jsnn.levers.Levered`).
@@ -152,23 +154,6 @@ def _left_out(
 
 def _below(path: str, prefixes: Iterable[str]) -> bool:
     return any(path == prefix or path.startswith(f"{prefix}/") for prefix in prefixes)
-
-
-def step(
-    model: nn.Module, variables: Mapping[str, Any], frame: jax.Array
-) -> tuple[dict[str, Any], jax.Array]:
-    """One frame of a stream: `(variables, [B, ...]) -> (variables with new state, outputs)`.
-
-    The state of every population rides in `variables["state"]`; drop it to start afresh. Readouts
-    see one frame at a time, so a network that classifies a stream should end in `PerStep`.
-    `jsnn.stream` has the compiled form.
-
-    Raises:
-        ValueError: a layer that is not causal, or in training mode (see `jsnn.causal`).
-    """
-    with causal(streaming=True):
-        outputs, changed = model.apply(variables, frame[None], False, mutable=[STATE])
-    return {**variables, STATE: changed[STATE]}, outputs
 
 
 def as_workload(layers: Sequence[LayerWorkload]) -> Workload:

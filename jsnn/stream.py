@@ -1,17 +1,26 @@
-"""A stream of frames through a trained network: one compiled call a frame, state in and out."""
+"""A stream of frames through a trained network: one frame a call, state in and out.
+
+What a stream cannot go on from (a frame that is not finite, a membrane that is not, a constant
+input that changes) is an error outside of `jit`. Inside, the outputs of that sample are NaN, and
+stay so until the stream is started again.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jsnn.causal import causal
+from jsnn.hardware.trees import is_concrete
 from jsnn.layers import START, STATE
+from jsnn.unroll import FoldState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +76,97 @@ def make_stream(
     shapes = jax.eval_shape(begin, jax.ShapeDtypeStruct(frame.shape, frame.dtype))
 
     def step(packed, frame):
-        state = {**given, STATE: _unpack(packed, shapes)}
-        outputs, changed = model.apply(state, frame[None], False, mutable=[STATE])
-        return _pack(changed.get(STATE, {})), outputs
+        state, outputs, _ = _advance(model, {**given, STATE: _unpack(packed, shapes)}, frame)
+        return _pack(state), outputs
 
     return Stream(jax.jit(lambda frame: _pack(begin(frame))), jax.jit(step, donate_argnums=0))
+
+
+def step(
+    model: nn.Module, variables: Mapping[str, Any], frame: jax.Array
+) -> tuple[dict[str, Any], jax.Array]:
+    """One frame of a stream: `(variables, [B, ...]) -> (variables with new state, outputs)`.
+
+    The state of every population rides in `variables["state"]`; drop it to start afresh. Readouts
+    see one frame at a time, so a network that classifies a stream should end in `PerStep`.
+    `make_stream` has the compiled form.
+
+    Raises:
+        ValueError: a layer that is not causal, or in training mode (see `jsnn.causal`); unless
+            traced, a frame or a membrane that is not finite, by name, or a constant input that
+            changed.
+
+    >>> import jax, jax.numpy as jnp, jsnn
+    >>> model = jsnn.models.MLP((16,), 3, input_kind="events")
+    >>> variables = model.init(jax.random.key(0), jnp.ones((1, 2, 8)))
+    >>> variables, outputs = step(model, variables, jnp.ones((2, 8)))
+    >>> outputs.shape
+    (2, 3)
+    """
+    with causal(streaming=True):
+        state, outputs, fine = _advance(model, variables, frame)
+    for what, samples in fine.items():
+        if is_concrete(samples) and not samples.all():
+            raise ValueError(
+                f"sample {int(np.argmin(samples))}: {what} not finite (NaN or inf), or a constant "
+                "input is not the frame that was shown first; to start the stream again, drop "
+                "variables['state']"
+            )
+    return {**variables, STATE: state}, outputs
+
+
+def _advance(
+    model: nn.Module, variables: Mapping[str, Any], frame: jax.Array
+) -> tuple[Any, Any, dict[str, jax.Array]]:
+    """State after a frame, outputs, and whether each sample `[B]` is fine, by what was looked at.
+
+    Of samples that are not, outputs are NaN and so are the membranes, so that they stay so.
+    """
+    # Asked for what a window begins with, a readout does not refuse the first of its steps.
+    outputs, changed = model.apply(variables, frame[None], False, mutable=[STATE, START])
+    state = changed.get(STATE, {})
+    fine = {"the frame is": _finite(jax.tree.leaves(frame), frame.shape[0])}
+    for path, population in jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_population):
+        if _is_population(population):
+            name = "/".join(entry.key for entry in path[:-1]) or "layer"
+            leaves = jax.tree.leaves(population.neuron)
+            fine[f"the membranes of layer {name!r} are"] = _finite(leaves, frame.shape[0])
+    good = functools.reduce(jnp.logical_and, fine.values())
+
+    def mark(node):
+        if not _is_population(node):
+            return node
+        return node._replace(neuron=jax.tree.map(functools.partial(_nan_unless, good), node.neuron))
+
+    return (
+        jax.tree.map(mark, state, is_leaf=_is_population),
+        jax.tree.map(functools.partial(_nan_unless, good), outputs),
+        fine,
+    )
+
+
+def _is_population(node: Any) -> bool:
+    return isinstance(node, FoldState)
+
+
+def _finite(leaves: list[Any], batch: int) -> jax.Array:
+    """`[B]` whether all real numbers of each sample are finite."""
+    fine = jnp.ones(batch, bool)
+    for leaf in leaves:
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            fine &= jnp.isfinite(leaf).reshape(batch, -1).all(1)
+    return fine
+
+
+def _nan_unless(fine: jax.Array, values: jax.Array) -> jax.Array:
+    """`[B, ...]` or `[1, B, ...]` values, NaN where a sample is not fine."""
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        return values
+    axis = 1 if values.shape[:2] == (1, fine.size) else 0
+    if values.shape[axis : axis + 1] != fine.shape:
+        return jnp.where(fine.all(), values, jnp.nan)
+    rows = fine.reshape(*(1,) * axis, -1, *(1,) * (values.ndim - axis - 1))
+    return jnp.where(rows, values, jnp.nan)
 
 
 def _pack(tree: Any) -> dict[str, jax.Array]:

@@ -123,12 +123,12 @@ assert not jax.live_arrays(), jax.live_arrays()
 def test_a_module_is_there_once_it_is_asked_for():
     script = """
 import sys, jsnn
-assert "jsnn.stream" not in sys.modules
-assert jsnn.stream.make_stream and jsnn.data.names()
+assert "jsnn.report" not in sys.modules
+assert jsnn.report.compare and jsnn.data.names()
 try:
-    jsnn.steam
+    jsnn.repart
 except AttributeError as error:
-    assert "steam" in str(error)
+    assert "repart" in str(error)
 else:
     raise AssertionError
 """

@@ -29,7 +29,8 @@ from jsnn.layers import Flatten, Network, Pool, Residual, Spiking, batch_norm
 from jsnn.neurons import LI, LIF, NeuronOps
 from jsnn.readouts import SpikeCount
 from jsnn.recording import record, wiring
-from jsnn.run import run, step
+from jsnn.run import run
+from jsnn.stream import step
 from jsnn.workload import Workload
 from tests.fuzzing import examples
 

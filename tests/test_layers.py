@@ -18,7 +18,8 @@ from jsnn.layers import (
 )
 from jsnn.neurons import LI, LIF
 from jsnn.readouts import LastMembrane, MeanMembrane, PerStep, SpikeCount
-from jsnn.run import forward, run, step
+from jsnn.run import forward, run
+from jsnn.stream import step
 
 # Compiled: a run operation by operation takes longer to start than to finish.
 ran = jax.jit(run, static_argnums=0)

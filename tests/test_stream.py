@@ -10,8 +10,9 @@ from jsnn.layers import Dropout, Network, Spiking
 from jsnn.models import MLP, MODELS, SRNN, ConvNet, Spikformer
 from jsnn.neurons import ALIF, LIF
 from jsnn.readouts import MeanMembrane, PerStep, SpikeCount, SumSoftmax
-from jsnn.run import run, step
-from jsnn.stream import make_stream
+from jsnn.recording import record
+from jsnn.run import run
+from jsnn.stream import make_stream, step
 
 LAW = LIF(tau_mem=2e-3)
 CASES = {
@@ -58,16 +59,67 @@ def test_a_stream_ends_where_the_window_does(name):
         np.testing.assert_allclose(outputs, whole, rtol=1e-5, atol=1e-6)
 
 
-def test_a_constant_input_is_read_from_the_first_frame_alone():
-    model, variables, frames = case("constant")
+def streamed(model, variables, frames):
+    """Outputs after each frame."""
     stream = make_stream(model, variables, frames[0])
-    results = []
-    for later in (frames[0], 0 * frames[0]):
-        state = stream.start(frames[0])
-        for frame in (frames[0], later):
-            state, outputs = stream.step(state, frame)
-        results.append(outputs)
-    np.testing.assert_array_equal(*results)
+    state, results = stream.start(frames[0]), []
+    for frame in frames:
+        state, outputs = stream.step(state, frame)
+        results.append(outputs[0] if model.readout.per_step else outputs)
+    return np.stack(results)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", CASES)
+def test_a_frame_that_is_not_finite_marks_its_sample_from_then_on(name, bad):
+    model, variables, frames = case(name)
+    when = 0 if name == "constant" else 2
+    spoilt = frames.at[when, 1].set(bad)
+    fine, found = streamed(model, variables, frames), streamed(model, variables, spoilt)
+    np.testing.assert_array_equal(found[:, 0], fine[:, 0])
+    np.testing.assert_array_equal(found[:when], fine[:when])
+    assert np.isnan(found[when:, 1]).all()
+    for frame in frames[:when]:
+        variables, _ = step(model, variables, frame)
+    with pytest.raises(ValueError, match=r"sample 1: the frame is not finite"):
+        step(model, variables, spoilt[when])
+
+
+def test_membranes_that_are_not_finite_are_named():
+    model, variables, frames = case("mlp")
+    broken = variables["params"] | {
+        "hidden_1": jax.tree.map(lambda leaf: jnp.nan * leaf, variables["params"]["hidden_1"])
+    }
+    variables = variables | {"params": broken}
+    assert np.isnan(streamed(model, variables, frames)).all()
+    with pytest.raises(ValueError, match="the membranes of layer 'hidden_1' are not finite"):
+        step(model, variables, frames[0])
+
+
+def test_a_constant_input_that_changes_is_not_ignored():
+    model, variables, frames = case("constant")
+    changed = frames.at[2, 1].add(1.0)
+    fine, found = streamed(model, variables, frames), streamed(model, variables, changed)
+    np.testing.assert_array_equal(found[:, 0], fine[:, 0])
+    assert np.isnan(found[2:, 1]).all() and not np.isnan(found[:2]).any()
+    variables, _ = step(model, variables, frames[0])
+    with pytest.raises(ValueError, match=r"sample 1: .* or a constant input is not the frame"):
+        step(model, variables, changed[2])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_begins_at_rest_whatever_was_streamed_before(name):
+    model, variables, frames = case(name)
+    others = jnp.roll(frames, 1, axis=1)
+    later, _ = step(model, variables, others[0])
+    assert set(later) == {*variables, "state"}
+    go = jax.jit(lambda v, x: run(model, v, x))
+    jax.tree.map(np.testing.assert_array_equal, go(later, frames), go(variables, frames))
+    for got, want in zip(
+        record(model, later, frames), record(model, variables, frames), strict=True
+    ):
+        np.testing.assert_array_equal(got.spikes, want.spikes)
+        assert got.before is None
 
 
 def test_a_step_compiles_once_takes_few_arrays_and_gives_them_back(compilations):
