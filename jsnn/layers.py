@@ -22,12 +22,12 @@ import jax.numpy as jnp
 from jsnn import arrivals
 from jsnn.events import EventFrames
 from jsnn.events import currents as event_currents
-from jsnn.events.units import NOTHING, SPIKES, Unit, note, reshaped, sent, summed, wide
+from jsnn.events.units import NOTHING, SPIKES, Unit, note, reshaped, sent, summed, whole, wide
 from jsnn.neurons import NEURONS, Fixed, Neuron, as_built, in_force, trainable
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
 from jsnn.products import Product, product_workloads
-from jsnn.readouts import PerStep, Readout, Several, SpikeCount
+from jsnn.readouts import PerStep, Readout, Several, SpikeCount, decides_per_step
 from jsnn.synapses import Connectivity, connectivity
 from jsnn.timeaxis import merge, part, total
 from jsnn.unroll import DenseRecurrence, FoldState, Plan, fold, start_fold, unroll
@@ -139,7 +139,9 @@ class Spiking(nn.Module):
         out, counts, after = self._populate(params, currents, before, feedback)
         self._keep("population", before, after)
         if self.is_mutable_collection(WORKLOAD) and not self.is_initializing():
-            counts = _finite_counts(counts, self.neuron.potential(after.neuron), params)
+            potential = self.neuron.potential(after.neuron)
+            counts = _finite_counts(counts, potential, params)
+            self._check_counts(counts, potential)
             fed_back = counts - after.spikes + before.spikes
             spikes = out if self.readout is None else None
             each = self._fed_back_each_step(frames, spikes, before)
@@ -213,7 +215,7 @@ class Spiking(nn.Module):
         options = {"recurrent": feedback, "spikes_before": before.spikes} if feedback else {}
         state, out = unroll(neuron, params, currents, before.neuron, plan=self.plan, **options)
         after = FoldState(state, out[-1], (), before.steps + jnp.int32(len(out)))
-        return out, total(out if self._unit_spikes else _not_negative(out)), after
+        return out, total(out if self._unit_spikes else whole(out)), after
 
     def _keep(self, name: str, before: Any, after: Any) -> None:
         """File what a window begins with and what the next piece of it goes on from."""
@@ -284,6 +286,13 @@ class Spiking(nn.Module):
         if not isinstance(self.synapse, Product):
             wiring = connectivity(self.synapse, frames.shape[2:])
             self._check_synapse(wiring.weights + wiring.biases)
+            if wiring.output_shape not in (None, counts.shape[1:]):
+                raise ValueError(
+                    f"layer {'/'.join(self.path) or 'layer'!r}: the connectivity of "
+                    f"{type(self.synapse).__name__} is that of frames "
+                    f"{list(wiring.output_shape)}, and it sends {list(counts.shape[1:])}: register "
+                    "one that is its own (@jsnn.synapses.connectivity.register)"
+                )
             return {"record": self._record(frames, counts, fed_back, *each_step)}
         self._check_synapse(0)
         stages = self.synapse.stages(self._binary(frames))
@@ -295,7 +304,7 @@ class Spiking(nn.Module):
             "/".join(self.path) or "layer",
             ops=self.neuron.ops,
             spiking=self.neuron.spiking,
-            per_step=_decides_per_step(self.readout),
+            per_step=decides_per_step(self.readout),
             bias=self.norm is not None,
             parameters=self._parameters(),
             spikes=counts,
@@ -347,6 +356,18 @@ class Spiking(nn.Module):
             by_step=by_step,
             by_input=arrived,
         )
+
+    def _check_counts(self, counts: jax.Array, potential: jax.Array) -> None:
+        """Raise where a law of the user's sends other values than whole numbers of spikes."""
+        if self._unit_spikes or isinstance(counts, jax.core.Tracer):
+            return
+        if bool((jnp.isnan(counts) & jnp.isfinite(potential)).any()):
+            raise ValueError(
+                f"layer {'/'.join(self.path) or 'layer'!r}: {type(self.neuron).__name__} sends "
+                "values that are no whole numbers of spikes (0, 1, ...), or has constants that are "
+                "not finite: let it send 0 or 1, and put the size of a spike into the weights "
+                "behind it"
+            )
 
     def _check_synapse(self, accounted: int) -> None:
         leaves = jax.tree.leaves(self.synapse.variables.get("params", {}))
@@ -403,7 +424,7 @@ class Spiking(nn.Module):
             compares=ops.compares,
             adds_per_spike=ops.adds_per_spike,
             output_shape=output_shape,
-            per_step=_decides_per_step(self.readout),
+            per_step=decides_per_step(self.readout),
             kernel=wiring.kernel,
             strides=wiring.strides,
             padding=wiring.padding,
@@ -587,27 +608,17 @@ def _finite_counts(counts: jax.Array, potential: jax.Array, params: Any) -> jax.
     return jnp.where(finite, wide(counts), jnp.nan)
 
 
-def _not_negative(spikes: jax.Array) -> jax.Array:
-    return jnp.where(spikes >= 0, spikes, jnp.nan)
-
-
 class _CheckedCount(SpikeCount):
-    """Number of spikes, NaN once one is negative: it would take away from the energy of others."""
+    """Number of spikes, NaN once a value is none (a fraction, or negative)."""
 
     def update(self, carry: jax.Array, potential: jax.Array, spikes: jax.Array, t: jax.Array):
         """Add the spikes."""
-        return carry + _not_negative(spikes), None
+        return carry + whole(spikes), None
 
 
 def _real(frames: jax.Array) -> jax.Array:
     """Frames that can hold fractions: whole numbers and booleans as float32."""
     return frames if jnp.issubdtype(frames.dtype, jnp.floating) else wide(frames)
-
-
-def _decides_per_step(readout: Readout | None) -> bool:
-    if isinstance(readout, PerStep):
-        return readout.decides
-    return readout is not None and readout.per_step
 
 
 def _over_time(module: Callable, frames: jax.Array) -> jax.Array:

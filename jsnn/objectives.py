@@ -98,7 +98,7 @@ def accuracy(outputs: jax.Array, labels: jax.Array) -> jax.Array:
     Array([1., 0.], dtype=float32)
     """
     if outputs.ndim == 3 and labels.ndim == 2:
-        return (outputs.argmax(-1) == labels.T).mean(0, dtype=outputs.dtype)
+        return (outputs.argmax(-1) == labels.T).mean(0, dtype=jnp.float32)
     logits = outputs.mean(0) if outputs.ndim == 3 else outputs
     return (logits.argmax(-1) == labels).astype(logits.dtype)
 

@@ -1,7 +1,8 @@
 """Readouts: from the membranes and spikes of an output layer to one result.
 
 Each is a fold over time (init, update, finish), so that a window can come in pieces and need not
-be kept. `C` output neurons, features last.
+be kept. `C` output neurons, features last. What is summed over time is summed, and returned, in
+float32 or wider, whatever the type of membranes and spikes.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class MeanMembrane:
 
     def init(self, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         """An empty sum."""
-        return jnp.zeros(shape, dtype)
+        return jnp.zeros(shape, _wide(dtype))
 
     def update(self, carry: Array, potential: Array, spikes: Array, t: Array):
         """Add the membrane."""
@@ -81,7 +82,7 @@ class MaxMembrane:
 
 @dataclasses.dataclass(frozen=True)
 class SpikeCount:
-    """Number of spikes, `[B, C]`, in float32 or wider whatever the type of the spikes."""
+    """Number of spikes, `[B, C]`."""
 
     per_step: ClassVar[bool] = False
     needs_spikes: ClassVar[bool] = True
@@ -89,7 +90,7 @@ class SpikeCount:
 
     def init(self, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         """No spikes."""
-        return jnp.zeros(shape, jnp.promote_types(dtype, jnp.float32))
+        return jnp.zeros(shape, _wide(dtype))
 
     def update(self, carry: Array, potential: Array, spikes: Array, t: Array):
         """Add the spikes."""
@@ -163,11 +164,12 @@ class SumSoftmax:
 
     def init(self, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         """An empty sum."""
-        return jnp.zeros(shape, dtype)
+        return jnp.zeros(shape, _wide(dtype))
 
     def update(self, carry: Array, potential: Array, spikes: Array, t: Array):
         """Add the softmax over the features, from step `skip + 1` on."""
-        return jnp.where(t > self.skip, carry + jax.nn.softmax(potential, axis=-1), carry), None
+        share = jax.nn.softmax(potential.astype(carry.dtype), axis=-1)
+        return jnp.where(t > self.skip, carry + share, carry), None
 
     def finish(self, carry: Array, emissions: None, steps: Array | int) -> Array:
         """The sum."""
@@ -198,6 +200,11 @@ class Several:
         return any(r.per_step for r in self.readouts)
 
     @property
+    def decides(self) -> bool:
+        """True if any of them makes a decision in each step."""
+        return any(decides_per_step(r) for r in self.readouts)
+
+    @property
     def needs_spikes(self) -> bool:
         """True if any of them does."""
         return any(r.needs_spikes for r in self.readouts)
@@ -223,6 +230,21 @@ class Several:
         return tuple(
             r.finish(c, e, steps) for r, c, e in zip(self.readouts, carry, emissions, strict=True)
         )
+
+
+def decides_per_step(readout: Readout | None) -> bool:
+    """Whether a layer with this readout makes a decision in each step (`Workload.per_step`).
+
+    One of every step does, unless it says otherwise by an attribute `decides`.
+
+    >>> decides_per_step(PerStep()), decides_per_step(Several((PerStep(decides=False),)))
+    (True, False)
+    """
+    return readout is not None and readout.per_step and getattr(readout, "decides", True)
+
+
+def _wide(dtype: Any) -> Any:
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 READOUTS: dict[str, type] = {

@@ -28,6 +28,8 @@ class Connectivity(NamedTuple):
         biases: stored biases.
         kernel, strides, padding, dilation: of a convolution; empty for dense.
         groups: of its channels.
+        output_shape: shape of one output frame, which a layer compares with what the synapse sends;
+            None: not known.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Connectivity(NamedTuple):
     padding: tuple[tuple[int, int], ...] = ()
     dilation: tuple[int, ...] = ()
     groups: int = 1
+    output_shape: tuple[int, ...] | None = None
 
     @property
     def synapses(self) -> int:
@@ -118,6 +121,7 @@ def _dense(synapse: nn.Dense, input_shape: tuple[int, ...]) -> Connectivity:
         fan_out_area=1,
         weights=size * synapse.features,
         biases=synapse.features if synapse.use_bias else 0,
+        output_shape=(synapse.features,),
     )
 
 
@@ -142,11 +146,12 @@ def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Connectivity:
     padding = _padding(synapse.padding, input_shape[folded:-1], kernel, strides, dilation)
     kernel, strides, dilation = ones + kernel, ones + strides, ones + dilation
     padding = [(0, 0)] * folded + padding
-    area = np.ones((1,) * axes, dtype=np.int64)
+    area, places = np.ones((1,) * axes, dtype=np.int64), []
     for axis in range(axes):
-        reach = _reach(
+        outputs, reach = _reach(
             input_shape[axis], kernel[axis], strides[axis], dilation[axis], padding[axis]
         )
+        places.append(outputs)
         area = area * reach.reshape([-1 if other == axis else 1 for other in range(axes)])
     fan_out = np.repeat(area[..., None] * (synapse.features // groups), channels, axis=-1)
     taps = math.prod(kernel)
@@ -162,13 +167,14 @@ def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Connectivity:
         padding=tuple(padding),
         dilation=tuple(dilation),
         groups=groups,
+        output_shape=(*places, synapse.features),
     )
 
 
 def _reach(
     size: int, kernel: int, stride: int, dilation: int, padding: tuple[int, int]
-) -> np.ndarray:
-    """`[size]` outputs each position of one axis is wired to."""
+) -> tuple[int, np.ndarray]:
+    """Outputs along one axis, and `[size]` to how many of them each position is wired."""
     low, high = padding
     outputs = (size + low + high - dilation * (kernel - 1) - 1) // stride + 1
     if outputs < 1:
@@ -179,7 +185,7 @@ def _reach(
     taps = (
         np.arange(outputs)[:, None] * stride + np.arange(kernel)[None, :] * dilation - low
     ).ravel()
-    return np.bincount(taps[(taps >= 0) & (taps < size)], minlength=size)
+    return outputs, np.bincount(taps[(taps >= 0) & (taps < size)], minlength=size)
 
 
 def _per_axis(value: int | Sequence[int] | None, axes: int) -> tuple[int, ...]:

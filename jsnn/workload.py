@@ -360,7 +360,8 @@ def require_finite(workload: Workload) -> None:
             raise ValueError(
                 f"layer {layer.geometry.name!r}: membranes, constants or weights are not finite "
                 "(NaN or inf), so its spikes mean nothing: did the network diverge? Lower the "
-                "learning rate, or look at its parameters"
+                "learning rate, or look at its parameters. A neuron of your own must send whole "
+                "numbers of spikes (0, 1, ...)"
             )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import re
 
 import flax.linen as nn
 import jax
@@ -413,18 +414,37 @@ def test_of_a_sum_is_known_what_is_known_of_both(one, other, unit, pooled, kept)
     assert not known.single and known.events is None
 
 
-class Ternary(LIF):
-    """A law of the user's that sends minus one, too."""
+@dataclasses.dataclass(frozen=True)
+class Graded(LIF):
+    """A law of the user's that sends its spikes at a size of its own."""
+
+    size: float = 1.0
 
     def step(self, params, state, current):
         state, spikes = super().step(params, state, current)
-        return state, jnp.where(current < 0, -1.0, spikes)
+        return state, self.size * spikes
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("readout", [None, SpikeCount(), LastMembrane()])
-def test_a_law_that_sends_negative_spikes_has_no_energy(readout):
-    layer = Spiking(nn.Dense(6), Ternary(), input_kind="events", readout=readout)
-    assert not np.isfinite(pj_of(layer, ONES)).any()
+@pytest.mark.parametrize("size", [1.0, 2.0, 0.1, 0.5, 1.5, -1.0])
+def test_a_law_that_sends_no_whole_numbers_has_no_energy(size, readout, recurrent):
+    law = Graded(v_threshold=0.1, size=size)
+    layer = Spiking(nn.Dense(6), law, "events", recurrent=recurrent, readout=readout)
+    variables = jax.jit(layer.init)(jax.random.key(0), ONES)
+    _, workload = ran(layer, variables, ONES)
+    if size in (1.0, 2.0):
+        (plain,) = ran(layer.clone(neuron=LIF(v_threshold=0.1)), variables, ONES)[1]
+        (found,) = workload
+        assert plain.output_events.min() > 0
+        if not recurrent:
+            np.testing.assert_array_equal(found.output_events, size * plain.output_events)
+        jsnn.run(layer, variables, ONES)
+        return
+    with pytest.raises(ValueError, match=r"of your own must send whole numbers of spikes"):
+        require_finite(workload)
+    with pytest.raises(ValueError, match=r"'layer': Graded sends values that are no whole numbers"):
+        jsnn.run(layer, variables, ONES)
 
 
 # ---- what no record accounts for -------------------------------------------------------------
@@ -487,6 +507,39 @@ def test_a_synapse_must_say_what_it_keeps():
     variables = jax.jit(layer.init)(jax.random.key(0), ONES)
     with pytest.raises(ValueError, match=r"Doubled has 30 parameters.*accounts for 27"):
         ran(layer, variables, ONES)
+
+
+class BothSigns(nn.Dense):
+    """A synapse that sends twice as much as it says."""
+
+    @nn.compact
+    def __call__(self, x):
+        y = super().__call__(x)
+        return jnp.concatenate([y, -y], axis=-1)
+
+
+class EveryOther(nn.Conv):
+    """A convolution that sends half of its places."""
+
+    @nn.compact
+    def __call__(self, x):
+        return super().__call__(x)[:, ::2]
+
+
+@pytest.mark.parametrize(
+    ("synapse", "shape", "says", "sends"),
+    [
+        (BothSigns(3), (8,), [3], [6]),
+        (EveryOther(2, (3, 3)), (4, 6, 1), [4, 6, 2], [2, 6, 2]),
+        (EveryOther(2, (3, 3), strides=2), (8, 5, 1), [4, 3, 2], [2, 3, 2]),
+    ],
+)
+def test_a_synapse_must_send_what_its_connectivity_says(synapse, shape, says, sends):
+    layer = Spiking(synapse, LIF(), input_kind="events")
+    frames = jnp.ones((4, 2, *shape))
+    variables = jax.jit(layer.init)(jax.random.key(0), frames)
+    with pytest.raises(ValueError, match=re.escape(f"frames {says}, and it sends {sends}")):
+        ran(layer, variables, frames)
 
 
 MODELS = {

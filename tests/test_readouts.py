@@ -1,11 +1,15 @@
 import dataclasses
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+import jsnn
+from jsnn.layers import Spiking
+from jsnn.neurons import LIF
 from jsnn.readouts import (
     READOUTS,
     LastMembrane,
@@ -15,6 +19,7 @@ from jsnn.readouts import (
     Several,
     SpikeCount,
     SumSoftmax,
+    decides_per_step,
 )
 from jsnn.unroll import Readout
 
@@ -128,3 +133,36 @@ def test_several_takes_a_tuple(bad):
 def test_negative_skip_is_refused():
     with pytest.raises(ValueError, match="skip"):
         SumSoftmax(skip=-1)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+@pytest.mark.parametrize("readout", ORACLES, ids=repr)
+def test_sums_over_long_windows_are_those_of_float64(readout, dtype):
+    """2,000 steps in two bytes: a sum kept in two bytes stops growing after a few hundred."""
+    rng = np.random.default_rng(1)
+    membranes = jnp.asarray(rng.uniform(-1, 0, (2000, 2, 3)), dtype)
+    spikes = jnp.asarray(rng.random((2000, 2, 3)) < 0.9, dtype)
+    _, result = feed(readout, membranes, spikes)
+    exact = ORACLES[readout](*(np.asarray(x, np.float64) for x in (membranes, spikes)))
+    np.testing.assert_allclose(np.asarray(result, np.float64), exact, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("readout", "decides"),
+    [
+        (MeanMembrane(), False),
+        (PerStep(), True),
+        (PerStep(decides=False), False),
+        (Several((MeanMembrane(), PerStep())), True),
+        (Several((MeanMembrane(), PerStep(decides=False))), False),
+        (Several((Several((PerStep(decides=False),)), SpikeCount())), False),
+        (Several((Several((PerStep(),)), SpikeCount())), True),
+    ],
+    ids=repr,
+)
+def test_a_decision_in_each_step_is_that_of_any_of_several(readout, decides):
+    assert decides_per_step(readout) == decides
+    layer = Spiking(nn.Dense(2), LIF(), input_kind="events", readout=readout)
+    frames = jnp.ones((3, 1, 4))
+    _, workload = jsnn.run(layer, layer.init(jax.random.key(0), frames), frames)
+    assert workload.per_step == decides

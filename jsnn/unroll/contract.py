@@ -20,7 +20,8 @@ class Readout(Protocol):
     """What every readout offers: frozen, hashable, without arrays.
 
     Attributes:
-        per_step: the result has a time axis `[T, B, C]`; else it is `[B, C]`.
+        per_step: the result has a time axis `[T, B, C]`; else it is `[B, C]`. Each step is then a
+            decision of its own, unless an attribute `decides` is False.
         needs_spikes: reads spikes, so that a non-spiking neuron cannot feed it.
         min_steps: fewest steps of a window that give a result.
     """
