@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,12 +68,25 @@ def brought(
             "branches with different dropout were added before this layer, and what came into them "
             "was not spikes of a layer: put dropout behind the sum"
         )
-    return whole(jnp.abs(_signed(frames)) if kind == "events" else frames, value, kept)
+    if kind == "events":
+        return whole(_magnitude(frames, sent), value, kept)
+    if sent.magnitude is not None:
+        # Less than its parts: some of them were negative.
+        frames = jnp.where(_cancelled(frames, sent, jnp), jnp.nan, wide(frames))
+    return whole(frames, value, kept)
 
 
-def _signed(frames: jax.Array) -> jax.Array:
+def _magnitude(frames: jax.Array, sent: Sent) -> jax.Array:
+    if sent.magnitude is not None:
+        return sent.magnitude
     # The magnitude of the least integer of a type is none of that type.
-    return frames if jnp.issubdtype(frames.dtype, jnp.floating) else wide(frames)
+    return jnp.abs(frames if jnp.issubdtype(frames.dtype, jnp.floating) else wide(frames))
+
+
+def _cancelled(frames: Any, sent: Sent, numpy: Any) -> Any:
+    """Whether each value is less than the magnitudes that were added up to it."""
+    parts = numpy.asarray(sent.magnitude)
+    return parts - frames > 1e-2 * parts
 
 
 def check_frames(
@@ -99,6 +114,12 @@ def check_frames(
     fits, one = finite, 1.0
     if kind in ("spikes", "events") and not sent.spikes:
         one, kept = sent.resolve(unit)
+        if sent.magnitude is not None:
+            parts = np.asarray(sent.magnitude, np.float64)
+            if kind == "events":
+                values = parts
+            else:
+                values = np.where(_cancelled(values, sent, np), -parts, values)
         number = values / (np.asarray(one) * (kept or 1.0))
         number = np.abs(number) if kind == "events" else number
         with np.errstate(invalid="ignore"):

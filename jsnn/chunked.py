@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.causal import causal
+from jsnn.events.units import outside
 from jsnn.layers import START, STATE, WORKLOAD
 from jsnn.timeplan import Chunked
 from jsnn.workload import ByStep, LayerWorkload
@@ -49,7 +50,8 @@ def apply_chunked(
 
     def piece(given, cut, *mutable):
         with causal(total):
-            return model.apply({**variables, **given}, cut, train, mutable=mutable, rngs=rngs)
+            shown = outside(cut)
+            return model.apply({**variables, **given}, shown, train, mutable=mutable, rngs=rngs)
 
     # Of this call only what starts a window is used; under jit the rest is never computed. Its
     # length differs from a chunk's, to tell outputs of every step.

@@ -18,7 +18,7 @@ from jsnn.hardware.power import PJ_PER_J
 from jsnn.hardware.relax import softens, straight_through
 from jsnn.latency import layer_cycles, total_cycles
 from jsnn.units import unit_of
-from jsnn.workload import LayerWorkload, Workload
+from jsnn.workload import LayerWorkload, Workload, refuse_levers
 
 __all__ = [
     "COMPONENTS",
@@ -356,12 +356,7 @@ def bill(
     >>> float(bill(workload, machine).total_pj()[0]) / 4096**2
     0.80294
     """
-    if workload.levers:
-        raise ValueError(
-            f"the network ran under levers ({', '.join(workload.levers)}), which change what its "
-            "layers cost: bill_layers(jsnn.levers.price(levers, params, workload, hardware)), or "
-            "Objective.bill(workload, params)"
-        )
+    refuse_levers(workload)
     whole = bill_layers(_on(workload, hardware), temperature, event_temperature)
     return dataclasses.replace(whole, left_out=workload.unpriced)
 

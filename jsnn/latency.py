@@ -12,7 +12,7 @@ from jsnn.counting import count
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Timed
 from jsnn.hardware.ledger import weighted
-from jsnn.workload import LayerWorkload, Workload
+from jsnn.workload import LayerWorkload, Workload, refuse_levers
 
 __all__ = ["Latency", "latency", "latency_layers", "layer_cycles", "total_cycles"]
 
@@ -105,10 +105,15 @@ def latency(workload: Workload, hardware: Hardware) -> Latency:
     Differentiable in every count and knob. Where all layers work at once (`Timed.concurrent`), the
     time is that of the slowest, and the time a step takes to run through the layers is not counted.
 
+    Raises:
+        ValueError: a network that ran under levers; no layer; an architecture that publishes no
+            times.
+
     >>> from jsnn.hardware import get
     >>> from jsnn.hypothetical import dense
     >>> workload = Workload((dense(64, 32, steps=4, rate=0.25), dense(32, 10, steps=4, rate=0.1)))
     >>> float(latency(workload, get("spatial-45nm")).seconds[0])
     8.578e-08
     """
+    refuse_levers(workload)
     return latency_layers([(layer, hardware) for layer in workload])

@@ -22,7 +22,19 @@ import jax.numpy as jnp
 from jsnn import arrivals
 from jsnn.events import EventFrames
 from jsnn.events import currents as event_currents
-from jsnn.events.units import NOTHING, SPIKES, Unit, note, reshaped, sent, summed, whole, wide
+from jsnn.events.units import (
+    NOTHING,
+    SPIKES,
+    Sent,
+    Unit,
+    magnitude,
+    note,
+    reshaped,
+    sent,
+    summed,
+    whole,
+    wide,
+)
 from jsnn.neurons import NEURONS, Fixed, Neuron, as_built, in_force, trainable
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
@@ -309,6 +321,7 @@ class Spiking(nn.Module):
             parameters=self._parameters(),
             spikes=counts,
             before=before,
+            from_outside=sent(frames).outside,
         )
         return {stage.name: record for stage, record in zip(stages, records, strict=True)}
 
@@ -351,7 +364,10 @@ class Spiking(nn.Module):
             steps=frames.shape[0],
             # A record is there already: the same layer has run before in this pass.
             geometry=self._geometry(
-                wiring, counts.shape[1:], shared=self.has_variable(WORKLOAD, "record")
+                wiring,
+                counts.shape[1:],
+                shared=self.has_variable(WORKLOAD, "record"),
+                from_outside=known.outside,
             ),
             by_step=by_step,
             by_input=arrived,
@@ -402,7 +418,9 @@ class Spiking(nn.Module):
             )
         return jnp.where(legal, frames, jnp.nan)
 
-    def _geometry(self, wiring: Connectivity, output_shape, shared: bool) -> Geometry:
+    def _geometry(
+        self, wiring: Connectivity, output_shape, shared: bool, from_outside: bool
+    ) -> Geometry:
         ops = self.neuron.ops
         return Geometry(
             name="/".join(self.path) or "layer",
@@ -431,6 +449,7 @@ class Spiking(nn.Module):
             dilation=wiring.dilation,
             groups=wiring.groups,
             shared=shared,
+            from_outside=from_outside,
             parameters=self._parameters(),
         )
 
@@ -479,16 +498,15 @@ class Pool(nn.Module):
             return _over_time(lambda x: pool(_real(x), self.kind, self.window), values)
 
         known = sent(frames)
-        if self.kind == "average":
-            known = known.pool(1 / self.window**2)
+        if self.kind == "max":
+            # From which branch of a sum it came nobody knows, and what leaves is one event.
+            known = Sent(outside=known.outside) if known.events is not None else known
+            return note(pooled(frames), dataclasses.replace(known, magnitude=None))
+        if not known.spikes:
+            known = dataclasses.replace(known, magnitude=magnitude(frames))
+        known = known.pool(1 / self.window**2).each(pooled)
         if known.events is not None:
-            # Of a maximum nobody knows from which branch it came.
-            average = self.kind == "average"
-            known = (
-                NOTHING
-                if not average
-                else dataclasses.replace(known, events=self.window**2 * pooled(known.events))
-            )
+            known = dataclasses.replace(known, events=self.window**2 * known.events)
         return note(pooled(frames), known)
 
 
@@ -520,12 +538,15 @@ class Dropout(nn.Module):
                 "dropout scales what it keeps, and EventFrames have no values: leave inputs whole "
                 "or give it jsnn.events.dense(events)"
             )
-        kept = nn.Dropout(self.rate, broadcast_dims=(0,))(_real(frames), deterministic=False)
+        dropout = nn.Dropout(self.rate, broadcast_dims=(0,))
         known = sent(frames).drop(1 / (1 - self.rate))
-        if known.events is not None:
-            events = jnp.where(kept == 0, 0, known.events) / (1 - self.rate)
-            known = dataclasses.replace(known, events=events)
-        return note(kept, known)
+        if known.magnitude is not None:
+            # A value of zero may be events that cancelled.
+            factor = dropout(jnp.ones_like(_real(frames[:1])), deterministic=False)
+            return note(factor * frames, known.each(lambda array: factor * array))
+        kept = dropout(_real(frames), deterministic=False)
+        dropped = kept == 0
+        return note(kept, known.each(lambda array: jnp.where(dropped, 0, array) / (1 - self.rate)))
 
 
 class Residual(nn.Module):
@@ -558,8 +579,9 @@ class Residual(nn.Module):
         joined = joins[self.mode](_real(inner), _real(frames))
         if self.mode == "add":
             return summed(joined, inner, frames)
-        binary = sent(inner).binary and sent(frames).binary
-        return note(joined, SPIKES if binary else NOTHING)
+        one, other = sent(inner), sent(frames)
+        known = SPIKES if one.binary and other.binary else NOTHING
+        return note(joined, dataclasses.replace(known, outside=one.outside or other.outside))
 
 
 class Network(nn.Module):

@@ -158,6 +158,7 @@ def product_workloads(
     spikes: jax.Array,
     before: list[tuple[jax.Array, jax.Array | None]] | None = None,
     parameters: tuple[str, ...] = (),
+    from_outside: bool = False,
 ) -> tuple[LayerWorkload, ...]:
     """Workloads of products, the last of them with the neurons that it feeds.
 
@@ -171,6 +172,7 @@ def product_workloads(
         spikes: `[B, *out]` output spikes over the window.
         before: `Stage.totals` of the pieces of the window that came before, of each stage.
         parameters: paths of those of the layer (`Geometry.parameters`).
+        from_outside: whether the spikes come from outside of the network.
     """
     found = []
     if before is None:
@@ -210,6 +212,7 @@ def product_workloads(
             per_step=last and per_step,
             operand=stage.operand,
             parameters=parameters,
+            from_outside=from_outside,
         )
         found.append(
             LayerWorkload(

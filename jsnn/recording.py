@@ -110,7 +110,7 @@ def record(
     [('hidden_0', (5, 2, 16)), ('readout', (5, 2, 3))]
     """
     clean = {name: tree for name, tree in variables.items() if name not in (WORKLOAD, STATE)}
-    facts: list[tuple[str, Spiking]] = []
+    facts: list[tuple[str, str, Spiking]] = []
 
     @jax.jit
     def watch(variables, frames):
@@ -120,34 +120,37 @@ def record(
             out = call(*args, **kwargs)
             if isinstance(context.module, Spiking) and context.method_name == "__call__":
                 name = "/".join(context.module.path) or "layer"
+                synapse = "/".join(context.module.synapse.path)
                 known = sent(args[0])
                 layer, variables = context.module.unbind()
-                unit = 1.0
+                counted, unit = known.events, 1.0
                 if known.events is None:
                     unit, _ = known.resolve(layer.input_unit)
+                    counted = known.magnitude if layer.input_kind == "events" else None
                 layer = layer.clone(input_unit=unit)
-                caught.append((name, layer, variables, args[0], known.events, out))
+                caught.append((name, synapse, layer, variables, args[0], counted, out))
             return out
 
         with nn.intercept_methods(catch):
             model.apply(variables, frames, False)
         # Names and modules are no arrays: they leave by the side, once, while jit traces.
-        facts.extend((name, layer) for name, layer, *_ in caught)
-        return [_arrays(*layer_and_arrays) for _, *layer_and_arrays in caught]
+        facts.extend(each[:3] for each in caught)
+        return [_arrays(*layer_and_arrays) for _, _, *layer_and_arrays in caught]
 
     arrays = watch(clean, frames)
     if not facts:
         raise ValueError(
             f"{type(model).__name__} ran no spiking layer: build it from jsnn.layers.Spiking"
         )
-    uses = collections.Counter()
+    uses, synapses = collections.Counter(), set()
     layers = []
-    for (name, layer), (shown, spikes, before) in zip(facts, arrays, strict=True):
+    for (name, synapse, layer), (shown, spikes) in zip(facts, arrays, strict=True):
         uses[name] += 1
-        shared = uses[name] > 1
-        name = f"{name}#{uses[name]}" if shared else name
+        shared = synapse in synapses
+        synapses.add(synapse)
+        name = f"{name}#{uses[name]}" if uses[name] > 1 else name
         keep = _recorded_products if isinstance(layer.synapse, Product) else _recorded
-        records = keep(name, layer, shown, spikes, before)
+        records = keep(name, layer, shown, spikes)
         layers.extend(dataclasses.replace(each, shared=shared) for each in records)
     return tuple(layers)
 
@@ -156,19 +159,17 @@ def _arrays(
     layer: Spiking,
     variables: Mapping[str, Any],
     frames: jax.Array,
-    events: jax.Array | None,
+    counted: jax.Array | None,
     out: jax.Array,
-) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-    """Frames (events, where these are known apart from values), spikes and the spikes before."""
-    shown = frames if events is None else events
-    population = variables.get(STATE, {}).get("population")
-    before = None if population is None else population.spikes
+) -> tuple[jax.Array, jax.Array | None]:
+    """Frames (what is counted, where this is known apart) and spikes."""
+    shown = frames if counted is None else counted
     if not layer.neuron.spiking:
-        return shown, None, None
+        return shown, None
     if layer.readout is not None:
         # The readout folded its spikes away: the layer runs once more without it.
         out = layer.clone(readout=None).apply(variables, frames, False)
-    return shown, out, before
+    return shown, out
 
 
 def _recorded(
@@ -176,7 +177,6 @@ def _recorded(
     layer: Spiking,
     frames: jax.Array,
     spikes: jax.Array | None,
-    before: jax.Array | None,
 ) -> tuple[RecordedLayer]:
     wires = wiring(layer.synapse, frames.shape[2:])
     frames, unit = np.asarray(frames), layer.input_unit
@@ -195,7 +195,6 @@ def _recorded(
         spiking=layer.neuron.spiking,
         recurrent=layer.recurrent,
         input_unit=unit,
-        before=None if before is None else np.asarray(before),
         **layer.neuron.ops._asdict(),
     )
     return (recorded,)
@@ -206,7 +205,6 @@ def _recorded_products(
     layer: Spiking,
     frames: jax.Array,
     spikes: jax.Array | None,
-    before: jax.Array | None,
 ) -> tuple[RecordedLayer, RecordedLayer]:
     synapse = layer.synapse
     if not isinstance(synapse, Attention):
@@ -234,7 +232,6 @@ def _recorded_products(
         input_kind="spikes",
         bias=layer.norm is not None,
         spiking=layer.neuron.spiking,
-        before=None if before is None else np.asarray(before),
         **layer.neuron.ops._asdict(),
     )
     return sums, currents

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jsnn.chunked import apply_chunked
+from jsnn.events.units import outside
 from jsnn.layers import STATE, WORKLOAD
 from jsnn.timeplan import WHOLE, Chunked, TimePlan
 from jsnn.workload import LayerWorkload, Workload, require_events
@@ -106,7 +107,7 @@ def forward(
             outputs = model.finish(clean, outputs)
         changed = {WORKLOAD: record}
     else:
-        outputs, changed = model.apply(clean, frames, train, mutable=mutable, rngs=rngs)
+        outputs, changed = model.apply(clean, outside(frames), train, mutable=mutable, rngs=rngs)
     updates = {name: tree for name, tree in changed.items() if name not in (WORKLOAD, STATE)}
     layers = records(changed.get(WORKLOAD, {}))
     if not layers:
@@ -168,8 +169,24 @@ def as_workload(layers: Sequence[LayerWorkload]) -> Workload:
 
 
 def records(tree: Mapping[str, Any]) -> tuple[LayerWorkload, ...]:
-    """Of a collection `workload`, in the order in which the layers ran; one of each use."""
-    return tuple(_records(tree))
+    """Of a collection `workload`, in the order in which the layers ran; one of each use.
+
+    What comes into the first of them comes from outside. Weights of a synapse that several layers
+    share are those of the first.
+    """
+    layers, synapses = [], set()
+    for number, layer in enumerate(_records(tree)):
+        geometry = layer.geometry
+        # The first of these paths is that of the synapse; a product has no weights.
+        synapse = geometry.parameters[0] if geometry.operand is None else None
+        geometry = dataclasses.replace(
+            geometry,
+            from_outside=geometry.from_outside or number == 0,
+            shared=geometry.shared or synapse in synapses,
+        )
+        synapses |= {synapse} - {None}
+        layers.append(dataclasses.replace(layer, geometry=geometry))
+    return tuple(layers)
 
 
 def _records(tree: Mapping[str, Any]) -> Iterator[LayerWorkload]:

@@ -67,7 +67,9 @@ class Geometry:
         operand: what takes the place of weights in a product layer.
         index_bits: width of the address stored beside each weight where only weights that are not
             zero are stored; 0 where all are.
-        shared: the weights are those of an earlier use of the same layer: stored and loaded there.
+        shared: the weights are those of an earlier layer, or an earlier use of the same: stored and
+            loaded there.
+        from_outside: the input comes from outside of the network, although declared as `spikes`.
         parameters: paths of the parameters that this layer accounts for, as prefixes.
     """
 
@@ -98,12 +100,18 @@ class Geometry:
     operand: Operand | None = None
     index_bits: int = 0
     shared: bool = False
+    from_outside: bool = False
     parameters: tuple[str, ...] = ()
 
     @property
     def real(self) -> bool:
         """Whether the input consists of real-valued words."""
         return self.input_kind in ("analog", "constant")
+
+    @property
+    def from_neurons(self) -> bool:
+        """Whether the input are spikes of the network's own neurons."""
+        return self.input_kind == "spikes" and not self.from_outside
 
     @property
     def writes_words(self) -> bool:
@@ -335,9 +343,20 @@ class Workload:
     def silenced(self) -> Workload:
         """The same network with every spike of its own removed: what the floor is the bill of.
 
-        What comes from outside (every `input_kind` but `spikes`) stays.
+        What comes from outside stays: every `input_kind` but `spikes`, and spikes that are known to
+        come into the network (`Geometry.from_outside`). A sum of both stays, too.
         """
         return dataclasses.replace(self, layers=tuple(_mute(layer) for layer in self.layers))
+
+
+def refuse_levers(workload: Workload) -> None:
+    """Raise ValueError for a network that ran under levers, which change what its layers cost."""
+    if workload.levers:
+        raise ValueError(
+            f"the network ran under levers ({', '.join(workload.levers)}), which change what its "
+            "layers cost: bill_layers(jsnn.levers.price(levers, params, workload, hardware)), or "
+            "Objective.bill(workload, params); latency_layers takes the same pairs"
+        )
 
 
 def require_events(workload: Workload) -> None:
@@ -407,13 +426,13 @@ def _mute(layer: LayerWorkload) -> LayerWorkload:
         "recurrent_events": jnp.zeros_like(layer.recurrent_events),
         "spikes": jnp.zeros_like(layer.spikes),
     }
-    by_step = layer.by_step
+    by_step, own = layer.by_step, layer.geometry.from_neurons
     if by_step is not None:
         silent = jax.tree.map(jnp.zeros_like, by_step)
-        kept = by_step if layer.geometry.input_kind != "spikes" else silent
+        kept = silent if own else by_step
         came = {name: getattr(kept, name) for name in ("arrivals", "active", "by_input")}
         gone["by_step"] = dataclasses.replace(silent, **came)
-    if layer.geometry.input_kind == "spikes":
+    if own:
         nothing = jnp.zeros_like(layer.arrivals)
         gone |= {"arrivals": nothing, "active": nothing}
         gone["by_input"] = jax.tree.map(jnp.zeros_like, layer.by_input)

@@ -30,7 +30,6 @@ from jsnn.neurons import LI, LIF, NeuronOps
 from jsnn.readouts import SpikeCount
 from jsnn.recording import record, wiring
 from jsnn.run import run
-from jsnn.stream import step
 from jsnn.workload import Workload
 from tests.fuzzing import examples
 
@@ -575,25 +574,6 @@ def test_networks(name, key):
         assert found.parts_pj.shape == charged.parts_pj.shape
         (first, *_) = recorded
         assert found[first.name].name == first.name
-
-
-def test_a_stream_feeds_back_the_spikes_before(key):
-    frames = (jax.random.uniform(key, (4, 2, 5)) < 0.6).astype(jnp.float32)
-    model = dense(5, recurrent=True)
-    variables = jax.jit(model.init)(key, frames)
-    advance = jax.jit(functools.partial(step, model))
-    for frame in frames[:2]:
-        variables, out = advance(variables, frame)
-    assert out.sum() > 0
-    (recorded,) = record(model, variables, frames[2:])
-    _, workload = jax.jit(functools.partial(run, model))(variables, frames[2:])
-    np.testing.assert_array_equal(recorded.before, out[0])
-    for machine in PRESETS:
-        (found,) = audit((recorded,), get(machine)).layers
-        totals = tally(workload.layers[0], get(machine))[0]
-        key = "adder", "add", get(machine).design.state_bits
-        for b, counts in enumerate(found.counts[0]):
-            assert counts[key] == totals[key][b]
 
 
 def test_recording_refuses_what_has_no_wires(key):

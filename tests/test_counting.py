@@ -29,7 +29,7 @@ from jsnn.readouts import LastMembrane, MeanMembrane, SpikeCount
 from jsnn.recording import record
 from jsnn.run import forward
 from jsnn.synapses import Conv, connectivity
-from jsnn.timeplan import Chunked
+from jsnn.timeplan import WHOLE, Chunked
 from jsnn.training import (
     evaluate,
     init_state,
@@ -39,7 +39,7 @@ from jsnn.training import (
     make_train_step,
     with_reference,
 )
-from jsnn.workload import require_finite
+from jsnn.workload import Workload, require_finite
 from tests.fuzzing import examples
 
 # Compiled: a run operation by operation takes longer to start than to finish.
@@ -323,6 +323,108 @@ def test_branches_whose_events_differ_in_value_are_counted_apart():
         np.testing.assert_allclose(
             walked.total_pj(), jsnn.bill(workload, get("classical-45nm")).total_pj(), rtol=1e-6
         )
+
+
+MIXED = [
+    Network((Pool("average", 2),)),
+    Network((Pool("average", 2), Pool("average", 2))),
+    Network((Residual(Pool("max", 1)),)),
+    Network((Residual(Network(())), Pool("average", 2))),
+    Network((Pool("average", 2), Residual(Network(())))),
+    Network((Residual(Network(())), Residual(Network(())))),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8])
+@pytest.mark.parametrize("before", MIXED, ids=range(len(MIXED)))
+def test_signed_events_do_not_cancel_before_they_are_counted(before, dtype):
+    """Of +1 and -1 that meet on a wire both have been sent: as many as of their magnitudes."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(-1, 2, (3, 2, 8, 8, 2)).astype(dtype)
+    model = Network((*before.layers, Flatten(), Spiking(nn.Dense(3), IF(), input_kind="events")))
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
+    (found,), (unsigned,) = (ran(model, variables, x)[1] for x in (frames, np.abs(frames)))
+    doubled = 2 ** sum(isinstance(layer, Residual) for layer in before.layers)
+    events = doubled * np.abs(frames.astype(int)).sum((0, 2, 3, 4))
+    np.testing.assert_array_equal(found.input_events, events)
+    np.testing.assert_array_equal(found.active_inputs, unsigned.active_inputs)
+    (outside,) = jsnn.run(model, variables, frames)[1]
+    np.testing.assert_array_equal(outside.input_events, events)
+    walked = audit(record(model, variables, frames), get("classical-45nm"))
+    machine = get("classical-45nm")
+    billed = jsnn.bill(Workload((found,)), machine).total_pj()
+    np.testing.assert_allclose(walked.total_pj(), billed, rtol=1e-6)
+    # Declared as spikes, of which none is negative, they are refused.
+    wrong = model.clone(layers=(*model.layers[:-1], Spiking(nn.Dense(3), IF())))
+    with pytest.raises(ValueError, match="spikes are not negative"):
+        jsnn.run(wrong, variables, frames)
+    assert not np.isfinite(ran(wrong, variables, frames)[1].layers[0].arrivals).any()
+
+
+def test_dropout_drops_events_that_cancelled():
+    frames = np.tile([1.0, -1.0], (3, 4, 200, 1)).reshape(3, 4, 20, 20, 1)
+    layers = (Pool("average", 2), Dropout(0.5), Flatten())
+    model = Network((*layers, Spiking(nn.Dense(3), IF(), input_kind="events")))
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
+    keys = {"dropout": jax.random.key(1)}
+    passed = jax.jit(lambda x: forward(model, variables, x, train=True, rngs=keys))(frames)
+    counted = np.asarray(passed.workload.layers[0].input_events)
+    # A kept event counts twice, as its expectation asks; the same ones in every step.
+    assert (counted % 24 == 0).all() and len(set(counted.tolist())) > 1
+    assert abs(counted.mean() / 1200 - 1) < 0.1
+
+
+# ---- what comes from outside ------------------------------------------------------------------
+
+
+class Own(nn.Module):
+    """Frames that a function of the user's changes, into two branches."""
+
+    causal = True
+
+    @nn.compact
+    def __call__(self, frames, train=False):
+        first = Spiking(nn.Dense(4, parent=None), LIF(v_threshold=0.2), name="first")
+        second = Spiking(nn.Dense(4, parent=None), LIF(v_threshold=0.2), name="second")
+        x = first(2 * frames, train) + second(frames, train)
+        return Spiking(nn.Dense(3, parent=None), LI(), readout=MeanMembrane(), name="last")(x)
+
+
+HIDDEN = Spiking(nn.Dense(4), LIF(v_threshold=0.2))
+LAST = Spiking(nn.Dense(3), LI(), readout=MeanMembrane())
+
+
+@pytest.mark.parametrize("plan", [WHOLE, Chunked(2)], ids=str)
+@pytest.mark.parametrize(
+    ("model", "outside"),
+    [
+        (Network((HIDDEN, LAST)), ("layers_0",)),
+        (Network((Flatten(), HIDDEN, HIDDEN.clone(synapse=nn.Dense(5)), LAST)), ("layers_1",)),
+        (Network((Dropout(0.5), Flatten(), Residual(HIDDEN.clone(synapse=nn.Dense(8))), LAST)), ()),
+        (Own(), ("first", "second")),
+    ],
+    ids=["plain", "deep", "residual", "own"],
+)
+def test_silence_leaves_what_comes_from_outside(model, outside, plan):
+    """A first layer that is left at `spikes`: its frames are not the network's own spikes."""
+    frames = jnp.asarray(bernoulli((4, 2, 8)), jnp.float32)
+    variables = jax.jit(model.init)(jax.random.key(0), frames)
+    workload = jax.jit(lambda v, x: forward(model, v, x, plan=plan).workload)(variables, frames)
+    if not outside:
+        # The block, and the sum of it with its frames, which nobody can take apart.
+        outside = workload.names
+    for layer, silent in zip(workload, workload.silenced(), strict=True):
+        assert layer.input_events.min() > 0
+        kept = layer.geometry.name in outside
+        np.testing.assert_array_equal(silent.input_events, kept * layer.input_events)
+        assert not silent.output_events.any()
+    declared = Network((HIDDEN.clone(input_kind="events"), LAST))
+    if isinstance(model, Network) and len(model.layers) == 2:
+        other = jax.jit(lambda v, x: jsnn.run(declared, v, x)[1])(variables, frames)
+        for machine in map(get, ("neuromorphic-22nm", "classical-45nm")):
+            np.testing.assert_array_equal(
+                jsnn.floor(workload, machine).total_pj(), jsnn.floor(other, machine).total_pj()
+            )
 
 
 def test_a_threshold_by_channel_is_a_unit_by_channel():
@@ -777,6 +879,31 @@ def test_weights_of_a_layer_used_twice_are_stored_and_loaded_once():
     )
 
 
+class SharedSynapse(nn.Module):
+    """Two layers of one synapse."""
+
+    @nn.compact
+    def __call__(self, frames, train=False):
+        synapse = nn.Dense(20, use_bias=False, name="shared")
+        x = Spiking(synapse, LIF(), "events", name="first")(frames, train)
+        return Spiking(synapse, LIF(), name="second")(x, train)
+
+
+def test_weights_that_two_layers_share_are_stored_and_loaded_once():
+    frames = jnp.asarray(bernoulli((4, 2, 20)), jnp.float32)
+    variables = jax.jit(SharedSynapse().init)(jax.random.key(0), frames)
+    assert variables["params"]["shared"]["kernel"].shape == (20, 20)
+    _, workload = ran(SharedSynapse(), variables, frames)
+    machine = get("classical-45nm")
+    assert [layer.geometry.shared for layer in workload] == [False, True]
+    stored = float(memory_bytes([(layer, machine) for layer in workload]))
+    assert stored == (400 * machine.design.weight_bits + 2 * 20 * machine.design.state_bits) / 8
+    walked = audit(record(SharedSynapse(), variables, frames), machine)
+    np.testing.assert_allclose(
+        walked.total_pj(), jsnn.bill(workload, machine).total_pj(), rtol=1e-6
+    )
+
+
 class Cheaper(Lever):
     name = "cheaper"
 
@@ -792,9 +919,20 @@ def test_levers_are_not_forgotten_by_a_bill():
     levered = Levered(model, (Cheaper(),))
     variables = jax.jit(levered.init)(jax.random.key(0), ONES)
     _, workload = ran(levered, variables, ONES)
-    for price_it in (jsnn.bill, jsnn.floor, jsnn.report.report):
+    timed = get("spatial-45nm")
+    for price_it in (
+        jsnn.bill,
+        jsnn.floor,
+        jsnn.avoidable,
+        jsnn.ratio,
+        jsnn.mean_ratio,
+        jsnn.latency.latency,
+        jsnn.report.report,
+        lambda *given: jsnn.uncertainty.monte_carlo(jax.random.key(0), *given, 10),
+        jsnn.uncertainty.sensitivities,
+    ):
         with pytest.raises(ValueError, match=r"under levers \(cheaper\)"):
-            price_it(workload, MACHINE)
+            price_it(workload, timed)
     with pytest.raises(ValueError, match=r"expected the levers .*\(cheaper\), found none"):
         price((), None, workload, MACHINE)
     pairs = price(levered.levers, variables["params"], workload, MACHINE)

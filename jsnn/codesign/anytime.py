@@ -19,6 +19,7 @@ import numpy as np
 
 from jsnn.causal import causal
 from jsnn.energy import bill_layers
+from jsnn.events.units import outside
 from jsnn.hardware import Hardware
 from jsnn.layers import START, STATE, WORKLOAD
 from jsnn.levers import Lever, price
@@ -108,7 +109,7 @@ def prefixes(
 
     def piece(given, cut, *mutable):
         with causal(length):
-            return network.apply({**clean, **given}, cut, False, mutable=mutable)
+            return network.apply({**clean, **given}, outside(cut), False, mutable=mutable)
 
     # Of this call only what starts a window is used; under jit the rest is never computed.
     probed, begun = piece({}, frames[:1], START, WORKLOAD)

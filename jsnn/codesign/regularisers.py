@@ -343,7 +343,7 @@ def _synops_rate(workload: Workload) -> jax.Array:
     """`[B]` synaptic operations of hidden spikes per connection and step."""
     done, possible = 0.0, 0
     for layer in workload:
-        if layer.geometry.input_kind == "spikes":
+        if layer.geometry.from_neurons:
             done = done + layer.synops
             possible += layer.geometry.synapses * layer.steps
         if layer.geometry.recurrent_weights:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,6 +35,9 @@ class Sent:
         single: no value is more than one event.
         events: how many events each value is, where branches with events of different value were
             added, so that no unit says it.
+        magnitude: sum of the magnitudes of all that was added up to each value, where events of
+            both signs may have cancelled; None where nothing was added up.
+        outside: they come from outside of the network, not from its neurons.
     """
 
     spikes: bool = False
@@ -42,6 +46,8 @@ class Sent:
     kept: float | None = 1.0
     single: bool = False
     events: jax.Array | None = None
+    magnitude: jax.Array | None = None
+    outside: bool = False
 
     @property
     def binary(self) -> bool:
@@ -53,6 +59,12 @@ class Sent:
         if self.unit is None:
             return dataclasses.replace(self, pooled=self.pooled * share)
         return dataclasses.replace(self, unit=self.unit * share, single=False)
+
+    def each(self, function: Callable[[jax.Array], jax.Array]) -> Sent:
+        """With a function of each array that is kept beside the values."""
+        arrays = {"events": self.events, "magnitude": self.magnitude}
+        kept = {name: function(array) for name, array in arrays.items() if array is not None}
+        return dataclasses.replace(self, **kept)
 
     def drop(self, factor: float) -> Sent:
         """After dropout that multiplies what it keeps with a factor."""
@@ -101,6 +113,21 @@ def sent(values: Any) -> Sent:
     return known if reference is not None and reference() is values else NOTHING
 
 
+def outside(values: Any) -> Any:
+    """The same frames, noted as what comes into the network."""
+    return note(values, dataclasses.replace(sent(values), outside=True))
+
+
+def magnitude(values: jax.Array) -> jax.Array:
+    """`|values|`, or the sum of the magnitudes of what was added up to each of them.
+
+    >>> magnitude(jnp.array([-128, 3], jnp.int8)).tolist()
+    [128.0, 3.0]
+    """
+    known = sent(values)
+    return jnp.abs(wide(values)) if known.magnitude is None else known.magnitude
+
+
 def summed(values: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
     """The sum of two branches, with what is known of it noted.
 
@@ -108,13 +135,19 @@ def summed(values: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
     average pool in one of them, say) those of both are counted apart and kept beside the sum.
     """
     one, other = sent(first), sent(second)
+    from_outside = one.outside or other.outside
     if not (one.spikes and other.spikes):
-        same = one.unit is None and other.unit is None and one.pooled == other.pooled
-        return note(values, Sent(pooled=one.pooled, kept=_common(one, other)) if same else NOTHING)
-    if one.events is None and other.events is None and one.unit == other.unit:
-        sums = dataclasses.replace(one, kept=_common(one, other), single=False)
+        # Events of both signs may cancel in it.
+        sums = Sent(magnitude=magnitude(first) + magnitude(second), outside=from_outside)
+        if one.unit is None and other.unit is None and one.pooled == other.pooled:
+            sums = dataclasses.replace(sums, pooled=one.pooled, kept=_common(one, other))
         return note(values, sums)
-    return note(values, Sent(spikes=True, events=_events(first, one) + _events(second, other)))
+    if one.events is None and other.events is None and one.unit == other.unit:
+        kept = _common(one, other)
+        sums = dataclasses.replace(one, kept=kept, single=False, outside=from_outside)
+        return note(values, sums)
+    events = _events(first, one) + _events(second, other)
+    return note(values, Sent(spikes=True, events=events, outside=from_outside))
 
 
 def _common(one: Sent, other: Sent) -> float | None:
@@ -127,10 +160,7 @@ def _events(values: jax.Array, known: Sent) -> jax.Array:
 
 def reshaped(values: jax.Array, before: jax.Array) -> jax.Array:
     """The same values in another shape, with what is known of them noted."""
-    known = sent(before)
-    if known.events is not None:
-        known = dataclasses.replace(known, events=known.events.reshape(values.shape))
-    return note(values, known)
+    return note(values, sent(before).each(lambda array: array.reshape(values.shape)))
 
 
 def wide(values: jax.Array) -> jax.Array:
