@@ -6,7 +6,7 @@ nothing does, what comes back must be what an independent reading of the damaged
 
 By hand, with the figures kept:
 
-    JSNN_FUZZ_EXAMPLES=2700 JSNN_FUZZ_FIGURES=experiments/results/fuzz
+    JSNN_FUZZ_EXAMPLES=2800 JSNN_FUZZ_FIGURES=experiments/results/fuzz
     python -m pytest tests/test_fuzz_data.py
 """
 
@@ -192,6 +192,8 @@ def write_mat(path, count):
 
 
 def qtdb_files(root, monkeypatch):
+    # Its reader alone is no target: on some damaged bytes scipy's ends the process. What `load`
+    # gives it has passed a checksum.
     folder = root / "qtdb_ecg"
     folder.mkdir()
     for name in ("TRAIN", "TEST"):
@@ -199,24 +201,6 @@ def qtdb_files(root, monkeypatch):
         write_mat(path, 10)
         of(path, monkeypatch, qtdb, name)
     return Target(folder / "QTDB_test.mat", loaded("qtdb", root))
-
-
-def qtdb_reader(root, monkeypatch):
-    path = root / "a.mat"
-    write_mat(path, 3)
-
-    def read():
-        x, y = qtdb._read(path)
-        return {"x": x, "y": y}
-
-    # The checksum of MATLAB's compressed form stands over values, not over what surrounds them.
-    return Target(path, read, lambda raw: valid_mat(read()))
-
-
-def valid_mat(found):
-    assert found["x"].ndim == 3 and set(np.unique(found["x"])) <= {-1, 0, 1}
-    assert found["y"].shape == (*found["x"].shape[:2], 6)
-    return found
 
 
 def touch_archive(path):
@@ -486,7 +470,6 @@ TARGETS = {
         idx_packed,
         idx_plain,
         qtdb_files,
-        qtdb_reader,
         ev_objects_archive,
         ev_objects_reader,
         fsdd_archive,
