@@ -294,6 +294,13 @@ def bill_layers(
     >>> bool(bill.layers_pj()[0, 0] > bill.layers_pj()[0, 1])
     True
     """
+    for _, hardware in pairs:
+        for name, value in hardware.design.knobs.items():
+            if jnp.ndim(value):
+                raise ValueError(
+                    f"{hardware.name}: the knob {name} is an array {list(jnp.shape(value))}; price "
+                    "several designs at once with jax.vmap over the machine"
+                )
     if not pairs:
         raise ValueError("expected a workload of at least one layer, found none")
     check_number("temperature", temperature, 0)

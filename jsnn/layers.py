@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
@@ -27,6 +28,7 @@ from jsnn.events.units import (
     SPIKES,
     Sent,
     Unit,
+    check_unit,
     magnitude,
     note,
     reshaped,
@@ -35,7 +37,7 @@ from jsnn.events.units import (
     whole,
     wide,
 )
-from jsnn.neurons import NEURONS, Fixed, Neuron, as_built, in_force, trainable
+from jsnn.neurons import NEURONS, Fixed, Neuron, as_built, in_force, legal_constants, trainable
 from jsnn.pooling import pool
 from jsnn.precision import F32, Precision
 from jsnn.products import Product, product_workloads
@@ -105,12 +107,13 @@ class Spiking(nn.Module):
         precision: of the recurrent product; a synapse has its own (`Precision.dense`).
 
     Raises:
-        ValueError: variables without the constants of the layer, or trained leaves that its neuron
-            does not train; unknown input kind, frames without `[T, B, features]`, recurrence on
-            images; a plan that cannot run this population; `EventFrames` for another input kind or
-            unit, or another synapse; where activity is recorded outside of `jit`, frames that are
-            not what `input_kind` and `input_unit` say (inside, their counts are NaN, and so is the
-            energy).
+        ValueError: a neuron or readout that is none (a class in place of an instance, say);
+            variables without the constants of the layer, constants that are not legal, or trained
+            leaves that its neuron does not train; unknown input kind or illegal input unit, frames
+            without `[T, B, features]`, recurrence on images; a plan that cannot run this
+            population; `EventFrames` for another input kind or unit, or another synapse; where
+            activity is recorded outside of `jit`, frames that are not what `input_kind` and
+            `input_unit` say (inside, their counts are NaN, and so is the energy).
 
     >>> import jax, jax.numpy as jnp, flax.linen as nn
     >>> from jsnn.neurons import LIF
@@ -152,15 +155,26 @@ class Spiking(nn.Module):
         self._keep("population", before, after)
         if self.is_mutable_collection(WORKLOAD) and not self.is_initializing():
             potential = self.neuron.potential(after.neuron)
-            counts = _finite_counts(counts, potential, params)
+            legal = legal_constants(self.neuron, params)
+            counts = _finite_counts(counts, potential, legal)
             self._check_counts(counts, potential)
-            fed_back = counts - after.spikes + before.spikes
-            spikes = out if self.readout is None else None
-            each = self._fed_back_each_step(frames, spikes, before)
+            fed_back = counts - self._events(after.spikes) + self._events(before.spikes)
+            spikes = self._events(out) if self.readout is None else None
+            each = self._fed_back_each_step(frames, spikes, self._events(before.spikes))
             leaving = self._sent_each_step(frames, spikes)
             for name, record in self._records(frames, counts, fed_back, each, leaving).items():
                 self.sow(WORKLOAD, name, record)
-        return note(out, SPIKES) if self.readout is None and self._unit_spikes else out
+        if self.readout is not None:
+            return out
+        return note(out, SPIKES if self._unit_spikes else Sent(unit=self._spike_value))
+
+    @property
+    def _spike_value(self) -> float:
+        return getattr(self.neuron, "spike_value", 1.0)
+
+    def _events(self, spikes: jax.Array) -> jax.Array:
+        """How many spikes each value is that a neuron sent."""
+        return spikes if self._spike_value == 1 else wide(spikes) / self._spike_value
 
     @property
     def _unit_spikes(self) -> bool:
@@ -178,7 +192,17 @@ class Spiking(nn.Module):
         def build():
             return self.neuron.init_params(self.make_rng("params"), (channels,), dtype)
 
-        return self.variable(CONSTANTS, "neuron", build).value
+        constants = self.variable(CONSTANTS, "neuron", build).value
+        for leaf, legal in legal_constants(self.neuron, constants).items():
+            if not isinstance(legal, jax.core.Tracer) and not legal.all():
+                raise ValueError(
+                    f"layer {'/'.join(self.path) or 'layer'!r}: its constant {leaf!r} is "
+                    f"{float(constants[leaf][~legal][0]):g}, which is no legal value; "
+                    "constants are not trained: give an optimiser variables['params'] alone, and "
+                    "name what is trained in the neuron (trainable=...)"
+                )
+        # Whoever differentiates by all variables gets no gradient that could move them.
+        return jax.lax.stop_gradient(constants)
 
     def _trained(self, constants: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Of the constants, relative to what was built."""
@@ -193,7 +217,9 @@ class Spiking(nn.Module):
             return _NOTHING
         if not self.neuron.spiking:
             return self.readout
-        return Several((self.readout, SpikeCount() if self._unit_spikes else _CheckedCount()))
+        return Several(
+            (self.readout, SpikeCount() if self._unit_spikes else _CheckedCount(self._spike_value))
+        )
 
     def _start(self, params, currents, train: bool) -> FoldState:
         """State of a window that begins here."""
@@ -227,7 +253,7 @@ class Spiking(nn.Module):
         options = {"recurrent": feedback, "spikes_before": before.spikes} if feedback else {}
         state, out = unroll(neuron, params, currents, before.neuron, plan=self.plan, **options)
         after = FoldState(state, out[-1], (), before.steps + jnp.int32(len(out)))
-        return out, total(out if self._unit_spikes else whole(out)), after
+        return out, total(out if self._unit_spikes else whole(out, self._spike_value)), after
 
     def _keep(self, name: str, before: Any, after: Any) -> None:
         """File what a window begins with and what the next piece of it goes on from."""
@@ -236,6 +262,18 @@ class Spiking(nn.Module):
                 self.put_variable(collection, name, value)
 
     def _check(self, frames):
+        name = "/".join(self.path) or "layer"
+        for field, protocol in (("neuron", Neuron), ("readout", Readout)):
+            value = getattr(self, field)
+            if field == "readout" and value is None:
+                continue
+            if isinstance(value, type) or not isinstance(value, protocol):
+                hint = f": make one, {value.__name__}()" if isinstance(value, type) else ""
+                raise ValueError(
+                    f"layer {name!r}: expected a {field} (jsnn.{field}s), found {value!r}{hint}"
+                )
+        if self.input_unit is not None:
+            check_unit(self.input_unit, frames.shape[-1], name)
         if frames.ndim < 3:
             raise ValueError(f"frames must be [T, B, ...], got shape {list(frames.shape)}")
         if frames.shape[0] == 0:
@@ -282,10 +320,10 @@ class Spiking(nn.Module):
     def _fed_back_each_step(self, frames, spikes, before) -> jax.Array | None:
         """`[B, T]`; None where a readout has folded the spikes away."""
         if not self.recurrent:
-            return jnp.zeros(frames.shape[1::-1], wide(before.spikes).dtype)
+            return jnp.zeros(frames.shape[1::-1], wide(before).dtype)
         if spikes is None:
             return None
-        return wide(jnp.concatenate([before.spikes[None], spikes[:-1]])).sum(-1).T
+        return wide(jnp.concatenate([before[None], spikes[:-1]])).sum(-1).T
 
     def _sent_each_step(self, frames, spikes) -> jax.Array | None:
         """`[B, T]`; None where a readout has folded the spikes away."""
@@ -381,8 +419,8 @@ class Spiking(nn.Module):
             raise ValueError(
                 f"layer {'/'.join(self.path) or 'layer'!r}: {type(self.neuron).__name__} sends "
                 "values that are no whole numbers of spikes (0, 1, ...), or has constants that are "
-                "not finite: let it send 0 or 1, and put the size of a spike into the weights "
-                "behind it"
+                "not finite: let it send 0 or 1, or say the value of a spike by an attribute "
+                "spike_value"
             )
 
     def _check_synapse(self, accounted: int) -> None:
@@ -494,6 +532,9 @@ class Pool(nn.Module):
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
         """`[T, B, H, W, C]` to `[T, B, H / window, W / window, C]`."""
 
+        if frames.ndim != 5:
+            raise ValueError(f"Pool takes images [T, B, H, W, C], got {list(frames.shape)}")
+
         def pooled(values):
             return _over_time(lambda x: pool(_real(x), self.kind, self.window), values)
 
@@ -502,12 +543,13 @@ class Pool(nn.Module):
             # From which branch of a sum it came nobody knows, and what leaves is one event.
             known = Sent(outside=known.outside) if known.events is not None else known
             return note(pooled(frames), dataclasses.replace(known, magnitude=None))
+        means = pooled(frames)
         if not known.spikes:
             known = dataclasses.replace(known, magnitude=magnitude(frames))
         known = known.pool(1 / self.window**2).each(pooled)
         if known.events is not None:
             known = dataclasses.replace(known, events=self.window**2 * known.events)
-        return note(pooled(frames), known)
+        return note(means, known)
 
 
 class Dropout(nn.Module):
@@ -594,8 +636,33 @@ class Network(nn.Module):
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
         """`[T, B, ...]` through every layer in turn."""
         for layer in self.layers:
+            check_callable(layer)
             frames = layer(frames, train)
         return frames
+
+
+def check_callable(module: Any) -> None:
+    """Raise ValueError unless it is a module that is called with `(frames, train)`.
+
+    >>> check_callable(Flatten())
+    """
+    if isinstance(module, type) or not isinstance(module, nn.Module):
+        hint = (
+            f"make one, {module.__name__}()"
+            if isinstance(module, type)
+            else (
+                "put a function into the __call__ of one, with `causal = True` on its class where "
+                "step t depends on steps up to t alone"
+            )
+        )
+        raise ValueError(f"expected a flax.linen module, found {module!r}: {hint}")
+    try:
+        inspect.signature(module.__call__).bind(None, False)
+    except TypeError:
+        raise ValueError(
+            f"{type(module).__name__}.__call__ must take (frames, train=False); a module without "
+            "time goes into a jsnn.layers.Spiking layer as its synapse"
+        ) from None
 
 
 def batch_norm() -> nn.Module:
@@ -619,23 +686,26 @@ def td_batch_norm(v_threshold: float = 1.0, alpha: float = 1.0) -> nn.Module:
     return nn.BatchNorm(momentum=0.9, scale_init=scale, use_fast_variance=False, parent=None)
 
 
-def _finite_counts(counts: jax.Array, potential: jax.Array, params: Any) -> jax.Array:
-    """Spikes of each neuron; NaN where its membrane or one of its constants is not finite.
+def _finite_counts(counts: jax.Array, potential: jax.Array, legal: Any) -> jax.Array:
+    """Spikes of each neuron; NaN where its membrane is not finite or a constant is not legal.
 
     A membrane that was NaN once stays so, thus the last one is enough to look at.
     """
     finite = jnp.isfinite(potential)
-    for leaf in jax.tree.leaves(params):
-        finite &= jnp.isfinite(leaf)
+    for leaf in jax.tree.leaves(legal):
+        finite &= leaf
     return jnp.where(finite, wide(counts), jnp.nan)
 
 
+@dataclasses.dataclass(frozen=True)
 class _CheckedCount(SpikeCount):
-    """Number of spikes, NaN once a value is none (a fraction, or negative)."""
+    """Number of spikes, NaN once a value is none (a fraction of one, or negative)."""
+
+    value: float = 1.0
 
     def update(self, carry: jax.Array, potential: jax.Array, spikes: jax.Array, t: jax.Array):
         """Add the spikes."""
-        return carry + whole(spikes), None
+        return carry + whole(spikes, self.value), None
 
 
 def _real(frames: jax.Array) -> jax.Array:

@@ -91,16 +91,27 @@ def accuracy(outputs: jax.Array, labels: jax.Array) -> jax.Array:
     """Share of right answers of each sample, `[B]`.
 
     `[B, C]` with labels `[B]`: 0 or 1. `[T, B, C]` with labels `[B, T]`: the share of steps;
-    with labels `[B]`: 0 or 1 for the mean over time.
+    with labels `[B]`: 0 or 1 for the mean over time. NaN where an output is NaN.
+
+    Raises:
+        ValueError: outputs and labels of other shapes.
 
     >>> import jax.numpy as jnp
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))
     Array([1., 0.], dtype=float32)
     """
-    if outputs.ndim == 3 and labels.ndim == 2:
-        return (outputs.argmax(-1) == labels.T).mean(0, dtype=jnp.float32)
-    logits = outputs.mean(0) if outputs.ndim == 3 else outputs
-    return (logits.argmax(-1) == labels).astype(logits.dtype)
+    each_step = outputs.ndim == 3 and labels.ndim == 2
+    expected = outputs.shape[1::-1] if each_step else outputs.shape[-2:-1]
+    fits = outputs.ndim in (2, 3) and labels.shape == expected
+    _expect(fits, "[B, C] and [B], [T, B, C] and [B, T], or [T, B, C] and [B]", outputs, labels)
+    if each_step:
+        return _right(outputs, labels.T).mean(0)
+    return _right(outputs.mean(0) if outputs.ndim == 3 else outputs, labels)
+
+
+def _right(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    right = (logits.argmax(-1) == labels).astype(jnp.float32)
+    return jnp.where(jnp.isnan(logits).any(-1), jnp.nan, right)
 
 
 def living(workload: Workload, half: float = 0.2) -> jax.Array:

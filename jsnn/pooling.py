@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jsnn.hardware.checks import whole_number
+
 POOLS = ("max", "average")
 
 
@@ -22,13 +24,18 @@ def pool(images: Array, kind: Literal["max", "average"], window: int) -> Array:
     y[n, i, j] = max or mean over (a, b) of x[n, window i + a, window j + b]
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: an unknown kind, no images, or a window that does not fit them.
 
     >>> pool(jnp.arange(8.0).reshape(1, 2, 4, 1), "max", 2)[0, 0, :, 0]
     Array([5., 7.], dtype=float32)
     """
     if kind not in POOLS:
         raise ValueError(f"pool kind must be one of {sorted(POOLS)}, got {kind!r}")
+    if images.ndim != 4:
+        raise ValueError(
+            f"a pool takes images [N, H, W, C] (frames [T, B, H, W, C]), got {images.ndim} axes"
+        )
+    window = whole_number("the window of a pool", window, 1, min(images.shape[1:3]))
     if kind == "average":
         return _mean(images, window)
     height, width = (size // window * window for size in images.shape[1:3])

@@ -58,6 +58,7 @@ class Report:
         hardware: name of the machine.
         samples, steps: how many samples were run, and the longest time window among the layers.
         density: of the twin.
+        per_step: whether each step is a decision of its own, so that the twin runs in every step.
         op_count_pj: 0.9 pJ a synaptic addition and 4.6 pJ a multiply-accumulate, nothing else.
         snn, twin: bills of the mean sample.
         floor_pj: what is left when no hidden neuron fires.
@@ -77,6 +78,7 @@ class Report:
     samples: int
     steps: int
     density: str
+    per_step: bool
     op_count_pj: float
     snn: Bill
     twin: Bill
@@ -143,6 +145,7 @@ class Report:
             "dead": self.dead,
             "steps": self.steps,
             "density": self.density,
+            "per_step": self.per_step,
             "op_count_pj": self.op_count_pj,
             "full_bill_pj": self.snn_pj,
             "twin_pj": self.twin_pj,
@@ -189,14 +192,16 @@ class Report:
         low, high = self.intervals["ratio"]
         lines = [
             f"{self.hardware} ({', '.join(self.snn.marks)} constants; {_targets(self)}; "
-            f"{self.density} density of the twin)",
+            f"{self.density} density of the twin, which runs "
+            f"{'in every step' if self.per_step else 'once'}); {self.samples:,} samples, up to "
+            f"{self.steps:,} steps",
             *([_DEAD] if self.dead else []),
-            f"Operation count {energy_text(self.op_count_pj)} | full bill "
+            f"Operation count (in fp32, as papers do) {energy_text(self.op_count_pj)} | full bill "
             f"{energy_text(self.snn_pj)} | ratio to the quantised twin "
             f"{_ratio(self.ratio)} ({energy_text(self.twin_pj)}): {_verdict(self.ratio)}.",
             f"{SHARE:.0%} of {self.draws:,} draws of the constants: full bill {ends['snn_pj']}, "
             f"twin {ends['twin_pj']}, ratio {_ratio(low)} to {_ratio(high)}; the spiking network "
-            f"wins in {self.wins:.1%}.",
+            f"costs less in {self.wins:.1%}.",
             f"Floor, with no hidden spike at all: {energy_text(self.floor_pj)}; avoidable: "
             f"{energy_text(self.avoidable_pj)}.",
         ]
@@ -273,6 +278,7 @@ def report(
             samples=len(spiking.parts_pj),
             steps=max(layer.steps for layer in workload),
             density=density,
+            per_step=workload.per_step,
             op_count_pj=float(op_count_proxy(workload).mean()),
             snn=_plain(spiking),
             twin=_plain(other),

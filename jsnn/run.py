@@ -11,8 +11,9 @@ import jax
 import numpy as np
 
 from jsnn.chunked import apply_chunked
+from jsnn.events import EventFrames
 from jsnn.events.units import outside
-from jsnn.layers import STATE, WORKLOAD
+from jsnn.layers import CONSTANTS, STATE, WORKLOAD, check_callable
 from jsnn.timeplan import WHOLE, Chunked, TimePlan
 from jsnn.workload import LayerWorkload, Workload, require_events
 
@@ -90,6 +91,7 @@ def forward(
         plan: as for `run`.
         unpriced: as for `run`.
     """
+    _check(model, variables, frames)
     if frames.ndim < 2 or 0 in frames.shape[:2]:
         raise ValueError(
             "expected frames [T, B, ...] of at least one step and one sample, got shape "
@@ -123,6 +125,24 @@ def forward(
     if isinstance(plan, Chunked):
         require_events(workload)
     return Forward(outputs, workload, updates)
+
+
+def _check(model: Any, variables: Any, frames: Any) -> None:
+    if isinstance(model, nn.Module | type):
+        check_callable(model)
+    if not isinstance(variables, Mapping) or (
+        variables and not {"params", CONSTANTS} & set(variables)
+    ):
+        found = sorted(variables) if isinstance(variables, Mapping) else type(variables).__name__
+        raise ValueError(
+            f"expected all variables that model.init returned, {{'params': ..., {CONSTANTS!r}: "
+            f"...}}, found {found}: {{**variables, 'params': params}}"
+        )
+    if not isinstance(frames, jax.Array | np.ndarray | EventFrames):
+        raise ValueError(
+            f"expected frames as an array [T, B, ...], found {type(frames).__name__}: "
+            "jnp.asarray(frames)"
+        )
 
 
 def _left_out(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+from jsnn.hardware.checks import whole_number
 from jsnn.workload import Workload
 
 # Steps of a chunk: of 10, 16, 20 and 25 the fastest and smallest on 700-128-128-20, T = 1000.
@@ -38,14 +39,14 @@ class Chunked:
         steps: length of a chunk; the last one is shorter where T is not a multiple.
 
     Raises:
-        ValueError: fewer than one step.
+        ValueError: no whole number of steps, at least one.
     """
 
     steps: int = CHUNK
 
     def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f"a chunk has at least 1 step, got {self.steps!r}")
+        steps = whole_number("steps of a chunk", self.steps, 1, 10**9)
+        object.__setattr__(self, "steps", steps)
 
     def __str__(self) -> str:
         return f"chunked:{self.steps}"

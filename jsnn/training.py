@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,12 +15,14 @@ import numpy as np
 import optax
 
 from jsnn.energy import Bill, dataflow, op_count_proxy
-from jsnn.hardware.checks import check_number
+from jsnn.hardware.checks import check_number, whole_number
+from jsnn.hardware.trees import is_concrete
 from jsnn.levers import LEVERS, NETWORK, Pairs, price
 from jsnn.objectives import TASKS, Objective, accuracy
 from jsnn.run import Forward, forward
 from jsnn.timeplan import WHOLE, TimePlan
 from jsnn.twin import twin
+from jsnn.workload import require_finite
 
 Encoder = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -214,14 +217,26 @@ def init_state(
 def initial_bill(
     state: TrainState, model: nn.Module, objective: Objective, encoder: Encoder, frames
 ) -> Bill:
-    """The bill of the network as it stands, in training mode, on samples `[B, ...]`."""
+    """The bill of the network as it stands, in training mode, on samples `[B, ...]`.
+
+    Raises:
+        ValueError: frames that are not what a layer declares, or membranes that are not finite, by
+            the name of the layer.
+    """
 
     @jax.jit
     def measure(state, frames):
-        passed = as_trained(state, model, encoder, frames, objective.unpriced)
-        return objective.bill(passed.workload, state.params)
+        workload = as_trained(state, model, encoder, frames, objective.unpriced).workload
+        return objective.bill(workload, state.params), workload
 
-    return measure(state, frames)
+    whole, workload = measure(state, frames)
+    if not all(is_concrete(layer.arrivals) for layer in workload):
+        return whole
+    if not all(np.asarray(layer.finite).all() for layer in workload):
+        # Outside of jit a layer says which value it was.
+        as_trained(state, model, encoder, frames, objective.unpriced)
+    require_finite(workload)
+    return whole
 
 
 def as_trained(
@@ -245,8 +260,22 @@ def as_trained(
 
 
 def with_reference(state: TrainState, first: Bill) -> TrainState:
-    """The state with a bill, its mean sample, as the unit of the energy term."""
+    """The state with a bill, its mean sample, as the unit of the energy term.
+
+    Raises:
+        ValueError: what is no bill, or (unless traced) none of a positive, finite energy.
+    """
+    if not isinstance(first, Bill):
+        raise ValueError(
+            f"expected a bill, as of initial_bill(state, model, objective, encoder, frames), found "
+            f"{type(first).__name__}"
+        )
     reference_pj = first.total_pj().mean().astype(jnp.float32)
+    if is_concrete(reference_pj) and not 0 < float(reference_pj) < math.inf:
+        raise ValueError(
+            f"the energy of the bill is {float(reference_pj):g} pJ, which cannot be the unit of "
+            "the energy term: expected a positive, finite one"
+        )
     return dataclasses.replace(state, reference_pj=reference_pj)
 
 
@@ -377,6 +406,11 @@ def _check_classes(labels: Any, classes: int) -> None:
 def _check_index(index: Any, count: int) -> None:
     if index is None:
         return
+    if not isinstance(index, np.ndarray | jax.Array) or not np.issubdtype(index.dtype, np.integer):
+        raise ValueError(
+            "the index of a batch must be an array of integers, got "
+            f"{getattr(index, 'dtype', type(index).__name__)}: np.asarray(index)"
+        )
     if not np.size(index):
         raise ValueError("the batch is empty: its index names no sample")
     if isinstance(index, jax.Array):
@@ -476,7 +510,8 @@ def make_eval_step(
     runs on the machine as it is before any lever. Under a constraint also `spent` and
     `spent_floor`, by what is limited: of the network, and of it silenced. By layer: `dataflows`
     (`jsnn.energy.Dataflow`; `switches` counts the samples with a finite switch rate), and
-    `not_finite`, samples that could not be counted.
+    `not_finite`, samples that could not be counted. `labels_beyond` counts the samples whose labels
+    are no classes of the network.
     """
 
     def step(variables, samples, labels, weight, key):
@@ -501,6 +536,7 @@ def make_eval_step(
                 weight, price(objective.levers, params, workload, objective.hardware)
             ),
             "not_finite": {l.geometry.name: weight @ jnp.logical_not(l.finite) for l in workload},
+            "labels_beyond": weight @ _any_beyond(labels, passed.outputs.shape[-1]),
         }
 
     return jax.jit(step)
@@ -519,11 +555,14 @@ def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Arr
         key: for the encoder; the same key gives the same figures.
 
     Raises:
-        ValueError: an empty set, samples and labels of unequal number, labels that are no classes.
-        FloatingPointError: samples that could not be counted, by the name of the layer.
+        ValueError: an empty set, samples and labels of unequal number, labels that are no classes,
+            a batch that is no whole number of samples.
+        FloatingPointError: samples that could not be counted, by the name of the layer; outputs
+            that are not finite.
     """
     frames, labels = data
     _check_labels(frames, labels)
+    batch = whole_number("batch", batch, 1, 10**9)
     total, count = None, len(frames)
     for number, start in enumerate(range(0, count, batch)):
         index = np.arange(start, start + batch)
@@ -532,14 +571,24 @@ def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Arr
         step_key = jax.random.fold_in(key, number)
         sums = eval_step(variables, frames[index], labels[index], weight, step_key)
         sums = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(sums))
-        _check_finite(sums.get("not_finite", {}))
+        _check_finite(sums)
         total = sums if total is None else jax.tree.map(np.add, total, sums)
     return total
 
 
-def _check_finite(samples_by_layer: Mapping[str, np.ndarray]) -> None:
+def _any_beyond(labels: jax.Array, classes: int) -> jax.Array:
+    return (labels >= classes).reshape(len(labels), -1).any(1)
+
+
+def _check_finite(sums: Mapping[str, Any]) -> None:
     # Of several networks at once, each with sums of its own, whoever put them together looks.
-    bad = {name: n for name, n in samples_by_layer.items() if not np.ndim(n) and n > 0}
+    if np.any(sums.get("labels_beyond", 0) > 0):
+        raise ValueError(
+            f"labels of {int(np.max(sums['labels_beyond']))} samples of a batch are no classes of "
+            "the network: give it as many outputs as there are classes, or number the classes from "
+            "0"
+        )
+    bad = {n: s for n, s in sums.get("not_finite", {}).items() if not np.ndim(s) and s > 0}
     if bad:
         counts = ", ".join(f"{name} ({int(n)} samples)" for name, n in bad.items())
         raise FloatingPointError(
@@ -547,6 +596,11 @@ def _check_finite(samples_by_layer: Mapping[str, np.ndarray]) -> None:
             "not finite (did the network diverge?), or frames that are not what the layer declares "
             "(jsnn.run outside of jit says which)"
         )
+    for name in ("task", "accuracy"):
+        if not np.ndim(sums.get(name, 0)) and not np.isfinite(sums.get(name, 0)):
+            raise FloatingPointError(
+                f"{name} is {sums[name]} over a batch: outputs of the network are not finite"
+            )
 
 
 def _dataflows(weight: jax.Array, pairs: Pairs) -> dict[str, dict[str, jax.Array]]:

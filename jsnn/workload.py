@@ -299,13 +299,25 @@ class LayerWorkload:
         return self.spikes.reshape(self.spikes.shape[0], -1).sum(-1)
 
     @property
+    def text(self) -> str:
+        """A line: what it is, of how many samples and steps, and how often it fires."""
+        g = self.geometry
+        line = (
+            f"{g.name}: {g.kind}, {g.inputs} inputs ({g.input_kind}) to {g.neurons} neurons, "
+            f"{len(self.arrivals)} samples, {self.steps} steps"
+        )
+        if not g.spiking or isinstance(self.spikes, jax.core.Tracer):
+            return line
+        return f"{line}, {float(np.mean(self.spike_rate)):.3g} spikes/neuron/step"
+
+    @property
     def spike_rate(self) -> jax.Array:
         """`[B]` spikes per neuron and step."""
         return self.output_events / (self.geometry.neurons * self.steps)
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Workload:
     """Layers in the order in which they ran.
 
@@ -322,6 +334,14 @@ class Workload:
     per_step: bool = dataclasses.field(default=False, metadata={"static": True})
     unpriced: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
     levers: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
+
+    def __repr__(self) -> str:
+        """A line for each layer: its arrays would fill pages."""
+        lines = [f"Workload of {len(self)} layers{', each step a decision' * self.per_step}"]
+        lines += [f"  {layer.text}" for layer in self]
+        named = {"unpriced": self.unpriced, "under the levers": self.levers}
+        lines += [f"  {title}: {', '.join(names)}" for title, names in named.items() if names]
+        return "\n".join(lines)
 
     def __iter__(self) -> Iterator[LayerWorkload]:
         return iter(self.layers)
@@ -380,7 +400,7 @@ def require_finite(workload: Workload) -> None:
                 f"layer {layer.geometry.name!r}: membranes, constants or weights are not finite "
                 "(NaN or inf), so its spikes mean nothing: did the network diverge? Lower the "
                 "learning rate, or look at its parameters. A neuron of your own must send whole "
-                "numbers of spikes (0, 1, ...)"
+                "numbers of spikes (0, 1, ...), or multiples of its spike_value"
             )
 
 

@@ -225,8 +225,24 @@ def test_the_twin_multiplies_words():
         assert twin(workload, get(name)).total_pj() > 0
 
 
+def within_a_network(workload):
+    """As if the spikes came from layers before."""
+    return dataclasses.replace(
+        workload,
+        layers=tuple(
+            dataclasses.replace(
+                layer, geometry=dataclasses.replace(layer.geometry, from_outside=False)
+            )
+            for layer in workload
+        ),
+    )
+
+
 def test_silence_leaves_the_floor():
     _, workload = tiny()
+    for layer, silent in zip(workload, workload.silenced(), strict=True):
+        np.testing.assert_array_equal(silent.arrivals, layer.arrivals)
+    workload = within_a_network(workload)
     for name in MACHINES:
         assert (
             0 < floor(workload, get(name)).total_pj()[0] < bill(workload, get(name)).total_pj()[0]
@@ -241,7 +257,7 @@ def test_the_floor_is_the_bill_of_a_silent_run(order):
     model = layer_of(order)
     variables = jax.jit(model.init)(jax.random.key(0), frames)
     measure = jax.jit(lambda frames: run(model, variables, frames)[1])
-    busy, silent = measure(frames), measure(jnp.zeros_like(frames))
+    busy, silent = map(within_a_network, map(measure, (frames, jnp.zeros_like(frames))))
     assert float(silent.layers[-1].output_events.sum()) == 0
     for name in MACHINES:
         machine = get(name)

@@ -527,6 +527,28 @@ class Graded(LIF):
         return state, self.size * spikes
 
 
+class Valued(Graded):
+    """The same, and it says so."""
+
+    @property
+    def spike_value(self):
+        return self.size
+
+
+def test_a_law_that_says_the_value_of_its_spikes_hands_it_on():
+    first = Spiking(nn.Dense(6), Valued(v_threshold=0.1, size=0.1), "events")
+    model = Network((first, Spiking(nn.Dense(5), LIF()), READOUT.clone()))
+    variables = jax.jit(model.init)(jax.random.key(0), ONES)
+    _, workload = ran(model, variables, ONES)
+    first, second, _ = workload
+    assert first.output_events.min() > 0
+    np.testing.assert_array_equal(second.input_events, first.output_events)
+    jsnn.run(model, variables, ONES)
+    graded = model.clone(layers=(model.layers[0].clone(neuron=Graded(size=0.1)), *model.layers[1:]))
+    with pytest.raises(ValueError, match="Graded sends values that are no whole numbers"):
+        jsnn.run(graded, variables, 5 * ONES)
+
+
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("readout", [None, SpikeCount(), LastMembrane()])
 @pytest.mark.parametrize("size", [1.0, 2.0, 0.1, 0.5, 1.5, -1.0])
@@ -543,6 +565,16 @@ def test_a_law_that_sends_no_whole_numbers_has_no_energy(size, readout, recurren
             np.testing.assert_array_equal(found.output_events, size * plain.output_events)
         jsnn.run(layer, variables, ONES)
         return
+    # A law that says so sends as many spikes as it fires.
+    if size > 0:
+        law = Valued(v_threshold=0.1, size=size)
+        weights = jax.tree.map(jnp.copy, variables["params"])
+        if recurrent:
+            weights["recurrent"] = weights["recurrent"] / size
+        (said,) = ran(layer.clone(neuron=law), variables | {"params": weights}, ONES)[1]
+        (plain,) = ran(layer.clone(neuron=LIF(v_threshold=0.1)), variables, ONES)[1]
+        same = functools.partial(np.testing.assert_allclose, rtol=1e-5)
+        jax.tree.map(same, jax.tree.leaves(said), jax.tree.leaves(plain))
     with pytest.raises(ValueError, match=r"of your own must send whole numbers of spikes"):
         require_finite(workload)
     with pytest.raises(ValueError, match=r"'layer': Graded sends values that are no whole numbers"):
@@ -782,7 +814,7 @@ def test_a_dead_network_is_called_dead_before_any_verdict():
     text = str(found)
     assert found.dead
     assert found.to_json()["dead"] is True
-    assert text.index("DEAD") < text.index("wins")
+    assert text.index("DEAD") < text.index("costs less")
     assert not jsnn.report.report(run_of_two_layers(), MACHINE, draws=5).dead
 
 

@@ -81,7 +81,7 @@ def test_text_has_three_numbers_side_by_side_and_what_is_not_known(reports):
         assert all(mark in text for mark in one.snn.marks)
         assert all(reason in text for _, reason in one.snn.unpriced)
         assert ("it loses" if one.ratio > 1 else "it wins") in text
-        assert f"wins in {one.wins:.1%}" in text
+        assert f"costs less in {one.wins:.1%}" in text
         shown = "targets_per_message = 1" if "neuromorphic" in name else "no targets_per_message"
         assert shown in text
         assert all(layer in text for layer in ("hidden", "out"))

@@ -262,8 +262,10 @@ def test_plans_are_read_as_they_are_printed():
     for word in ("chunk", "chunked:", "chunked:0", "chunked:-1", "whole:3"):
         with pytest.raises(ValueError, match="a plan is auto, whole"):
             read(word)
-    with pytest.raises(ValueError, match="at least 1 step"):
-        Chunked(0)
+    for steps in (0, -1, 2.5, "2", None, True):
+        with pytest.raises(ValueError, match="steps of a chunk to be a whole number"):
+            Chunked(steps)
+    assert Chunked(2.0) == Chunked(2) and str(Chunked(2.0)) == "chunked:2"
     assert hash(dataclasses.replace(Chunked(3))) == hash(Chunked(3))
 
 

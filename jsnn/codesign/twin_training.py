@@ -68,6 +68,11 @@ class QuantisedReLU:
         return 2**self.bits - 1
 
     @property
+    def spike_value(self) -> float:
+        """1 / L: what it sends are so many events of this value."""
+        return 1 / self.levels
+
+    @property
     def ops(self) -> NeuronOps:
         """Nothing: rounding and rectifying are free for the twin."""
         return NeuronOps(0, 0, 0, 0, 0)
@@ -110,7 +115,7 @@ def twin_mlp(network: MLP, bits: int) -> MLP:
     (2, 3)
     """
     law = QuantisedReLU(bits)
-    return network.clone(neuron=law, spike_value=1 / law.levels, input_kind="constant")
+    return network.clone(neuron=law, input_kind="constant")
 
 
 def as_window(workload: Workload, steps: int) -> Workload:

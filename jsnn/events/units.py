@@ -9,6 +9,7 @@ user's made of spikes, every value is checked instead.
 from __future__ import annotations
 
 import dataclasses
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -93,6 +94,21 @@ NOTHING = Sent()
 SPIKES = Sent(spikes=True, unit=1.0, single=True)
 # By identity: an array under trace has no hash, and comparing two of them is an operation.
 _notes: dict[int, tuple[weakref.ref, Sent]] = {}
+
+
+def check_unit(unit: Any, channels: int, layer: str) -> None:
+    """Raise ValueError unless it is a positive number, or a tuple of one for each channel.
+
+    >>> check_unit((0.5, 1.0), 2, "hidden")
+    """
+    numbers = unit if isinstance(unit, tuple) else (unit,)
+    real = [isinstance(n, int | float) and not isinstance(n, bool) for n in numbers]
+    fits = not isinstance(unit, tuple) or len(unit) == channels
+    if not (fits and all(real) and all(math.isfinite(n) and n > 0 for n in numbers)):
+        raise ValueError(
+            f"layer {layer!r}: input_unit, the value of one event, must be a positive number, or a "
+            f"tuple of one for each of the {channels} channels, got {unit!r}"
+        )
 
 
 def note(values: jax.Array, sent: Sent) -> jax.Array:

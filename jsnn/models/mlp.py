@@ -29,7 +29,6 @@ class MLP(nn.Module):
         input_dropout: share of the inputs dropped in training, each for the whole window.
         norm: batch norm of the hidden currents, over time and batch.
         precision: of the synapses' products.
-        spike_value: of one event that a hidden layer sends, where its law sends levels; None: 1.
 
     Raises:
         ValueError: no width, or a width below 1.
@@ -51,7 +50,6 @@ class MLP(nn.Module):
     input_dropout: float = 0.0
     norm: bool = False
     precision: Precision = F32
-    spike_value: float | None = None
     causal: ClassVar[bool] = True
     images: ClassVar[bool] = False
 
@@ -76,7 +74,7 @@ class MLP(nn.Module):
                 norm=batch_norm() if self.norm else None,
                 name=f"hidden_{depth}",
             )(x, train)
-            x, wired = Dropout(self.dropout)(x, train), {"input_unit": self.spike_value}
+            x, wired = Dropout(self.dropout)(x, train), {}
         synapse = nn.Dense(self.classes, parent=None, **self.precision.dense)
         last = {"readout": self.readout, "name": "readout", **wired}
         return Spiking(synapse, self.readout_neuron, **last)(x, train)

@@ -13,7 +13,7 @@ from jsnn.neurons.lif import LIF, LIFState, lif_step
 from jsnn.neurons.plif import PLIF, PLIFState, plif_step
 from jsnn.neurons.protocol import Neuron, NeuronOps
 from jsnn.neurons.reset import RESETS, Reset, reset_membrane
-from jsnn.neurons.trained import Factor, Shift, as_built, in_force, trainable
+from jsnn.neurons.trained import Factor, Shift, as_built, in_force, legal_constants, trainable
 
 NEURONS: dict[str, type] = {
     "if": IF,
@@ -65,6 +65,7 @@ __all__ = [
     "decay",
     "if_step",
     "in_force",
+    "legal_constants",
     "li_step",
     "lif_step",
     "plif_step",

@@ -47,6 +47,8 @@ class Neuron(Protocol):
     Shapes: params have the shape of the features, `(N,)` or `(C,)`, and broadcast from the right
     against state, current and spikes `[B, ...]`. All arrays of a population share one dtype.
 
+    Spikes are 0 or 1, or whole multiples of an attribute `spike_value`, where a neuron has one.
+
     `params` are values in physical units, as `step` computes with them. A neuron some of whose
     leaves are trained says so by two more attributes (`jsnn.neurons.trained`): `trainable`, their
     names, and `ranges`, a `Factor` or `Shift` for each leaf.

@@ -118,6 +118,23 @@ def as_built(neuron: Any, constants: Mapping[str, Array]) -> dict[str, Array]:
     return {name: jnp.zeros_like(constants[name]) for name in trainable(neuron)}
 
 
+def legal_constants(neuron: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
+    """Where each leaf is finite and, if the neuron says that it is a `Factor`, positive.
+
+    >>> from jsnn.neurons import LIF
+    >>> leaves = {"tau_mem": jnp.array([0.02, -0.02]), "r": jnp.array([1.0, jnp.inf])}
+    >>> {name: legal.tolist() for name, legal in legal_constants(LIF(), leaves).items()}
+    {'tau_mem': [True, False], 'r': [True, False]}
+    """
+    ranges = getattr(neuron, "ranges", {})
+    legal = {}
+    for name, leaf in leaves.items():
+        legal[name] = jnp.isfinite(leaf)
+        if isinstance(ranges.get(name), Factor):
+            legal[name] &= leaf > 0
+    return legal
+
+
 def in_force(
     neuron: Any, constants: Mapping[str, Array], trained: Mapping[str, Array]
 ) -> dict[str, Array]:
