@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -153,10 +155,12 @@ def _layer_pj(
 ) -> jax.Array:
     """`[B, C]` of a layer in its cheapest dataflow."""
     tables = hardware.prices(layer.geometry, temperature)
+    mixed = functools.partial(_cheapest, temperature=temperature)
     if event_temperature is None:
-        return _in_cheapest(layer, hardware, tables, temperature)
-    by_events = _in_cheapest(layer, hardware, _still(tables), event_temperature)
-    by_prices = _in_cheapest(_still(layer), hardware, tables, temperature)
+        return _in_cheapest(layer, hardware, tables, mixed)
+    near = functools.partial(_near_sparse, temperature=event_temperature)
+    by_events = _in_cheapest(layer, hardware, _still(tables), near)
+    by_prices = _in_cheapest(_still(layer), hardware, tables, mixed)
     return by_events + (by_prices - jax.lax.stop_gradient(by_prices))
 
 
@@ -169,16 +173,19 @@ def _still(tree: Any) -> Any:
 
 
 def _in_cheapest(
-    layer: LayerWorkload, hardware: Hardware, tables: tuple[PriceTable, ...], temperature: float
+    layer: LayerWorkload,
+    hardware: Hardware,
+    tables: tuple[PriceTable, ...],
+    cheapest: Callable[[list[jax.Array]], jax.Array],
 ) -> jax.Array:
     """`[B, C]` under these prices, the dataflow chosen once or in every step."""
     plans = _plans(layer, hardware, tables)
     if not isinstance(hardware.architecture, Stepwise):
-        return _cheapest(plans, temperature)
+        return cheapest(plans)
     moving = hardware.architecture.chosen_by_step
     same = {event: row for event, row in tables[0].items() if event not in moving}
     counts = count(layer)
-    return _charge(counts, same, counts["synops"]) + _cheapest(plans, temperature).sum(-2)
+    return _charge(counts, same, counts["synops"]) + cheapest(plans).sum(-2)
 
 
 def _plans(
@@ -217,8 +224,8 @@ def dataflow(layer: LayerWorkload, hardware: Hardware) -> Dataflow | None:
     Both costs are straight lines in the events: with a factor s on them, `sparse(s) = a + b s` and
     `dense(s) = c + d s` meet at `s = (c - a) / (b - d)`.
 
-    Above the switch the estimate is nearly flat in the spikes, for whoever trains them: the
-    gradient there is that of a mixture (`bill`), many times the slope of the estimate.
+    Above the switch the estimate is nearly flat in the spikes. Who trains them is given a gradient
+    that still feels the sparse dataflow (`bill`), there many times the slope of the estimate.
 
     >>> from jsnn.hypothetical import dense
     >>> found = dataflow(dense(4096, 4096, steps=5, rate=0.05), get("neuromorphic-22nm"))
@@ -250,12 +257,9 @@ def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
 
     With a temperature the value is the same, and the gradient that of a mixture with the weights
     `softmax(-log(sum) / temperature)`, the form of `jsnn.hardware.relax.soft_fits`: in what costs
-    k times the cheapest, `k^(-1/temperature)` of its share. The weights carry none themselves, so
-    no event is ever worth having.
+    k times the cheapest, `k^(-1/temperature)` of its share. The weights carry none themselves.
     """
-    stacked = jnp.stack(plans)
-    sums = jax.lax.stop_gradient(stacked.sum(-1))
-    best = jnp.take_along_axis(stacked, sums.argmin(0)[None, ..., None], axis=0)[0]
+    stacked, sums, best = _best(plans)
     if not softens(temperature):
         return best
     smallest = sums.min(0)
@@ -264,6 +268,31 @@ def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
     shares = nearness ** (1 / temperature)
     mixture = ((shares / shares.sum(0))[..., None] * stacked).sum(0)
     return straight_through(best, mixture)
+
+
+def _near_sparse(plans: list[jax.Array], temperature: float) -> jax.Array:
+    """`[..., C]` of the cheapest dataflow, with a gradient by events that still feels the sparse.
+
+    share · sparse + (1 - share) · cheapest,   share = (E_cheapest / E_sparse)^(1/temperature)
+
+    Where the sparse one, the first, is the cheapest, that is the slope of the estimate itself; from
+    the switch on the share falls from 1 without a jump. It carries no gradient itself, so no event
+    is ever worth having.
+    """
+    stacked, sums, best = _best(plans)
+    if not softens(temperature):
+        return best
+    near = jnp.where(sums[0] > 0, sums.min(0) / jnp.where(sums[0] > 0, sums[0], 1), 1)
+    share = (near ** (1 / temperature))[..., None]
+    return straight_through(best, share * stacked[0] + (1 - share) * best)
+
+
+def _best(plans: list[jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """All `[P, ..., C]`, their sums `[P, ...]` without a gradient, and the cheapest `[..., C]`."""
+    stacked = jnp.stack(plans)
+    sums = jax.lax.stop_gradient(stacked.sum(-1))
+    best = jnp.take_along_axis(stacked, sums.argmin(0)[None, ..., None], axis=0)[0]
+    return stacked, sums, best
 
 
 def _static(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float) -> jax.Array:
@@ -351,8 +380,10 @@ def bill(
         temperature: of hard choices, for their gradient only (`jsnn.hardware.relax`). With one, a
             dataflow is felt that costs k times the cheapest, with a share that falls as
             `k^(-1/temperature)`; 0 is the cheapest alone.
-        event_temperature: the same between dataflows where the gradient is by events, so that
-            spikes may feel more of the others than the design does; None: the temperature.
+        event_temperature: of the choice between dataflows where the gradient is by events: a
+            layer in the dense one, whose sparse one costs k times as much, feels `k^(-1/t)` of the
+            sparse one and the rest of its own; below the switch the gradient is the slope of the
+            estimate. 0 is the cheapest alone; None: the mixture of `temperature`.
 
     Raises:
         ValueError: a network that ran under levers; no layer; what the machine refuses.

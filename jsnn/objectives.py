@@ -22,8 +22,8 @@ from jsnn.levers import Lever, Pairs, price
 from jsnn.workload import LayerWorkload, Workload
 
 TaskLoss = Callable[[jax.Array, jax.Array], jax.Array]
-# What costs four times the cheapest dataflow is felt at half of that one's share. Set by search
-# folds of convolutions on digits.
+# A layer whose sparse dataflow costs four times its dense one feels half of the sparse one's slope.
+# Set by search folds of convolutions on digits.
 EVENT_TEMPERATURE = 2.0
 # Of the choices that a design makes.
 TEMPERATURE = 0.5
@@ -196,10 +196,10 @@ class Objective:
         temperature: of the choices that a design makes, in its gradient (`jsnn.energy.bill`).
         event_temperature: of the choice between dataflows in the gradient by spikes: a layer in
             the dense one must still feel what its spikes would cost in the sparse one, or little
-            brings it down to it; 0 is the hard choice. The gradient is then not the slope of the
-            estimate: at 2.0 half to 0.7 of it just below the rate at which the dataflow changes
-            (`jsnn.energy.dataflow`), about thirty times it just above, where the estimate itself is
-            nearly flat in the spikes.
+            brings it down to it; 0 is the hard choice. Up to the rate at which the dataflow changes
+            (`jsnn.energy.dataflow`) the gradient is the slope of the estimate. From there on, where
+            the estimate is nearly flat in the spikes, it falls from that slope without a jump, as
+            `(E_dense / E_sparse)^(1/t)`: at 2.0 sixty times that of the estimate at first.
         levers: those of the network (`jsnn.levers.Levered`), which change what its layers cost.
         constraint: what an inference may spend (`jsnn.codesign.budget`), in place of a weight.
         unpriced: parameters that no layer accounts for and that stay out of the bill (`jsnn.run`).
