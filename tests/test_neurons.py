@@ -599,3 +599,20 @@ def test_balanced_oscillation_does_not_grow():
                 np.testing.assert_allclose(size, kept, rtol=1e-9)
             else:
                 assert (size < 0.5).all()
+
+
+TIMED = [name for name, law in NEURONS.items() if hasattr(law(), "dt")]
+
+
+@pytest.mark.parametrize("name", TIMED)
+def test_time_constants_in_milliseconds_are_not_taken_without_a_word(name):
+    law = NEURONS[name]
+    taus = [field.name for field in dataclasses.fields(law) if field.name.startswith("tau")]
+    for tau in taus:
+        for value in (10.0, Normal(20.0, 1.0), Uniform(5.0, 30.0)):
+            with pytest.warns(UserWarning, match=rf"{tau} is .* s, .* are milliseconds meant\?"):
+                law(**{tau: value})
+        # A step of one is another unit of time, and a slow neuron of seconds may be meant.
+        law(**{tau: 10.0}, dt=1.0)
+        law(**{tau: 0.9})
+        law(**{tau: 2.0}, dt=0.01)

@@ -53,7 +53,7 @@ EVERY = {
     # Built outside the ranges of its source.
     "outside": AdLIF(tau_mem=60e-3, a=Uniform(-3.0, 3.0), b=-0.5),
     "fast": BRF(omega=Uniform(90.0, 100.0)),
-    "slow": PLIF(tau_mem=5.0),
+    "slow": PLIF(tau_mem=0.9),
     "fixed": Fixed(LIF(trainable=("tau_mem", "v_threshold"))),
     "quantised": QuantisedReLU(2),
 }

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import warnings
 from typing import Literal
 
 import jax
 from jax import Array
+
+# Steps above which a time constant of seconds looks like one of milliseconds.
+_LONG = 1000
 
 Reset = Literal["subtract", "zero", "none"]
 RESETS: tuple[Reset, ...] = ("subtract", "zero", "none")
@@ -62,6 +67,20 @@ def check_reset(owner: object) -> None:
 
 
 def check_dt(owner: object) -> None:
-    """Raise ValueError unless the owner's `dt` (s) is positive and finite."""
+    """Raise ValueError unless the owner's `dt` (s) is positive and finite.
+
+    Warns of time constants of a second and more that are over a thousand steps long: they were
+    probably meant in milliseconds, and such a neuron forgets nothing in a window.
+    """
+    name = type(owner).__name__
     if not (math.isfinite(owner.dt) and owner.dt > 0):
-        raise ValueError(f"{type(owner).__name__}: dt (s) must be positive, got {owner.dt!r}")
+        raise ValueError(f"{name}: dt (s) must be positive, got {owner.dt!r}")
+    for field in dataclasses.fields(owner):
+        value = getattr(owner, field.name)
+        seconds = getattr(value, "mean", getattr(value, "low", value))
+        if field.name.startswith("tau") and seconds >= 1 and seconds > _LONG * owner.dt:
+            warnings.warn(
+                f"{name}.{field.name} is {seconds:g} s, {seconds / owner.dt:,.0f} steps of "
+                f"{owner.dt:g} s: time constants are in seconds; are milliseconds meant?",
+                stacklevel=4,
+            )
