@@ -152,9 +152,11 @@ class Spiking(nn.Module):
         before = self.get_variable(STATE, "population")
         before = before or self._start(params, currents, train)
         out, counts, after = self._populate(params, currents, before, feedback)
+        potential = self.neuron.potential(after.neuron)
+        if self.is_mutable_collection(STATE):
+            after = after._replace(neuron=_nan_where_infinite(after.neuron, potential))
         self._keep("population", before, after)
         if self.is_mutable_collection(WORKLOAD) and not self.is_initializing():
-            potential = self.neuron.potential(after.neuron)
             legal = legal_constants(self.neuron, params)
             counts = _finite_counts(counts, potential, legal)
             self._check_counts(counts, potential)
@@ -201,8 +203,7 @@ class Spiking(nn.Module):
                     "constants are not trained: give an optimiser variables['params'] alone, and "
                     "name what is trained in the neuron (trainable=...)"
                 )
-        # Whoever differentiates by all variables gets no gradient that could move them.
-        return jax.lax.stop_gradient(constants)
+        return constants
 
     def _trained(self, constants: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Of the constants, relative to what was built."""
@@ -684,6 +685,17 @@ def td_batch_norm(v_threshold: float = 1.0, alpha: float = 1.0) -> nn.Module:
     """
     scale = nn.initializers.constant(alpha * v_threshold)
     return nn.BatchNorm(momentum=0.9, scale_init=scale, use_fast_variance=False, parent=None)
+
+
+def _nan_where_infinite(state: Any, potential: jax.Array) -> Any:
+    """The state, NaN where its membrane is not finite: a reset could bring that back unseen."""
+    finite = jnp.isfinite(potential)
+
+    def mark(leaf):
+        fits = leaf.shape == finite.shape and jnp.issubdtype(leaf.dtype, jnp.floating)
+        return jnp.where(finite, leaf, jnp.nan) if fits else leaf
+
+    return jax.tree.map(mark, state)
 
 
 def _finite_counts(counts: jax.Array, potential: jax.Array, legal: Any) -> jax.Array:

@@ -193,16 +193,26 @@ def records(tree: Mapping[str, Any]) -> tuple[LayerWorkload, ...]:
 
     What comes into the first of them comes from outside. Weights of a synapse that several layers
     share are those of the first.
+
+    Raises:
+        ValueError: a recurrent layer that shares its synapse with another one.
     """
     layers, synapses = [], set()
     for number, layer in enumerate(_records(tree)):
         geometry = layer.geometry
         # The first of these paths is that of the synapse; a product has no weights.
         synapse = geometry.parameters[0] if geometry.operand is None else None
+        again = synapse in synapses and not geometry.shared
+        if again and geometry.feeds_back:
+            raise ValueError(
+                f"layer {geometry.name!r} is recurrent and shares its synapse {synapse!r} with an "
+                "earlier layer; its recurrent weights are its own, which is not priced: give it a "
+                "synapse of its own"
+            )
         geometry = dataclasses.replace(
             geometry,
             from_outside=geometry.from_outside or number == 0,
-            shared=geometry.shared or synapse in synapses,
+            shared=geometry.shared or again,
         )
         synapses |= {synapse} - {None}
         layers.append(dataclasses.replace(layer, geometry=geometry))

@@ -125,12 +125,14 @@ def _advance(
     # Asked for what a window begins with, a readout does not refuse the first of its steps.
     outputs, changed = model.apply(variables, frame[None], False, mutable=[STATE, START])
     state = changed.get(STATE, {})
-    fine = {"the frame is": _finite(jax.tree.leaves(frame), frame.shape[0])}
+    leaves = [jnp.isfinite(leaf) for leaf in jax.tree.leaves(frame)]
+    fine = {"the frame is": _all(leaves, frame.shape[0])}
     for path, population in jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_population):
         if _is_population(population):
             name = "/".join(entry.key for entry in path[:-1]) or "layer"
-            leaves = jax.tree.leaves(population.neuron)
-            fine[f"the membranes of layer {name!r} are"] = _finite(leaves, frame.shape[0])
+            # Other leaves of a state may be infinite, as the time of a spike that never came.
+            leaves = [~jnp.isnan(leaf) for leaf in jax.tree.leaves(population.neuron)]
+            fine[f"the membranes of layer {name!r} are"] = _all(leaves, frame.shape[0])
     good = functools.reduce(jnp.logical_and, fine.values())
 
     def mark(node):
@@ -149,12 +151,11 @@ def _is_population(node: Any) -> bool:
     return isinstance(node, FoldState)
 
 
-def _finite(leaves: list[Any], batch: int) -> jax.Array:
-    """`[B]` whether all real numbers of each sample are finite."""
+def _all(leaves: list[jax.Array], batch: int) -> jax.Array:
+    """`[B]` whether all is true of each sample; what has no batch is one of every sample."""
     fine = jnp.ones(batch, bool)
     for leaf in leaves:
-        if jnp.issubdtype(leaf.dtype, jnp.floating):
-            fine &= jnp.isfinite(leaf).reshape(batch, -1).all(1)
+        fine &= leaf.reshape(batch, -1).all(1) if leaf.shape[:1] == (batch,) else leaf.all()
     return fine
 
 

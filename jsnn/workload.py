@@ -364,7 +364,9 @@ class Workload:
         """The same network with every spike of its own removed: what the floor is the bill of.
 
         What comes from outside stays: every `input_kind` but `spikes`, and spikes that are known to
-        come into the network (`Geometry.from_outside`). A sum of both stays, too.
+        come into the network (`Geometry.from_outside`). A sum of both stays, too. A layer other
+        than the first, whose outside frames a function of the user's has changed before, must be
+        declared `events` to stay.
         """
         return dataclasses.replace(self, layers=tuple(_mute(layer) for layer in self.layers))
 

@@ -549,6 +549,41 @@ def test_a_law_that_says_the_value_of_its_spikes_hands_it_on():
         jsnn.run(graded, variables, 5 * ONES)
 
 
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("size", [1.0, 0.5])
+def test_sums_hand_on_the_value_of_spikes_of_a_law_of_the_users(size, pooled, dropped):
+    """As of a shipped law, whose spikes are known, through pools, dropout and sums."""
+
+    def network(law):
+        drop = [Dropout(0.25)] * dropped
+        block = Network((Spiking(Conv(2, (3, 3)), law), *drop))
+        first = Spiking(Conv(2, (3, 3)), law, "events")
+        joined = (first, *drop, Residual(block), *[Pool("average", 2)] * pooled)
+        return Network((*joined, Flatten(), Spiking(nn.Dense(3), LIF())))
+
+    frames = jnp.asarray(bernoulli((3, 2, 8, 8, 1)), jnp.float32)
+    law = LIF(v_threshold=0.1)
+    variables = jax.jit(network(law).init)(jax.random.key(0), frames)
+    keys = {"dropout": jax.random.key(1)}
+    own = Valued(v_threshold=0.1, size=size)
+
+    def workload_of(law):
+        passed = functools.partial(forward, network(law), train=True, rngs=keys)
+        return jax.jit(lambda v, x: passed(v, x).workload)(variables, frames)
+
+    found, plain = map(workload_of, (own, law))
+    assert plain.layers[-1].input_events.min() > 0
+    assert np.isfinite(found.layers[-1].input_events).all()
+    if size == 1:
+        np.testing.assert_allclose(
+            found.layers[-1].input_events, plain.layers[-1].input_events, rtol=1e-6
+        )
+    sent_by = [layer.output_events for layer in found.layers[:2]]
+    if not dropped:
+        np.testing.assert_allclose(found.layers[-1].input_events, sum(sent_by), rtol=1e-6)
+
+
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("readout", [None, SpikeCount(), LastMembrane()])
 @pytest.mark.parametrize("size", [1.0, 2.0, 0.1, 0.5, 1.5, -1.0])
@@ -919,6 +954,20 @@ class SharedSynapse(nn.Module):
         synapse = nn.Dense(20, use_bias=False, name="shared")
         x = Spiking(synapse, LIF(), "events", name="first")(frames, train)
         return Spiking(synapse, LIF(), name="second")(x, train)
+
+
+def test_a_recurrent_layer_shares_no_weights_with_another():
+    class Both(nn.Module):
+        @nn.compact
+        def __call__(self, frames, train=False):
+            synapse = nn.Dense(20, name="shared")
+            x = Spiking(synapse, LIF(), "events", name="first")(frames, train)
+            return Spiking(synapse, LIF(), recurrent=True, name="second")(x, train)
+
+    frames = jnp.asarray(bernoulli((4, 2, 20)), jnp.float32)
+    variables = jax.jit(Both().init)(jax.random.key(0), frames)
+    with pytest.raises(ValueError, match="'second' is recurrent and shares its synapse"):
+        ran(Both(), variables, frames)
 
 
 def test_weights_that_two_layers_share_are_stored_and_loaded_once():

@@ -616,3 +616,4 @@ def test_time_constants_in_milliseconds_are_not_taken_without_a_word(name):
         law(**{tau: 10.0}, dt=1.0)
         law(**{tau: 0.9})
         law(**{tau: 2.0}, dt=0.01)
+        law(**{tau: np.float64(0.02)})

@@ -1,5 +1,8 @@
 """One frame at a time equals the window, for every model; what needs the window is refused."""
 
+import dataclasses
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,7 @@ import pytest
 from jsnn.layers import Dropout, Network, Spiking
 from jsnn.models import MLP, MODELS, SRNN, ConvNet, Spikformer
 from jsnn.neurons import ALIF, LIF
+from jsnn.neurons.lif import LIFState
 from jsnn.readouts import MeanMembrane, PerStep, SpikeCount, SumSoftmax
 from jsnn.recording import record
 from jsnn.run import run
@@ -94,6 +98,39 @@ def test_membranes_that_are_not_finite_are_named():
     assert np.isnan(streamed(model, variables, frames)).all()
     with pytest.raises(ValueError, match="the membranes of layer 'hidden_1' are not finite"):
         step(model, variables, frames[0])
+
+
+class TimeState(NamedTuple):
+    v: jax.Array
+    last: jax.Array
+    steps: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed(LIF):
+    """A law that keeps when it last fired, never at first, and a count without a batch."""
+
+    def init_state(self, params, shape, key=None):
+        v = super().init_state(params, shape, key).v
+        return TimeState(v, jnp.full(shape, -jnp.inf), jnp.zeros(()))
+
+    def step(self, params, state, current):
+        after, spikes = super().step(params, LIFState(state.v), current)
+        last = jnp.where(spikes > 0, state.steps, state.last)
+        return (TimeState(after.v, last, state.steps + 1), spikes)
+
+
+def test_a_state_may_be_infinite_or_without_a_batch_and_a_membrane_may_not():
+    model, variables, frames = case("mlp")
+    timed = model.clone(neuron=Timed(tau_mem=2e-3))
+    fine = streamed(timed, variables, frames)
+    np.testing.assert_allclose(fine, streamed(model, variables, frames), rtol=1e-6)
+    step(timed, variables, frames[0])
+    # A membrane that overflows, and a reset that would put it back to zero.
+    loud = jax.tree.map(lambda leaf: 1e38 * jnp.sign(leaf), variables["params"]["hidden_1"])
+    variables = variables | {"params": variables["params"] | {"hidden_1": loud}}
+    back = model.clone(neuron=LIF(tau_mem=2e-3, reset="zero", v_threshold=0.1))
+    assert np.isnan(streamed(back, variables, 100 * frames)[-1]).any()
 
 
 def test_a_constant_input_that_changes_is_not_ignored():

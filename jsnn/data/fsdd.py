@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import wave
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -224,26 +224,31 @@ def read_wav(content: bytes, name: str) -> np.ndarray:
     Raises:
         ValueError: naming the file, for another format, a cut file or silence.
     """
-    # Bytes 4 to 8 hold the length behind them.
+    from scipy.io import wavfile
+
+    # scipy only warns about a cut file; bytes 4 to 8 hold the length behind them.
     declared = 8 + int.from_bytes(content[4:8], "little")
     if len(content) < declared:
         raise ValueError(
             f"{name}: not a readable wav file ({len(content)} of {declared} bytes: truncated)"
         )
+    # Nor does it say that the chunk of sound is longer than the file.
+    at, chunk = 12, b""
+    while chunk != b"data" and at + 8 <= len(content):
+        chunk, length = struct.unpack_from("<4sI", content, at)
+        # Chunks begin at even places.
+        at += 8 + length + length % 2
+    if at - length % 2 > len(content):
+        raise ValueError(
+            f"{name}: not a readable wav file (chunk {chunk!r} ends at byte {at} of {len(content)})"
+        )
     with decoding(name, "wav file"):
-        with wave.open(io.BytesIO(content)) as recording:
-            channels, width, rate, count = recording.getparams()[:4]
-            stored = recording.readframes(count)
-    if (channels, width, rate) != (1, 2, RATE_HZ):
+        rate, sound = wavfile.read(io.BytesIO(content))
+    if rate != RATE_HZ or sound.ndim != 1 or sound.dtype != np.int16:
         raise ValueError(
-            f"{name}: expected mono, {RATE_HZ} Hz, 16 bits, found {channels} channels, {rate} Hz, "
-            f"{8 * width} bits"
+            f"{name}: expected mono, {RATE_HZ} Hz, int16, found shape {sound.shape}, {rate} Hz, "
+            f"{sound.dtype}"
         )
-    if len(stored) != 2 * count:
-        raise ValueError(
-            f"{name}: not a readable wav file ({len(stored)} of {2 * count} bytes of sound)"
-        )
-    sound = np.frombuffer(stored, "<i2")
     if not sound.any():
         raise ValueError(f"{name}: expected sound, found {len(sound)} samples of silence")
     return sound / 2.0**15

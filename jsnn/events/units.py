@@ -102,7 +102,8 @@ def check_unit(unit: Any, channels: int, layer: str) -> None:
     >>> check_unit((0.5, 1.0), 2, "hidden")
     """
     numbers = unit if isinstance(unit, tuple) else (unit,)
-    real = [isinstance(n, int | float) and not isinstance(n, bool) for n in numbers]
+    kinds = int, float, np.integer, np.floating
+    real = [isinstance(n, kinds) and not isinstance(n, bool) for n in numbers]
     fits = not isinstance(unit, tuple) or len(unit) == channels
     if not (fits and all(real) and all(math.isfinite(n) and n > 0 for n in numbers)):
         raise ValueError(
@@ -154,9 +155,10 @@ def summed(values: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
     from_outside = one.outside or other.outside
     if not (one.spikes and other.spikes):
         # Events of both signs may cancel in it.
-        sums = Sent(magnitude=magnitude(first) + magnitude(second), outside=from_outside)
-        if one.unit is None and other.unit is None and one.pooled == other.pooled:
-            sums = dataclasses.replace(sums, pooled=one.pooled, kept=_common(one, other))
+        parts, kept = magnitude(first) + magnitude(second), _common(one, other)
+        sums = Sent(magnitude=parts, kept=kept, outside=from_outside)
+        if one.unit == other.unit and one.pooled == other.pooled:
+            sums = dataclasses.replace(sums, unit=one.unit, pooled=one.pooled)
         return note(values, sums)
     if one.events is None and other.events is None and one.unit == other.unit:
         kept = _common(one, other)

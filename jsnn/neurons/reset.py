@@ -10,6 +10,8 @@ from typing import Literal
 import jax
 from jax import Array
 
+from jsnn.neurons.initial import Normal, Uniform
+
 # Steps above which a time constant of seconds looks like one of milliseconds.
 _LONG = 1000
 
@@ -77,7 +79,13 @@ def check_dt(owner: object) -> None:
         raise ValueError(f"{name}: dt (s) must be positive, got {owner.dt!r}")
     for field in dataclasses.fields(owner):
         value = getattr(owner, field.name)
-        seconds = getattr(value, "mean", getattr(value, "low", value))
+        match value:
+            case Normal(mean, _):
+                seconds = mean
+            case Uniform(low, _):
+                seconds = low
+            case _:
+                seconds = value
         if field.name.startswith("tau") and seconds >= 1 and seconds > _LONG * owner.dt:
             warnings.warn(
                 f"{name}.{field.name} is {seconds:g} s, {seconds / owner.dt:,.0f} steps of "
