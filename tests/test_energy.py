@@ -555,6 +555,19 @@ DENSE_EVENT_PJ = 0.05448
 SPARSE_EVENT_PJ = DENSE_EVENT_PJ + 8 * 0.0385 + 3.0
 
 
+def dataflow_costs_pj(layer, machine):
+    """Of each dataflow, event by event."""
+    events = count(layer)
+    return [
+        sum(
+            float(np.sum(events[event] * price))
+            for event, row in table.items()
+            for price in row.values()
+        )
+        for table in machine.prices(layer.geometry)
+    ]
+
+
 def test_a_temperature_changes_the_gradient_only_and_the_dear_dataflow_is_felt():
     """In the dense dataflow a spike costs an accumulate; felt is some of its message too."""
     machine = get("neuromorphic-22nm")
@@ -584,15 +597,7 @@ def test_a_dataflow_is_felt_by_the_power_of_how_much_more_it_costs(rate, tempera
         workload = Workload((dataclasses.replace(layer, arrivals=arrivals),))
         return bill(workload, machine, temperature).total_pj().sum()
 
-    events = count(layer)
-    sparse, frame = (
-        sum(
-            float(np.sum(events[event] * price))
-            for event, row in table.items()
-            for price in row.values()
-        )
-        for table in machine.prices(layer.geometry)
-    )
+    sparse, frame = dataflow_costs_pj(layer, machine)
     weights = np.array([sparse, frame]) ** (-1 / temperature)
     expected = weights @ [SPARSE_EVENT_PJ, DENSE_EVENT_PJ] / weights.sum()
     np.testing.assert_allclose(jax.grad(total)(layer.synops)[0], expected, rtol=1e-4)
@@ -610,15 +615,7 @@ def test_spikes_feel_one_temperature_and_the_design_another():
     def slopes(*temperatures):
         return jax.grad(total, (0, 1))(layer.synops, 8.0, *temperatures)
 
-    events = count(layer)
-    sparse, frame = (
-        sum(
-            float(np.sum(events[event] * price))
-            for event, row in table.items()
-            for price in row.values()
-        )
-        for table in machine.prices(layer.geometry)
-    )
+    sparse, frame = dataflow_costs_pj(layer, machine)
     assert frame < sparse
     share = (frame / sparse) ** (1 / 2.0)
     both, design = slopes(0.3, 2.0), slopes(0.3)[1]
