@@ -23,7 +23,8 @@ from jsnn.workload import LayerWorkload, Workload
 
 TaskLoss = Callable[[jax.Array, jax.Array], jax.Array]
 # A layer whose sparse dataflow costs four times its dense one feels half of the sparse one's slope.
-# Set by search folds of convolutions on digits.
+# Set by search folds of convolutions on digits under an earlier form of the gradient; 1 was no
+# better under this one (`experiments/results/dataflow_gradient.json`).
 EVENT_TEMPERATURE = 2.0
 # Of the choices that a design makes.
 TEMPERATURE = 0.5
@@ -199,7 +200,8 @@ class Objective:
             brings it down to it; 0 is the hard choice. Up to the rate at which the dataflow changes
             (`jsnn.energy.dataflow`) the gradient is the slope of the estimate. From there on, where
             the estimate is nearly flat in the spikes, it falls from that slope without a jump, as
-            `(E_dense / E_sparse)^(1/t)`: at 2.0 sixty times that of the estimate at first.
+            `(E_dense / E_sparse)^(1/t)`: on neuromorphic-22nm about sixty times that of the
+            estimate at first (a dense layer of 512 inputs).
         levers: those of the network (`jsnn.levers.Levered`), which change what its layers cost.
         constraint: what an inference may spend (`jsnn.codesign.budget`), in place of a weight.
         unpriced: parameters that no layer accounts for and that stay out of the bill (`jsnn.run`).

@@ -699,3 +699,5 @@ def test_the_felt_gradient_is_the_slope_below_the_switch_and_has_no_cliff(name, 
     just, above = switch * jnp.array([0.999, 1.001]), switch * jnp.array([1.001, 1.2, 1.5, 2.0])
     np.testing.assert_allclose(*felt(just), rtol=0.01)
     assert (jnp.diff(felt(above)) < 0).all() and (felt(above) > slope(above)).all()
+    if (name, temperature) == ("neuromorphic-22nm", 2.0):
+        assert 55 < float((felt(above) / slope(above))[0]) < 65

@@ -78,15 +78,16 @@ def check_dt(owner: object) -> None:
     if not (math.isfinite(owner.dt) and owner.dt > 0):
         raise ValueError(f"{name}: dt (s) must be positive, got {owner.dt!r}")
     for field in dataclasses.fields(owner):
-        value = getattr(owner, field.name)
-        match value:
+        if not field.name.startswith("tau"):
+            continue
+        match value := getattr(owner, field.name):
             case Normal(mean, _):
                 seconds = mean
             case Uniform(low, _):
                 seconds = low
             case _:
                 seconds = value
-        if field.name.startswith("tau") and seconds >= 1 and seconds > _LONG * owner.dt:
+        if seconds >= 1 and seconds > _LONG * owner.dt:
             warnings.warn(
                 f"{name}.{field.name} is {seconds:g} s, {seconds / owner.dt:,.0f} steps of "
                 f"{owner.dt:g} s: time constants are in seconds; are milliseconds meant?",
