@@ -259,10 +259,12 @@ def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
     `softmax(-log(sum) / temperature)`, the form of `jsnn.hardware.relax.soft_fits`: in what costs
     k times the cheapest, `k^(-1/temperature)` of its share. The weights carry none themselves.
     """
-    stacked, sums, best = _best(plans)
+    if len(plans) == 1:
+        return plans[0]
+    sums, best = _best(plans)
     if not softens(temperature):
         return best
-    smallest = sums.min(0)
+    stacked, smallest = jnp.stack(plans), sums.min(0)
     # Where one costs nothing, so does the mixture: only those that cost nothing are in it.
     nearness = jnp.where(sums > smallest, smallest / jnp.where(sums > 0, sums, 1), 1)
     shares = nearness ** (1 / temperature)
@@ -279,20 +281,24 @@ def _near_sparse(plans: list[jax.Array], temperature: float) -> jax.Array:
     the switch on the share falls from 1 without a jump. It carries no gradient itself, so no event
     is ever worth having.
     """
-    stacked, sums, best = _best(plans)
+    if len(plans) == 1:
+        return plans[0]
+    sums, best = _best(plans)
     if not softens(temperature):
         return best
     near = jnp.where(sums[0] > 0, sums.min(0) / jnp.where(sums[0] > 0, sums[0], 1), 1)
     share = (near ** (1 / temperature))[..., None]
-    return straight_through(best, share * stacked[0] + (1 - share) * best)
+    return straight_through(best, share * plans[0] + (1 - share) * best)
 
 
-def _best(plans: list[jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """All `[P, ..., C]`, their sums `[P, ...]` without a gradient, and the cheapest `[..., C]`."""
-    stacked = jnp.stack(plans)
-    sums = jax.lax.stop_gradient(stacked.sum(-1))
-    best = jnp.take_along_axis(stacked, sums.argmin(0)[None, ..., None], axis=0)[0]
-    return stacked, sums, best
+def _best(plans: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Sums `[P, ...]` of the dataflows, without a gradient, and the cheapest of them `[..., C]`."""
+    sums = jax.lax.stop_gradient(jnp.stack([plan.sum(-1) for plan in plans]))
+    number = sums.argmin(0)[..., None]
+    best = plans[0]
+    for other, plan in enumerate(plans[1:], 1):
+        best = jnp.where(number == other, plan, best)
+    return sums, best
 
 
 def _static(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float) -> jax.Array:

@@ -29,6 +29,7 @@ from jsnn.events.units import (
     Sent,
     Unit,
     check_unit,
+    either_outside,
     magnitude,
     note,
     reshaped,
@@ -168,7 +169,8 @@ class Spiking(nn.Module):
                 self.sow(WORKLOAD, name, record)
         if self.readout is not None:
             return out
-        return note(out, SPIKES if self._unit_spikes else Sent(unit=self._spike_value))
+        graded = Sent(unit=self._spike_value, outside=False)
+        return note(out, SPIKES if self._unit_spikes else graded)
 
     @property
     def _spike_value(self) -> float:
@@ -458,7 +460,7 @@ class Spiking(nn.Module):
         return jnp.where(legal, frames, jnp.nan)
 
     def _geometry(
-        self, wiring: Connectivity, output_shape, shared: bool, from_outside: bool
+        self, wiring: Connectivity, output_shape, shared: bool, from_outside: bool | None
     ) -> Geometry:
         ops = self.neuron.ops
         return Geometry(
@@ -624,7 +626,7 @@ class Residual(nn.Module):
             return summed(joined, inner, frames)
         one, other = sent(inner), sent(frames)
         known = SPIKES if one.binary and other.binary else NOTHING
-        return note(joined, dataclasses.replace(known, outside=one.outside or other.outside))
+        return note(joined, dataclasses.replace(known, outside=either_outside(one, other)))
 
 
 class Network(nn.Module):

@@ -158,7 +158,7 @@ def product_workloads(
     spikes: jax.Array,
     before: list[tuple[jax.Array, jax.Array | None]] | None = None,
     parameters: tuple[str, ...] = (),
-    from_outside: bool = False,
+    from_outside: bool | None = False,
 ) -> tuple[LayerWorkload, ...]:
     """Workloads of products, the last of them with the neurons that it feeds.
 
@@ -172,7 +172,7 @@ def product_workloads(
         spikes: `[B, *out]` output spikes over the window.
         before: `Stage.totals` of the pieces of the window that came before, of each stage.
         parameters: paths of those of the layer (`Geometry.parameters`).
-        from_outside: whether the spikes come from outside of the network.
+        from_outside: whether the spikes come from outside of the network; None: not known.
     """
     found = []
     if before is None:

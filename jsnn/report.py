@@ -62,6 +62,7 @@ class Report:
         op_count_pj: 0.9 pJ a synaptic addition and 4.6 pJ a multiply-accumulate, nothing else.
         snn, twin: bills of the mean sample.
         floor_pj: what is left when no hidden neuron fires.
+        source_unknown: names of the layers whose input the floor only takes to be hidden spikes.
         spike_rates: spikes per neuron and step of each layer.
         spiking: numbers of the layers whose neurons can fire.
         dataflows: of each layer `dense`, `rate` and `switch_rate` (`jsnn.energy.Dataflow`); None on
@@ -83,6 +84,7 @@ class Report:
     snn: Bill
     twin: Bill
     floor_pj: float
+    source_unknown: tuple[str, ...]
     spike_rates: tuple[float, ...]
     spiking: tuple[int, ...]
     dataflows: tuple[Mapping[str, float] | None, ...]
@@ -151,6 +153,7 @@ class Report:
             "twin_pj": self.twin_pj,
             "ratio_to_twin": self.ratio,
             "floor_pj": self.floor_pj,
+            "source_unknown": list(self.source_unknown),
             "avoidable_pj": self.avoidable_pj,
             _TARGETS: self.targets_per_message,
             "draws": self.draws,
@@ -205,6 +208,11 @@ class Report:
             f"Floor, with no hidden spike at all: {energy_text(self.floor_pj)}; avoidable: "
             f"{energy_text(self.avoidable_pj)}.",
         ]
+        if self.source_unknown:
+            lines.append(
+                f"The floor takes what comes into {', '.join(self.source_unknown)} to be hidden "
+                "spikes: nobody handed on where it comes from (input_kind 'events' says outside)."
+            )
         table = [["layer", "spikes/neuron/step", "full bill", "twin", "ratio"]]
         table += [
             [
@@ -283,6 +291,7 @@ def report(
             snn=_plain(spiking),
             twin=_plain(other),
             floor_pj=float(floor(workload, hardware).total_pj().mean()),
+            source_unknown=workload.source_unknown,
             spike_rates=tuple(float(layer.spike_rate.mean()) for layer in workload),
             spiking=tuple(l for l, layer in enumerate(workload) if layer.geometry.spiking),
             dataflows=tuple(_means(dataflow(layer, hardware)) for layer in workload),

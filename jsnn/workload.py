@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
+import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -69,7 +70,8 @@ class Geometry:
             zero are stored; 0 where all are.
         shared: the weights are those of an earlier layer, or an earlier use of the same: stored and
             loaded there.
-        from_outside: the input comes from outside of the network, although declared as `spikes`.
+        from_outside: the input comes from outside of the network, although declared as `spikes`;
+            None where that is not known, because a function that hands nothing on has made it.
         parameters: paths of the parameters that this layer accounts for, as prefixes.
     """
 
@@ -100,7 +102,7 @@ class Geometry:
     operand: Operand | None = None
     index_bits: int = 0
     shared: bool = False
-    from_outside: bool = False
+    from_outside: bool | None = False
     parameters: tuple[str, ...] = ()
 
     @property
@@ -110,8 +112,13 @@ class Geometry:
 
     @property
     def from_neurons(self) -> bool:
-        """Whether the input are spikes of the network's own neurons."""
+        """Whether the input are spikes of the network's own neurons, or taken to be."""
         return self.input_kind == "spikes" and not self.from_outside
+
+    @property
+    def source_unknown(self) -> bool:
+        """Whether the input is only taken to be spikes of the network's own neurons."""
+        return self.input_kind == "spikes" and self.from_outside is None
 
     @property
     def writes_words(self) -> bool:
@@ -245,8 +252,13 @@ class LayerWorkload:
         # Without `active`, counted of the same values as `arrivals`: of many machines nobody asks
         # for it, and what nobody asks for XLA leaves away.
         counts = (self.arrivals, self.recurrent_events, self.spikes, self.stored)
-        sums = [leaf.sum(tuple(range(1, leaf.ndim))) for leaf in jax.tree.leaves(counts)]
-        return jnp.isfinite(sum(sums))
+        leaves = jax.tree.leaves(counts)
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            # NumPy has nothing to compile.
+            leaves = [np.asarray(leaf) for leaf in leaves]
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = sum(leaf.sum(tuple(range(1, leaf.ndim))) for leaf in leaves)
+        return jnp.isfinite(total)
 
     @property
     def input_events(self) -> jax.Array:
@@ -360,14 +372,28 @@ class Workload:
         """Names of the layers."""
         return tuple(layer.geometry.name for layer in self.layers)
 
+    @property
+    def source_unknown(self) -> tuple[str, ...]:
+        """Names of the layers whose input is only taken to be spikes of the network's neurons."""
+        return tuple(l.geometry.name for l in self.layers if l.geometry.source_unknown)
+
     def silenced(self) -> Workload:
         """The same network with every spike of its own removed: what the floor is the bill of.
 
         What comes from outside stays: every `input_kind` but `spikes`, and spikes that are known to
-        come into the network (`Geometry.from_outside`). A sum of both stays, too. A layer other
-        than the first, whose outside frames a function of the user's has changed before, must be
-        declared `events` to stay.
+        come into the network (`Geometry.from_outside`). A sum of both stays, too.
+
+        Warns:
+            UserWarning: of a layer whose input a function has made that hands nothing on (a slice,
+                say), nobody knows the source; it is removed. Declare `events` where it stays.
         """
+        if unknown := self.source_unknown:
+            warnings.warn(
+                f"what comes into {', '.join(map(repr, unknown))} passed through a function of "
+                "your own, so it is taken to be spikes of the network's neurons, which silence "
+                "removes. Declare input_kind='events' where it comes from outside of the network",
+                stacklevel=2,
+            )
         return dataclasses.replace(self, layers=tuple(_mute(layer) for layer in self.layers))
 
 

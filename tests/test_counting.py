@@ -427,6 +427,39 @@ def test_silence_leaves_what_comes_from_outside(model, outside, plan):
             )
 
 
+class Sliced(nn.Module):
+    """Two branches, the second of which gets half of the frames."""
+
+    input_kind: str
+
+    def setup(self):
+        self.first, self.last = HIDDEN.clone(), LAST.clone()
+        self.second = HIDDEN.clone(input_kind=self.input_kind)
+
+    def __call__(self, frames, train=False):
+        return self.last(self.first(frames, train) + self.second(frames[..., :4], train), train)
+
+
+def test_silence_says_whose_source_nobody_knows():
+    """A slice hands nothing on, neither where frames come from nor whose spikes a sum is of."""
+    frames = jnp.asarray(bernoulli((4, 2, 8)), jnp.float32)
+    unknown, taken = {}, {}
+    for kind in "spikes", "events":
+        model = Sliced(kind)
+        variables = jax.jit(model.init)(jax.random.key(0), frames)
+        workload = jax.jit(lambda v, x, model=model: jsnn.run(model, v, x)[1])(variables, frames)
+        unknown[kind] = workload.source_unknown
+        with pytest.warns(UserWarning, match=", ".join(map(repr, unknown[kind]))):
+            silent = workload.silenced()
+        taken[kind] = bool(silent["second"].input_events.any())
+        text = "The floor takes what comes into " + ", ".join(unknown[kind])
+        with pytest.warns(UserWarning, match="function of your own"):
+            given = jsnn.report.report(workload, get("neuromorphic-22nm"), draws=2)
+        assert text in str(given) and given.to_json()["source_unknown"] == list(unknown[kind])
+    assert unknown == {"spikes": ("second", "last"), "events": ("last",)}
+    assert taken == {"spikes": False, "events": True}
+
+
 def test_a_threshold_by_channel_is_a_unit_by_channel():
     """Events of the size of their channel's threshold."""
     units = (0.5, 0.1, 0.3)

@@ -40,8 +40,37 @@ def test_flags_that_make_no_sense_are_refused(flags, complaint):
         Flags(**flags)
 
 
+def test_the_first_seed_chooses_and_every_seed_is_trained(tmp_path, monkeypatch):
+    """Runs that are made up: of the larger weight the bill is lower, and it loses too much."""
+    given = {"seeds": (3, 4), "weights": (0.3, 1.0), "out": str(tmp_path)}
+    monkeypatch.setattr(ladder, "rungs", lambda flags: {"term": rungs(flags)["energy term"]})
+    trained = []
+
+    def read(member, exits):
+        weight, seed = member.config.energy_weight, member.config.seed
+        accuracy = 0.5 if weight == 1 else 0.9
+        names = "validation_accuracy", "test_accuracy", "test_accuracy_rounded", "steps"
+        bills = {"test_pj": 10 + seed - 5 * weight, "validation_pj": 10 - 5 * weight}
+        return {"energy_weight": weight, "seed": seed, **dict.fromkeys(names, accuracy), **bills}
+
+    monkeypatch.setattr(ladder, "_read", read)
+    monkeypatch.setattr(ladder, "_priced", lambda runs, bits: [float(bits)] * len(runs))
+    monkeypatch.setattr(ladder.members, "train", lambda found, *rest: trained.extend(found))
+    result = ladder.main(Flags(**given), "command")
+    assert [(one.config.energy_weight, one.config.seed) for one in trained] == [
+        (0.0, 3),
+        (0.0, 4),
+        (0.3, 3),
+        (1.0, 3),
+        (0.3, 4),
+    ]
+    row = result["rungs"]["term"]
+    assert row["energy_weight"] == 0.3 and [run["seed"] for run in row["runs"]] == [3, 4]
+    assert row["test_pj"][0] == pytest.approx(12.0) and len(result["rungs"]["tried"]["term"]) == 2
+
+
 def test_a_climb_keeps_its_runs_and_says_what_each_rung_gave(tmp_path, monkeypatch, capsys):
-    given = {"dataset": "digits", "seeds": (0, 1), "weights": (0.3,), "steps": 3, "epochs": 2}
+    given = {"dataset": "digits", "seeds": (0,), "weights": (0.3,), "steps": 3, "epochs": 2}
     flags = Flags(
         **given, points=100, limit=48, workers=1, runs=str(tmp_path / "a"), out=str(tmp_path / "b")
     )
@@ -58,7 +87,7 @@ def test_a_climb_keeps_its_runs_and_says_what_each_rung_gave(tmp_path, monkeypat
     assert result["fp32_pj"][0] > rows["free"]["test_pj"][0] > result["int8_pj"][0]
     for name in few:
         seeds = [run["seed"] for run in rows[name]["runs"]]
-        assert seeds == [0, 1] and rows[name]["energy_weight"] == 0.3
+        assert seeds == [0] and rows[name]["energy_weight"] == 0.3
         factor = result["int8_pj"][0] / rows[name]["test_pj"][0]
         assert result["times"][name]["of_int8"] == pytest.approx(factor)
     assert rows["early exit"]["steps"][0] <= 3

@@ -38,7 +38,8 @@ class Sent:
             added, so that no unit says it.
         magnitude: sum of the magnitudes of all that was added up to each value, where events of
             both signs may have cancelled; None where nothing was added up.
-        outside: they come from outside of the network, not from its neurons.
+        outside: whether they come from outside of the network; False: from its neurons; None where
+            nobody has handed that on.
     """
 
     spikes: bool = False
@@ -48,7 +49,7 @@ class Sent:
     single: bool = False
     events: jax.Array | None = None
     magnitude: jax.Array | None = None
-    outside: bool = False
+    outside: bool | None = None
 
     @property
     def binary(self) -> bool:
@@ -91,7 +92,7 @@ class Sent:
 
 
 NOTHING = Sent()
-SPIKES = Sent(spikes=True, unit=1.0, single=True)
+SPIKES = Sent(spikes=True, unit=1.0, single=True, outside=False)
 # By identity: an array under trace has no hash, and comparing two of them is an operation.
 _notes: dict[int, tuple[weakref.ref, Sent]] = {}
 
@@ -135,6 +136,15 @@ def outside(values: Any) -> Any:
     return note(values, dataclasses.replace(sent(values), outside=True))
 
 
+def either_outside(one: Sent, other: Sent) -> bool | None:
+    """Whether one of two branches comes from outside; None where that hangs on an unknown one.
+
+    >>> either_outside(Sent(outside=True), NOTHING), either_outside(SPIKES, NOTHING)
+    (True, None)
+    """
+    return one.outside or (None if None in (one.outside, other.outside) else other.outside)
+
+
 def magnitude(values: jax.Array) -> jax.Array:
     """`|values|`, or the sum of the magnitudes of what was added up to each of them.
 
@@ -152,7 +162,7 @@ def summed(values: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
     average pool in one of them, say) those of both are counted apart and kept beside the sum.
     """
     one, other = sent(first), sent(second)
-    from_outside = one.outside or other.outside
+    from_outside = either_outside(one, other)
     if not (one.spikes and other.spikes):
         # Events of both signs may cancel in it.
         parts, kept = magnitude(first) + magnitude(second), _common(one, other)
