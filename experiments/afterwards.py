@@ -32,12 +32,12 @@ from experiments.config import check, knob, parse
 from experiments.runfolder import keep
 from experiments.summary import rounded, spread, versions
 from experiments.swept import NONE, Numbers, Swept, task_config
-from jsnn.codesign.anytime import prefixes
-from jsnn.codesign.pruning import magnitude_mask, masked
-from jsnn.codesign.sizes import listed
+from jsnn.codesign.early_exit import prefixes
+from jsnn.codesign.pruning.pruning import magnitude_mask, masked
+from jsnn.codesign.pruning.sizes import listed
 from jsnn.energy import bill, bill_layers
-from jsnn.objectives import accuracy
-from jsnn.run import forward
+from jsnn.nn import forward
+from jsnn.train.losses import accuracy
 from jsnn.units import energy_text
 
 # Shares of right answers come in float32.
@@ -48,7 +48,7 @@ TIE = 1e-6
 class Flags:
     """What is run."""
 
-    regulariser: str = knob("bill", "name of the regulariser (`jsnn/codesign/regularisers.py`)")
+    regulariser: str = knob("bill", "name of the regulariser (`jsnn/train/regularisers.py`)")
     dataset: str = knob("digits", "name of the data set")
     hardware: str | None = knob(None, "machine of term and bill; none: of the recipe")
     slope: float = knob(1.0, "factor on the slope of the surrogate", above=0)

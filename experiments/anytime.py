@@ -25,7 +25,7 @@ from experiments import build, windows
 from experiments.config import check, knob, parse
 from experiments.energy_report import restored, stored
 from experiments.summary import versions
-from jsnn.codesign import anytime
+from jsnn.codesign import early_exit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Flags:
     def __post_init__(self):
         check(self)
         for rule in self.rules.split(","):
-            build.lookup("rule", anytime.RULES, rule)
+            build.lookup("rule", early_exit.RULES, rule)
 
 
 def main(run: str, flags: Flags) -> dict[str, Any]:
@@ -92,8 +92,8 @@ def main(run: str, flags: Flags) -> dict[str, Any]:
 
 def _tried(found: dict[str, windows.Answers], rule: str, flags: Flags) -> dict[str, Any]:
     """The chosen threshold and the whole curve on test, its thresholds from validation."""
-    confidence = anytime.RULES[rule].confidence(found["validation"].outputs)
-    thresholds = anytime.grid(confidence, flags.thresholds)
+    confidence = early_exit.RULES[rule].confidence(found["validation"].outputs)
+    thresholds = early_exit.grid(confidence, flags.thresholds)
     chosen = windows.exits(found["validation"], found["test"], rule, flags.exit_loss)
     return {
         "chosen": chosen,

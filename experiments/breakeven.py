@@ -29,12 +29,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from experiments.config import check, knob, parse
-from jsnn.breakeven import sweep
+from jsnn.energy.breakeven import sweep
 from jsnn.hardware import Hardware, get
 from jsnn.hardware.scaling import by_node
-from jsnn.hypothetical import dense
-from jsnn.synapses import connectivity
+from jsnn.nn.synapses import connectivity
 from jsnn.workload import Geometry
+from jsnn.workload.analytic import dense
 
 # All thresholds published for VGG16 in arXiv 2409.08290 v1 are one number of spikes per synapse:
 # s > 92 % (classical) and > 93 % (spatial) at T = 6, s > 97 % at T > 16 (SECONDARY).

@@ -32,7 +32,7 @@ from experiments.members import Member
 from experiments.runconfig import Config, configured
 from experiments.runfolder import keep
 from experiments.summary import spread, versions
-from jsnn.codesign.front import pareto
+from jsnn.codesign.pareto import pareto
 from jsnn.units import energy_text
 
 # The lowest budget, as a multiple of the floor.

@@ -12,19 +12,19 @@ import optax
 
 from experiments import machines, pruned, windows
 from jsnn import data
-from jsnn.codesign.bits import Bits, Width
-from jsnn.codesign.budget import RESOURCES, Budget
+from jsnn._ops.precision import PRECISIONS
+from jsnn.codesign.bit_widths import Bits, Width
 from jsnn.data.encoders import ENCODERS
 from jsnn.hardware import Hardware
 from jsnn.hardware import get as get_hardware
-from jsnn.levers import Lever, Levered, under
 from jsnn.models import MODELS
 from jsnn.neurons import LI, NEURONS, Fixed, Neuron
-from jsnn.objectives import TASKS
-from jsnn.precision import PRECISIONS
 from jsnn.readouts import READOUTS, PerStep, Readout
 from jsnn.surrogate import SURROGATES, Custom
-from jsnn.training import label_leaf, make_optimiser
+from jsnn.train.budget import RESOURCES, Budget
+from jsnn.train.levers import Lever, Levered, under
+from jsnn.train.losses import TASKS
+from jsnn.train.optimiser import label_leaf, make_optimiser
 from jsnn.units import parse as parse_quantity
 
 NAMED = {

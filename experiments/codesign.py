@@ -31,22 +31,17 @@ from experiments.recipes import RECIPES
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
 from experiments.summary import plain, versions
-from jsnn.codesign.knobs import Knobs, Supply, squared
-from jsnn.codesign.search import search
-from jsnn.codesign.trade import Trade, TradeObjective
+from jsnn.codesign.hardware.design_parameters import Knobs, Supply, squared
+from jsnn.codesign.hardware.search import search
+from jsnn.codesign.hardware.trade import Trade, TradeObjective
 from jsnn.energy import bill_layers
-from jsnn.hardware.userfile import dump
-from jsnn.levers import LEVERS, NETWORK, Levered
-from jsnn.objectives import accuracy
-from jsnn.run import run as run_model
-from jsnn.training import (
-    LABELS,
-    init_state,
-    initial_bill,
-    make_epoch,
-    make_optimiser,
-    with_reference,
-)
+from jsnn.hardware.toml import dump
+from jsnn.nn import run as run_model
+from jsnn.train.levers import LEVERS, NETWORK, Levered
+from jsnn.train.losses import accuracy
+from jsnn.train.optimiser import LABELS, make_optimiser
+from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.step import make_epoch
 
 
 @dataclasses.dataclass(frozen=True)

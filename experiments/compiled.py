@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 
-from jsnn.data.files import user_cache
+from jsnn.data._files import user_cache
 
 # The name JAX gives to an entry ends so.
 ENTRY = "-cache"

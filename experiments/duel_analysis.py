@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jsnn.codesign.front import pareto
+from jsnn.codesign.pareto import pareto
 
 POINT_LOST = 0.01
 DRAWS = 2000

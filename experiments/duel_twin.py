@@ -31,11 +31,11 @@ from experiments.kept_runs import Job, Store
 from experiments.runfolder import keep
 from experiments.summary import versions
 from experiments.swept import Numbers, Swept, task_config
-from jsnn.codesign.twin_training import TwinBill, twin_mlp, unread_pj
 from jsnn.energy import bill
+from jsnn.energy.qnn import activation_bits
 from jsnn.hardware import Hardware
 from jsnn.hardware import get as get_hardware
-from jsnn.twin import activation_bits
+from jsnn.models.rate_form import TwinBill, twin_mlp, unread_pj
 from jsnn.workload import Workload
 
 RESULTS = "experiments/results/duel_twin"

@@ -33,14 +33,14 @@ from experiments.machines import DESIGN
 from experiments.machines import NONE as NO_KNOBS
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
-from jsnn import plots
-from jsnn.attribution import Attribution, attribute
-from jsnn.codesign.window import Window
+from jsnn.codesign.time_window import Window
+from jsnn.energy.attribution import Attribution, attribute
+from jsnn.energy.report import Comparison, Report, battery_life_s, compare
 from jsnn.hardware import Hardware
 from jsnn.hardware.power import PJ_PER_J
-from jsnn.levers import without
-from jsnn.report import Comparison, Report, battery_life_s, compare
-from jsnn.training import init_state
+from jsnn.train.levers import without
+from jsnn.train.state import init_state
+from jsnn.viz import plots
 from jsnn.workload import LayerWorkload, Workload
 
 ALL = "all"

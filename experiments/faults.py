@@ -37,7 +37,7 @@ from experiments.config import check, knob, parse
 from experiments.runfolder import RunFolder, keep
 from experiments.summary import versions
 from experiments.train import Kept
-from jsnn.checkpoint import Checkpoints
+from jsnn.train.checkpoint import Checkpoints
 
 KINDS = ("count", "kill", "torn", "full")
 TINY = (

@@ -14,13 +14,14 @@ from experiments import holding, integers, machines, pruned, windows
 from experiments.runconfig import Config
 from experiments.setting import Begun, Setting
 from experiments.summary import at_bits, parameters, summary, versions
-from jsnn import diagnose
-from jsnn.codesign.carry import Carried, carry_out
-from jsnn.codesign.knobs import Knobs
-from jsnn.codesign.window import Window
-from jsnn.levers import LEVERS, price, under, without
-from jsnn.run import run
-from jsnn.training import TrainState, evaluate, make_eval_step
+from jsnn.codesign.hardware.design_parameters import Knobs
+from jsnn.codesign.pruning.carry import Carried, carry_out
+from jsnn.codesign.time_window import Window
+from jsnn.nn import run
+from jsnn.train import diagnosis
+from jsnn.train.evaluation import evaluate, make_eval_step
+from jsnn.train.levers import LEVERS, price, under, without
+from jsnn.train.state import TrainState
 
 
 def score_of(
@@ -105,7 +106,7 @@ def finish(
         "test_majority": data.test.majority,
         "initial_pj": float(begun.state.reference_pj),
         **{name: value for name, value in measured.items() if name != "accuracy"},
-        "silent_layers": diagnose.silent_layers(first.layers, ever, spiking),
+        "silent_layers": diagnosis.silent_layers(first.layers, ever, spiking),
         **({} if held is None else {"budget": held}),
         "steps": len(jax.eval_shape(made.encoder, test_key, data.test.frames[:1])),
         "network": f"{config.model} {sizes(made)} {config.neuron}",

@@ -32,10 +32,10 @@ from experiments.members import Member
 from experiments.runconfig import Config, configured
 from experiments.runfolder import RunFolder
 from experiments.summary import spread, versions
-from jsnn import plots
-from jsnn.codesign.front import hypervolume, pareto
+from jsnn.codesign.pareto import hypervolume, pareto
 from jsnn.units import energy_text
 from jsnn.units import parse as parse_quantity
+from jsnn.viz import plots
 
 WARM = ("none", "first", "neighbour")
 

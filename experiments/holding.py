@@ -11,10 +11,11 @@ import jax
 import numpy as np
 
 from experiments.summary import MULTIPLIER
-from jsnn import diagnose
-from jsnn.codesign.budget import RESOURCES, Budget, Infeasible
-from jsnn.codesign.threshold import search, turned
-from jsnn.training import TrainState, evaluate
+from jsnn.train import diagnosis
+from jsnn.train.budget import RESOURCES, Budget, Infeasible
+from jsnn.train.evaluation import evaluate
+from jsnn.train.state import TrainState
+from jsnn.train.threshold import search, turned
 from jsnn.units import text
 
 # Training samples that thresholds are set by; more would say the same.
@@ -83,7 +84,7 @@ class Hold:
         before = after if factor == 1 else accuracies(1.0)[1]
         state, train = at(factor), found[factor]
         fires = [layer.geometry.spiking for layer in made.traced]
-        silent = diagnose.silent_layers(made.traced.names, train["ever"], fires)
+        silent = diagnosis.silent_layers(made.traced.names, train["ever"], fires)
         record = {
             "threshold_factor": factor,
             "spiking_layers": spiking,
@@ -119,8 +120,8 @@ class Hold:
         if over:
             raise Infeasible(
                 f"infeasible budget: on the training samples {'; '.join(over)}. "
-                f"{diagnose.thresholds(record)} The network and its figures are in {folder}; raise "
-                "the budget, train longer or take a smaller network"
+                f"{diagnosis.thresholds(record)} The network and its figures are in {folder}; "
+                "raise the budget, train longer or take a smaller network"
             )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.config import knob
 from experiments.runfolder import RunFolder
-from jsnn.devices import AUTO, Devices, join, take
+from jsnn.train.devices import AUTO, Devices, join, take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Hosts:
             raise ValueError("--processes and --process need --coordinator address:port")
 
     def take(self, batch: int) -> Devices:
-        """The devices, each with its share of a batch (see `jsnn.devices.take`)."""
+        """The devices, each with its share of a batch (see `jsnn.train.devices.take`)."""
         return take(self.devices, batch)
 
 

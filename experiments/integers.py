@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jsnn.codesign.integer import export, input_step
-from jsnn.levers import Levered, split
-from jsnn.objectives import accuracy
+from jsnn.export.integer import export, input_step
+from jsnn.train.levers import Levered, split
+from jsnn.train.losses import accuracy
 
 
 def report(model: Levered, variables: Any, encoder, data, key, batch: int) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from typing import Any
 import jax
 
 from experiments.summary import plain
-from jsnn.codesign.knobs import Knob, Knobs, Supply
-from jsnn.codesign.rules import VOLTAGE, refusal, unopposed
-from jsnn.codesign.trade import check_opposed
+from jsnn.codesign.hardware.design_parameters import Knob, Knobs, Supply
+from jsnn.codesign.hardware.rules import VOLTAGE, refusal, unopposed
+from jsnn.codesign.hardware.trade import check_opposed
 from jsnn.hardware import Hardware
-from jsnn.hardware.userfile import dump
-from jsnn.levers import Pairs
+from jsnn.hardware.toml import dump
+from jsnn.train.levers import Pairs
 
 BOUNDS = {
     "local_bytes": (256, 1024**2),
@@ -44,7 +44,8 @@ def chosen_knobs(
     Args:
         words: `all`, or name=low:high,…
         machine: whose knobs they are.
-        terms: of `jsnn.codesign.rules.TERMS`; `all` leaves out what they push one way only.
+        terms: of `jsnn.codesign.hardware.rules.TERMS`; `all` leaves out what they push one way
+            only.
 
     Raises:
         ValueError: a pair that does not read.
@@ -86,7 +87,7 @@ def lever(config, machine: Hardware, limited: Collection[str]) -> Knobs | None:
     Args:
         config: of a run.
         machine: to start from.
-        limited: what its budgets limit (`jsnn.codesign.budget.RESOURCES`).
+        limited: what its budgets limit (`jsnn.train.budget.RESOURCES`).
 
     Raises:
         ValueError: knobs that cannot be trained, or that what is paid for pushes one way only.

@@ -23,8 +23,8 @@ from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
 from experiments.setting import Setting, prepare, program
 from experiments.train import main
-from jsnn.codesign.budget import Infeasible
-from jsnn.devices import take
+from jsnn.train.budget import Infeasible
+from jsnn.train.devices import take
 
 WAYS = ("auto", "turns", "vmap")
 

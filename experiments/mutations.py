@@ -43,32 +43,97 @@ ROOT = Path(__file__).parent.parent
 # Modules, and the test files that cover them, the quick ones first.
 AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
     "energy": (
-        "jsnn/energy.py",
-        ("machines", "impossible_numbers", "twin", "energy", "attention", "audit", "report"),
+        "jsnn/energy/estimate.py",
+        (
+            "hardware/machines",
+            "properties/impossible_numbers",
+            "energy/qnn",
+            "energy/estimate",
+            "nn/attention",
+            "energy/audit",
+            "energy/report",
+        ),
     ),
-    "counting": ("jsnn/counting.py", ("machines", "attention", "energy", "audit", "window")),
-    "arrivals": ("jsnn/arrivals.py", ("counting", "energy", "events", "window")),
-    "units": ("jsnn/events/units.py", ("counting", "layers", "energy", "events")),
+    "counting": (
+        "jsnn/energy/counting.py",
+        (
+            "hardware/machines",
+            "nn/attention",
+            "energy/estimate",
+            "energy/audit",
+            "workload/truncation",
+        ),
+    ),
+    "arrivals": (
+        "jsnn/nn/event_counts.py",
+        ("energy/counting", "energy/estimate", "events/events", "workload/truncation"),
+    ),
+    "units": (
+        "jsnn/events/event_value.py",
+        ("energy/counting", "nn/layers", "energy/estimate", "events/events"),
+    ),
     "hardware": (
         "jsnn/hardware/**/*.py",
         (
-            *("hardware", "relax", "memory", "userfile", "machines", "chips", "published"),
-            *("impossible_numbers", "twin", "energy", "audit", "knobs"),
+            "hardware/hardware",
+            "hardware/relaxation",
+            "hardware/memory",
+            "hardware/toml",
+            "hardware/machines",
+            "hardware/chips",
+            "experiments/published",
+            "properties/impossible_numbers",
+            "energy/qnn",
+            "energy/estimate",
+            "energy/audit",
+            "codesign/parameters_beside_weights",
         ),
     ),
     "neurons": (
         "jsnn/neurons/*.py",
-        ("operation_counts", "fixed", "neurons", "plans", "integer"),
+        (
+            "neurons/operation_counts",
+            "neurons/fixed",
+            "neurons/neurons",
+            "unroll/plans",
+            "export/integer",
+        ),
     ),
     "unroll": (
         "jsnn/unroll/*.py",
-        ("unroll", "kernels", "fixed", "plans", "readouts", "timeplan", "precision"),
+        (
+            "unroll/unroll",
+            "unroll/kernels",
+            "neurons/fixed",
+            "unroll/plans",
+            "readouts",
+            "nn/time_plan",
+            "ops/precision",
+        ),
     ),
-    "quantise": ("jsnn/quantise.py", ("quantise", "fixed", "bits", "integer", "knobs")),
-    "budget": ("jsnn/codesign/budget.py", ("budget", "budgets", "holding")),
+    "quantise": (
+        "jsnn/quantise.py",
+        (
+            "quantise",
+            "neurons/fixed",
+            "codesign/bit_widths",
+            "export/integer",
+            "codesign/parameters_beside_weights",
+        ),
+    ),
+    "budget": (
+        "jsnn/train/budget.py",
+        ("train/budget", "experiments/budgets", "experiments/holding"),
+    ),
     "checkpoint": (
-        "jsnn/checkpoint.py",
-        ("checkpoint", "resume", "bad_input", "pruned_run", "devices"),
+        "jsnn/train/checkpoint.py",
+        (
+            "train/checkpoint",
+            "experiments/resume",
+            "experiments/bad_input",
+            "experiments/pruned_run",
+            "train/devices",
+        ),
     ),
 }
 # Cosmic Ray's operators that change behaviour in ways a slip of the hand does.
@@ -247,9 +312,19 @@ def run_tests(tree: Path, python: str, files: Sequence[str], seconds: float) -> 
     return {"outcome": "killed", "by": by} | report
 
 
+def test_file(name: str) -> str:
+    """Path of a test file.
+
+    >>> test_file("neurons/fixed")
+    'tests/neurons/test_fixed.py'
+    """
+    room, _, file = name.rpartition("/")
+    return f"tests/{room}/test_{file}.py" if room else f"tests/test_{file}.py"
+
+
 def files_of(area: str, module: str) -> list[str]:
     """The doctests of a module and the test files of its area."""
-    return [module, *(f"tests/test_{name}.py" for name in AREAS[area][1])]
+    return [module, *map(test_file, AREAS[area][1])]
 
 
 def copy_tree(into: Path) -> None:

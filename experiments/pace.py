@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 
-from jsnn.timeplan import Choice, choose, kept_bytes, read
+from jsnn.nn.time_plan import Choice, choose, kept_bytes, read
 from jsnn.workload import Workload
 
 LOOPS = ("epoch", "step", "host")
@@ -31,7 +31,7 @@ class Loop(NamedTuple):
 
 
 def window(word: str, workload: Workload, batch: int, norm: bool) -> Choice:
-    """The plan that `--plan` names, or the rule's choice for `auto` (see `jsnn.timeplan.choose`).
+    """The plan that `--plan` names, or for `auto` that of the rule (`jsnn.nn.time_plan.choose`).
 
     Args:
         word: of the flag.

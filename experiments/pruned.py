@@ -8,19 +8,19 @@ from typing import Any
 
 import jax
 
-from jsnn.arrivals import brought
-from jsnn.audit import RecordedLayer
-from jsnn.checkpoint import Checkpoints
-from jsnn.codesign.carry import Carried
-from jsnn.codesign.compact import sparse, without
-from jsnn.codesign.pruning import UnitPruning, WeightPruning, nonzero, whole
-from jsnn.codesign.sizes import listed
+from jsnn.codesign.pruning.carry import Carried
+from jsnn.codesign.pruning.compact import sparse, without
+from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning, nonzero, whole
+from jsnn.codesign.pruning.sizes import listed
 from jsnn.energy import bill_layers
+from jsnn.energy.audit import RecordedLayer
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Stepwise
-from jsnn.levers import Lever, Pairs, deployed_as_run, price
-from jsnn.recording import record
-from jsnn.run import run
+from jsnn.nn import run
+from jsnn.nn.event_counts import brought
+from jsnn.nn.recording import record
+from jsnn.train.checkpoint import Checkpoints
+from jsnn.train.levers import Lever, Pairs, deployed_as_run, price
 from jsnn.workload import Workload
 
 KINDS = {"units": UnitPruning, "weights": WeightPruning}

@@ -7,9 +7,9 @@ from typing import Any
 
 from experiments.build import BUDGETS
 from experiments.runfolder import RunFolder
-from jsnn.checkpoint import Checkpoints
-from jsnn.codesign.threshold import turned
-from jsnn.training import TrainState
+from jsnn.train.checkpoint import Checkpoints
+from jsnn.train.state import TrainState
+from jsnn.train.threshold import turned
 
 
 def record(

@@ -10,7 +10,7 @@ from experiments.build import BUDGETS, limits
 from experiments.config import check, knob
 from experiments.recipes import RECIPES
 from experiments.unread import refuse_unread
-from jsnn.objectives import EVENT_TEMPERATURE
+from jsnn.train.objective import EVENT_TEMPERATURE
 
 # At a living weight of 1 a network of digits stayed 5 % above its 41 nJ and lost 2 points. In the
 # last epoch the limit has come down and the network has settled at it.

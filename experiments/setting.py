@@ -18,21 +18,16 @@ from experiments.build import BUDGETS, limits
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
 from jsnn import data as data_sets
-from jsnn.devices import Devices
 from jsnn.hardware import Hardware
-from jsnn.levers import Lever, Levered
-from jsnn.objectives import TASKS, Objective
-from jsnn.run import forward
-from jsnn.timeplan import Choice
-from jsnn.training import (
-    TrainState,
-    init_state,
-    initial_bill,
-    make_epoch,
-    make_eval_step,
-    make_train_step,
-    with_reference,
-)
+from jsnn.nn import forward
+from jsnn.nn.time_plan import Choice
+from jsnn.train.devices import Devices
+from jsnn.train.evaluation import make_eval_step
+from jsnn.train.levers import Lever, Levered
+from jsnn.train.losses import TASKS
+from jsnn.train.objective import Objective
+from jsnn.train.state import TrainState, init_state, initial_bill, with_reference
+from jsnn.train.step import make_epoch, make_train_step
 
 
 class Setting(NamedTuple):
@@ -51,7 +46,7 @@ class Setting(NamedTuple):
         given: frames of every split in that form.
         train: training samples where its loop wants them.
         advance: an epoch or a step.
-        eval_step: of `jsnn.training.make_eval_step`.
+        eval_step: of `jsnn.train.evaluation.make_eval_step`.
     """
 
     devices: Devices

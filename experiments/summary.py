@@ -14,9 +14,10 @@ import jax
 import numpy as np
 
 import jsnn
-from jsnn.levers import LEVERS, NETWORK
 from jsnn.quantise import fake_quantise
-from jsnn.training import TrainState, label_params
+from jsnn.train.levers import LEVERS, NETWORK
+from jsnn.train.optimiser import label_params
+from jsnn.train.state import TrainState
 
 MULTIPLIER = "multiplier_"
 

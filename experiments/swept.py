@@ -28,21 +28,14 @@ from experiments.compiled import keep_compiled
 from experiments.recipes import RECIPES
 from experiments.runconfig import Config
 from jsnn import data as data_sets
-from jsnn.codesign.regularisers import make, with_unit
 from jsnn.hardware import Hardware
-from jsnn.objectives import Objective, Regulariser, accuracy
-from jsnn.run import forward
+from jsnn.nn import forward
 from jsnn.surrogate import Surrogate
-from jsnn.training import (
-    Encoder,
-    TrainState,
-    as_trained,
-    init_state,
-    initial_bill,
-    make_epoch,
-    make_train_step,
-    with_reference,
-)
+from jsnn.train.losses import accuracy
+from jsnn.train.objective import Objective, Regulariser
+from jsnn.train.regularisers import make, with_unit
+from jsnn.train.state import TrainState, as_trained, init_state, initial_bill, with_reference
+from jsnn.train.step import Encoder, make_epoch, make_train_step
 from jsnn.workload import Workload
 
 NONE = "none"

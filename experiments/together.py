@@ -21,10 +21,10 @@ from experiments.runfolder import RunFolder
 from experiments.setting import Begun, Setting, begin
 from experiments.summary import means, since
 from experiments.train import draw_order
-from jsnn.checkpoint import Checkpoints
-from jsnn.codesign.budget import Infeasible
-from jsnn.devices import Devices
-from jsnn.training import evaluate
+from jsnn.train.budget import Infeasible
+from jsnn.train.checkpoint import Checkpoints
+from jsnn.train.devices import Devices
+from jsnn.train.evaluation import evaluate
 
 
 def train(

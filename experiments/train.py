@@ -40,9 +40,11 @@ from experiments.runconfig import Config, configured
 from experiments.runfolder import CHANGES, RunFolder
 from experiments.setting import Begun, Setting, begin, goalless, prepare
 from experiments.summary import means, parameters, since
-from jsnn import diagnose, plots
-from jsnn.checkpoint import Checkpoints
-from jsnn.training import TrainState, evaluate
+from jsnn.train import diagnosis
+from jsnn.train.checkpoint import Checkpoints
+from jsnn.train.evaluation import evaluate
+from jsnn.train.state import TrainState
+from jsnn.viz import plots
 
 
 def main(
@@ -200,11 +202,15 @@ def _show(
     plots.curves(rows, first.layers, folder.path / "curves.png")
     plots.breakdown(first.mean(), final, folder.path / "breakdown.png")
     frames = made.encoder(jax.random.key(0), made.data.test.frames[:1])
-    trains = diagnose.spike_trains(made.model, jax.device_get(chosen.variables), frames)
+    trains = diagnosis.spike_trains(made.model, jax.device_get(chosen.variables), frames)
     plots.raster(trains, folder.path / "raster.png")
     chosen_by = "the last" if config.select == "last" else "chosen on validation"
     console.print(f"\nAfter training (epoch {result['chosen_epoch']}, {chosen_by}):\n{final}\n")
-    said = (diagnose.describe(result), windows.describe(result), pruned.lines(result.get("pruned")))
+    said = (
+        diagnosis.describe(result),
+        windows.describe(result),
+        pruned.lines(result.get("pruned")),
+    )
     for line in itertools.chain(*said):
         console.print(line)
 

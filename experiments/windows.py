@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.runfolder import RunFolder
-from jsnn.codesign import anytime
-from jsnn.codesign.window import Window
+from jsnn.codesign import early_exit
+from jsnn.codesign.time_window import Window
 from jsnn.hardware import Hardware
-from jsnn.levers import Levered
+from jsnn.train.levers import Levered
 
 LEARNED = "learned"
 # Readouts that have an answer after every step, and how a learned window makes it.
@@ -64,9 +64,9 @@ def check(config) -> None:
         ValueError: naming the flag.
     """
     bounds = _read(config.window)
-    if config.early_exit is not None and config.early_exit not in anytime.RULES:
+    if config.early_exit is not None and config.early_exit not in early_exit.RULES:
         raise ValueError(
-            f"--early-exit must be none or one of {sorted(anytime.RULES)}, got "
+            f"--early-exit must be none or one of {sorted(early_exit.RULES)}, got "
             f"{config.early_exit!r}"
         )
     asked = "--window" * bool(bounds) or "--early-exit" * (config.early_exit is not None)
@@ -188,7 +188,7 @@ def answers(
         hardware: what it is priced on.
         data: frames `[N, ...]` and labels.
         batch: samples at a time.
-        key: for the encoder, as `jsnn.training.evaluate` takes it.
+        key: for the encoder, as `jsnn.train.evaluation.evaluate` takes it.
         rules: of early exit, whose checks are priced.
     """
 
@@ -197,12 +197,12 @@ def answers(
     @jax.jit
     def run(variables, frames, key):
         def bills(workload):
-            return anytime.prefix_bills(workload, hardware, levers, variables["params"])
+            return early_exit.prefix_bills(workload, hardware, levers, variables["params"])
 
         frames = network.encoder(key, frames)
-        outputs, workload = anytime.prefixes(network.model, variables, frames)
+        outputs, workload = early_exit.prefixes(network.model, variables, frames)
         pj = bills(workload)
-        checked = {rule: bills(anytime.with_check(workload, rule)) for rule in rules}
+        checked = {rule: bills(early_exit.with_check(workload, rule)) for rule in rules}
         return outputs, pj, checked
 
     frames, labels = data
@@ -216,18 +216,18 @@ def answers(
     return Answers(outputs, np.asarray(labels), pj, checked)
 
 
-def curve(found: Answers, rule: str, thresholds: jax.Array) -> anytime.TradeOff:
+def curve(found: Answers, rule: str, thresholds: jax.Array) -> early_exit.TradeOff:
     """Accuracy against steps and energy over these thresholds, the check included."""
     pj = found.checked_pj[rule]
-    over = anytime.trade_off(found.outputs, found.labels, pj, rule, thresholds)
+    over = early_exit.trade_off(found.outputs, found.labels, pj, rule, thresholds)
     return jax.tree.map(np.asarray, over)
 
 
 def exits(validation: Answers, test: Answers, rule: str, loss: float) -> dict[str, Any]:
     """Early exit by a threshold chosen on validation: what it gives on test, as JSON."""
-    thresholds = anytime.grid(anytime.RULES[rule].confidence(validation.outputs), THRESHOLDS)
+    thresholds = early_exit.grid(early_exit.RULES[rule].confidence(validation.outputs), THRESHOLDS)
     tried = curve(validation, rule, thresholds)
-    number = anytime.choose(tried, loss)
+    number = early_exit.choose(tried, loss)
     on_test = curve(test, rule, thresholds[number : number + 1])
     whole = fixed(test)[-1]
     return {
@@ -237,7 +237,7 @@ def exits(validation: Answers, test: Answers, rule: str, loss: float) -> dict[st
         "test": _row(on_test, 0) | {"histogram": on_test.histogram[0].tolist()},
         "test_without": whole,
         "energy_saved": 1 - float(on_test.pj[0]) / whole["pj"],
-        "unpriced": anytime.RULES[rule].free or None,
+        "unpriced": early_exit.RULES[rule].free or None,
     }
 
 
@@ -250,12 +250,12 @@ def fixed(found: Answers) -> list[dict[str, float]]:
     ]
 
 
-def rows(found: anytime.TradeOff) -> list[dict[str, float | None]]:
+def rows(found: early_exit.TradeOff) -> list[dict[str, float | None]]:
     """A curve as JSON; the threshold that nothing exceeds is None."""
     return [_row(found, number) for number in range(len(found.thresholds))]
 
 
-def _row(found: anytime.TradeOff, number: int) -> dict[str, float | None]:
+def _row(found: early_exit.TradeOff, number: int) -> dict[str, float | None]:
     return {
         "threshold": _finite(found.thresholds[number]),
         "accuracy": float(found.accuracy[number]),

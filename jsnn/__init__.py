@@ -1,18 +1,33 @@
 """Spiking neural networks in JAX, trained against the energy they would burn on real hardware.
 
-The core (`surrogate`, `neurons`, `unroll`, `readouts`, `workload`, `hardware`, `energy`, `twin`)
-knows no module system; `layers`, `models` and what follows are built on flax.linen.
+Rooms from the top of the house down: `neurons`, `unroll`, `readouts`, `events`, `workload`,
+`hardware`, `energy` and `data` know no module system; `nn`, `models`, `train`, `codesign` and
+`export` are built on flax.linen.
 """
 
-import importlib
-import importlib.util
-
-from jsnn import hardware, models, neurons, objectives, readouts, surrogate, training
+from jsnn import (
+    codesign,
+    data,
+    energy,
+    events,
+    export,
+    hardware,
+    models,
+    neurons,
+    nn,
+    quantise,
+    readouts,
+    surrogate,
+    train,
+    units,
+    unroll,
+    viz,
+    workload,
+)
 from jsnn.energy import Bill, avoidable, bill, floor, op_count_proxy
-from jsnn.run import run
-from jsnn.stream import step
-from jsnn.twin import mean_ratio, ratio, twin
-from jsnn.unroll import unroll
+from jsnn.energy.qnn import mean_ratio, ratio, twin
+from jsnn.nn import run
+from jsnn.nn.stream import step
 from jsnn.workload import Workload
 
 __version__ = "0.2.0.dev0"
@@ -22,26 +37,28 @@ __all__ = [
     "Workload",
     "avoidable",
     "bill",
+    "codesign",
+    "data",
+    "energy",
+    "events",
+    "export",
     "floor",
     "hardware",
     "mean_ratio",
     "models",
     "neurons",
-    "objectives",
+    "nn",
     "op_count_proxy",
+    "quantise",
     "ratio",
     "readouts",
     "run",
     "step",
     "surrogate",
-    "training",
+    "train",
     "twin",
+    "units",
     "unroll",
+    "viz",
+    "workload",
 ]
-
-
-def __getattr__(name: str):
-    """Modules that are not imported with the package are on first use, `jsnn.stream` say."""
-    if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.{name}")

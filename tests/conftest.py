@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Before pytest imports a module for its examples: where nothing has imported it yet, that one is a
-# second copy, with notes on arrays (`jsnn.events.units`) that the others do not see.
+# second copy, with notes on arrays (`jsnn.events.event_value`) that the others do not see.
 import jsnn  # noqa: F401
 
 # The first example of a property compiles; a deadline, or a limit for draws, would time the

@@ -27,7 +27,7 @@ class Outcomes:
     process ends, as `<name>.json`.
 
     Args:
-        name: of the file of figures; the tests are in `tests/test_fuzz_<name>.py`.
+        name: of the file of figures; the tests are in `tests/properties/test_fuzz_<name>.py`.
         packages: whose versions are kept beside the usual ones.
     """
 
@@ -46,7 +46,7 @@ class Outcomes:
         command = " ".join(f"{name}={shlex.quote(os.environ[name])}" for name in given)
         total = sum(self._counts.values(), collections.Counter())
         figures = {
-            "command": f"{command} python -m pytest tests/test_fuzz_{self._name}.py",
+            "command": f"{command} python -m pytest tests/properties/test_fuzz_{self._name}.py",
             "seed": "hypothesis, derandomize=True: from the code of the test",
             "examples": total.total(),
             "outcomes": dict(sorted(total.items())),

@@ -7,25 +7,25 @@ PACKAGE = Path(__file__).parent.parent / "jsnn"
 FILES = (
     "test_architecture.py",
     "test_compiler_flags.py",
-    "test_data_core.py",
-    "test_data_formats.py",
-    "test_hardware.py",
-    "test_memory.py",
+    "data/test_datasets.py",
+    "data/test_formats.py",
+    "hardware/test_hardware.py",
+    "hardware/test_memory.py",
     "test_quick.py",
-    "test_userfile.py",
+    "hardware/test_toml.py",
 )
 # Every example of a docstring but these, which compile for more than two seconds each.
 SLOW_EXAMPLES = {
-    "jsnn.attention.Mixer",
-    "jsnn.codesign.anytime.prefix_bills",
-    "jsnn.codesign.anytime.prefixes",
-    "jsnn.codesign.bits.Bits",
-    "jsnn.codesign.integer.export",
-    "jsnn.codesign.search.search",
+    "jsnn.nn.attention.Mixer",
+    "jsnn.codesign.early_exit.prefix_bills",
+    "jsnn.codesign.early_exit.prefixes",
+    "jsnn.codesign.bit_widths.Bits",
+    "jsnn.export.integer.export",
+    "jsnn.codesign.hardware.search.search",
     "jsnn.models.conv.ConvNet",
-    "jsnn.report.compare",
-    "jsnn.report.report",
-    "jsnn.stream.make_stream",
+    "jsnn.energy.report.compare",
+    "jsnn.energy.report.report",
+    "jsnn.nn.stream.make_stream",
 }
 
 
@@ -37,4 +37,5 @@ def is_quick(file: Path, name: str) -> bool:
     >>> is_quick(PACKAGE / "models/conv.py", "jsnn.models.conv.ConvNet")
     False
     """
-    return file.name in FILES or (PACKAGE in file.parents and name not in SLOW_EXAMPLES)
+    listed = file in {PACKAGE.parent / "tests" / name for name in FILES}
+    return listed or (PACKAGE in file.parents and name not in SLOW_EXAMPLES)

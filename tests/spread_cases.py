@@ -14,22 +14,18 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
-from jsnn.checkpoint import Checkpoints
 from jsnn.data import Direct, Rate
-from jsnn.devices import take
 from jsnn.hardware import get
 from jsnn.models import MLP, SRNN, ConvNet
 from jsnn.neurons import LIF
-from jsnn.objectives import Objective
 from jsnn.readouts import MeanMembrane
-from jsnn.training import (
-    evaluate,
-    init_state,
-    make_epoch,
-    make_eval_step,
-    make_optimiser,
-    make_train_step,
-)
+from jsnn.train.checkpoint import Checkpoints
+from jsnn.train.devices import take
+from jsnn.train.evaluation import evaluate, make_eval_step
+from jsnn.train.objective import Objective
+from jsnn.train.optimiser import make_optimiser
+from jsnn.train.state import init_state
+from jsnn.train.step import make_epoch, make_train_step
 
 BATCH, SAMPLES = 16, 40
 LAW = LIF(tau_mem=2e-3)

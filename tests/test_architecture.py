@@ -9,58 +9,35 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "jsnn"
 
-# From the top of the house down; a module imports only from those above it.
+# From the top of the house down; a room (a package, or a module beside them) imports only from
+# those above it.
 ORDER = [
+    "_pytree",
+    "_checks",
+    "_time_axis",
+    "units",
     "surrogate",
     "quantise",
-    "precision",
-    "timeaxis",
     "neurons",
     "unroll",
     "readouts",
-    "workload",
     "events",
+    "_ops",
+    "workload",
     "hardware",
-    "hypothetical",
-    "timeplan",
-    "units",
-    "counting",
-    "latency",
     "energy",
-    "area",
-    "twin",
-    "window",
-    "attribution",
-    "audit",
-    "breakeven",
-    "uncertainty",
-    "report",
-    "convolution",
-    "pooling",
-    "devices",
-    # ---- above: the core, no flax; below: flax
-    "synapses",
-    "arrivals",
-    "products",
-    "layers",
-    "attention",
-    "models",
-    "causal",
-    "chunked",
-    "run",
-    "stream",
-    "recording",
-    "levers",
-    "objectives",
-    "training",
-    "codesign",
-    "checkpoint",
     "data",
-    "diagnose",
-    "plots",
+    # ---- above: the core, no flax; below: flax
+    "nn",
+    "models",
+    "train",
+    "codesign",
+    "export",
+    "viz",
 ]
-CORE = ORDER[: ORDER.index("synapses")]
-LEAVES = {"diagnose", "plots", "checkpoint", "data"}
+CORE = ORDER[: ORDER.index("nn")]
+# Rooms from which no other one imports.
+LEAVES = {"codesign", "data", "export", "viz"}
 
 
 def room(path: Path) -> str:
@@ -99,7 +76,7 @@ def test_imports_only_from_above(path):
 
 
 def test_orbax_and_tonic_each_have_one_door():
-    doors = {"orbax": "checkpoint.py", "tonic": "data/tonic_sets.py"}
+    doors = {"orbax": "train/checkpoint.py", "tonic": "data/sets/tonic_sets.py"}
     for library, door in doors.items():
         found = {
             str(path.relative_to(PACKAGE))
@@ -120,16 +97,30 @@ assert not jax.live_arrays(), jax.live_arrays()
     subprocess.run([sys.executable, "-c", before + script], check=True, timeout=120)
 
 
-def test_a_module_is_there_once_it_is_asked_for():
+def test_the_front_door_names_all_rooms_and_makes_no_other():
+    """By attribute access, in a fresh interpreter; nothing is imported on first use."""
     script = """
-import sys, jsnn
-assert "jsnn.report" not in sys.modules
-assert jsnn.report.compare and jsnn.data.names()
-try:
-    jsnn.repart
-except AttributeError as error:
-    assert "repart" in str(error)
-else:
-    raise AssertionError
+import jsnn
+assert jsnn.energy.report.compare and jsnn.data.names() and jsnn.viz.plots.curves
+for name in jsnn.__all__:
+    assert getattr(jsnn, name) is not None
+assert not hasattr(jsnn, "__getattr__") and not hasattr(jsnn, "repart")
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
+def floors() -> dict[str, int]:
+    """Of each room: one more than the highest floor that it imports from."""
+    above = {name: set() for name in ORDER}
+    for path in MODULES:
+        if (here := room(path)) in above:
+            names = {name.split(".")[1] for name in imports(path) if name.startswith("jsnn.")}
+            above[here] |= names - {here}
+    height = {}
+    for name in ORDER:
+        height[name] = 1 + max((height[other] for other in above[name]), default=0)
+    return height
+
+
+def test_the_house_has_few_floors():
+    assert max(floors().values()) <= 9

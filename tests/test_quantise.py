@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jsnn.codesign.knobs import round_weights
+from jsnn.codesign.hardware.design_parameters import round_weights
 from jsnn.quantise import (
     bounded,
     fake_quantise,

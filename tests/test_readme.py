@@ -7,7 +7,7 @@ from pathlib import Path
 import jsnn
 from jsnn import data
 from jsnn.hardware.architectures import Countable
-from jsnn.hypothetical import dense
+from jsnn.workload.analytic import dense
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

@@ -8,8 +8,8 @@ import pytest
 from jax.test_util import check_grads
 
 import jsnn
-from jsnn.layers import Spiking
 from jsnn.neurons import LIF
+from jsnn.nn.layers import Spiking
 from jsnn.readouts import (
     READOUTS,
     LastMembrane,

@@ -25,8 +25,8 @@ from experiments.config import knob, parse
 from jsnn.events import choose, pack
 from jsnn.hardware import get
 from jsnn.neurons import LIF
-from jsnn.objectives import Objective
-from jsnn.run import forward
+from jsnn.nn import forward
+from jsnn.train.objective import Objective
 
 SAMPLES, INPUTS, WIDTHS, CLASSES = 128, 700, (128, 128), 20
 

@@ -4,7 +4,7 @@
 
 Dense 700-128-128-20 on events (2 % of inputs a step). First value and gradient of a training loss
 with the bill in it, for 128 samples: bytes of XLA's temporaries and time, plans in turns. Then a
-stream of one sample: a frame through `jsnn.stream`, through a jitted `jsnn.step`, and through a
+stream of one sample: a frame through `jsnn.nn.stream`, through a jitted `jsnn.step`, and through a
 program that takes and gives the same arrays but computes next to nothing. Writes
 `experiments/results/benchmarks/long_window.json`.
 """
@@ -22,11 +22,11 @@ from experiments.benchmarks.measuring import FOLDER, in_turns, ratio, report, se
 from experiments.config import check, knob, parse
 from jsnn.models import MLP
 from jsnn.neurons import LI, LIF
-from jsnn.objectives import Objective
+from jsnn.nn import forward
+from jsnn.nn.stream import make_stream
+from jsnn.nn.time_plan import WHOLE, Chunked
 from jsnn.readouts import PerStep
-from jsnn.run import forward
-from jsnn.stream import make_stream
-from jsnn.timeplan import WHOLE, Chunked
+from jsnn.train.objective import Objective
 
 INPUTS, WIDTHS, CLASSES, RATE = 700, (128, 128), 20, 0.02
 PLANS = (WHOLE, Chunked(10), Chunked(25), Chunked(50))

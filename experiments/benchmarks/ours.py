@@ -24,15 +24,16 @@ from experiments.benchmarks import workloads
 from experiments.benchmarks.contestant import Contestant
 from experiments.benchmarks.workloads import BETA, DT_S, THRESHOLD, Stage, Workload
 from jsnn.events import pack
-from jsnn.layers import Flatten, Network, Pool, Spiking
 from jsnn.neurons import ALIF, LI, LIF
-from jsnn.objectives import Objective, cross_entropy
+from jsnn.nn import forward, run
+from jsnn.nn.layers import Flatten, Network, Pool, Spiking
+from jsnn.nn.stream import make_stream
+from jsnn.nn.synapses import Conv
+from jsnn.nn.time_plan import WHOLE, Chunked, TimePlan
 from jsnn.readouts import MeanMembrane, PerStep, SpikeCount
-from jsnn.run import forward, run
-from jsnn.stream import make_stream
 from jsnn.surrogate import Scaled, SuperSpike
-from jsnn.synapses import Conv
-from jsnn.timeplan import WHOLE, Chunked, TimePlan
+from jsnn.train.losses import cross_entropy
+from jsnn.train.objective import Objective
 from jsnn.unroll import PLANS as POPULATION_PLANS
 
 MACHINE, ENERGY_WEIGHT = "neuromorphic-22nm", 0.1

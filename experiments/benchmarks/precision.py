@@ -16,7 +16,7 @@ from pathlib import Path
 from experiments import train
 from experiments.benchmarks.measuring import FOLDER, report
 from experiments.config import check, knob, parse
-from jsnn.precision import PRECISIONS
+from jsnn._ops.precision import PRECISIONS
 
 FIGURES = ("test_accuracy", "total_pj", "floor_pj", "ratio_to_twin", "chosen_epoch", "seconds")
 

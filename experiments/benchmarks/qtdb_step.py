@@ -23,15 +23,11 @@ from jsnn import hardware
 from jsnn.data import Recorded
 from jsnn.models import SRNN
 from jsnn.neurons import BRF, LI
-from jsnn.objectives import Objective
 from jsnn.surrogate import DoubleGaussian
-from jsnn.training import (
-    init_state,
-    initial_bill,
-    make_optimiser,
-    make_train_step,
-    with_reference,
-)
+from jsnn.train.objective import Objective
+from jsnn.train.optimiser import make_optimiser
+from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.step import make_train_step
 
 STEPS, BATCH, CHANNELS, WIDTH, CLASSES, RATE = 1300, 16, 4, 36, 6, 0.076
 DT_S, TAU_S = 4e-3, 80e-3

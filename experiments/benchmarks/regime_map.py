@@ -15,7 +15,7 @@ import numpy as np
 from experiments.benchmarks.measuring import FOLDER, in_turns, report, seconds, spread
 from experiments.config import knob, parse
 from jsnn import hardware
-from jsnn.breakeven import regime_map
+from jsnn.energy.breakeven import regime_map
 
 MACHINES = ("neuromorphic-22nm", "classical-45nm", "event-45nm", "spatial-45nm")
 

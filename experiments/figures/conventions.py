@@ -12,10 +12,10 @@ from experiments.figures.row import Row
 from jsnn.energy import COMPONENTS, bill, count, op_count_proxy
 from jsnn.hardware import Technology, get
 from jsnn.hardware.arithmetic import arithmetic
-from jsnn.hardware.catalogue import horowitz, lemaire, memories
+from jsnn.hardware.constants import horowitz, lemaire, memories
 from jsnn.hardware.memory import BITS_PER_KIB, memory
-from jsnn.hypothetical import dense
 from jsnn.workload import LayerWorkload, Workload
+from jsnn.workload.analytic import dense
 
 OPERATIONS, MEMORY, LEMAIRE = "operation counts", "memory by size", "Lemaire et al. 2022"
 CELLS, PANDA, SPIKFORMER = "Yin et al.", "Panda et al. 2020", "Spikformer"

@@ -10,8 +10,8 @@ from jsnn.energy import bill
 from jsnn.hardware import get
 from jsnn.hardware.architectures.sata import operations_pj
 from jsnn.hardware.architectures.spikesim import cycle_pj, cycles, element_pj
-from jsnn.hardware.catalogue import chips
-from jsnn.hardware.catalogue.davidson_furber import DAVIDSON_FURBER
+from jsnn.hardware.constants import chips
+from jsnn.hardware.constants.davidson_furber import DAVIDSON_FURBER
 from jsnn.hardware.power import (
     PJ_PER_J,
     affine_power_w,
@@ -19,8 +19,8 @@ from jsnn.hardware.power import (
     energy_delay,
     marginal_and_static,
 )
-from jsnn.hypothetical import dense
 from jsnn.workload import Geometry, Workload
+from jsnn.workload.analytic import dense
 
 KERAS, SENECA, TRUENORTH = "KerasSpiking", "SENECA", "TrueNorth"
 ODIN, LASSO, SATA = "ODIN", "Loihi against Atom, LASSO", "SATA"

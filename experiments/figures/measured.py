@@ -15,8 +15,8 @@ from experiments.figures.row import Row
 from jsnn.energy import COMPONENTS, bill
 from jsnn.hardware import get
 from jsnn.hardware.power import average_pj
-from jsnn.hypothetical import dense
 from jsnn.workload import Workload
+from jsnn.workload.analytic import dense
 
 BLOUW = "Blouw et al. 2019"
 WIDTHS = (390, 256, 256, 29)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from experiments.figures.row import Row
-from jsnn.breakeven import break_even, ratio_at
 from jsnn.energy import bill
+from jsnn.energy.breakeven import break_even, ratio_at
+from jsnn.energy.qnn import break_even_rate, twin
 from jsnn.hardware import Hardware, get
-from jsnn.hypothetical import dense
-from jsnn.twin import break_even_rate, twin
 from jsnn.workload import Workload
+from jsnn.workload.analytic import dense
 
 BREAK_EVEN, RATIO = "2409.08290 break-even", "2409.08290 ratios"
 LIMIT, VECTOR = "2409.08290 dense limit", "reconstruction R"

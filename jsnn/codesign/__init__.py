@@ -1,1 +1,5 @@
-"""What is trained beside the weights, and under what limits: budgets, fronts and levers."""
+"""What is trained beside the weights: bit widths, pruning, the time window, the hardware."""
+
+from jsnn.codesign import bit_widths, early_exit, hardware, pareto, pruning, time_window
+
+__all__ = ["bit_widths", "early_exit", "hardware", "pareto", "pruning", "time_window"]

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from jsnn.data.splitting import assign_folds, stratified_split
+from jsnn.data._splitting import assign_folds, stratified_split
 
 FRAME_DTYPES = (np.uint8, np.int8, np.float32)
 

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from jsnn.data.cache import Cache
+from jsnn.data._cache import Cache
+from jsnn.data._files import Folder, user_cache
 from jsnn.data.dataset import Dataset
-from jsnn.data.files import Folder, user_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Entry:
     def function(self) -> Callable[..., Dataset]:
         """The loader itself."""
         module, _, function = self.loader.partition(":")
-        return getattr(importlib.import_module(f"jsnn.data.{module}"), function)
+        return getattr(importlib.import_module(f"jsnn.data.sets.{module}"), function)
 
 
 ENTRIES: dict[str, Entry] = {

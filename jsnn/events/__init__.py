@@ -1,6 +1,6 @@
 """Inputs as events: sparse frames, the synapse that reads them, and 0/1 frames at a bit each.
 
-Few inputs of a recorded frame are not zero. `pack` lists them, `jsnn.layers.Spiking` takes the
+Few inputs of a recorded frame are not zero. `pack` lists them, `jsnn.nn.layers.Spiking` takes the
 lists in place of the dense frames, and `choose` says whether that pays. Where the frames must be
 dense, `pack_bits` keeps 0/1 frames on the device in a 32nd of their float32 memory.
 """

@@ -35,7 +35,7 @@ def currents(events: EventFrames, kernel: jax.Array) -> jax.Array:
     if len(events.inputs) != 1:
         raise ValueError(
             f"a dense synapse takes flat events [features], got frames {list(events.inputs)}; "
-            "put jsnn.layers.Flatten() before it"
+            "put jsnn.nn.layers.Flatten() before it"
         )
     if kernel.shape[0] != events.size:
         raise ValueError(

@@ -27,8 +27,8 @@ from typing import Any, ClassVar, Protocol
 import jax.numpy as jnp
 import numpy as np
 
+from jsnn._pytree import is_concrete
 from jsnn.hardware.technology import Technology
-from jsnn.hardware.trees import is_concrete
 
 _INT = ("add_int8_pj", "add_int32_pj", "mul_int8_pj", "mul_int32_pj")
 

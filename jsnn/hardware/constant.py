@@ -7,8 +7,8 @@ import re
 
 import jax
 
-from jsnn.hardware.checks import check_number, shown
-from jsnn.hardware.trees import pytree
+from jsnn._checks import check_number, shown
+from jsnn._pytree import pytree
 
 MARKS = {
     "EXACT": "taken from the source text or code itself",
@@ -54,7 +54,8 @@ class Constant:
         mark: how well it is known: EXACT, SECONDARY, DERIVED or RECALLED.
         note: what else a reader must know.
         low, high: range the number may lie in, where the source or the spread between sources gives
-            one; None where nothing is known (see `jsnn.uncertainty` for what is assumed then).
+            one; None where nothing is known (see `jsnn.energy.uncertainty` for what is assumed
+            then).
 
     Raises:
         ValueError: empty unit or source, unknown mark, a value that is no number or out of range, a

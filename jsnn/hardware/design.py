@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from jsnn.hardware.checks import check_number
-from jsnn.hardware.trees import is_concrete, pytree
+from jsnn._checks import check_number
+from jsnn._pytree import is_concrete, pytree
 
 # No memory holds a petabyte and no chip has so many parts; with these ends and those of constants
 # (`jsnn.hardware.constant.largest`) every price, times a trillion events, is finite in float32.

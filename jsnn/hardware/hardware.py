@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from jsnn._pytree import pytree
+from jsnn.hardware.actions import PriceTable
 from jsnn.hardware.architectures.protocol import (
     Architecture,
     Bounded,
@@ -14,10 +16,8 @@ from jsnn.hardware.architectures.protocol import (
     Timed,
 )
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.power import PJ_PER_J
 from jsnn.hardware.technology import Technology
-from jsnn.hardware.trees import pytree
 from jsnn.workload import Geometry
 
 
@@ -93,7 +93,7 @@ class Hardware:
                 no price of them.
 
         >>> from jsnn.hardware import get
-        >>> from jsnn.hypothetical import dense
+        >>> from jsnn.workload.analytic import dense
         >>> (table,) = get("compute-only-45nm").prices(dense(3, 2, steps=1, rate=0.5).geometry)
         >>> table["synops"]
         {'synapse': 0.9}

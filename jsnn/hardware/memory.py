@@ -26,16 +26,16 @@ from typing import Any, ClassVar, Protocol
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.hardware.catalogue.memories import (
+from jsnn._pytree import is_concrete
+from jsnn.hardware.constants.memories import (
     IFMAP_BITS,
     RAM_1MIB_BITS,
     RAM_8KIB_BITS,
     RAM_32KIB_BITS,
     WEIGHT_FILE_BITS,
 )
-from jsnn.hardware.relax import ceil
+from jsnn.hardware.relaxation import ceil
 from jsnn.hardware.technology import Technology
-from jsnn.hardware.trees import is_concrete
 
 LEVELS = ("local", "global", "queue", "core")
 BITS_PER_KIB = 8 * 1024
@@ -159,7 +159,7 @@ class LemaireInterpolation(_Memory):
     Lemaire et al., ICONIP 2022 (arXiv 2210.13107), through Horowitz's 64-bit reads.
 
     >>> from jsnn.hardware import Technology
-    >>> from jsnn.hardware.catalogue.horowitz import HOROWITZ_SRAM
+    >>> from jsnn.hardware.constants.horowitz import HOROWITZ_SRAM
     >>> float(LemaireInterpolation().access_pj(Technology(HOROWITZ_SRAM), "local", 4 * 8192, 8))
     5.0
     """
@@ -182,11 +182,11 @@ class Packed8KB(_Memory):
     """`e8 / floor(64 / bits)`: blocks of 8 KB whose 64-bit words hold as many data as fit.
 
     A datum wider than a word takes `ceil(bits / 64)` of them. Memories of other sizes are banks of
-    such blocks. With a temperature the derivative in `bits` is that of `jsnn.hardware.relax.ceil`.
-    T. Louis, as in Qualia EnergyEstimationMetric.py@15165fe8b9a5.
+    such blocks. With a temperature the derivative in `bits` is that of
+    `jsnn.hardware.relaxation.ceil`. T. Louis, as in Qualia EnergyEstimationMetric.py@15165fe8b9a5.
 
     >>> from jsnn.hardware import Technology
-    >>> from jsnn.hardware.catalogue.horowitz import HOROWITZ_SRAM
+    >>> from jsnn.hardware.constants.horowitz import HOROWITZ_SRAM
     >>> technology = Technology(HOROWITZ_SRAM)
     >>> [float(Packed8KB().access_pj(technology, "local", 0, b)) for b in (8, 12, 64, 65)]
     [1.25, 2.0, 10.0, 20.0]
@@ -211,7 +211,7 @@ class HorowitzPowerLaw(_Memory):
     Exponent fitted to the 8 KB, 32 KB and 1 MB reads of Horowitz, ISSCC 2014 (DERIVED).
 
     >>> from jsnn.hardware import Technology
-    >>> from jsnn.hardware.catalogue.memories import POWER_LAW_RAM
+    >>> from jsnn.hardware.constants.memories import POWER_LAW_RAM
     >>> technology = Technology(POWER_LAW_RAM)
     >>> round(float(HorowitzPowerLaw().access_pj(technology, "local", 8 * 32 * 1024, 64)), 1)
     19.3
@@ -234,7 +234,7 @@ class Dosa(_Memory):
     ucb-bar/dosa dataset/dse/energy_model.py@a7a3239382e1.
 
     >>> from jsnn.hardware import Technology
-    >>> from jsnn.hardware.catalogue.memories import DOSA
+    >>> from jsnn.hardware.constants.memories import DOSA
     >>> kib = 8 * 1024
     >>> [round(Dosa().access_pj(Technology(DOSA), l, 64 * kib, 8), 4) for l in ("local", "global")]
     [8.372, 2.0983]
@@ -292,7 +292,7 @@ class Accelergy(_Memory):
     timeloop-accelergy-exercises@2d5510807128, eyeriss_like ERT_summary.
 
     >>> from jsnn.hardware import Technology
-    >>> from jsnn.hardware.catalogue.memories import ACCELERGY_EYERISS
+    >>> from jsnn.hardware.constants.memories import ACCELERGY_EYERISS
     >>> memory, technology = Accelergy(), Technology(ACCELERGY_EYERISS)
     >>> round(memory.access_pj(technology, "local", 192 * 16, 16), 3)
     1.977

@@ -1,7 +1,7 @@
 """A technology carried to another node and another supply voltage.
 
 `energy' = energy · e(to, V_to) / e(from, V_from)`, the same with delays, where e and the delay are
-the polynomials of Stillmaker and Baas (Integration 58, 2017; `jsnn.hardware.catalogue.nodes`).
+the polynomials of Stillmaker and Baas (Integration 58, 2017; `jsnn.hardware.constants.nodes`).
 Between two of their nodes both factors are interpolated geometrically in the feature size (ours).
 
 Limits: static CMOS logic, fitted to an inverter chain; wires, memories and leakage scale worse, so
@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from jsnn.hardware.catalogue.nodes import NODES, SOURCE, Node
+from jsnn._pytree import is_concrete
 from jsnn.hardware.constant import Constant
+from jsnn.hardware.constants.nodes import NODES, SOURCE, Node
 from jsnn.hardware.technology import Technology
-from jsnn.hardware.trees import is_concrete
 
 
 def energy_factor(node_nm: float, voltage_v: Any, process: str = "high-performance") -> Any:
@@ -158,7 +158,7 @@ def by_node(
 ) -> dict[str, list[float]]:
     """Values of the constants that `scale` moves, by name, one for each node at its nominal supply.
 
-    As columns of design points (`jsnn.breakeven.sweep`) they draw a map over technologies.
+    As columns of design points (`jsnn.energy.breakeven.sweep`) they draw a map over technologies.
 
     Raises:
         ValueError: no node, or as `scale`.

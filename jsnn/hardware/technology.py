@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from jsnn._pytree import pytree
 from jsnn.hardware.constant import Constant
-from jsnn.hardware.trees import pytree
 
 
 @pytree

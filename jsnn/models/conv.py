@@ -7,12 +7,12 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from jsnn.layers import Dropout, Flatten, Pool, Spiking, td_batch_norm
+from jsnn._ops.precision import F32, Precision
 from jsnn.models.mlp import check_widths
 from jsnn.neurons import LI, LIF, Neuron
-from jsnn.precision import F32, Precision
+from jsnn.nn.layers import Dropout, Flatten, Pool, Spiking, td_batch_norm
+from jsnn.nn.synapses import Conv
 from jsnn.readouts import MeanMembrane, Readout
-from jsnn.synapses import Conv
 from jsnn.workload import InputKind
 
 

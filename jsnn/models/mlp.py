@@ -7,9 +7,9 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from jsnn.layers import Dropout, Flatten, Spiking, batch_norm
+from jsnn._ops.precision import F32, Precision
 from jsnn.neurons import LI, LIF, Neuron
-from jsnn.precision import F32, Precision
+from jsnn.nn.layers import Dropout, Flatten, Spiking, batch_norm
 from jsnn.readouts import MeanMembrane, Readout
 from jsnn.workload import InputKind
 

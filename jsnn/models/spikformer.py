@@ -8,13 +8,13 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from jsnn.attention import Mixer, SelfAttention
-from jsnn.events.units import note, sent
-from jsnn.layers import Pool, Residual, Spiking, batch_norm
+from jsnn.events.event_value import note, sent
 from jsnn.models.mlp import check_widths
 from jsnn.neurons import LI, LIF, Neuron
+from jsnn.nn.attention import Mixer, SelfAttention
+from jsnn.nn.layers import Pool, Residual, Spiking, batch_norm
+from jsnn.nn.synapses import Conv
 from jsnn.readouts import MeanMembrane, Readout
-from jsnn.synapses import Conv
 from jsnn.workload import InputKind
 
 # Channels of the stem as shares of the features, and whether a pool follows.
@@ -112,7 +112,7 @@ class Block(nn.Module):
     """`x + attention(x)`, then `x + mixer(x)`: events by value.
 
     Attributes:
-        neuron, attend, heads: see `jsnn.attention.SelfAttention`.
+        neuron, attend, heads: see `jsnn.nn.attention.SelfAttention`.
         hidden: width of the mixer.
     """
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from jsnn.layers import Dropout, Flatten, Spiking
+from jsnn._ops.precision import F32, Precision
 from jsnn.models.mlp import check_widths
 from jsnn.neurons import ALIF, LI, Neuron
-from jsnn.precision import F32, Precision
+from jsnn.nn.layers import Dropout, Flatten, Spiking
 from jsnn.readouts import PerStep, Readout
 from jsnn.workload import InputKind
 

@@ -59,7 +59,7 @@ class Fixed:
     Leaves: those of the neuron, with the gain of its current (`r`, or `(1 − a) r` where it scales
     its input) as one leaf `gain` in place of `r`; `state_step`, `state_bits` and, with leak,
     `decay_bits`. What the neuron inside trains is trained here; `r` cannot be, nor the grids, which
-    are moved by a lever (`jsnn.codesign.bits`).
+    are moved by a lever (`jsnn.codesign.bit_widths`).
 
     Attributes:
         neuron: the law, at rest at 0.
@@ -122,7 +122,7 @@ class Fixed:
 
     @property
     def trainable(self) -> tuple[str, ...]:
-        """What the neuron inside trains. Grids are moved by `jsnn.codesign.bits.Bits`."""
+        """What the neuron inside trains. Grids are moved by `jsnn.codesign.bit_widths.Bits`."""
         return self.neuron.trainable
 
     @property

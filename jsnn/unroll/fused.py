@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jsnn._time_axis import merge
 from jsnn.neurons.protocol import Neuron, Params
-from jsnn.timeaxis import merge
 from jsnn.unroll.contract import Carry, DenseRecurrence, Readout, Recurrent
 from jsnn.unroll.scan import Scan
 

@@ -39,11 +39,11 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from jsnn.hardware.actions import COMPONENTS, PriceTable
 from jsnn.hardware.architectures.parts import messages
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import COMPONENTS, PriceTable
 from jsnn.hardware.power import PJ_PER_J
-from jsnn.hardware.relax import ceil
+from jsnn.hardware.relaxation import ceil
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 

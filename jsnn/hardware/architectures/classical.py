@@ -65,6 +65,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from jsnn.hardware.actions import ActionTable
 from jsnn.hardware.architectures.machine import Machine
 from jsnn.hardware.architectures.parts import (
     BYTE_BITS,
@@ -76,7 +77,6 @@ from jsnn.hardware.architectures.parts import (
     weight_bits,
 )
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import ActionTable
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 

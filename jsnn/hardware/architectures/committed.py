@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from jsnn.hardware.actions import ActionTable
 from jsnn.hardware.architectures.neuromorphic import Neuromorphic
 from jsnn.hardware.architectures.spatial import Spatial
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import ActionTable
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 

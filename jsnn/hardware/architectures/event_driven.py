@@ -66,6 +66,8 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jsnn._pytree import is_concrete
+from jsnn.hardware.actions import ActionTable
 from jsnn.hardware.architectures.machine import Machine
 from jsnn.hardware.architectures.parts import (
     BYTE_BITS,
@@ -78,10 +80,8 @@ from jsnn.hardware.architectures.parts import (
     weight_bits,
 )
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import ActionTable
-from jsnn.hardware.relax import ceil
+from jsnn.hardware.relaxation import ceil
 from jsnn.hardware.technology import Technology
-from jsnn.hardware.trees import is_concrete
 from jsnn.workload import Geometry
 
 
@@ -173,7 +173,7 @@ class EventDriven(Machine):
     def cores(self, design: Design, geometry: Geometry, temperature: float = 0.0) -> jax.Array:
         """Cores that a layer takes: `ceil(filled)`.
 
-        >>> from jsnn.hypothetical import dense
+        >>> from jsnn.workload.analytic import dense
         >>> design = Design(
         ...     weight_bits=8, state_bits=8, core_weight_bytes=1024, core_state_bytes=64,
         ...     core_neurons=64,
@@ -187,7 +187,7 @@ class EventDriven(Machine):
     def reach(self, design: Design, geometry: Geometry) -> jax.Array:
         """Neurons of a layer that a core can hold: no message reaches more of them.
 
-        >>> from jsnn.hypothetical import dense
+        >>> from jsnn.workload.analytic import dense
         >>> design = Design(
         ...     weight_bits=8, state_bits=8, core_weight_bytes=1024, core_state_bytes=64,
         ...     core_neurons=64,

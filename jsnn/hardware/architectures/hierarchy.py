@@ -49,9 +49,9 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
+from jsnn.hardware.actions import PriceTable
 from jsnn.hardware.arithmetic import add_pj, mul_pj
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.memory import LemaireRegression
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry

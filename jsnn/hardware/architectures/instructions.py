@@ -30,9 +30,9 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from jsnn.hardware.actions import PriceTable
 from jsnn.hardware.architectures.parts import messages
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 

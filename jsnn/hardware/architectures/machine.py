@@ -6,9 +6,9 @@ import abc
 import dataclasses
 from typing import ClassVar
 
+from jsnn.hardware.actions import ActionTable, PriceTable, priced
 from jsnn.hardware.arithmetic import arithmetic
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import ActionTable, PriceTable, priced
 from jsnn.hardware.memory import memory
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry

@@ -51,10 +51,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
+from jsnn.hardware.actions import Action, ActionTable
 from jsnn.hardware.architectures.machine import Acting
 from jsnn.hardware.architectures.parts import Bank, Units, stored_bits
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import Action, ActionTable
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 

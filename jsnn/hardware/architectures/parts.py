@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jsnn._pytree import is_concrete
+from jsnn.hardware.actions import Action
 from jsnn.hardware.arithmetic import arithmetic
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import Action
 from jsnn.hardware.memory import memory
-from jsnn.hardware.relax import ceil, place
+from jsnn.hardware.relaxation import ceil, place
 from jsnn.hardware.technology import Technology
-from jsnn.hardware.trees import is_concrete
 from jsnn.workload import Geometry
 
 BYTE_BITS = 8
@@ -43,7 +43,7 @@ class Units:
         technology, design, geometry: what is priced.
         memory: name of the memory model; None where every bank has one price for a bit.
         arithmetic: name of the model of adders and multipliers.
-        temperature: of hard choices, for their gradient (`jsnn.hardware.relax`).
+        temperature: of hard choices, for their gradient (`jsnn.hardware.relaxation`).
     """
 
     technology: Technology

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from jsnn.hardware.actions import ActionTable, PriceTable
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import ActionTable, PriceTable
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 
@@ -37,7 +37,7 @@ class Architecture(Protocol):
 
         A machine with several dataflows runs each layer in the cheapest of them. Hard choices
         inside (what fits, whole messages) are exact; with a temperature their gradient is that of
-        softened ones (`jsnn.hardware.relax`).
+        softened ones (`jsnn.hardware.relaxation`).
         """
         ...
 

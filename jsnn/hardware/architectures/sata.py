@@ -32,10 +32,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from jsnn._pytree import is_concrete
+from jsnn.hardware.actions import PriceTable
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import PriceTable
 from jsnn.hardware.technology import Technology
-from jsnn.hardware.trees import is_concrete
 from jsnn.workload import Geometry, LayerWorkload
 
 # Width at which the energies are published.
@@ -180,7 +180,7 @@ def training_counts(
     Raises:
         ValueError: a sparsity outside [0, 1] or a width below one.
 
-    >>> from jsnn.hypothetical import dense
+    >>> from jsnn.workload.analytic import dense
     >>> layer = dense(100, 10, steps=4, rate=0.1).geometry
     >>> counts = training_counts([(layer, 400.0)], steps=4, bits=8, gradient_sparsity=0.5)
     >>> counts["backward"]["mac"], counts["forward"]["dram"]
@@ -247,7 +247,7 @@ def training_pj(
         ValueError: no layer, a layer with real-valued input, or layers of different T.
 
     >>> from jsnn.hardware import get
-    >>> from jsnn.hypothetical import dense
+    >>> from jsnn.workload.analytic import dense
     >>> layers = [dense(100, 50, steps=4, rate=0.1), dense(50, 10, steps=4, rate=0.1)]
     >>> energy = training_pj(get("sata").technology, layers, bits=8, gradient_sparsity=0.7)
     >>> bool(energy["update"][0] > energy["forward"][0])

@@ -76,6 +76,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from jsnn._pytree import is_concrete
+from jsnn.hardware.actions import ActionTable
 from jsnn.hardware.architectures.machine import Machine
 from jsnn.hardware.architectures.parts import (
     BYTE_BITS,
@@ -89,9 +91,7 @@ from jsnn.hardware.architectures.parts import (
     weight_bits,
 )
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import ActionTable
 from jsnn.hardware.technology import Technology
-from jsnn.hardware.trees import is_concrete
 from jsnn.workload import Geometry
 
 
@@ -207,7 +207,7 @@ class Spatial(Machine):
         A message that stops at one of them reaches no more targets than that (ours; the bill does
         not ask, the designer of a machine does).
 
-        >>> from jsnn.hypothetical import dense
+        >>> from jsnn.workload.analytic import dense
         >>> machine = Spatial(memory="horowitz-power-law", arithmetic="linear")
         >>> layer = dense(100, 100, steps=4, rate=0.1).geometry
         >>> machine.reach(Design(state_bits=16, pe_state_bytes=64), layer)

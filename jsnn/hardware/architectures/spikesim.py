@@ -28,9 +28,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
+from jsnn.hardware.actions import PriceTable
 from jsnn.hardware.design import Design
-from jsnn.hardware.ledger import PriceTable
-from jsnn.hardware.relax import ceil
+from jsnn.hardware.relaxation import ceil
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
 
@@ -73,7 +73,7 @@ def element_pj(technology: Technology, crossbar: Any, kernel_area: int) -> Any:
 def cycles(geometry: Geometry, crossbar: Any, temperature: float = 0.0) -> Any:
     """Cycles of a layer in one step, without those of its recurrence.
 
-    >>> from jsnn.hypothetical import dense
+    >>> from jsnn.workload.analytic import dense
     >>> float(cycles(dense(100, 65, steps=1, rate=0.1).geometry, 64.0))
     4.0
     """

@@ -6,7 +6,7 @@ import difflib
 
 from jsnn.hardware.hardware import Hardware
 from jsnn.hardware.presets import accelerators, architectures, chips, conventions
-from jsnn.hardware.userfile import load
+from jsnn.hardware.toml import load
 
 _FAMILIES = (conventions, architectures, accelerators, chips)
 _PRESETS: dict[str, tuple[str, Hardware]] = {
@@ -24,7 +24,7 @@ def presets() -> dict[str, str]:
 
 
 def get(name: str) -> Hardware:
-    """The machine of that name, or of a TOML file (`jsnn.hardware.userfile`).
+    """The machine of that name, or of a TOML file (`jsnn.hardware.toml`).
 
     Raises:
         ValueError: no machine of that name, with the valid ones, or a bad file.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jsnn.hardware.architectures import Sata, SpikeSim
-from jsnn.hardware.catalogue.accelerators import SATA, SPIKESIM_RRAM, SPIKESIM_SRAM
+from jsnn.hardware.constants.accelerators import SATA, SPIKESIM_RRAM, SPIKESIM_SRAM
 from jsnn.hardware.design import Design
 from jsnn.hardware.hardware import Hardware
 from jsnn.hardware.technology import Technology

@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from jsnn.hardware.architectures import Architecture, Classical, EventDriven, Spatial
-from jsnn.hardware.catalogue.horowitz import HOROWITZ_DRAM, HOROWITZ_INT
-from jsnn.hardware.catalogue.memories import (
+from jsnn.hardware.constant import Constant
+from jsnn.hardware.constants.horowitz import HOROWITZ_DRAM, HOROWITZ_INT
+from jsnn.hardware.constants.memories import (
     ACCELERGY_EYERISS,
     ACCELERGY_REST,
     ALADDIN,
     EYERISS_ARITHMETIC,
     POWER_LAW_RAM,
 )
-from jsnn.hardware.catalogue.yan import YAN_LINK, YAN_V1
-from jsnn.hardware.constant import Constant
+from jsnn.hardware.constants.yan import YAN_LINK, YAN_V1
 from jsnn.hardware.design import Design
 from jsnn.hardware.hardware import Hardware
 from jsnn.hardware.technology import Technology

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from jsnn.hardware.architectures import Chip, Instructions
-from jsnn.hardware.catalogue import chips
 from jsnn.hardware.constant import Constant
+from jsnn.hardware.constants import chips
 from jsnn.hardware.design import Design
 from jsnn.hardware.hardware import Hardware
 from jsnn.hardware.technology import Technology

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from jsnn.hardware.architectures import ComputeOnly, Hierarchy, Neuromorphic
-from jsnn.hardware.catalogue.horowitz import HOROWITZ_FP16, HOROWITZ_FP32, HOROWITZ_INT
-from jsnn.hardware.catalogue.lemaire import LEMAIRE_RAM
-from jsnn.hardware.catalogue.yan import YAN_22NM, YAN_22NM_MINIMUM, YAN_22NM_WORST
+from jsnn.hardware.constants.horowitz import HOROWITZ_FP16, HOROWITZ_FP32, HOROWITZ_INT
+from jsnn.hardware.constants.lemaire import LEMAIRE_RAM
+from jsnn.hardware.constants.yan import YAN_22NM, YAN_22NM_MINIMUM, YAN_22NM_WORST
 from jsnn.hardware.design import Design
 from jsnn.hardware.hardware import Hardware
 from jsnn.hardware.technology import Technology

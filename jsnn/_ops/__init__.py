@@ -1,0 +1,1 @@
+"""Convolution, pooling and precision: the forms that are fast."""

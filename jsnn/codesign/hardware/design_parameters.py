@@ -1,0 +1,396 @@
+"""The hardware beside the weights: knobs of the machine as leaves that are trained between bounds.
+
+value = low · (high / low)^s   or   low + (high - low) · s,   s = sigmoid(leaf)
+
+Three limits that the machine sets itself are kept by every value that is priced, and felt by how
+far the leaves go beyond them (`Knobs.excess`): a message reaches at most the targets that one place
+holds, a chip has at least the cores that its layers need, and a clock is at most what the supply
+bears.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.codesign.hardware.rules import RULES, VOLTAGE, build, refusal
+from jsnn.hardware import Hardware
+from jsnn.hardware.architectures import (
+    CommittedNeuromorphic,
+    CommittedSpatial,
+    EventDriven,
+    Neuromorphic,
+    Reaching,
+    Spatial,
+)
+from jsnn.hardware.design import BOUNDS
+from jsnn.hardware.scaling import delay_factor, energy_factor, logic_at
+from jsnn.quantise import grid_step, in_steps, with_slope
+from jsnn.train.levers import Lever, Pairs
+from jsnn.train.optimiser import label_params
+from jsnn.workload import Workload
+
+__all__ = ["Knob", "Knobs", "Supply", "committed", "round_weights", "squared"]
+
+Values = Mapping[str, Any]
+
+# How near to a bound a leaf may start: at the bound itself it could not move.
+INSIDE = 0.01
+# Distance within which a value that can be built is taken for it: rounding of float32 must not
+# decide whether a tensor fits.
+NEAR = 1e-5
+_CORES = ("cores", "core_weight_bytes", "core_state_bytes", "core_neurons")
+_PLACES = ("targets_per_message", "pe_state_bytes", *_CORES[1:])
+
+
+@dataclasses.dataclass(frozen=True)
+class Knob:
+    """A knob and the bounds between which it is trained.
+
+    Attributes:
+        name: of the knob (`jsnn.hardware.Design`), or `voltage_v`.
+        low, high: bounds.
+        per_layer: whether each layer has its own; the machine must be able to.
+
+    Raises:
+        ValueError: bounds that cross or leave those of the design, between which nothing can be
+            built, one for each layer where a machine has but one.
+
+    >>> Knob("local_bytes", 1024, 65536)
+    Knob(name='local_bytes', low=1024, high=65536, per_layer=False)
+    """
+
+    name: str
+    low: float
+    high: float
+    per_layer: bool = False
+
+    def __post_init__(self) -> None:
+        least, most = BOUNDS.get(self.name, (0.0, math.inf))
+        if not least <= self.low < self.high <= most or self.high == math.inf:
+            raise ValueError(
+                f"expected {least} <= low < high <= {most} of {self.name}, finite, found "
+                f"{self.low} and {self.high}"
+            )
+        if self.name not in RULES:
+            return
+        if RULES[self.name].log and not self.low > 0:
+            raise ValueError(f"{self.name} is trained by its logarithm: low must be above 0")
+        if self.per_layer and not RULES[self.name].per_layer:
+            able = [name for name, rule in RULES.items() if rule.per_layer]
+            raise ValueError(
+                f"a machine has one {self.name} for all layers; layers may have {able}"
+            )
+        build(self.name, self.low, self.low, self.high)
+
+    def at(self, share: Any) -> Any:
+        """The value at a share of the way from low to high."""
+        if RULES[self.name].log:
+            return self.low * jnp.exp(math.log(self.high / self.low) * share)
+        return self.low + (self.high - self.low) * share
+
+    def share(self, value: Any) -> Any:
+        """How far a value is on that way."""
+        if RULES[self.name].log:
+            return jnp.log(jnp.asarray(value) / self.low) / math.log(self.high / self.low)
+        return (jnp.asarray(value) - self.low) / (self.high - self.low)
+
+
+@dataclasses.dataclass(frozen=True)
+class Supply:
+    """The supply that the constants of a machine are for; its clock is the fastest at that supply.
+
+    Attributes:
+        node_nm: technology node, 7 to 180.
+        voltage_v: supply.
+        process: `high-performance` or `low-power`.
+
+    Raises:
+        ValueError: outside what `jsnn.hardware.scaling` covers.
+
+    >>> float(Supply(45, 0.9).slowdown(0.6))
+    4.005
+    """
+
+    node_nm: float
+    voltage_v: float
+    process: str = "high-performance"
+
+    def __post_init__(self) -> None:
+        energy_factor(self.node_nm, self.voltage_v, self.process)
+
+    def slowdown(self, voltage_v: Any) -> Any:
+        """Delay of logic at another supply over that at this one (Stillmaker and Baas)."""
+        to, by = (delay_factor(self.node_nm, v, self.process) for v in (voltage_v, self.voltage_v))
+        return to / by
+
+
+@dataclasses.dataclass(frozen=True)
+class Knobs(Lever):
+    """Knobs of one machine, trained (table in `jsnn.codesign.hardware.rules`).
+
+    Only knobs that something opposes are taken. With `weight_bits` among them the network runs with
+    weights rounded to that width, so that the task opposes it.
+
+    Attributes:
+        hardware: the machine whose knobs they are, where they start.
+        knobs: which, between which bounds.
+        supply: of the machine; needed by `voltage_v`.
+        opposed: bits that another lever or a term of the loss opposes.
+        built: whether values are rounded to what can be built, as the network is scored; the
+            gradient is then that at the rounded values, handed through.
+
+    Raises:
+        ValueError: no knob, one named twice, one the machine has not or that nothing opposes, a
+            start outside the bounds, a voltage without a supply or beyond its law.
+
+    >>> from jsnn.hardware import get
+    >>> from jsnn.workload.analytic import dense
+    >>> machine = get("spatial-45nm")
+    >>> lever = Knobs(machine, (Knob("local_bytes", 1024, 65536), Knob("pes", 16, 4096)))
+    >>> leaves = lever.init(jax.random.key(0), {}, Workload((dense(64, 32, steps=4, rate=0.1),)))
+    >>> {name: float(value) for name, value in lever.values(leaves).items()}
+    {'local_bytes': 8192.0, 'pes': 256.0}
+    """
+
+    hardware: Hardware = dataclasses.field(hash=False)
+    knobs: tuple[Knob, ...]
+    supply: Supply | None = None
+    opposed: tuple[str, ...] = ()
+    built: bool = False
+    name: ClassVar[str] = "knobs"
+
+    def __post_init__(self) -> None:
+        names = [knob.name for knob in self.knobs]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"expected knobs of different names, at least one, found {names}")
+        for knob in self.knobs:
+            reason = refusal(self.hardware, knob.name)
+            if reason and not (knob.name in self.opposed and knob.name in RULES):
+                raise ValueError(f"{self.hardware.name}: {knob.name} cannot be trained: {reason}")
+            start = self._start(knob)
+            if not knob.low <= start <= knob.high:
+                raise ValueError(
+                    f"{self.hardware.name} starts with {knob.name} = {start:g}, outside "
+                    f"{knob.low:g} to {knob.high:g}: widen the bounds, or start from a machine "
+                    "within them (with_design)"
+                )
+            if knob.name == VOLTAGE:
+                for volts in (knob.low, knob.high):
+                    energy_factor(self.supply.node_nm, volts, self.supply.process)
+                s = self.supply
+                logic_at(self.hardware.technology, s.node_nm, knob.low, knob.high, s.process)
+            if knob.name == "weight_bits" and knob.name not in self.opposed and knob.low < 2:
+                raise ValueError("weights are rounded to 2 bits or more: raise low of weight_bits")
+
+    def _start(self, knob: Knob) -> float:
+        if knob.name != VOLTAGE:
+            return float(getattr(self.hardware.design, knob.name))
+        if self.supply is None:
+            raise ValueError(
+                f"{VOLTAGE} needs the supply that the constants of {self.hardware.name} are for: "
+                "give Supply(node_nm, voltage_v)"
+            )
+        return self.supply.voltage_v
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the knobs."""
+        return tuple(knob.name for knob in self.knobs)
+
+    def init(self, key: jax.Array, variables: Any, workload: Workload) -> dict[str, jax.Array]:
+        """Leaves at the machine's own values, at a bound a hundredth of the way inside."""
+        starts = {knob.name: self._start(knob) for knob in self.knobs}
+        return self.leaves(
+            {k.name: jnp.full(len(workload), starts[k.name]) if k.per_layer else starts[k.name]
+             for k in self.knobs}
+        )  # fmt: skip
+
+    def leaves(self, values: Values) -> dict[str, jax.Array]:
+        """Leaves at which the knobs have these values, a hundredth inside their bounds at least."""
+        shares = {k.name: k.share(values[k.name]) for k in self.knobs}
+        return {
+            name: jax.scipy.special.logit(jnp.clip(jnp.asarray(s, float), INSIDE, 1 - INSIDE))
+            for name, s in shares.items()
+        }
+
+    def values(self, leaves: Values) -> dict[str, jax.Array]:
+        """Values of the knobs by name, before the limits that the machine sets itself."""
+        return {k.name: self._value(k, leaves[k.name]) for k in self.knobs}
+
+    def _value(self, knob: Knob, leaf: jax.Array) -> jax.Array:
+        value = knob.at(jax.nn.sigmoid(leaf))
+        near = build(knob.name, value, knob.low, knob.high)
+        taken = True if self.built else jnp.abs(value - near) <= NEAR * jnp.abs(near)
+        return jnp.where(taken, with_slope(near, value), value)
+
+    def buildable(self, values: Values) -> dict[str, jax.Array]:
+        """The values rounded to what can be built; once rounded they stay."""
+        bounds = {k.name: (k.low, k.high) for k in self.knobs}
+        return {name: build(name, v, *bounds.get(name, ())) for name, v in values.items()}
+
+    def settled(self, leaves: Values, pairs: Pairs) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+        """Values that keep the limits of the machine, and by what logarithm the leaves pass them.
+
+        Args:
+            leaves: of this lever.
+            pairs: layers and the machine, before these knobs.
+
+        Returns:
+            Values by name, a clock that follows its supply among them, and the excess by limit:
+            `targets`, `cores` and `clock`, where a knob touches them; 0 where one is kept.
+        """
+        asked = self.values(leaves)
+        values, excess = self._limited(asked, pairs)
+        if not self.built:
+            return values, excess
+        whole, excess = self.construct(asked, pairs)
+        return {n: with_slope(v, values[n]) for n, v in whole.items()}, excess
+
+    def construct(
+        self, values: Values, pairs: Pairs
+    ) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+        """Values that can be built and keep the limits of the machine, and what excess is left."""
+        # Sizes first: what they are built as sets the limits of the others.
+        sizes, _ = self._limited(self.buildable(values), pairs)
+        whole = self.buildable(sizes)
+        _, excess = self._limited(whole, pairs)
+        return whole, excess
+
+    def _limited(self, values: dict, pairs: Pairs) -> tuple[dict, dict]:
+        values, excess = dict(values), {}
+        layers = self.on(values, pairs)
+        machine = pairs[0][1].architecture
+        if isinstance(machine, EventDriven) and set(_CORES) & set(values):
+            need = sum(machine.cores(h.design, layer.geometry, 1.0) for layer, h in layers)
+            cores = layers[0][1].design.cores
+            excess["cores"] = jax.nn.relu(jnp.log(need / cores))
+            if "cores" in values:
+                high = next(k.high for k in self.knobs if k.name == "cores")
+                values["cores"] = jnp.minimum(jnp.maximum(cores, need), high)
+        if isinstance(machine, Reaching) and set(_PLACES) & set(values):
+            reach = jnp.stack([jnp.asarray(machine.reach(h.design, l.geometry)) for l, h in layers])
+            targets = jnp.stack([jnp.asarray(h.design.targets_per_message) for _, h in layers])
+            excess["targets"] = jax.nn.relu(jnp.log(targets / reach)).mean()
+            if "targets_per_message" in values:
+                held = jnp.minimum(targets, jnp.maximum(reach, 1))
+                one = jnp.ndim(values["targets_per_message"]) == 0
+                values["targets_per_message"] = held.min() if one else held
+        if {"clock_hz", VOLTAGE} & set(values):
+            fastest = self.hardware.design.clock_hz
+            if VOLTAGE in values:
+                fastest = fastest / self.supply.slowdown(values[VOLTAGE])
+            clock = values.get("clock_hz", self.hardware.design.clock_hz)
+            if "clock_hz" in values:
+                # One that is no knob follows its supply.
+                excess["clock"] = jax.nn.relu(jnp.log(clock / fastest))
+            values["clock_hz"] = jnp.minimum(clock, fastest)
+        return values, excess
+
+    def excess(self, leaves: Values, pairs: Pairs) -> jax.Array:
+        """`Σ relu(log(need / what there is))²` over the limits of the machine."""
+        return squared(self.settled(leaves, pairs)[1])
+
+    def price(self, leaves: Values, params: Any, pairs: Pairs) -> Pairs:
+        """The layers on the machine with these knobs."""
+        values, _ = self.settled(leaves, pairs)
+        return self.on(values, pairs)
+
+    def on(self, values: Values, pairs: Pairs) -> Pairs:
+        """The layers on the machine with these values as they are."""
+        return [
+            (layer, self.machine(_of_layer(values, number), hardware))
+            for number, (layer, hardware) in enumerate(pairs)
+        ]
+
+    def machine(self, values: Values, hardware: Hardware | None = None) -> Hardware:
+        """The machine with these values, one number each.
+
+        Args:
+            values: by name; of a voltage, the constants of the logic follow.
+            hardware: another machine of the same architecture; None: the lever's own.
+        """
+        found = self.hardware if hardware is None else hardware
+        design = {name: value for name, value in values.items() if name != VOLTAGE}
+        found = found.with_design(**design)
+        if VOLTAGE not in values:
+            return found
+        s = self.supply
+        technology = logic_at(found.technology, s.node_nm, s.voltage_v, values[VOLTAGE], s.process)
+        return dataclasses.replace(found, technology=technology)
+
+    def network(self, leaves: Values, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The network, its weights rounded to the next whole width where that is a knob."""
+        if "weight_bits" not in leaves or "weight_bits" in self.opposed:
+            return variables
+        knob = next(k for k in self.knobs if k.name == "weight_bits")
+        bits = self.values(leaves)["weight_bits"]
+        # Always whole: a network that learned on a grid between two widths loses when it is built.
+        bits = with_slope(build(knob.name, bits, knob.low, knob.high), bits)
+
+        def rounded(path, leaf, label):
+            narrow = label == "weights" and getattr(path[-1], "key", None) != "bias"
+            return round_weights(leaf, bits) if narrow else leaf
+
+        params = variables["params"]
+        params = jax.tree_util.tree_map_with_path(rounded, params, label_params(params))
+        return {**variables, "params": params}
+
+
+def committed(hardware: Hardware, dense_share: float = 0.5) -> Hardware:
+    """The machine built for one dataflow in each layer (`jsnn.hardware.architectures.committed`).
+
+    Raises:
+        ValueError: a machine with one dataflow only.
+
+    >>> from jsnn.hardware import get
+    >>> committed(get("spatial-45nm")).architecture.name
+    'spatial-committed'
+    """
+    kinds = {Spatial: CommittedSpatial, Neuromorphic: CommittedNeuromorphic}
+    kind = kinds.get(type(hardware.architecture))
+    if kind is None:
+        raise ValueError(
+            f"{hardware.name}: architecture {hardware.architecture.name!r} has no dataflows to "
+            f"choose between; those that have are {[k.name for k in kinds]}"
+        )
+    options = {
+        f.name: getattr(hardware.architecture, f.name)
+        for f in dataclasses.fields(hardware.architecture)
+    }
+    design = dataclasses.replace(hardware.design, dense_share=dense_share)
+    return dataclasses.replace(hardware, architecture=kind(**options), design=design)
+
+
+def squared(excess: Mapping[str, jax.Array]) -> jax.Array:
+    """Sum of squares of what limits are passed by."""
+    return sum((jnp.square(over) for over in excess.values()), jnp.zeros(()))
+
+
+def _of_layer(values: Values, number: int) -> dict[str, Any]:
+    return {name: v[number] if jnp.ndim(v) else v for name, v in values.items()}
+
+
+def round_weights(weights: jax.Array, bits: Any) -> jax.Array:
+    """Weights on a symmetric grid of `bits` bits, which may be a fraction, with a slope in them.
+
+    q = s · round(w / s),   s = max|w| / (2^(bits - 1) - 1),   ∂q/∂w = 1,   ∂q/∂s = round(w/s) - w/s
+
+    At whole bits the values are those of `jsnn.quantise.fake_quantise`.
+
+    Source: the slope in s is that of Esser et al. 2020 (LSQ, 1902.08153, equation 3), here carried
+    on to the bits.
+
+    >>> round_weights(jnp.array([1.0, 0.4, -0.7]), 3.0).tolist()
+    [1.0, 0.333, -0.667]
+    """
+    top = jax.lax.stop_gradient(jnp.max(jnp.abs(weights)))
+    scale = grid_step(top, 2.0 ** (bits - 1) - 1)
+    ratio = in_steps(*map(jax.lax.stop_gradient, (weights, scale)))
+    level = jnp.round(ratio)
+    return with_slope(scale * level, weights + scale * (level - ratio))

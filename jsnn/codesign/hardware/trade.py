@@ -1,0 +1,184 @@
+"""What a design is worth: energy, latency and area together, so that no knob is free.
+
+cost = E / E0 + latency_weight · L / L0 + area_weight · A / A0 + excess_weight · excess
+
+E0, L0 and A0 are those of the same work on the machine before any lever.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.codesign.hardware.design_parameters import Knobs
+from jsnn.codesign.hardware.rules import RULES, unopposed
+from jsnn.energy import bill_layers
+from jsnn.energy.area import memory_area_layers_mm2
+from jsnn.energy.latency import latency_layers
+from jsnn.train.levers import Pairs, price, split
+from jsnn.train.objective import Objective
+from jsnn.workload import Workload
+
+__all__ = ["Trade", "TradeObjective", "check_opposed"]
+
+
+def check_opposed(knobs: Knobs, terms: set[str]) -> None:
+    """ValueError if a knob is pushed one way only by what there is to pay.
+
+    Args:
+        knobs: what is trained.
+        terms: out of `jsnn.codesign.hardware.rules.TERMS`.
+
+    >>> from jsnn.codesign.hardware.design_parameters import Knob
+    >>> from jsnn.hardware import get
+    >>> knobs = Knobs(get("spatial-45nm"), (Knob("pes", 16, 4096),))
+    >>> check_opposed(knobs, {"energy", "latency", "area"})
+    """
+    for name in knobs.names:
+        if name in knobs.opposed:
+            continue
+        if (way := unopposed(name, terms)) is not None:
+            pushing = getattr(RULES[name], way)
+            raise ValueError(
+                f"nothing pushes {name} {way}: it takes {' or '.join(pushing)} among the terms of "
+                f"the cost, found {sorted(terms)}; give that term a weight or leave the knob out"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Trade:
+    """Weights of what a design costs.
+
+    Attributes:
+        latency_weight, area_weight: of L / L0 and A / A0; energy weighs 1.
+        node_nm: technology node of the memory cells; needed with an area weight.
+        excess_weight: of `Knobs.excess`.
+        temperature: of hard choices, for their gradient (`jsnn.hardware.relaxation`).
+
+    Raises:
+        ValueError: a negative weight, no penalty or temperature, an area without a node.
+    """
+
+    latency_weight: float = 0.0
+    area_weight: float = 0.0
+    node_nm: float | None = None
+    excess_weight: float = 10.0
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("latency_weight", "area_weight"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("excess_weight", "temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.area_weight and self.node_nm is None:
+            raise ValueError("an area needs the node of its memory cells: give node_nm")
+
+    @property
+    def terms(self) -> set[str]:
+        """What there is to pay."""
+        found = {"energy", "capacity"}
+        found |= {"latency"} if self.latency_weight else set()
+        return found | ({"area"} if self.area_weight else set())
+
+    def figures(self, pairs: Pairs, temperature: float = 0.0) -> dict[str, jax.Array]:
+        """`latency_s` and `area_mm2` of a mean inference, of those that are weighed.
+
+        >>> from jsnn.hardware import get
+        >>> from jsnn.workload.analytic import dense
+        >>> pairs = [(dense(64, 32, steps=4, rate=0.25), get("spatial-45nm"))]
+        >>> {k: float(v) for k, v in Trade(1.0, 1.0, 45).figures(pairs).items()}
+        {'latency_s': 6.25e-08, 'area_mm2': 5.38}
+        """
+        found = {}
+        if self.latency_weight:
+            found["latency_s"] = latency_layers(pairs, temperature).seconds.mean()
+        if self.area_weight:
+            found["area_mm2"] = jnp.asarray(memory_area_layers_mm2(pairs, self.node_nm))
+        return found
+
+    def beside(
+        self, pairs: Pairs, before: Pairs, temperature: Any = None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The terms of latency and area, and the figures behind them.
+
+        Args:
+            pairs: layers on what they run on, with levers.
+            before: the same layers on the machine before any lever.
+            temperature: None: that of the trade.
+        """
+        temperature = self.temperature if temperature is None else temperature
+        weights = {"latency_s": self.latency_weight, "area_mm2": self.area_weight}
+        now, then = self.figures(pairs, temperature), self.figures(before)
+        # Doing more work must not make the yardstick longer.
+        shares = [weights[n] * now[n] / jax.lax.stop_gradient(then[n]) for n in now]
+        return sum(shares, jnp.zeros(())), now
+
+    def __call__(
+        self, pairs: Pairs, before: Pairs, excess: Any = 0.0, temperature: Any = None
+    ) -> jax.Array:
+        """The cost of a recorded workload; arguments as `beside`, and the excess of the knobs."""
+        temperature = self.temperature if temperature is None else temperature
+        now, then = bill_layers(pairs, temperature), bill_layers(before)
+        energy = now.total_pj().mean() / jax.lax.stop_gradient(then.total_pj().mean())
+        beside, _ = self.beside(pairs, before, temperature)
+        return energy + beside + self.excess_weight * excess
+
+
+@dataclasses.dataclass(frozen=True)
+class TradeObjective(Objective):
+    """An objective under which the hardware is trained too: latency and area beside the energy.
+
+    loss = loss of `Objective` + energy_weight · (latency_weight · L / L0 + area_weight · A / A0)
+    + excess_weight · excess
+
+    Energy stands relative to the bill at initialisation, as ever; latency and area relative to
+    those of the same work on the machine before any lever. Latency and area rise with the ramp of
+    the energy.
+
+    Attributes:
+        trade: weights; its temperature is that of latency.
+
+    Raises:
+        ValueError: as `Objective`; a knob that the weights push one way only.
+    """
+
+    trade: Trade = Trade()
+
+    def __post_init__(self):
+        super().__post_init__()
+        terms = {"task", "capacity"} | (self.trade.terms if self.energy_weight else set())
+        for lever in self.levers:
+            if isinstance(lever, Knobs):
+                check_opposed(lever, terms)
+
+    def __call__(
+        self, outputs, labels, workload: Workload, reference_pj, step=None, params=None, *rest
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """As `Objective`, with `latency_s`, `area_mm2` and `excess` among the terms."""
+        loss, terms = super().__call__(outputs, labels, workload, reference_pj, step, params, *rest)
+        before = [(layer, self.hardware) for layer in workload]
+        pairs = price(self.levers, params, workload, self.hardware)
+        cost, figures = self.trade.beside(pairs, before)
+        weight = self.energy_weight
+        if self.ramp_steps and step is not None:
+            weight = weight * jnp.minimum(step / self.ramp_steps, 1.0)
+        excess = self.excess(params, workload)
+        loss = loss + weight * cost + self.trade.excess_weight * excess
+        return loss, terms | figures | {"excess": excess, "loss": loss}
+
+    def excess(self, params: Any, workload: Workload) -> jax.Array:
+        """By how much the knobs ask for more than their machine can give."""
+        total, pairs = jnp.zeros(()), [(layer, self.hardware) for layer in workload]
+        if not self.levers:
+            return total
+        network, leaves = split(params)
+        for lever in self.levers:
+            if isinstance(lever, Knobs):
+                total = total + lever.excess(leaves[lever.name], pairs)
+            pairs = lever.price(leaves[lever.name], network, pairs)
+        return total

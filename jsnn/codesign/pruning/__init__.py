@@ -1,0 +1,5 @@
+"""Weights and units that are learned away, and the smaller network that is left."""
+
+from jsnn.codesign.pruning import carry, compact, gates, pruning, sizes
+
+__all__ = ["carry", "compact", "gates", "pruning", "sizes"]

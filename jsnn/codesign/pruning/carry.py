@@ -1,0 +1,89 @@
+"""Pruning carried out: a smaller network, under the levers whose work goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from jsnn.codesign.pruning.compact import compact
+from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning
+from jsnn.train.levers import NETWORK, Lever, Levered, split, under, without
+
+__all__ = ["Carried", "carry_out"]
+
+
+class Carried(NamedTuple):
+    """What pruning left.
+
+    Attributes:
+        model: the network without closed units, under the levers that were no pruning.
+        levers: those.
+        variables: of the model; weights that were pruned are zero.
+        units: `{layer: [channels]}` whether each unit stayed; of gated layers.
+        held: layers, or layer/tensor, of which the best element stayed only because one must.
+    """
+
+    model: nn.Module | Levered
+    levers: tuple[Lever, ...]
+    variables: dict[str, Any]
+    units: dict[str, np.ndarray]
+    held: tuple[str, ...]
+
+
+def carry_out(levered: Levered, variables: Mapping[str, Any]) -> Carried:
+    """Close what is closed for good, take it out, and go on with the other levers.
+
+    What the smaller network returns is what the levered one does, up to the order of sums.
+
+    Args:
+        levered: a row of layers (`jsnn.codesign.pruning.compact`) with `UnitPruning` or
+            `WeightPruning` among its levers.
+        variables: of it.
+
+    Raises:
+        ValueError: no pruning among the levers or two kinds of it, or what `compact` refuses.
+        TypeError: a model that is not known to be a row of layers.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from jsnn.models import MLP
+    >>> levered, frames = Levered(MLP((4,), 3), (UnitPruning(spread=0.0),)), jnp.ones((5, 2, 8))
+    >>> variables = levered.init(jax.random.key(0), frames)
+    >>> variables["params"]["levers"]["units"]["hidden_0"] = jnp.array([1.0, -1.0, 1.0, -1.0])
+    >>> small = carry_out(levered, variables)
+    >>> small.model.widths, small.units["hidden_0"].tolist()
+    ((2,), [True, False, True, False])
+    """
+    pruning = [one for one in levered.levers if isinstance(one, UnitPruning | WeightPruning)]
+    if len(pruning) != 1:
+        names = [one.name for one in levered.levers]
+        raise ValueError(
+            f"expected UnitPruning or WeightPruning among the levers, one of them, found {names}"
+        )
+    (lever,) = pruning
+    variables = jax.device_get(dict(variables))
+    params = variables["params"]
+    network, leaves = split(params)
+    leaves = leaves[lever.name]
+    given = jax.jit(lever.network)(leaves, {**variables, "params": network})
+    left = without(params, lever.name, given["params"])
+    rest = tuple(one for one in levered.levers if one is not lever)
+    model, found = levered.model, {**variables, "params": left[NETWORK] if rest else left}
+    units: dict[str, Any] = {}
+    if isinstance(lever, UnitPruning):
+        units = jax.device_get(jax.jit(lever.kept)(leaves))
+        held = [name for name, scores in leaves.items() if not (scores > 0).any()]
+        model, found = compact(model, found, units)
+    else:
+        held = [
+            f"{name}/{which}"
+            for name, masks in jax.device_get(jax.jit(lever.kept)(leaves, network)).items()
+            for which, mask in masks.items()
+            if mask.sum() == 1 < mask.size
+        ]
+    if rest:
+        found = {**found, "params": {**left, NETWORK: found["params"]}}
+    return Carried(under(model, rest), rest, found, units, tuple(held))

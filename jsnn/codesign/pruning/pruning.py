@@ -1,0 +1,330 @@
+"""Weights and units that are learned away, and what the bill says while they go.
+
+A decision is exactly 0 or 1 in the network and in the bill; only its derivative is soft. What the
+bill says during training is therefore what the smaller network will cost.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsnn.codesign.pruning.gates import gate, gated
+from jsnn.codesign.pruning.sizes import listed, narrowed
+from jsnn.train.levers import Lever, Pairs
+from jsnn.workload import Workload
+
+__all__ = ["UnitPruning", "WeightPruning", "magnitude_mask", "masked", "nonzero", "whole"]
+
+# Where the weights of a layer stand among its parameters.
+KERNEL, RECURRENT = "kernel", "recurrent"
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitPruning(Lever):
+    """A gate for each hidden neuron, for each channel of a convolution.
+
+    g_u = [score_u > 0],   d g_u / d score_u := d sigmoid(score_u / slope) / d score_u
+
+    A closed gate takes the current of its unit (weights, bias and, where there is a norm, its scale
+    and shift), so that it never fires, and its neurons, weights, biases and messages out of the
+    bill: all sizes of the layer, and the inputs of the next, shrink with `Σ g`. The bill is that of
+    the network that `jsnn.codesign.pruning.compact` writes out, to the last neuron. At least one
+    unit of a layer stays.
+
+    For networks that are a row of layers (`MLP`, `SRNN`, `ConvNet`): the next layer hears the
+    units of the one before and nothing else. Scores start near `start`, apart by `spread`, so that
+    a layer is not shut in one step.
+
+    The straight-through gate is Bengio et al. 2013 (1308.3432); gates under a cost of their own are
+    Louizos et al. 2018 (1712.01312), whose sampled gates need a key in every step.
+
+    Attributes:
+        start: mean score at the start.
+        spread: standard deviation of scores at the start.
+        slope: width of the sigmoid.
+
+    Raises:
+        ValueError: a slope that is not positive, a start that is not, a negative spread.
+
+    >>> from jsnn.workload.analytic import dense
+    >>> from jsnn.workload import Workload
+    >>> lever = UnitPruning(spread=0.0)
+    >>> hidden = dense(8, 4, steps=2, rate=0.5, name="a")
+    >>> row = Workload((hidden, dense(4, 3, steps=2, rate=0.5, spiking=False, name="b")))
+    >>> params = {name: {"synapse": {"kernel": 0}} for name in row.names}
+    >>> lever.init(jax.random.key(0), {"params": params}, row)["a"].tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+
+    name: ClassVar[str] = "units"
+    start: float = 1.0
+    spread: float = 0.25
+    slope: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "start", "slope")
+        if not self.spread >= 0:
+            raise ValueError(f"spread must not be negative, got {self.spread}")
+
+    def init(self, key: jax.Array, variables: Any, workload: Workload) -> dict[str, jax.Array]:
+        """`{layer: scores [channels]}` of every layer whose spikes another layer hears.
+
+        Raises:
+            ValueError: one layer only, a layer that is none of a row, or sizes that do not follow
+                from the layer before.
+        """
+        layers = list(workload)
+        if len(layers) < 2:
+            raise ValueError("expected a hidden layer whose units can be pruned, found none")
+        for before, layer in zip([None, *layers[:-1]], layers, strict=True):
+            _check_row(layer.geometry.name, variables["params"])
+            channels = None if before is None else before.geometry.output_shape[-1]
+            narrowed(layer.geometry, channels, layer.geometry.output_shape[-1],
+                     input_channels=channels)  # fmt: skip
+        return {
+            layer.geometry.name: self.start
+            + self.spread
+            * jax.random.normal(jax.random.fold_in(key, depth), layer.geometry.output_shape[-1:])
+            for depth, layer in enumerate(layers[:-1])
+        }
+
+    def kept(self, leaves: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """`{layer: [channels]}` units that stay, True or False."""
+        return {name: gate(scores, self.slope)[0] > 0 for name, scores in leaves.items()}
+
+    def network(self, leaves: Any, variables: Any) -> Any:
+        """Variables under which closed units receive no current."""
+        gates = {name: gate(scores, self.slope) for name, scores in leaves.items()}
+        params = {
+            name: _shut(layer, *gates[name]) if name in gates else layer
+            for name, layer in variables["params"].items()
+        }
+        return {**variables, "params": params}
+
+    def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
+        """Layers of the sizes that are left."""
+        priced, before, channels = [], None, None
+        for layer, hardware in pairs:
+            scores = leaves.get(layer.geometry.name)
+            left = None
+            if scores is not None:
+                left = gated(1.0, *gate(scores, self.slope)).sum()
+            geometry = narrowed(layer.geometry, before, left, input_channels=channels)
+            priced.append((dataclasses.replace(layer, geometry=geometry), hardware))
+            before, channels = left, None if scores is None else scores.shape[0]
+        return priced
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightPruning(Lever):
+    """A threshold for each layer, below which weights are zero.
+
+    m_i = [|w_i| > θ],   θ = exp(leaf) · rms(w),   d m_i := d sigmoid((|w_i| - θ) / (slope · rms))
+
+    The threshold is learned against the bill of a machine that stores and walks only the weights
+    that are left (`Skipping`); on one that does not skip zeros nothing is saved, whatever is zero.
+    Forward and recurrent weights have a threshold each, biases are left alone. At least one weight
+    of each stays.
+
+    Source: learned thresholds with a sigmoid for a derivative, Azarian et al. 2020 (2003.00075);
+    here the loss is the full bill. Not beside `UnitPruning`: weights of closed units would leave
+    the bill twice.
+
+    Attributes:
+        start: threshold at the start, in units of the rms of the weights.
+        slope: width of the sigmoid, in the same units.
+        skipping: whether the bill is that of a machine that skips; without, pruning is free of
+            any gradient from the bill.
+
+    Raises:
+        ValueError: a start or a slope that is not positive.
+    """
+
+    name: ClassVar[str] = "weights"
+    start: float = 0.05
+    slope: float = 0.1
+    skipping: bool = True
+
+    def __post_init__(self) -> None:
+        _positive(self, "start", "slope")
+
+    def init(self, key: jax.Array, variables: Any, workload: Workload) -> dict[str, Any]:
+        """`{layer: {"kernel": log θ, "recurrent": log θ}}` in units of the rms.
+
+        Raises:
+            ValueError: a layer whose weights do not stand under its name.
+        """
+        level, params = jnp.log(jnp.float32(self.start)), variables["params"]
+        return {
+            layer.geometry.name: {which: level for which in _weights(params, layer.geometry.name)}
+            for layer in workload
+        }
+
+    def kept(self, leaves: Any, params: Any) -> dict[str, dict[str, jax.Array]]:
+        """`{layer: {"kernel": mask, "recurrent": mask}}` of the weights that stay."""
+        return jax.tree.map(lambda pair: pair[0] > 0, self._gates(leaves, params), is_leaf=_pair)
+
+    def network(self, leaves: Any, variables: Any) -> Any:
+        """Variables with zeros where a weight is below its threshold."""
+        params = variables["params"]
+        found = dict(params)
+        for name, gates in self._gates(leaves, params).items():
+            weights = _weights(params, name)
+            thinned = {which: gated(weights[which], *pair) for which, pair in gates.items()}
+            found[name] = _with_weights(params[name], thinned)
+        return {**variables, "params": found}
+
+    def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
+        """Layers with the weights that are left, each with its address (`listed`).
+
+        A machine that chooses in every step chooses once a window here, which costs no less.
+
+        Raises:
+            ValueError: a machine that does not skip weights that are zero.
+        """
+        if not self.skipping:
+            return pairs
+        gates, priced = self._gates(leaves, params), []
+        for layer, hardware in pairs:
+            if not hardware.skips_weights:
+                raise ValueError(
+                    f"{hardware.name} does not skip weights that are zero: pruned weights save "
+                    "nothing there. Prune units, take another machine, or skipping=False"
+                )
+            g = layer.geometry
+            if not isinstance(g.weights, int):
+                raise ValueError(
+                    f"layer {g.name!r} has fewer units by another lever: the bill would take their "
+                    "weights away twice. Prune units or weights"
+                )
+            masks = {which: gated(1.0, *pair) for which, pair in gates[g.name].items()}
+            priced.append((listed(layer, masks[KERNEL], masks.get(RECURRENT)), hardware))
+        return priced
+
+    def _gates(self, leaves: Any, params: Any) -> dict[str, dict[str, tuple]]:
+        return {
+            name: {
+                which: self._gate(levels[which], weights)
+                for which, weights in _weights(params, name).items()
+            }
+            for name, levels in leaves.items()
+        }
+
+    def _gate(self, level: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+        rms = jax.lax.stop_gradient(jnp.sqrt(jnp.square(weights).mean()))
+        return gate((jnp.abs(weights) - jnp.exp(level) * rms) / rms, self.slope)
+
+
+def magnitude_mask(params: Any, density: float) -> dict[str, dict[str, jax.Array]]:
+    """The largest weights of a network: `{layer: {"kernel": mask, "recurrent": mask}}`.
+
+    Pruning after training, of each tensor by itself: `round(density · size)` of its largest
+    magnitudes stay, at least one. Source: Han et al. 2015 (1506.02626).
+
+    Args:
+        params: of the network.
+        density: share of the weights of each tensor that stay, in (0, 1].
+
+    Raises:
+        ValueError: a density outside (0, 1], parameters that are none of a row of layers.
+
+    >>> kernel = jnp.array([[0.1, -3.0], [2.0, 0.0]])
+    >>> magnitude_mask({"a": {"synapse": {"kernel": kernel}}}, 0.5)["a"]["kernel"].tolist()
+    [[False, True], [True, False]]
+    """
+    if not 0 < density <= 1:
+        raise ValueError(f"density must lie in (0, 1], got {density}")
+
+    def largest(weights):
+        order = jnp.argsort(-jnp.abs(weights).ravel())
+        rank = jnp.zeros(weights.size, int).at[order].set(jnp.arange(weights.size))
+        return (rank < max(1, round(density * weights.size))).reshape(weights.shape)
+
+    return {
+        name: {which: largest(w) for which, w in _weights(params, name).items()} for name in params
+    }
+
+
+def masked(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Parameters with zeros where a mask (`WeightPruning.kept`, `magnitude_mask`) says so.
+
+    >>> params = {"a": {"synapse": {"kernel": jnp.array([[1.0, 2.0]])}}}
+    >>> masked(params, {"a": {"kernel": jnp.array([[False, True]])}})
+    {'a': {'synapse': {'kernel': Array([[0., 2.]], dtype=float32)}}}
+    """
+    found = dict(params)
+    for name, masks in kept.items():
+        weights = _weights(params, name)
+        zeroed = {which: jnp.where(mask, weights[which], 0) for which, mask in masks.items()}
+        found[name] = _with_weights(params[name], zeroed)
+    return found
+
+
+def whole(params: Any) -> dict[str, dict[str, np.ndarray]]:
+    """Masks of a network of which all weights stay.
+
+    >>> whole({"a": {"synapse": {"kernel": jnp.zeros((1, 2))}}})["a"]["kernel"].tolist()
+    [[True, True]]
+    """
+    return {
+        name: {which: np.ones(w.shape, bool) for which, w in _weights(params, name).items()}
+        for name in params
+    }
+
+
+def nonzero(params: Any) -> dict[str, dict[str, jax.Array]]:
+    """Masks of the weights that are not zero.
+
+    >>> nonzero({"a": {"synapse": {"kernel": jnp.array([[0.0, 2.0]])}}})["a"]["kernel"].tolist()
+    [[False, True]]
+    """
+    return {name: {which: w != 0 for which, w in _weights(params, name).items()} for name in params}
+
+
+def _pair(node: Any) -> bool:
+    return isinstance(node, tuple)
+
+
+def _positive(lever: Lever, *names: str) -> None:
+    for name in names:
+        if not getattr(lever, name) > 0:
+            raise ValueError(f"{name} must be positive, got {getattr(lever, name)}")
+
+
+def _check_row(name: str, params: Any) -> None:
+    if name not in params or KERNEL not in params[name].get("synapse", {}):
+        raise ValueError(
+            f"layer {name!r} has no kernel of its own under that name: pruning takes networks that "
+            f"are a row of layers with weights, and this one has parameters {sorted(params)}"
+        )
+
+
+def _weights(params: Any, name: str) -> dict[str, jax.Array]:
+    """Kernel and, where there are, recurrent weights of a layer."""
+    _check_row(name, params)
+    layer = params[name]
+    back = {RECURRENT: layer[RECURRENT]} if RECURRENT in layer else {}
+    return {KERNEL: layer["synapse"][KERNEL], **back}
+
+
+def _with_weights(layer: Any, weights: Mapping[str, jax.Array]) -> Any:
+    synapse = {**layer["synapse"], KERNEL: weights[KERNEL]}
+    back = {RECURRENT: weights[RECURRENT]} if RECURRENT in weights else {}
+    return {**layer, "synapse": synapse, **back}
+
+
+def _shut(layer: Any, hard: jax.Array, soft: jax.Array) -> Any:
+    """A layer whose closed units receive nothing; the last axis of its leaves is that of units."""
+    found = dict(layer)
+    # Behind a norm the sum of the synapse is divided by its deviation, which must not be zero.
+    last = "norm" if "norm" in layer else "synapse"
+    found[last] = jax.tree.map(lambda leaf: gated(leaf, hard, soft), layer[last])
+    if RECURRENT in layer:
+        found[RECURRENT] = gated(layer[RECURRENT], hard, soft)
+    return found

@@ -1,0 +1,53 @@
+"""Workload x hardware: what an inference costs, how sure that is, and what it is compared with."""
+
+from jsnn.energy import (
+    area,
+    attribution,
+    audit,
+    breakeven,
+    counting,
+    latency,
+    qnn,
+    report,
+    uncertainty,
+)
+from jsnn.energy.estimate import (
+    COMPONENTS,
+    Bill,
+    Dataflow,
+    avoidable,
+    bill,
+    bill_layers,
+    count,
+    dataflow,
+    dataflow_text,
+    floor,
+    left_out_lines,
+    op_count_proxy,
+    tally,
+)
+
+__all__ = [
+    "COMPONENTS",
+    "Bill",
+    "Dataflow",
+    "area",
+    "attribution",
+    "audit",
+    "avoidable",
+    "bill",
+    "bill_layers",
+    "breakeven",
+    "count",
+    "counting",
+    "dataflow",
+    "dataflow_text",
+    "floor",
+    "latency",
+    "left_out_lines",
+    "op_count_proxy",
+    "qnn",
+    "report",
+    "tally",
+    "uncertainty",
+]

@@ -1,0 +1,200 @@
+"""The quantised twin as a network of its own, trained against its own full bill.
+
+a_l = clip(floor(L z_l / θ_l + 1/2), 0, L) / L,   L = 2^b - 1,   b = ceil(log2(T + 1))
+
+Two networks can then be compared at equal accuracy that were both optimised, instead of a trained
+spiking one with a twin that merely has its capacity (`jsnn.twin`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.energy.qnn import activation_bits, twin, twin_workload
+from jsnn.hardware import Hardware
+from jsnn.hardware.relaxation import straight_through
+from jsnn.models import MLP
+from jsnn.neurons.protocol import NeuronOps, Params
+from jsnn.neurons.trained import Factor, Range, check_trainable
+from jsnn.workload import Workload
+
+__all__ = ["QuantisedReLU", "TwinBill", "as_window", "twin_mlp", "unread_pj"]
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantisedReLU:
+    """A rectifier of 2^bits levels in the place of a neuron; what it sends lies in [0, 1].
+
+    a = clip(floor(L z / θ + 1/2), 0, L) / L,   da/dz = 1/θ where 0 < z < θ, else 0
+
+    Attributes:
+        bits: of an activation.
+        trainable: leaves that are trained.
+
+    Raises:
+        ValueError: less than one bit; `trainable` names no leaf.
+
+    Source: Bu et al. 2022 (QCFS, shift 1/2), whose θ is trained too: leaf `v_threshold`. Where it
+    is not positive, what is sent is NaN.
+
+    >>> law = QuantisedReLU(2)
+    >>> params = law.init_params(jax.random.key(0), (4,))
+    >>> law.step(params, None, jnp.array([[-1.0, 0.3, 0.6, 2.0]]))[1].tolist()
+    [[0.0, 0.333, 0.667, 1.0]]
+    """
+
+    bits: int
+    trainable: tuple[str, ...] = ("v_threshold",)
+
+    spiking: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.bits < 1:
+            raise ValueError(f"an activation needs at least one bit, got {self.bits}")
+        check_trainable(self)
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """θ is positive."""
+        return {"v_threshold": Factor()}
+
+    @property
+    def levels(self) -> int:
+        """L, the largest level."""
+        return 2**self.bits - 1
+
+    @property
+    def spike_value(self) -> float:
+        """1 / L: what it sends are so many events of this value."""
+        return 1 / self.levels
+
+    @property
+    def ops(self) -> NeuronOps:
+        """Nothing: rounding and rectifying are free for the twin."""
+        return NeuronOps(0, 0, 0, 0, 0)
+
+    def init_params(self, key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Params:
+        """`v_threshold`, θ: 1."""
+        return {"v_threshold": jnp.ones(shape, dtype)}
+
+    def init_state(self, params: Params, shape: tuple[int, ...], key: Any = None) -> jax.Array:
+        """What was sent last; it changes nothing."""
+        return jnp.zeros(shape, params["v_threshold"].dtype)
+
+    def step(self, params: Params, state: Any, current: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """See the class."""
+        top = params["v_threshold"]
+        smooth = jnp.clip(current / jnp.where(top > 0, top, jnp.nan), 0, 1)
+        sent = straight_through(jnp.floor(smooth * self.levels + 0.5) / self.levels, smooth)
+        return sent, sent
+
+    def potential(self, state: jax.Array) -> jax.Array:
+        """What was sent last."""
+        return state
+
+
+def twin_mlp(network: MLP, bits: int) -> MLP:
+    """The twin of a network: its weights, one frame, activations of `bits` bits.
+
+    What it records are levels where the spiking network has spikes: `arrivals` sums them, `active`
+    counts those that are not zero, which is what the measured twin multiplies.
+
+    Args:
+        network: the spiking one.
+        bits: of its activations.
+
+    Raises:
+        ValueError: less than one bit.
+
+    >>> model, frames = twin_mlp(MLP((16,), 3), bits=2), jnp.ones((1, 2, 8))
+    >>> model.apply(model.init(jax.random.key(0), frames), frames).shape
+    (2, 3)
+    """
+    law = QuantisedReLU(bits)
+    return network.clone(neuron=law, input_kind="constant")
+
+
+def as_window(workload: Workload, steps: int) -> Workload:
+    """What a twin recorded, as that of a window of so many steps, whose twin it is.
+
+    >>> from jsnn.workload.analytic import dense
+    >>> as_window(Workload((dense(8, 4, steps=1, rate=0.5),)), 6).layers[0].steps
+    6
+    """
+    layers = (dataclasses.replace(layer, steps=steps, by_step=None) for layer in workload)
+    return dataclasses.replace(workload, layers=tuple(layers))
+
+
+@dataclasses.dataclass(frozen=True)
+class TwinBill:
+    """The bill of a twin as measured: a regulariser for `twin_mlp` (`jsnn.train.regularisers`).
+
+    Its value is that of the activations that are not zero. Its gradient is that of the formula
+    `2 x / (T + 1)` of all (`jsnn.twin`, density `average`), which falls with every level, while a
+    count of non-zeros is flat above the first.
+
+    Attributes:
+        hardware: the machine.
+        steps: window of the spiking network, which sets the bits.
+
+    >>> from jsnn.hardware import get
+    >>> model, frames = twin_mlp(MLP((16,), 3), bits=2), jnp.ones((1, 2, 8))
+    >>> from jsnn.nn import run
+    >>> _, work = run(model, model.init(jax.random.key(0), frames), frames)
+    >>> bool(TwinBill(get("neuromorphic-22nm"), 3)(work) > 0)
+    True
+    """
+
+    hardware: Hardware
+    steps: int
+
+    def __post_init__(self):
+        activation_bits(self.steps)
+
+    def per_sample(self, workload: Workload) -> jax.Array:
+        """`[B]` pJ as measured."""
+        return twin(as_window(workload, self.steps), self.hardware, "measured").total_pj()
+
+    def __call__(self, workload: Workload, params: Any = None) -> jax.Array:
+        """Scalar, pJ."""
+        smooth = twin(as_window(workload, self.steps), self.hardware, "average").total_pj()
+        return straight_through(self.per_sample(workload), smooth).mean()
+
+
+def unread_pj(workload: Workload, hardware: Hardware, steps: int) -> jax.Array:
+    """`[B]` pJ of weight reads that a twin saves if weights of zeros are not read.
+
+    For machines that read every weight of a frame and have no knob for it: connections whose input
+    is zero, at the price of a connection's weight read. Finding the zeros is free, which favours
+    the twin.
+
+    Args:
+        workload: what the twin recorded.
+        hardware: the machine.
+        steps: window of the spiking network.
+
+    Raises:
+        ValueError: a machine that has the knob, or charges no read by connection.
+
+    >>> from jsnn.hardware import get
+    >>> model, frames = twin_mlp(MLP((16,), 3), bits=2), jnp.zeros((1, 2, 8))
+    >>> from jsnn.nn import run
+    >>> _, work = run(model, model.init(jax.random.key(0), frames), frames)
+    >>> machine = get("neuromorphic-22nm")
+    >>> float(unread_pj(work, machine, 3)[0] / (0.0385 * 8))
+    176.0
+    """
+    if "zero_skipping" in hardware.architecture.knobs:
+        raise ValueError(f"{hardware.name} has the knob zero_skipping: set it instead")
+    saved = jnp.zeros(())
+    for layer in twin_workload(as_window(workload, steps)):
+        (table, *_) = hardware.prices(layer.geometry)
+        if "weight_memory" not in table.get("connections", {}):
+            raise ValueError(f"{hardware.name} charges no weight read by connection")
+        idle = layer.geometry.synapses - layer.active_synapses
+        saved = saved + idle * table["connections"]["weight_memory"]
+    return saved

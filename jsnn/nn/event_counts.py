@@ -1,0 +1,217 @@
+"""What reaches the weights of a layer, counted: from each input, in each step, by fan-out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsnn._time_axis import total
+from jsnn.events import EventFrames
+from jsnn.events import dense as event_frames
+from jsnn.events.event_value import NOTHING, Sent, Unit, near_multiple, whole, wide
+from jsnn.nn.synapses import Connectivity
+from jsnn.workload import InputKind, newly_active
+
+__all__ = [
+    "brought",
+    "by_reach",
+    "came",
+    "check_frames",
+    "each_sample",
+    "flat_sum",
+    "new_each_step",
+]
+
+
+def brought(
+    frames: jax.Array | EventFrames,
+    kind: InputKind,
+    unit: Unit | None = None,
+    sent: Sent = NOTHING,
+) -> jax.Array:
+    """What each input brings in each frame, `[T, B, *input_shape]`, float32 or wider.
+
+    Spikes and events count by value, in units of one event; words that are not zero count once.
+    What is no event (a fraction of the unit, a negative spike) and what is not finite is NaN.
+
+    Args:
+        frames: `[T, B, *input_shape]`, of any type.
+        kind: what they are declared as.
+        unit: value of one event as declared; None: as it was sent, else 1.
+        sent: what is known of the values (`jsnn.events.event_value`).
+
+    >>> brought(jnp.array([[[0.0, -2.0]]]), "events", 0.5).tolist()
+    [[[0.0, 4.0]]]
+    >>> brought(jnp.array([[[0.0, -2.0]]]), "analog").tolist()
+    [[[0.0, 1.0]]]
+    >>> brought(jnp.array([[[1.0, -2.0, 0.1]]]), "spikes").tolist()
+    [[[1.0, nan, nan]]]
+    """
+    if isinstance(frames, EventFrames):
+        return event_frames(frames)
+    if kind in ("analog", "constant"):
+        words = (frames != 0).astype(wide(frames[:0]).dtype)
+        if not jnp.issubdtype(frames.dtype, jnp.floating):
+            return words
+        return jnp.where(jnp.isfinite(frames), words, jnp.nan)
+    if sent.events is not None:
+        return sent.events
+    value, kept = sent.resolve(unit)
+    if sent.spikes:
+        values = wide(frames)
+        return values if np.all(np.equal(value, 1)) else values / jnp.asarray(value, values.dtype)
+    if kept is None:
+        raise ValueError(
+            "branches with different dropout were added before this layer, and what came into them "
+            "was not spikes of a layer: put dropout behind the sum"
+        )
+    if kind == "events":
+        return whole(_magnitude(frames, sent), value, kept)
+    if sent.magnitude is not None:
+        # Less than its parts: some of them were negative.
+        frames = jnp.where(_cancelled(frames, sent, jnp), jnp.nan, wide(frames))
+    return whole(frames, value, kept)
+
+
+def _magnitude(frames: jax.Array, sent: Sent) -> jax.Array:
+    if sent.magnitude is not None:
+        return sent.magnitude
+    # The magnitude of the least integer of a type is none of that type.
+    return jnp.abs(frames if jnp.issubdtype(frames.dtype, jnp.floating) else wide(frames))
+
+
+def _cancelled(frames: Any, sent: Sent, numpy: Any) -> Any:
+    """Whether each value is less than the magnitudes that were added up to it."""
+    parts = numpy.asarray(sent.magnitude)
+    return parts - frames > 1e-2 * parts
+
+
+def check_frames(
+    frames: jax.Array, kind: InputKind, unit: Unit | None, sent: Sent, layer: str
+) -> None:
+    """Raise ValueError where frames of a layer are not what they are declared to be.
+
+    Args:
+        frames: `[T, B, *input_shape]`, not traced.
+        kind, unit, sent: as in `brought`.
+        layer: its name, for the message.
+    """
+    # In NumPy: these frames are no part of a trace that may be under way.
+    frames = np.asarray(frames)
+    values = frames.astype(np.float64)
+    finite = np.isfinite(values)
+    if kind == "constant" and finite.all():
+        changed = np.flatnonzero((values != values[:1]).reshape(len(values), -1).any(1))
+        if changed.size:
+            raise ValueError(
+                f"layer {layer!r}: input_kind 'constant' is one frame shown at every step, but "
+                f"frame {changed[0]} differs from frame 0: declare 'analog' (a new real frame each "
+                "step), or 'events' or 'spikes' for whole numbers of events"
+            )
+    fits, one = finite, 1.0
+    if kind in ("spikes", "events") and not sent.spikes:
+        one, kept = sent.resolve(unit)
+        if sent.magnitude is not None:
+            parts = np.asarray(sent.magnitude, np.float64)
+            if kind == "events":
+                values = parts
+            else:
+                values = np.where(_cancelled(values, sent, np), -parts, values)
+        number = values / (np.asarray(one) * (kept or 1.0))
+        number = np.abs(number) if kind == "events" else number
+        with np.errstate(invalid="ignore"):
+            fits = near_multiple(number, np.round(number), frames.dtype)
+    if fits.all():
+        return
+    place = tuple(int(axis) for axis in np.argwhere(~fits)[0])
+    value = float(values[place])
+    where = f"layer {layer!r}: expected {kind}, found {value:g} at [T, B, ...] = {list(place)}"
+    if not np.isfinite(value):
+        raise ValueError(f"{where}: inputs must be finite")
+    if kind == "spikes" and value < 0:
+        raise ValueError(
+            f"{where}: spikes are not negative; declare input_kind 'events' for signed events "
+            "(counted by magnitude) or 'analog' for real values"
+        )
+    raise ValueError(
+        f"{where}, no whole multiple of {one}, the value of one event: give the layer the right "
+        "input_unit, or declare input_kind 'analog' (a new real frame each step) or 'constant' "
+        "(one real frame)"
+    )
+
+
+def came(
+    frames: jax.Array | EventFrames,
+    kind: InputKind,
+    unit: Unit | None,
+    wiring: Connectivity,
+    sent: Sent = NOTHING,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """What came from each input, in each step, and in all.
+
+    Returns:
+        `[B, *input_shape]` over time; `[T, B, K]` by fan-out; `[B, K]`, their sum over time.
+    """
+    if isinstance(frames, EventFrames):
+        # A dense synapse has one fan-out.
+        each = frames.each_step()[..., None]
+        return frames.each_input(), each, each.sum(0)
+    values = brought(frames, kind, unit, sent)
+    # As a product: of two sums over different axes XLA makes a loop on the CPU that takes twenty
+    # times as long as either.
+    over_time, each = total(values), by_reach(values, wiring, lead=2)
+    # The layer that sent spikes has summed them over time already, and XLA computes it once; of
+    # what comes from outside a sum takes the absolute value on its way, a product would not.
+    return over_time, each, by_reach(over_time, wiring) if kind == "spikes" else each.sum(0)
+
+
+def new_each_step(
+    values: jax.Array, before: jax.Array, wiring: Connectivity, once: bool
+) -> jax.Array:
+    """`[T, B, K]` inputs that were silent until then.
+
+    Args:
+        values: as `brought` has them.
+        before: `[B, *input_shape]` what had arrived earlier.
+        wiring: of the synapse.
+        once: whether the frame is shown again and again and counts once.
+    """
+    after = values if once else before + jnp.cumsum(values, 0)
+    until = jnp.concatenate([before[None], after[:-1]])
+    return by_reach(newly_active(until, after), wiring, lead=2)
+
+
+def by_reach(values: jax.Array, wiring: Connectivity, lead: int = 1) -> jax.Array:
+    """`[..., *input_shape]` summed over the inputs of each fan-out: `[..., K]`.
+
+    As one product in full precision, exact for counts: a sum for each fan-out would read the values
+    K times, and backward XLA would work out each input's share where it is read, step by step.
+    """
+    values = wide(values)
+    if len(wiring.reaches) == 1:
+        return flat_sum(values, lead)[..., None]
+    belongs = wiring.fan_out.reshape(-1, 1) == np.asarray(wiring.reaches)
+    flat = values.reshape(*values.shape[:lead], -1)
+    return jnp.matmul(flat, belongs.astype(values.dtype), precision=jax.lax.Precision.HIGHEST)
+
+
+def each_sample(values: jax.Array, steps: int) -> jax.Array:
+    """`[shown, B, K]` to `[B, T, K]`; nothing comes in the steps in which no frame is shown.
+
+    >>> each_sample(jnp.ones((1, 1, 1)), 3).tolist()
+    [[[1.0], [0.0], [0.0]]]
+    """
+    values = jnp.moveaxis(values, 0, 1)
+    return jnp.pad(values, ((0, 0), (0, steps - values.shape[1]), (0, 0)))
+
+
+def flat_sum(values: jax.Array, lead: int = 1) -> jax.Array:
+    """Sum over all but the leading axes, in float32 or wider.
+
+    >>> flat_sum(jnp.ones((2, 3, 100), jnp.int8)).tolist()
+    [300.0, 300.0]
+    """
+    return wide(values).reshape(*values.shape[:lead], -1).sum(-1)

@@ -1,0 +1,234 @@
+"""Spikes times spikes: the two products of attention as one synapse, and what they did."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jsnn._time_axis import total
+from jsnn.neurons import NeuronOps
+from jsnn.workload import ByStep, Geometry, LayerWorkload, Operand, Stored, newly_active
+
+Order = Literal["auto", "rows", "columns"]
+
+
+class Stage(NamedTuple):
+    """One product: every spike of a stream is multiplied with words of an operand.
+
+    Attributes:
+        name: short name, unique in its synapse.
+        stream: `[T, B, *in]` spikes that come in.
+        reach: words of the operand that each of them meets.
+        terms: products that are summed up to one result.
+        results: shape of a frame of results.
+        operand: size and kind of the operand.
+        kept: `[T, B, *operand]` spikes that are the operand; None where it is sums.
+        coincidences: `[B]` spikes of the stream that met one of the operand; None with `kept`.
+    """
+
+    name: str
+    stream: jax.Array
+    reach: int
+    terms: int
+    results: tuple[int, ...]
+    operand: Operand
+    kept: jax.Array | None
+    coincidences: jax.Array | None
+
+    @property
+    def totals(self) -> tuple[jax.Array, jax.Array | None]:
+        """`[B, inputs]` spikes of each input, and of each word of the operand."""
+        batch = self.stream.shape[1]
+        kept = None if self.kept is None else total(self.kept).reshape(batch, -1)
+        return total(self.stream).reshape(batch, -1), kept
+
+
+@runtime_checkable
+class Product(Protocol):
+    """A synapse without weights, whose inputs are multiplied with each other in stages."""
+
+    def stages(self, frames: jax.Array) -> tuple[Stage, ...]:
+        """What each product did with `[T, B, *input_shape]`; the last one feeds the neurons."""
+        ...
+
+
+class Attention(nn.Module):
+    """Queries, keys and values to currents: `y = scale · (q kᵀ) v`, without softmax, head by head.
+
+    `order` says which product comes first; both give the same sums of integers.
+    `rows`: `A[i, j] = Σ_c q[i, c] k[j, c]`, then `A v`, N² sums. `columns`:
+    `M[c, e] = Σ_j k[j, c] v[j, e]`, then `q M`, d² sums. `auto` takes the fewer sums.
+
+    Attributes:
+        heads: heads, each of d = features / heads.
+        scale: factor of the currents.
+        order: see above.
+
+    Raises:
+        ValueError: an input that is not `[..., 3, N, D]` (queries, keys, values), features that do
+            not split into the heads, unknown order.
+
+    Source: Zhou et al. 2022, Spikformer (2209.15425), eq. 5-8.
+
+    >>> x = jnp.ones((2, 3, 4, 6))
+    >>> Attention(heads=2, scale=0.125).apply({}, x).shape
+    (2, 4, 6)
+    """
+
+    heads: int
+    scale: float = 0.125
+    order: Order = "auto"
+
+    @nn.compact
+    def __call__(self, frames: jax.Array) -> jax.Array:
+        """`[..., 3, N, D]` to `[..., N, D]`."""
+        queries, keys, values = self._split(frames)
+        if self.first(frames.shape[-3:]) == "rows":
+            sums = jnp.einsum("...ihc,...jhc->...hij", queries, keys)
+            mixed = jnp.einsum("...hij,...jhe->...ihe", sums, values)
+        else:
+            sums = jnp.einsum("...jhc,...jhe->...hce", keys, values)
+            mixed = jnp.einsum("...ihc,...hce->...ihe", queries, sums)
+        return self.scale * mixed.reshape(*frames.shape[:-3], *frames.shape[-2:])
+
+    def first(self, input_shape: tuple[int, ...]) -> Literal["rows", "columns"]:
+        """The product that comes first, for frames `[3, N, D]`."""
+        if self.order not in ("auto", "rows", "columns"):
+            raise ValueError(f"order must be auto, rows or columns, got {self.order!r}")
+        if self.order != "auto":
+            return self.order
+        _, tokens, features = input_shape
+        return "rows" if tokens <= features // self.heads else "columns"
+
+    def stages(self, frames: jax.Array) -> tuple[Stage, Stage]:
+        """What the two products did with spikes `[T, B, 3, N, D]`."""
+        queries, keys, values = self._split(frames)
+        tokens, width = frames.shape[-2], frames.shape[-1] // self.heads
+        rows = self.first(frames.shape[-3:]) == "rows"
+        stream, kept, last = (queries, keys, values) if rows else (keys, values, queries)
+        # Σ over results of one product of sums: what is on both sides stays apart.
+        meetings = "tbjhc,tbihc->b" if rows else "tbjhc,tbjhe->b"
+        size, terms = (tokens, width) if rows else (width, tokens)
+        return (
+            Stage(
+                name="rows" if rows else "columns",
+                stream=stream,
+                reach=size,
+                terms=terms,
+                results=(self.heads, size, size),
+                operand=Operand(math.prod(kept.shape[2:]), sums=False),
+                kept=kept,
+                coincidences=jnp.einsum(meetings, kept, stream),
+            ),
+            Stage(
+                name="mix" if rows else "ask",
+                stream=last,
+                reach=size,
+                terms=size,
+                results=tuple(frames.shape[-2:]),
+                operand=Operand(self.heads * size**2, sums=True),
+                kept=None,
+                coincidences=None,
+            ),
+        )
+
+    def _split(self, frames: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries, keys and values `[..., N, H, d]`."""
+        if frames.ndim < 3 or frames.shape[-3] != 3 or frames.shape[-1] % self.heads:
+            raise ValueError(
+                f"expected queries, keys and values [..., 3, N, D] with D a multiple of "
+                f"{self.heads} heads, got {list(frames.shape)}"
+            )
+        apart = frames.reshape(*frames.shape[:-1], self.heads, -1)
+        return tuple(apart[..., i, :, :, :] for i in range(3))
+
+
+def product_workloads(
+    stages: tuple[Stage, ...],
+    name: str,
+    *,
+    ops: NeuronOps,
+    spiking: bool,
+    per_step: bool,
+    bias: bool,
+    spikes: jax.Array,
+    before: list[tuple[jax.Array, jax.Array | None]] | None = None,
+    parameters: tuple[str, ...] = (),
+    from_outside: bool | None = False,
+) -> tuple[LayerWorkload, ...]:
+    """Workloads of products, the last of them with the neurons that it feeds.
+
+    Args:
+        stages: what the products did.
+        name: of the layer; its stages are `name/stage`.
+        ops: what a neuron keeps and computes.
+        spiking: whether the neurons fire.
+        per_step: whether the readout decides at every step.
+        bias: whether a normalisation left a bias behind.
+        spikes: `[B, *out]` output spikes over the window.
+        before: `Stage.totals` of the pieces of the window that came before, of each stage.
+        parameters: paths of those of the layer (`Geometry.parameters`).
+        from_outside: whether the spikes come from outside of the network; None: not known.
+    """
+    found = []
+    if before is None:
+        before = jax.tree.map(jnp.zeros_like, [stage.totals for stage in stages])
+    for stage, (arrived_before, kept_before) in zip(stages, before, strict=True):
+        last = stage is stages[-1]
+        law = ops if last else NeuronOps(0, 0, 0, 0, 0)
+        shape = spikes.shape[1:] if last else stage.results
+        arrived, kept = stage.totals
+        batch = arrived.shape[:1]
+        active = newly_active(arrived_before, arrived_before + arrived)
+        each = _each_step(stage.stream)
+        kept_each, stored = jnp.zeros_like(each), None
+        if stage.kept is not None:
+            kept_each = _each_step(stage.kept)
+            met = newly_active(kept_before, kept_before + kept).sum(-1)
+            stored = Stored(kept.sum(-1), met, stage.coincidences)
+        geometry = Geometry(
+            name=f"{name}/{stage.name}",
+            kind="product",
+            input_kind="spikes",
+            spiking=last and spiking,
+            reaches=(stage.reach,),
+            inputs_by_reach=(arrived.shape[1],),
+            neurons=math.prod(shape),
+            fan_in=stage.terms,
+            fan_out_area=1,
+            weights=0,
+            biases=shape[-1] if last and bias else 0,
+            recurrent_weights=0,
+            state_words=law.state_words,
+            multiplies=law.multiplies,
+            adds=law.adds,
+            compares=law.compares,
+            adds_per_spike=law.adds_per_spike,
+            output_shape=tuple(shape),
+            per_step=last and per_step,
+            operand=stage.operand,
+            parameters=parameters,
+            from_outside=from_outside,
+        )
+        found.append(
+            LayerWorkload(
+                arrivals=arrived.sum(-1, keepdims=True),
+                active=active.sum(-1, keepdims=True),
+                recurrent_events=jnp.zeros(batch, arrived.dtype),
+                spikes=spikes if last else jnp.zeros((*batch, *shape), arrived.dtype),
+                steps=stage.stream.shape[0],
+                geometry=geometry,
+                stored=stored,
+                by_step=ByStep(each[..., None], jnp.zeros_like(each), kept_each),
+            )
+        )
+    return tuple(found)
+
+
+def _each_step(spikes: jax.Array) -> jax.Array:
+    """`[T, B, ...]` to spikes `[B, T]`."""
+    return spikes.reshape(*spikes.shape[:2], -1).sum(-1).T

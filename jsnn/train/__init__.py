@@ -1,0 +1,50 @@
+"""Training against a task and an energy: objective, levers, budgets, steps and checkpoints."""
+
+from jsnn.train import (
+    budget,
+    checkpoint,
+    devices,
+    diagnosis,
+    evaluation,
+    levers,
+    losses,
+    objective,
+    optimiser,
+    regularisers,
+    state,
+    step,
+    threshold,
+)
+from jsnn.train.evaluation import evaluate, make_eval_step
+from jsnn.train.objective import Objective
+from jsnn.train.optimiser import label_params, make_optimiser
+from jsnn.train.state import TrainState, as_trained, init_state, initial_bill, with_reference
+from jsnn.train.step import make_epoch, make_train_step
+
+__all__ = [
+    "Objective",
+    "TrainState",
+    "as_trained",
+    "budget",
+    "checkpoint",
+    "devices",
+    "diagnosis",
+    "evaluate",
+    "evaluation",
+    "init_state",
+    "initial_bill",
+    "label_params",
+    "levers",
+    "losses",
+    "make_epoch",
+    "make_eval_step",
+    "make_optimiser",
+    "make_train_step",
+    "objective",
+    "optimiser",
+    "regularisers",
+    "state",
+    "step",
+    "threshold",
+    "with_reference",
+]

@@ -1,0 +1,223 @@
+"""What an inference may spend, as a constraint in place of a weight.
+
+penalty = strength * sum_k relu(c_k)^2,   c_k = log(spent_k / limit_k(step))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.energy.area import memory_area_layers_mm2
+from jsnn.energy.latency import latency_layers
+from jsnn.train.levers import Pairs
+from jsnn.units import text
+
+__all__ = ["RESOURCES", "Budget", "Infeasible", "memory_bytes"]
+
+# What can be limited, and its kind of quantity (`jsnn.units.QUANTITIES`).
+RESOURCES = {
+    "energy_pj": "energy",
+    "latency_s": "time",
+    "memory_bytes": "memory",
+    "area_mm2": "area",
+}
+# Words of a machine that has no knob for their width.
+FULL_BITS = 32
+
+
+class Infeasible(ValueError):
+    """No network of this shape stays within the budget, or this one does not."""
+
+
+def memory_bytes(pairs: Pairs) -> jax.Array:
+    """Bytes that the network itself needs: weights, biases and states, each at its width.
+
+    sum_l [(weights + recurrent weights) * weight bits + (biases + neurons * state words) *
+    state bits] / 8
+
+    Words are 32 bits wide where a machine has no knob for them.
+
+    >>> from jsnn.hardware import get
+    >>> from jsnn.workload.analytic import dense
+    >>> machine = get("neuromorphic-22nm").with_design(weight_bits=4, state_bits=16)
+    >>> float(memory_bytes([(dense(64, 32, steps=5, rate=0.1), machine)]))
+    1088.0
+    """
+    bits = 0.0
+    for layer, hardware in pairs:
+        at = layer.geometry
+        weight_bits, state_bits = (
+            FULL_BITS if width is None else width
+            for width in (hardware.design.weight_bits, hardware.design.state_bits)
+        )
+        if not at.shared:
+            bits = bits + (at.weights + at.recurrent_weights) * weight_bits
+            bits = bits + at.biases * state_bits
+        bits = bits + at.neurons * at.state_words * state_bits
+    return jnp.asarray(bits / 8, jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Limits of an inference: the constraint of an objective (`jsnn.train.objective.Constraint`).
+
+    limit_k(step) = start_k (limit_k / start_k)^u,
+    u = clip((step / steps - anneal_from) / (anneal_to - anneal_from), 0, 1),
+    start_k = max(spent at the start, limit_k)
+
+    The limit comes down from what the untrained network spends: a network that is to be cheap at
+    once dies. The multiplier of a limit is the slope of the penalty, `2 strength relu(c_k)`: the
+    task loss that one e-fold of the limit is worth.
+
+    What is limited is static; the numbers are arrays of the goal (`goal`), so that one compiled
+    step serves every budget of the same kinds.
+
+    Attributes:
+        energy_pj, latency_s, memory_bytes, area_mm2: limits; None: none. Energy and latency are
+            means over the samples. Memory is what `memory_bytes` says, area that of the memories
+            of the machine (`jsnn.energy.area`); both move with levers only.
+        node_nm: technology node of the area.
+        steps: optimiser steps of the run; 0: the limits hold from the start.
+        anneal_from, anneal_to: shares of the steps between which the limits come down.
+        strength: of the penalty.
+
+    Raises:
+        ValueError: no limit, one that is not positive, an area without a node, shares that cross.
+
+    >>> budget = Budget(energy_pj=100.0, steps=100)
+    >>> goal = budget.goal({"energy_pj": 400.0})
+    >>> [round(float(budget.limits(goal, step)["energy_pj"])) for step in (0, 10, 35, 60, 100)]
+    [400, 400, 200, 100, 100]
+    """
+
+    energy_pj: float | None = None
+    latency_s: float | None = None
+    memory_bytes: float | None = None
+    area_mm2: float | None = None
+    node_nm: float | None = None
+    steps: int = 0
+    anneal_from: float = 0.1
+    anneal_to: float = 0.6
+    strength: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.limited:
+            raise ValueError(f"expected at least one limit of {list(RESOURCES)}, found none")
+        for name, limit in self.limited.items():
+            kind = RESOURCES[name]
+            if isinstance(limit, bool) or not isinstance(limit, Real):
+                raise ValueError(
+                    f"{name} must be a number, in {name.rpartition('_')[2]}, got {limit!r}; "
+                    f"quantities with a unit are read by jsnn.units.parse({limit!r}, {kind!r})"
+                )
+            if not 0 < limit < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {limit}")
+        if self.area_mm2 is not None and self.node_nm is None:
+            raise ValueError("a limit of the area needs the node of its technology: give node_nm")
+        if not 0 <= self.anneal_from < self.anneal_to <= 1:
+            raise ValueError(
+                "limits come down between two shares of the steps, 0 <= anneal_from < anneal_to "
+                f"<= 1, got {self.anneal_from} and {self.anneal_to}"
+            )
+        if self.steps < 0 or not self.strength > 0:
+            raise ValueError(
+                "steps must not be negative and strength be positive, got "
+                f"{self.steps} and {self.strength}"
+            )
+
+    @property
+    def limited(self) -> dict[str, float]:
+        """The limits there are, by name."""
+        every = {name: getattr(self, name) for name in RESOURCES}
+        return {name: limit for name, limit in every.items() if limit is not None}
+
+    def goal(self, start: Mapping[str, Any]) -> dict[str, dict[str, jax.Array]]:
+        """The traced numbers of a run: logarithms of the limits and of where they come down from.
+
+        Args:
+            start: what the untrained network spends, means by name.
+        """
+        limit = {name: jnp.log(jnp.float32(value)) for name, value in self.limited.items()}
+        return {
+            "log_limit": limit,
+            "log_start": {
+                name: jnp.maximum(jnp.log(jnp.asarray(start[name], jnp.float32)), limit[name])
+                for name in limit
+            },
+        }
+
+    def limits(
+        self, goal: Mapping[str, Any], step: jax.Array | int | None = None
+    ) -> dict[str, jax.Array]:
+        """The limits at a step; None is past the end."""
+        share = 1.0
+        if self.steps and step is not None:
+            span = self.anneal_to - self.anneal_from
+            share = jnp.clip((step / self.steps - self.anneal_from) / span, 0.0, 1.0)
+        return {
+            name: jnp.exp((1 - share) * goal["log_start"][name] + share * goal["log_limit"][name])
+            for name in goal["log_limit"]
+        }
+
+    def spent(self, pairs: Pairs, total_pj: jax.Array) -> dict[str, jax.Array]:
+        """What each sample spends of what is limited, `[B]` each."""
+        measures = {
+            "energy_pj": lambda: total_pj,
+            "latency_s": lambda: latency_layers(pairs).seconds,
+            "memory_bytes": lambda: memory_bytes(pairs),
+            "area_mm2": lambda: memory_area_layers_mm2(pairs, self.node_nm),
+        }
+        like = jnp.zeros_like(total_pj)
+        return {name: measures[name]() + like for name in self.limited}
+
+    def penalty(
+        self, goal: Mapping[str, Any], spent: Mapping[str, jax.Array], step=None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The term of the loss, and `multiplier_` of each limit."""
+        limits = self.limits(goal, step)
+        over = {name: jax.nn.relu(jnp.log(spent[name] / limits[name])) for name in limits}
+        penalty = sum(self.strength * jnp.square(excess) for excess in over.values())
+        reported = {f"multiplier_{n}": 2 * self.strength * excess for n, excess in over.items()}
+        return penalty, reported
+
+    def over(self, spent: Mapping[str, float]) -> dict[str, float]:
+        """`spent / limit` by name, of plain numbers.
+
+        >>> Budget(energy_pj=100.0).over({"energy_pj": 125.0})
+        {'energy_pj': 1.25}
+        """
+        return {name: float(spent[name]) / limit for name, limit in self.limited.items()}
+
+    def refuse_below(self, floor: Mapping[str, float]) -> None:
+        """Raise unless every limit is at least what a silent network spends.
+
+        Args:
+            floor: means by name, of the network without a spike of its own.
+
+        Raises:
+            Infeasible: saying the floor.
+        """
+        below = [name for name, ratio in self.over(floor).items() if ratio > 1]
+        if below:
+            found = "; ".join(
+                f"{name} is limited to {_both(name, self.limited[name])}, "
+                f"its floor is {_both(name, floor[name])}"
+                for name in below
+            )
+            raise Infeasible(
+                f"infeasible budget: {found} (what this network spends when none of its own "
+                "neurons fires): raise the budget, or take a smaller network, fewer steps or "
+                "another machine"
+            )
+
+
+def _both(name: str, value: float) -> str:
+    """A number as the field has it, and as a reader says it."""
+    return f"{value:.6g} ({text(value, RESOURCES[name])})"

@@ -1,0 +1,145 @@
+"""Evaluation: sums of a whole set, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jsnn._checks import whole_number
+from jsnn.energy import dataflow, op_count_proxy
+from jsnn.energy.qnn import twin
+from jsnn.nn import forward
+from jsnn.nn.time_plan import WHOLE, TimePlan
+from jsnn.train.levers import Pairs, price
+from jsnn.train.losses import TASKS, accuracy
+from jsnn.train.objective import Objective
+from jsnn.train.state import Encoder
+from jsnn.train.step import check_labels
+
+
+def make_eval_step(
+    model: nn.Module, objective: Objective, encoder: Encoder, *, plan: TimePlan = WHOLE
+) -> Callable:
+    """One jitted evaluation batch: `(variables, frames, labels, weight, key) -> sums`.
+
+    `weight` `[B]` is 1 for a sample and 0 for padding. Sums over the batch: `samples`, `task`,
+    `accuracy`, `parts_pj` `[L, C]` of the bill, `floor_pj`, `twin_pj`, `op_count_pj`, `spikes` and
+    `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch (`ever`). The twin
+    runs on the machine as it is before any lever. Under a constraint also `spent` and
+    `spent_floor`, by what is limited: of the network, and of it silenced. By layer: `dataflows`
+    (`jsnn.energy.Dataflow`; `switches` counts the samples with a finite switch rate), and
+    `not_finite`, samples that could not be counted. `labels_beyond` counts the samples whose labels
+    are no classes of the network.
+    """
+
+    def step(variables, samples, labels, weight, key):
+        frames = encoder(key, samples)
+        passed = forward(model, variables, frames, plan=plan, unpriced=objective.unpriced)
+        workload, params = passed.workload, variables["params"]
+        parts_pj = objective.bill(workload, params).parts_pj
+        return {
+            "samples": weight.sum(),
+            "task": weight @ TASKS[objective.task](passed.outputs, labels),
+            "accuracy": weight @ accuracy(passed.outputs, labels),
+            "parts_pj": jnp.einsum("b,blc->lc", weight, parts_pj),
+            "floor_pj": weight @ objective.bill(workload.silenced(), params).total_pj(),
+            "twin_pj": weight @ twin(workload, objective.hardware).total_pj(),
+            "op_count_pj": weight @ op_count_proxy(workload),
+            "spikes": jnp.stack([weight @ layer.output_events for layer in workload]),
+            "rates": jnp.stack([weight @ layer.spike_rate for layer in workload]),
+            "ever": [jnp.einsum("b,b...->...", weight, layer.spikes) for layer in workload],
+            "spent": _weighed(weight, objective.spent(workload, params)),
+            "spent_floor": _weighed(weight, objective.spent(workload.silenced(), params)),
+            "dataflows": _dataflows(
+                weight, price(objective.levers, params, workload, objective.hardware)
+            ),
+            "not_finite": {l.geometry.name: weight @ jnp.logical_not(l.finite) for l in workload},
+            "labels_beyond": weight @ _any_beyond(labels, passed.outputs.shape[-1]),
+        }
+
+    return jax.jit(step)
+
+
+def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Array) -> dict:
+    """Sums of `eval_step` over a whole set, in float64 NumPy; the last batch is padded, not cut.
+
+    Batches are cut outside the jit, so that one compilation serves sets of any size.
+
+    Args:
+        eval_step: from `make_eval_step`.
+        variables: of the model.
+        data: `(frames [N, ...], labels [N, ...])`, NumPy or on the device.
+        batch: samples a step.
+        key: for the encoder; the same key gives the same figures.
+
+    Raises:
+        ValueError: an empty set, samples and labels of unequal number, labels that are no classes,
+            a batch that is no whole number of samples.
+        FloatingPointError: samples that could not be counted, by the name of the layer; outputs
+            that are not finite.
+    """
+    frames, labels = data
+    check_labels(frames, labels)
+    batch = whole_number("batch", batch, 1, 10**9)
+    total, count = None, len(frames)
+    for number, start in enumerate(range(0, count, batch)):
+        index = np.arange(start, start + batch)
+        weight = (index < count).astype(np.float32)
+        index = np.minimum(index, count - 1)
+        step_key = jax.random.fold_in(key, number)
+        sums = eval_step(variables, frames[index], labels[index], weight, step_key)
+        sums = jax.tree.map(lambda x: np.asarray(x, np.float64), jax.device_get(sums))
+        _check_finite(sums)
+        total = sums if total is None else jax.tree.map(np.add, total, sums)
+    return total
+
+
+def _any_beyond(labels: jax.Array, classes: int) -> jax.Array:
+    return (labels >= classes).reshape(len(labels), -1).any(1)
+
+
+def _check_finite(sums: Mapping[str, Any]) -> None:
+    # Of several networks at once, each with sums of its own, whoever put them together looks.
+    if np.any(sums.get("labels_beyond", 0) > 0):
+        raise ValueError(
+            f"labels of {int(np.max(sums['labels_beyond']))} samples of a batch are no classes of "
+            "the network: give it as many outputs as there are classes, or number the classes from "
+            "0"
+        )
+    bad = {n: s for n, s in sums.get("not_finite", {}).items() if not np.ndim(s) and s > 0}
+    if bad:
+        counts = ", ".join(f"{name} ({int(n)} samples)" for name, n in bad.items())
+        raise FloatingPointError(
+            f"what happened in the layers {counts} is no number: membranes or constants that are "
+            "not finite (did the network diverge?), or frames that are not what the layer declares "
+            "(jsnn.run outside of jit says which)"
+        )
+    for name in ("task", "accuracy"):
+        if not np.ndim(sums.get(name, 0)) and not np.isfinite(sums.get(name, 0)):
+            raise FloatingPointError(
+                f"{name} is {sums[name]} over a batch: outputs of the network are not finite"
+            )
+
+
+def _dataflows(weight: jax.Array, pairs: Pairs) -> dict[str, dict[str, jax.Array]]:
+    sums = {}
+    for layer, hardware in pairs:
+        if (flow := dataflow(layer, hardware)) is None:
+            continue
+        switches = jnp.isfinite(flow.switch_rate)
+        sums[layer.geometry.name] = {
+            "dense": weight @ flow.dense,
+            "rate": weight @ flow.rate,
+            "switch_rate": weight @ jnp.where(switches, flow.switch_rate, 0),
+            "switches": weight @ switches,
+        }
+    return sums
+
+
+def _weighed(weight: jax.Array, spent: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {name: weight @ each for name, each in spent.items()}

@@ -1,0 +1,226 @@
+"""What training minimises: a task loss, the energy of inference and a term that keeps layers alive.
+
+loss = task + energy_weight * (mean_B(bill) / bill at initialisation + living_weight * silence)
+
+or, under a constraint, task + penalty + living_weight * silence
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jsnn.energy import Bill, bill_layers
+from jsnn.hardware import Hardware
+from jsnn.train.levers import Lever, Pairs, price
+from jsnn.train.losses import TASKS, accuracy
+from jsnn.workload import LayerWorkload, Workload
+
+# A layer whose sparse dataflow costs four times its dense one feels half of the sparse one's slope.
+# Set by search folds of convolutions on digits under an earlier form of the gradient; 1 was no
+# better under this one (`experiments/results/dataflow_gradient.json`).
+EVENT_TEMPERATURE = 2.0
+# Of the choices that a design makes.
+TEMPERATURE = 0.5
+# Of the workload of a batch and the parameters; hashable.
+Regulariser = Callable[[Workload, Any], jax.Array]
+
+
+def living(workload: Workload, half: float = 0.2) -> jax.Array:
+    """Living neurons of each hidden spiking layer as a smooth share in [0, 1], `[layers]`.
+
+    living_l = mean_n r_n / (r_n + half),   r_n = spikes of neuron n per inference, batch mean
+
+    Its slope is steepest at r = 0, so a layer about to fall silent is pulled back while its
+    surrogate still has a gradient. Layers that cannot spike are left out.
+
+    Args:
+        workload: of a batch.
+        half: spikes per inference at which a neuron counts one half.
+    """
+    shares = [
+        _half_saturation(layer.spikes.mean(0), half) * _of_all(layer)
+        for layer in workload
+        if layer.geometry.spiking
+    ]
+    return jnp.stack(shares) if shares else jnp.ones((1,))
+
+
+def _half_saturation(rates: jax.Array, half: float) -> jax.Array:
+    return (rates / (rates + half)).mean()
+
+
+def _of_all(layer: LayerWorkload) -> Any:
+    """Neurons that ran for each that is left in the bill: those that a lever took are not dead."""
+    ran, left = math.prod(layer.spikes.shape[1:]), layer.geometry.neurons
+    return 1 if isinstance(left, int) else ran / left
+
+
+class Constraint(Protocol):
+    """What an inference may spend; hashable, takes the place of the weighted energy."""
+
+    def spent(self, pairs: Pairs, total_pj: jax.Array) -> dict[str, jax.Array]:
+        """What each sample spends of what is limited, `[B]` each, by name.
+
+        Args:
+            pairs: layers and what they run on.
+            total_pj: their bill, `[B]`.
+        """
+        ...
+
+    def penalty(
+        self, goal: Any, spent: dict[str, jax.Array], step: jax.Array | int | None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The term of the loss, and what is to be reported beside it.
+
+        Args:
+            goal: the limits, as the state of the run holds them (`TrainState.goal`).
+            spent: means over the batch.
+            step: optimiser steps done; None is past the end.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """Task, energy and living terms with their weights.
+
+    loss = mean_B task + energy_weight * (mean_B bill / reference_pj + living_weight * silence)
+    silence = mean_l relu(living_share - living_l) / living_share
+
+    The bill stands relative to the bill at initialisation: a fixed weight on its logarithm has a
+    gradient that grows as the bill falls, and runs away to dead networks. A network that is all
+    silent pays its initial bill again (living_weight 1).
+
+    With a constraint: loss = mean_B task + penalty + living_weight * silence.
+
+    A goal holds the numbers that one run has and another has not, as arrays, so that one compiled
+    step serves both: `{"energy_weight": w}`, or what the constraint takes.
+
+    Attributes:
+        task: one of `TASKS`.
+        hardware: what the bill is priced on.
+        energy_weight: 0 trains on the task alone; the bill is still reported.
+        living_weight: weight of the living-neuron term beside the relative bill.
+        living_share: share of living neurons below which the term acts.
+        ramp_steps: optimiser steps over which the energy weight rises linearly from 0 to its value,
+            so that a network learns to fire before it learns to fire less.
+        temperature: of the choices that a design makes, in its gradient (`jsnn.energy.bill`).
+        event_temperature: of the choice between dataflows in the gradient by spikes: a layer in
+            the dense one must still feel what its spikes would cost in the sparse one, or little
+            brings it down to it; 0 is the hard choice. Up to the rate at which the dataflow changes
+            (`jsnn.energy.dataflow`) the gradient is the slope of the estimate. From there on, where
+            the estimate is nearly flat in the spikes, it falls from that slope without a jump, as
+            `(E_dense / E_sparse)^(1/t)`: on neuromorphic-22nm about sixty times that of the
+            estimate at first (a dense layer of 512 inputs).
+        levers: those of the network (`jsnn.train.levers.Levered`), which change what its layers
+            cost.
+        constraint: what an inference may spend (`jsnn.train.budget`), in place of a weight.
+        unpriced: parameters that no layer accounts for and that stay out of the bill (`jsnn.run`).
+        regulariser: what is weighed in place of the bill (`jsnn.train.regularisers`), relative
+            to its own value at initialisation; None: the bill.
+
+    Raises:
+        ValueError: unknown task, negative weight or temperature, share outside (0, 1], a weight
+            beside a constraint.
+    """
+
+    task: str
+    hardware: Hardware
+    energy_weight: float = 0.0
+    living_weight: float = 1.0
+    living_share: float = 0.1
+    ramp_steps: int = 0
+    temperature: float = TEMPERATURE
+    event_temperature: float = EVENT_TEMPERATURE
+    levers: tuple[Lever, ...] = ()
+    constraint: Constraint | None = None
+    regulariser: Regulariser | None = None
+    unpriced: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {sorted(TASKS)}, got {self.task!r}")
+        weights = ("energy_weight", "living_weight", "ramp_steps")
+        for name in (*weights, "temperature", "event_temperature"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name} must not be negative or infinite, got {getattr(self, name)}"
+                )
+        if not 0 < self.living_share <= 1:
+            raise ValueError(f"living_share must lie in (0, 1], got {self.living_share}")
+        if self.constraint is not None and self.energy_weight:
+            raise ValueError(
+                f"a constraint takes the place of a weight: energy_weight must be 0 beside it, "
+                f"got {self.energy_weight}"
+            )
+
+    def bill(self, workload: Workload, params: Any = None) -> Bill:
+        """The bill of the network with its levers, whose leaves stand in `params`."""
+        whole = bill_layers(price(self.levers, params, workload, self.hardware))
+        return dataclasses.replace(whole, left_out=workload.unpriced)
+
+    def spent(self, workload: Workload, params: Any = None) -> dict[str, jax.Array]:
+        """What each sample spends of what the constraint limits, `[B]`; empty without one."""
+        if self.constraint is None:
+            return {}
+        pairs = price(self.levers, params, workload, self.hardware)
+        return self.constraint.spent(pairs, bill_layers(pairs).total_pj())
+
+    def __call__(
+        self,
+        outputs: jax.Array,
+        labels: jax.Array,
+        workload: Workload,
+        reference_pj: jax.Array,
+        step: jax.Array | int | None = None,
+        params: Any = None,
+        goal: Any = None,
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss, and its raw terms: task, energy (relative), silence, total_pj, accuracy.
+
+        Under a constraint also what it reports.
+
+        Args:
+            outputs: of the readout.
+            labels: as the task takes them.
+            workload: of the same batch.
+            reference_pj: unit of the energy term; of a regulariser, in its own unit.
+            step: optimiser steps done, for the ramp; None is past its end.
+            params: of the network; only levers and regularisers read them.
+            goal: of the run; None: the energy weight above.
+
+        Raises:
+            ValueError: a constraint and no goal.
+        """
+        pairs = price(self.levers, params, workload, self.hardware)
+        each_pj = bill_layers(pairs, self.temperature, self.event_temperature).total_pj()
+        total_pj = each_pj.mean()
+        weighed = total_pj if self.regulariser is None else self.regulariser(workload, params)
+        share = living(Workload(tuple(layer for layer, _ in pairs)))
+        terms = {
+            "task": TASKS[self.task](outputs, labels).mean(),
+            "energy": weighed / reference_pj,
+            "silence": (jax.nn.relu(self.living_share - share) / self.living_share).mean(),
+            "total_pj": total_pj,
+            "accuracy": accuracy(outputs, labels).mean(),
+        }
+        if self.constraint is not None:
+            if goal is None:
+                raise ValueError("a constraint needs a goal: put its limits into TrainState.goal")
+            spent = self.constraint.spent(pairs, each_pj)
+            means = {name: each.mean() for name, each in spent.items()}
+            penalty, reported = self.constraint.penalty(goal, means, step)
+            loss = terms["task"] + penalty + self.living_weight * terms["silence"]
+            return loss, terms | reported | {"loss": loss}
+        cost = terms["energy"] + self.living_weight * terms["silence"]
+        weight = self.energy_weight if goal is None else goal["energy_weight"]
+        if self.ramp_steps and step is not None:
+            weight = weight * jnp.minimum(step / self.ramp_steps, 1.0)
+        loss = terms["task"] + weight * cost
+        return loss, terms | {"loss": loss}

@@ -1,0 +1,240 @@
+"""Training steps: one batch, or an epoch in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jsnn.nn import forward
+from jsnn.nn.time_plan import WHOLE, TimePlan
+from jsnn.train.objective import Objective
+from jsnn.train.state import Encoder, TrainState, step_key, streams
+
+
+def make_train_step(
+    model: nn.Module,
+    objective: Objective,
+    optimiser: optax.GradientTransformation,
+    encoder: Encoder,
+    *,
+    plan: TimePlan = WHOLE,
+) -> Callable:
+    """One jitted step: `(state, (frames, labels), index) -> (state, terms)`; the state is donated.
+
+    `frames` `[N, ...]` and `labels` live on the device and are indexed inside the jit with `index`
+    `[B]`; a set that does not fit is given batch by batch with `index = None`. The encoder turns a
+    batch into `[T, B, ...]` with the key of the step. A step whose loss or gradient is not
+    finite returns the state unchanged but for the count, so that the caller can stop with a good
+    network in hand; `terms["finite"]` says so. `plan` is how the network goes over its window.
+
+    Raises:
+        ValueError: from the step, before anything is computed: a state without a reference, whose
+            arrays were donated, or with the optimiser state of other parameters; labels that are
+            no classes of the network, or fewer than samples; an index (NumPy) outside the set; an
+            empty batch. A state that the step returned and labels seen last are not read again.
+    """
+    step = _step(model, objective, optimiser, encoder, plan)
+    return _checked(step, step, optimiser)
+
+
+def make_epoch(
+    model: nn.Module,
+    objective: Objective,
+    optimiser: optax.GradientTransformation,
+    encoder: Encoder,
+    *,
+    plan: TimePlan = WHOLE,
+) -> Callable:
+    """Many steps in one jitted call: `(state, (frames, labels), index [n, B]) -> (state, terms)`.
+
+    `jax.lax.scan` of the step of `make_train_step` over the rows of `index`; every term gets a
+    first axis of n. The same keys, so the same network as from n single steps, without n
+    dispatches; the whole set must live on the device. A length n of its own is compiled anew.
+
+    Raises:
+        ValueError: as from a step of `make_train_step`.
+    """
+    step = _step(model, objective, optimiser, encoder, plan)
+
+    def epoch(state: TrainState, data, index):
+        return jax.lax.scan(lambda state, row: step(state, data, row), state, index)
+
+    return _checked(epoch, step, optimiser)
+
+
+def _checked(
+    function: Callable, step: Callable, optimiser: optax.GradientTransformation
+) -> Callable:
+    """The function jitted, its state donated; what it is given is looked at first, outside the jit.
+
+    A wrong label or reference makes every loss NaN, and a step that is not finite changes nothing.
+    Inside another transformation there is nothing to look at; `lower`, `trace` and the like are
+    those of the jitted function.
+
+    Args:
+        function: what to jit, of one step or of many.
+        step: of `_step`, which it calls.
+        optimiser: of the step.
+    """
+    jitted = jax.jit(function, donate_argnums=0)
+    counter = labels_seen = None
+
+    @functools.wraps(function)
+    def checked(state: TrainState, data, index):
+        nonlocal counter, labels_seen
+        leaves = jax.tree.leaves((state, data, index))
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return jitted(state, data, index)
+        frames, labels = data
+        # A state that this step returned last is good, and so are labels once read.
+        if state.step is not counter:
+            _check_state(state, optimiser)
+        fresh = labels is not labels_seen
+        if fresh:
+            check_labels(frames, labels)
+        _check_index(index, len(labels))
+        if fresh:
+            if step.classes is None:
+                # Notes the number of classes; the trace is kept for the call.
+                jitted.trace(state, data, index)
+            _check_classes(labels, step.classes)
+        state, terms = jitted(state, data, index)
+        counter, labels_seen = state.step, labels
+        return state, terms
+
+    for name in ("lower", "trace", "eval_shape", "clear_cache", "_cache_size"):
+        setattr(checked, name, getattr(jitted, name))
+    return checked
+
+
+def check_labels(frames: Any, labels: Any) -> None:
+    """Raise ValueError unless there is a sample, and a label of a class for each."""
+    if not len(labels):
+        raise ValueError("the set is empty: it has no sample; give at least one, with its label")
+    if len(frames) != len(labels):
+        raise ValueError(
+            f"{len(frames)} samples and {len(labels)} labels: give one label, or row of labels, "
+            "for each sample"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels must be integers from 0 up, got {labels.dtype}{list(labels.shape)}; of a "
+            "one-hot array take labels.argmax(-1)"
+        )
+    if (least := int(np.asarray(labels).min())) < 0:
+        raise ValueError(
+            f"labels must be classes from 0 up, got {least}: number the classes from 0, and leave "
+            "samples without a class out"
+        )
+
+
+def _check_classes(labels: Any, classes: int) -> None:
+    if (most := int(np.asarray(labels).max())) >= classes:
+        raise ValueError(
+            f"the network has {classes} classes, 0 to {classes - 1}, and a label is {most}: give "
+            "the network as many outputs as there are classes, or number the classes from 0"
+        )
+
+
+def _check_index(index: Any, count: int) -> None:
+    if index is None:
+        return
+    if not isinstance(index, np.ndarray | jax.Array) or not np.issubdtype(index.dtype, np.integer):
+        raise ValueError(
+            "the index of a batch must be an array of integers, got "
+            f"{getattr(index, 'dtype', type(index).__name__)}: np.asarray(index)"
+        )
+    if not np.size(index):
+        raise ValueError("the batch is empty: its index names no sample")
+    if isinstance(index, jax.Array):
+        # To read it would make the host wait for the device.
+        return
+    least, most = np.min(index), np.max(index)
+    if least < 0 or most >= count:
+        raise ValueError(
+            f"the index of a batch must lie in 0 to {count - 1}, the {count} samples of the set, "
+            f"got {least} to {most}"
+        )
+
+
+def _check_state(state: TrainState, optimiser: optax.GradientTransformation) -> None:
+    leaves = [leaf for leaf in jax.tree.leaves(state) if isinstance(leaf, jax.Array)]
+    if any(leaf.is_deleted() for leaf in leaves):
+        raise ValueError(
+            "the arrays of this state were donated to a training step, which made the next state "
+            "in their place: go on with the state that the step returned, or keep a copy "
+            "(jax.tree.map(jnp.copy, state)) before it"
+        )
+    reference_pj = np.asarray(state.reference_pj)
+    if not (np.isfinite(reference_pj).all() and (reference_pj > 0).all()):
+        raise ValueError(
+            f"reference_pj of the state is {reference_pj}, and no loss can be finite: measure it "
+            "first, state = with_reference(state, initial_bill(state, model, objective, encoder, "
+            "frames))"
+        )
+    expected = jax.eval_shape(optimiser.init, state.params)
+    if _shapes(expected) != _shapes(state.opt_state):
+        raise ValueError(
+            "the optimiser state of this state belongs to other parameters or another optimiser: "
+            "begin with init_state(model, optimiser, frames, seed), or opt_state="
+            "optimiser.init(state.params)"
+        )
+
+
+def _shapes(tree: Any) -> tuple[Any, list]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
+
+
+def _step(model, objective, optimiser, encoder, plan) -> Callable:
+    def step(state: TrainState, data, index):
+        key = step_key(state)
+        samples, labels = data if index is None else (data[0][index], data[1][index])
+        frames = encoder(key, samples)
+
+        def loss(params):
+            variables = {"params": params, **state.collections}
+            passed = forward(
+                model,
+                variables,
+                frames,
+                train=True,
+                rngs=streams(key),
+                plan=plan,
+                unpriced=objective.unpriced,
+            )
+            value, terms = objective(
+                passed.outputs,
+                labels,
+                passed.workload,
+                state.reference_pj,
+                state.step,
+                params,
+                state.goal,
+            )
+            step.classes = passed.outputs.shape[-1]
+            rates = jnp.stack([layer.spike_rate.mean() for layer in passed.workload])
+            return value, (terms | {"spike_rates": rates}, passed.updates)
+
+        (value, (terms, updates)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
+        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
+        changes, opt_state = optimiser.update(grads, state.opt_state, state.params)
+        new = dataclasses.replace(
+            state,
+            params=optax.apply_updates(state.params, changes),
+            collections={**state.collections, **updates},
+            opt_state=opt_state,
+        )
+        kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, state)
+        return dataclasses.replace(kept, step=state.step + 1), terms | {"finite": finite}
+
+    step.classes = None
+    return step

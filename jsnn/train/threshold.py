@@ -1,0 +1,128 @@
+"""One factor on every threshold of a network: the last turn that brings a bill under its budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import jax
+
+from jsnn.nn.layers import CONSTANTS, constants_of
+from jsnn.train.levers import LEVERS, NETWORK
+from jsnn.train.state import TrainState
+
+__all__ = ["SPAN", "search", "turned", "with_factor"]
+
+# Factors that are tried.
+SPAN = (0.5, 2.0)
+# Share of the limit to end in: room above for samples not yet seen, within 3 % below.
+AIM = (0.975, 0.99)
+_THRESHOLD, _NEURON = "v_threshold", "neuron"
+
+
+def with_factor(
+    variables: Mapping[str, Any], factor: Any, spiking: Collection[str]
+) -> dict[str, Any]:
+    """Variables of the network with every threshold `factor` times as high.
+
+    A neuron with a leaf `v_threshold` gets `factor * v_threshold` (a reset by subtraction takes
+    off as much). One whose threshold is static (RF, BRF) gets its input divided by the factor: the
+    synapse, or the norm behind it, and the recurrent weights. As such a neuron is linear in its
+    input between spikes, that is `factor` times its threshold, and for BRF times its refractory
+    lift too.
+
+    Args:
+        variables: of the network, or of a `jsnn.train.levers.Levered` one.
+        factor: positive.
+        spiking: names of the layers whose neurons fire (of a workload).
+
+    Raises:
+        ValueError: no threshold was found.
+
+    >>> constants = {"hidden": {"neuron": {"v_threshold": 2.0}}}
+    >>> with_factor({"params": {}, "constants": constants}, 1.5, ["hidden"])["constants"]
+    {'hidden': {'neuron': {'v_threshold': 3.0}}}
+    """
+    params, constants = variables["params"], constants_of(variables)
+    if set(params) == {NETWORK, LEVERS}:
+        network = with_factor({**variables, "params": params[NETWORK]}, factor, spiking)
+        return {**network, "params": {**params, NETWORK: network["params"]}}
+    raised, static = set(), set()
+
+    def raise_thresholds(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+        if path and path[-1] == _NEURON:
+            layer = "/".join(path[:-1])
+            if _THRESHOLD in tree:
+                raised.add(layer)
+                return {**tree, _THRESHOLD: factor * tree[_THRESHOLD]}
+            static.update({layer} & set(spiking))
+            return dict(tree)
+        return {name: raise_thresholds(branch, (*path, name)) for name, branch in tree.items()}
+
+    def divide_inputs(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+        if "/".join(path) in static:
+            last = "norm" if "norm" in tree else "synapse"
+            inputs = {name: tree[name] for name in (last, "recurrent") if name in tree}
+            return {**tree, **jax.tree.map(lambda leaf: leaf / factor, inputs)}
+        return {
+            name: divide_inputs(branch, (*path, name)) if isinstance(branch, Mapping) else branch
+            for name, branch in tree.items()
+        }
+
+    constants = raise_thresholds(constants)
+    if not raised | static:
+        raise ValueError(f"no neuron with a threshold among the layers {sorted(constants)}")
+    return {**variables, "params": divide_inputs(params), CONSTANTS: constants}
+
+
+def turned(state: TrainState, factor: Any, spiking: Collection[str]) -> TrainState:
+    """The state with every threshold of its network `factor` times as high (`with_factor`)."""
+    collections = with_factor(state.variables, factor, spiking)
+    params = collections.pop("params")
+    return dataclasses.replace(state, params=params, collections=collections)
+
+
+def search(
+    ratio: Callable[[float], float], fill: bool, aim: tuple[float, float] = AIM, tries: int = 20
+) -> tuple[float, float]:
+    """Factor in `SPAN` that brings `ratio(factor)` into the aim, by bisection of its logarithm.
+
+    Factor 1 is kept where its ratio is in the aim already, or below it and `fill` is off. The
+    ratio need not be monotone: the largest one found below the upper end of the aim is taken.
+
+    Args:
+        ratio: spent / limit of the network with a factor on its thresholds; of several limits the
+            largest.
+        fill: whether to lower thresholds where the network stays below the aim.
+        aim: ratios to end in.
+        tries: evaluations at most.
+
+    Returns:
+        The factor and its ratio, which is above the aim where no factor in the span is enough.
+
+    >>> factor, found = search(lambda factor: 1.2 / factor, fill=True)
+    >>> 0.975 <= found <= 0.99
+    True
+    """
+    low, high = aim
+    seen = {1.0: ratio(1.0)}
+    if seen[1.0] <= high and (seen[1.0] >= low or not fill):
+        return 1.0, seen[1.0]
+    # Spikes fall as thresholds rise: `above` spends too much, `below` is within the limit.
+    end = SPAN[1] if seen[1.0] > high else SPAN[0]
+    seen[end] = ratio(end)
+    above, below = min(1.0, end), max(1.0, end)
+    if seen[below] > high:
+        return below, seen[below]
+    if seen[above] <= high:
+        return above, seen[above]
+    while len(seen) < tries and not low <= seen[below] <= high:
+        middle = math.sqrt(above * below)
+        seen[middle] = ratio(middle)
+        above, below = (middle, below) if seen[middle] > high else (above, middle)
+    within = {factor: found for factor, found in seen.items() if found <= high}
+    # Of factors that come to the same, the one that changes least.
+    factor = max(within, key=lambda factor: (within[factor], -abs(math.log(factor))))
+    return factor, within[factor]

@@ -1,0 +1,5 @@
+"""Pictures: data and an axis in, an axis out."""
+
+from jsnn.viz import plots
+
+__all__ = ["plots"]

@@ -1,0 +1,288 @@
+"""Knobs as leaves: bounds, starts, what is built of them, limits, and a network beside them."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+import jsnn
+from jsnn.codesign.hardware.design_parameters import Knob, Knobs, Supply, committed, round_weights
+from jsnn.codesign.hardware.rules import RULES, build, refusal
+from jsnn.codesign.hardware.trade import Trade, TradeObjective
+from jsnn.energy import bill, bill_layers
+from jsnn.energy.area import memory_area_layers_mm2, memory_area_mm2
+from jsnn.energy.latency import latency, latency_layers
+from jsnn.hardware import get
+from jsnn.hardware.toml import dump, load
+from jsnn.nn.time_plan import Chunked
+from jsnn.quantise import fake_quantise
+from jsnn.train.levers import Levered, split
+from jsnn.train.optimiser import make_optimiser
+from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.step import make_train_step
+from jsnn.workload import Workload
+from jsnn.workload.analytic import dense
+
+SUPPLY = Supply(45, 0.9)
+SPATIAL, EVENT = get("spatial-45nm"), get("event-45nm")
+WORK = Workload((dense(64, 32, steps=4, rate=0.25), dense(32, 10, steps=4, rate=0.1)))
+SIZES = (Knob("local_bytes", 512, 65536), Knob("pes", 16, 4096))
+SPANS = {
+    "local_bytes": (256.0, 2.0**22),
+    "pe_state_bytes": (8.0, 4096.0),
+    "pes": (1.0, 65536.0),
+    "targets_per_message": (1.0, 4096.0),
+    "clock_hz": (1e6, 4e9),
+    "voltage_v": (0.5, 1.0),
+    "dense_share": (0.0, 1.0),
+    "weight_bits": (2.0, 32.0),
+}
+
+
+def on(machine, work=WORK):
+    return [(layer, machine) for layer in work]
+
+
+@settings(max_examples=40, derandomize=True, deadline=None)
+@given(st.sampled_from(sorted(SPANS)), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_what_is_built_stays_built_and_within_bounds(name, a, b, share):
+    least, most = SPANS[name]
+    low, high = sorted(least + (most - least) * x for x in (a, b))
+    value = np.float32(low + (high - low) * share)
+    step = RULES[name].step
+    ends = (low / step, high / step) if step else (np.log2(low), np.log2(high))
+    if np.floor(ends[1] + 1e-9) < np.ceil(ends[0] - 1e-9):
+        with pytest.raises(ValueError, match="there is none from"):
+            build(name, value, low, high)
+        return
+    once = build(name, value, low, high)
+    assert float(once) == float(build(name, once, low, high))
+    assert np.float32(low) <= float(once) <= np.float32(high)
+    step = RULES[name].step
+    units = float(once) / step if step else np.log2(float(once))
+    assert units == pytest.approx(round(units), rel=1e-6, abs=1e-4)
+    # Never past the value by a whole step, on the side that the rule says.
+    free = np.float32(least) < once < np.float32(most) and low < once < high
+    if free and step and RULES[name].way == "down":
+        assert once - step < value + 0.02 * step
+    if free and RULES[name].way == "up":
+        above = once + step if step else 2 * once
+        assert once >= value * (1 - 2e-4) - 0.02 * step or above > np.float32(high)
+
+
+@pytest.mark.parametrize("machine", [SPATIAL, EVENT], ids=lambda m: m.name)
+def test_leaves_start_at_the_machine_itself(machine):
+    spans = {**SPANS, "core_weight_bytes": (256, 2**20), "cores": (1, 4096)}
+    names = [n for n in spans if n != "voltage_v" and refusal(machine, n) is None]
+    names.remove("weight_bits")
+    knobs = [Knob(n, *spans[n]) for n in names] + [Knob("voltage_v", 0.55, 1.0)]
+    for built in (False, True):
+        lever = Knobs(machine, tuple(knobs), SUPPLY, built=built)
+        leaves = lever.init(jax.random.key(0), None, WORK)
+        values, excess = lever.settled(leaves, on(machine))
+        for name in names:
+            assert float(values[name]) == pytest.approx(getattr(machine.design, name), rel=1e-4)
+        assert all(float(over) < 1e-4 for over in excess.values())
+        np.testing.assert_allclose(
+            bill_layers(lever.price(leaves, None, on(machine))).parts_pj,
+            bill(WORK, machine).parts_pj,
+            rtol=1e-4,
+        )
+
+
+def test_errors_say_what_is_wrong():
+    for knob, match in (
+        (("local_bytes", 4096, 512), "low < high"),
+        (("weight_bits", 0.5, 8), "1 <= low"),
+        (("pes", 1, float("inf")), "finite"),
+        (("local_bytes", 0, 512), "above 0"),
+        (("local_bytes", 5000, 6000), "power of two"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            Knob(*knob)
+    with pytest.raises(ValueError, match="one pes for all layers"):
+        Knob("pes", 1, 64, per_layer=True)
+    for knobs, match in (
+        ((), "at least one"),
+        ((SIZES[0], SIZES[0]), "different names"),
+        ((Knob("cores", 1, 64),), "no such knob"),
+        ((Knob("hops", 1, 64),), "cannot be trained"),
+        ((Knob("locl_bytes", 1, 64),), "no such knob"),
+        ((Knob("local_bytes", 512, 4096),), "starts with local_bytes = 8192"),
+        ((Knob("voltage_v", 0.6, 1.0),), "give Supply"),
+        ((Knob("state_bits", 4, 32),), "opposed"),
+        ((Knob("weight_bits", 1, 8),), "2 bits or more"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            Knobs(SPATIAL, knobs)
+    with pytest.raises(ValueError, match="does not reach"):
+        Knobs(SPATIAL, (Knob("voltage_v", 0.3, 1.0),), SUPPLY)
+    with pytest.raises(ValueError, match="no dataflows"):
+        committed(get("classical-45nm"))
+    assert Knobs(SPATIAL, (Knob("state_bits", 4, 32),), opposed=("state_bits",)).names
+    for bad in ({"latency_weight": -1}, {"excess_weight": 0}, {"area_weight": 1.0}):
+        with pytest.raises(ValueError, match=next(iter(bad)).split("_")[0]):
+            Trade(**bad)
+
+
+def test_limits_of_the_machine_are_kept_and_felt():
+    lever = Knobs(
+        EVENT.with_design(cores=8, core_state_bytes=128),
+        (
+            *(Knob("cores", 1, 64), Knob("core_state_bytes", 16, 1024)),
+            *(Knob("targets_per_message", 1, 256), Knob("clock_hz", 1e6, 1e9)),
+            Knob("voltage_v", 0.55, 1.0),
+        ),
+        SUPPLY,
+    )
+    before = on(lever.hardware)
+    asked = {
+        **{"cores": 2.0, "core_state_bytes": 32.0, "targets_per_message": 200.0},
+        **{"clock_hz": 200e6, "voltage_v": 0.7},
+    }
+    values, excess = lever.settled(lever.leaves(asked), before)
+    # 32 and 10 neurons of 16 bits, 16 of them in 32 bytes.
+    assert float(values["cores"]) == 3 and float(values["targets_per_message"]) == 16
+    assert float(excess["cores"]) == pytest.approx(np.log(3 / 2), rel=1e-3)
+    assert float(excess["targets"]) == pytest.approx(np.log(200 / 16), rel=1e-3)
+    slow = float(SUPPLY.slowdown(0.7))
+    assert float(values["clock_hz"]) == pytest.approx(200e6 / slow, rel=1e-3)
+    assert float(excess["clock"]) == pytest.approx(np.log(slow), rel=1e-3)
+    whole, left = lever.construct(asked, before)
+    again, _ = lever.construct(whole, before)
+    assert all(float(again[n]) == float(whole[n]) for n in whole)
+    assert all(float(over) == 0 for over in left.values())
+    found = lever.machine(whole)
+    found.check([(found.design, layer.geometry) for layer in WORK])
+
+
+def test_only_the_logic_follows_the_supply():
+    lever = Knobs(SPATIAL, (Knob("voltage_v", 0.55, 1.0),), SUPPLY)
+    low = lever.machine({"voltage_v": 0.6}).technology
+    moved = {n for n in low.constants if low[n] != SPATIAL.technology[n]}
+    assert moved == {
+        *("add_int8_pj", "add_int32_pj", "mul_int8_pj", "mul_int32_pj", "register_pj_per_bit")
+    }
+    assert all(low[n] < SPATIAL.technology[n] for n in moved)
+
+
+def test_slopes_are_true_between_the_hard_choices():
+    with jax.enable_x64(True):
+        work = Workload((dense(64, 32, steps=4, rate=0.25), dense(32, 10, steps=4, rate=0.1)))
+        lever = Knobs(
+            SPATIAL,
+            (*SIZES, Knob("pe_state_bytes", 8, 512), Knob("voltage_v", 0.55, 1.0)),
+            SUPPLY,
+        )
+        before = on(SPATIAL, work)
+        leaves = lever.leaves(
+            {
+                "local_bytes": jnp.float64(3000.0),
+                "pes": jnp.float64(300.7),
+                "pe_state_bytes": jnp.float64(61.3),
+                "voltage_v": jnp.float64(0.713),
+            }
+        )
+        trade = Trade(0.5, 0.5, 45)
+
+        def cost(leaves):
+            return trade(lever.price(leaves, None, before), before, 0.0, 0.0)
+
+        check_grads(jax.jit(cost), (leaves,), order=1, modes=("rev",), rtol=1e-4)
+
+
+def test_layers_may_have_a_dataflow_each():
+    machine = committed(SPATIAL)
+    lever = Knobs(machine, (Knob("dense_share", 0, 1, per_layer=True),))
+    assert lever.init(jax.random.key(0), None, WORK)["dense_share"].shape == (2,)
+    work = Workload(
+        (dense(64, 32, steps=4, rate=0.01, name="a"), dense(32, 10, steps=4, rate=0.9, name="b"))
+    )
+    either = [
+        bill_layers(lever.on({"dense_share": jnp.array(s)}, on(machine, work))).layers_pj()[0]
+        for s in ([0.0, 0.0], [1.0, 1.0], [0.5, 0.5])
+    ]
+    np.testing.assert_allclose(either[2], (either[0] + either[1]) / 2, rtol=1e-6)
+    # Committed to the better one of each layer is what the machine that chooses pays.
+    chosen = bill(work, SPATIAL).layers_pj()[0]
+    np.testing.assert_allclose(np.minimum(either[0], either[1]), chosen, rtol=1e-6)
+    assert either[0][0] < either[1][0] and either[1][1] < either[0][1]
+
+
+def test_latency_and_area_of_layers_are_those_of_the_machine():
+    np.testing.assert_array_equal(latency_layers(on(EVENT)).seconds, latency(WORK, EVENT).seconds)
+    assert float(memory_area_layers_mm2(on(EVENT), 45)) == float(memory_area_mm2(EVENT, 45))
+    for empty in (latency_layers, functools.partial(memory_area_layers_mm2, node_nm=45)):
+        with pytest.raises(ValueError, match="at least one layer"):
+            empty([])
+
+
+@pytest.mark.parametrize("bits", [2, 3, 8])
+def test_weights_are_rounded_as_ever_at_whole_bits(bits):
+    weights = jax.random.normal(jax.random.key(0), (40,))
+    np.testing.assert_allclose(
+        round_weights(weights, float(bits)), fake_quantise(weights, bits), atol=1e-6
+    )
+    assert (jax.grad(lambda w: round_weights(w, 4.5).sum())(weights) == 1).all()
+
+
+def test_knobs_are_trained_beside_a_network_and_scored_as_built():
+    knobs = (*SIZES, Knob("weight_bits", 2, 8), Knob("voltage_v", 0.55, 1.0))
+    lever = Knobs(SPATIAL, knobs, SUPPLY)
+    model = Levered(jsnn.models.MLP((8,), 3, input_kind="events"), (lever,))
+    frames = (jax.random.uniform(jax.random.key(3), (4, 4, 12)) < 0.4).astype(jnp.float32)
+    with pytest.raises(ValueError, match="nothing pushes local_bytes down"):
+        TradeObjective("cross-entropy", SPATIAL, 1.0, levers=(lever,), trade=Trade(1.0))
+    objective = TradeObjective(
+        "cross-entropy", SPATIAL, 1.0, levers=(lever,), trade=Trade(1.0, 1.0, 45), ramp_steps=4
+    )
+    optimiser = make_optimiser(1e-2, 10, schedule="constant", levers={"knobs": 10.0})
+
+    def encoder(key, samples):
+        return jnp.swapaxes(samples, 0, 1)
+
+    samples, labels = jnp.swapaxes(frames, 0, 1), jnp.array([0, 1, 2, 0])
+    state = init_state(model, optimiser, frames, seed=0)
+    state = with_reference(state, initial_bill(state, model, objective, encoder, samples))
+    before = jax.device_get(state.params)
+    step = make_train_step(model, objective, optimiser, encoder)
+    for _ in range(3):
+        state, terms = step(state, (samples, labels), jnp.arange(4))
+    assert bool(terms["finite"]) and {"latency_s", "area_mm2", "excess"} <= set(terms)
+    (_, old), (_, new) = split(before), split(jax.device_get(state.params))
+    assert all(old["knobs"][n] != new["knobs"][n] for n in lever.names)
+
+    # As it is built: the same whether rounded on the way or beforehand.
+    whole = dataclasses.replace(lever, built=True)
+    narrow = Levered(model.model, (whole,))
+    outputs, work = jsnn.run(narrow, state.variables, frames)
+    pairs = whole.price(new["knobs"], None, on(SPATIAL, work))
+    values, _ = lever.construct(lever.values(new["knobs"]), on(SPATIAL, work))
+    np.testing.assert_allclose(
+        bill_layers(pairs).parts_pj,
+        bill_layers(on(lever.machine(values), work)).parts_pj,
+        rtol=1e-5,
+    )
+    in_pieces, _ = jsnn.run(narrow, state.variables, frames, plan=Chunked(2))
+    np.testing.assert_allclose(in_pieces, outputs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_design_that_comes_out_is_a_file(tmp_path):
+    lever = Knobs(SPATIAL, (*SIZES, Knob("voltage_v", 0.55, 1.0)), SUPPLY)
+    values, _ = lever.construct(
+        {"local_bytes": 3000.0, "pes": 100.2, "voltage_v": 0.713}, on(SPATIAL)
+    )
+    machine = lever.machine(jax.device_get(values))
+    (tmp_path / "mine.toml").write_text(dump(machine), encoding="utf-8")
+    found = get(str(tmp_path / "mine.toml"))
+    assert found.design == machine.design == load(tmp_path / "mine.toml").design
+    assert (found.design.local_bytes, found.design.pes) == (4096, 101)
+    np.testing.assert_allclose(bill(WORK, found).parts_pj, bill(WORK, machine).parts_pj)
+    assert "DERIVED" in found.technology.constants["add_int8_pj"].mark
+    assert "0.72 V" in found.technology.constants["add_int8_pj"].source
