@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.hardware import Hardware
+from jsnn.hardware import Hardware, check_hardware
 from jsnn.hardware.architectures import Sized
 from jsnn.hardware.constants.cells import SRAM_CELLS_UM2
 from jsnn.workload import LayerWorkload
@@ -30,6 +30,7 @@ def memory_bits(hardware: Hardware) -> dict[str, Any]:
     >>> memory_bits(get("spatial-45nm"))["registers"]
     131072.0
     """
+    check_hardware(hardware)
     if not isinstance(hardware.architecture, Sized):
         raise ValueError(
             f"{hardware.name}: architecture {hardware.architecture.name!r} does not say what "

@@ -40,7 +40,7 @@ from jsnn._checks import check_number, shown
 from jsnn._pytree import is_concrete
 from jsnn.energy.estimate import bill
 from jsnn.energy.qnn import Density, twin
-from jsnn.hardware import Hardware
+from jsnn.hardware import Hardware, check_hardware
 from jsnn.hardware.constant import largest
 from jsnn.hardware.design import BOUNDS
 from jsnn.workload import Geometry, LayerWorkload, Workload
@@ -86,6 +86,7 @@ def ratio_by_layer(
     >>> ratio_by_layer(Workload((quiet, busy)), machine)
     Array([[0.8766, 1.7295]], dtype=float32)
     """
+    check_hardware(hardware)
     return bill(workload, hardware).layers_pj() / twin(workload, hardware, density).layers_pj()
 
 
@@ -401,6 +402,7 @@ def _shapes(layers: Sequence[Geometry] | None, point: Mapping[str, Any]) -> Sequ
 
 def _machine(hardware: Hardware, point: Mapping[str, Any]) -> Hardware:
     """The machine with the knobs and constants of a point."""
+    check_hardware(hardware)
     changed = {name: value for name, value in point.items() if name not in WORK}
     knobs = {n: v for n, v in changed.items() if n in hardware.architecture.knobs}
     constants = {n: v for n, v in changed.items() if n not in knobs}
@@ -468,6 +470,7 @@ def _check(hardware, layers, point) -> None:
     needed = [n for n in WORK if n not in OPTIONAL and (layers is None or n not in SIZES)]
     if missing := [name for name in needed if name not in point]:
         raise ValueError(f"a design point needs {needed}, found no {missing}")
+    check_hardware(hardware)
     knobs, constants = hardware.architecture.knobs, tuple(hardware.technology.constants)
     held = hardware.technology.constants
     ranges = {name: (0, largest(constant.unit)) for name, constant in held.items()}

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jsnn._checks import check_number
 from jsnn.energy.counting import count, count_by_step, tally
 from jsnn.energy.latency import layer_cycles, total_cycles
-from jsnn.hardware import Hardware, get
+from jsnn.hardware import Hardware, check_hardware, get
 from jsnn.hardware.actions import COMPONENTS, EVENTS, PriceTable, weighted
 from jsnn.hardware.architectures import Stepwise
 from jsnn.hardware.power import PJ_PER_J
@@ -104,6 +104,11 @@ class Bill:
             aligned = (n.rjust(w) for n, w in zip(numbers, widths[1:], strict=True))
             lines.append("  ".join([name.ljust(widths[0]), *aligned]))
         lines += [f"— {component}: unpriced, {reason}" for component, reason in self.unpriced]
+        if not math.isfinite(total):
+            lines.append(
+                "— nan: what was counted is not finite (membranes, or frames that are not what a "
+                "layer declares); jsnn.run outside of jit names the layer"
+            )
         return "\n".join([*lines, *left_out_lines(self.left_out)])
 
 
@@ -233,6 +238,7 @@ def dataflow(layer: LayerWorkload, hardware: Hardware) -> Dataflow | None:
     >>> float(found.dense[0]), round(float(found.switch_rate[0]), 3)
     (0.0, 0.2)
     """
+    check_hardware(hardware)
     tables = hardware.prices(layer.geometry)
     if len(tables) != 2:
         return None
@@ -332,6 +338,7 @@ def bill_layers(
     True
     """
     for _, hardware in pairs:
+        check_hardware(hardware)
         for name, value in hardware.design.knobs.items():
             if jnp.ndim(value):
                 raise ValueError(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.energy.counting import count
-from jsnn.hardware import Hardware
+from jsnn.hardware import Hardware, check_hardware
 from jsnn.hardware.actions import weighted
 from jsnn.hardware.architectures import Timed
 from jsnn.workload import LayerWorkload, Workload, refuse_levers
@@ -89,6 +89,8 @@ def latency_layers(
     """
     if not pairs:
         raise ValueError("expected a workload of at least one layer, found none")
+    for _, hardware in pairs:
+        check_hardware(hardware)
     machine = pairs[0][1]
     cycles = jnp.stack([layer_cycles(*pair, temperature) for pair in pairs], axis=-1)
     total = total_cycles(cycles, machine.architecture.concurrent)

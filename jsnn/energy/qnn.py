@@ -18,7 +18,7 @@ import numpy as np
 from jsnn._checks import check_number, shown, whole_number
 from jsnn._pytree import is_concrete
 from jsnn.energy.estimate import Bill, bill, bill_layers
-from jsnn.hardware import Hardware
+from jsnn.hardware import Hardware, check_hardware
 from jsnn.hardware.actions import PriceTable
 from jsnn.hardware.architectures import Neuromorphic
 from jsnn.hardware.design import BOUNDS
@@ -156,6 +156,7 @@ def twin(
     >>> float(twin(workload, machine).total_pj()[0]) / 4096**2
     0.91600
     """
+    check_hardware(hardware)
     if bits is not None:
         check_number("bits", bits, *BOUNDS["output_bits"])
     passes = twin_workload(workload, density)
@@ -280,6 +281,7 @@ def break_even_rate(steps: int, hardware: Hardware, fan_in: int | None = None) -
     >>> round(break_even_rate(16, machine, fan_in=4096), 4)
     0.0275
     """
+    check_hardware(hardware)
     if not isinstance(hardware.architecture, Neuromorphic):
         raise ValueError(
             f"the closed form is that of {Neuromorphic.name!r}, found a machine of "

@@ -31,7 +31,7 @@ from jsnn.energy.estimate import (
 from jsnn.energy.latency import latency
 from jsnn.energy.qnn import Density, twin, twin_workload
 from jsnn.energy.uncertainty import Sensitivity, monte_carlo, sensitivities
-from jsnn.hardware import Hardware
+from jsnn.hardware import Hardware, check_hardware
 from jsnn.hardware.architectures import Timed
 from jsnn.hardware.power import PJ_PER_J
 from jsnn.units import energy_text
@@ -272,6 +272,7 @@ def report(
     >>> round(found.ratio, 3), found.targets_per_message
     (0.877, 1.0)
     """
+    check_hardware(hardware)
     _check(workload)
     draws, seed = whole_number("draws", draws, 1, 10**9), whole_number("seed", seed, 0, 2**32 - 1)
     with jax.enable_x64(True):
@@ -401,6 +402,8 @@ def compare(workload: Workload, machines: Iterable[Hardware], **options: Any) ->
     """
     _check(workload)
     machines = list(machines)
+    for machine in machines:
+        check_hardware(machine)
     names = [machine.name for machine in machines]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"expected machines of different names, at least one, found {names}")

@@ -21,7 +21,7 @@ from jsnn._checks import check_number, whole_number
 from jsnn._pytree import is_concrete
 from jsnn.energy.estimate import bill
 from jsnn.energy.qnn import Density, twin
-from jsnn.hardware import Hardware, Technology
+from jsnn.hardware import Hardware, Technology, check_hardware
 from jsnn.hardware.constant import MARKS, Constant
 from jsnn.hardware.design import BOUNDS
 from jsnn.workload import Workload
@@ -168,6 +168,7 @@ def monte_carlo(
     >>> draws.snn_pj.shape, bool(0 < draws.wins < 1)
     ((100,), True)
     """
+    check_hardware(hardware)
     samples = whole_number("samples", samples, 1, 10**9)
     most = whole_number("most", most, 1, 10**9)
     if distribution not in ("log-uniform", "triangular"):
@@ -339,6 +340,7 @@ def sensitivities(
     add_fp32_pj SECONDARY 1.0 0.804
     mul_fp32_pj SECONDARY 0.0 -0.804
     """
+    check_hardware(hardware)
     span = ranges(hardware.technology, spread)
     energies, slopes = _slopes(workload, hardware, density)
     snn_pj, twin_pj = (float(energy) for energy in energies)

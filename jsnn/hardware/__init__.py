@@ -5,8 +5,8 @@ Hardware code sees sizes and bits, never a count of spikes; `jsnn.energy` multip
 
 from jsnn.hardware.constant import Constant
 from jsnn.hardware.design import Design
-from jsnn.hardware.hardware import Hardware
+from jsnn.hardware.hardware import Hardware, check_hardware
 from jsnn.hardware.presets import get, presets
 from jsnn.hardware.technology import Technology
 
-__all__ = ["Constant", "Design", "Hardware", "Technology", "get", "presets"]
+__all__ = ["Constant", "Design", "Hardware", "Technology", "check_hardware", "get", "presets"]

@@ -144,3 +144,18 @@ class Hardware:
             lines.append(f"  {name} = {c.value} {c.unit} [{c.mark}: {c.source}{note}]")
         lines += [f"  {component}: unpriced, {reason}" for component, reason in self.unpriced]
         return "\n".join(lines)
+
+
+def check_hardware(hardware: Any) -> None:
+    """Raise ValueError unless it is a machine.
+
+    >>> check_hardware("hierarchy-45nm")
+    Traceback (most recent call last):
+    ...
+    ValueError: expected a Hardware, found 'hierarchy-45nm': jsnn.hardware.get('hierarchy-45nm')
+    """
+    if isinstance(hardware, Hardware):
+        return
+    name = hardware if isinstance(hardware, str) else "neuromorphic-22nm"
+    found = repr(hardware) if isinstance(hardware, str) else type(hardware).__name__
+    raise ValueError(f"expected a Hardware, found {found}: jsnn.hardware.get({name!r})")

@@ -13,7 +13,7 @@ import numpy as np
 from jsnn.events import EventFrames
 from jsnn.events.event_value import outside
 from jsnn.nn.chunked import apply_chunked
-from jsnn.nn.layers import CONSTANTS, STATE, WORKLOAD, check_callable
+from jsnn.nn.layers import CONSTANTS, PASSING, STATE, WORKLOAD, check_callable
 from jsnn.nn.time_plan import WHOLE, Chunked, TimePlan
 from jsnn.workload import LayerWorkload, Workload, require_events
 
@@ -118,9 +118,11 @@ def forward(
             "jsnn.nn.layers.Spiking"
         )
     params = variables.get("params", {})
+    # Weights that are not trained may lie in a collection of their own.
+    fixed = {n: tree for n, tree in clean.items() if n not in ("params", *PASSING)}
     levers = getattr(model, "lever_names", ())
     network = model.network_params(params) if levers else params
-    left = _left_out(network, layers, tuple(unpriced))
+    left = _left_out((network, *fixed.values()), layers, tuple(unpriced))
     workload = dataclasses.replace(as_workload(layers), unpriced=left, levers=levers)
     # Layers that ran under a trace of their own could not say that their frames are no events.
     if isinstance(plan, Chunked):
@@ -144,16 +146,22 @@ def _check(model: Any, variables: Any, frames: Any) -> None:
             f"expected frames as an array [T, B, ...], found {type(frames).__name__}: "
             "jnp.asarray(frames)"
         )
+    if frames.ndim < 3:
+        raise ValueError(
+            f"frames must be [T, B, ...], got shape {list(frames.shape)}: of one sample "
+            "frames[:, None]"
+        )
 
 
 def _left_out(
-    params: Any, layers: Sequence[LayerWorkload], listed: tuple[str, ...]
+    trees: Iterable[Any], layers: Sequence[LayerWorkload], listed: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Paths of the parameters that no record accounts for, all of which have to be listed."""
     accounted = {path for layer in layers for path in layer.geometry.parameters}
     leaves = {
         "/".join(str(getattr(entry, "key", entry)) for entry in path): leaf
-        for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]
+        for tree in trees
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
     }
     missing = {path: leaf for path, leaf in leaves.items() if not _below(path, accounted)}
     chosen = {name: [path for path in missing if _below(path, (name,))] for name in listed}

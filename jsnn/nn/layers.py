@@ -43,7 +43,7 @@ from jsnn.events.event_value import (
 from jsnn.neurons import NEURONS, Fixed, Neuron, as_built, in_force, legal_constants, trainable
 from jsnn.nn import event_counts
 from jsnn.nn.spike_products import Product, product_workloads
-from jsnn.nn.synapses import Connectivity, connectivity
+from jsnn.nn.synapses import Connectivity, find_connectivity
 from jsnn.readouts import PerStep, Readout, Several, SpikeCount, decides_per_step
 from jsnn.unroll import DenseRecurrence, FoldState, Plan, fold, start_fold, unroll
 from jsnn.workload import INPUT_KINDS, ByStep, Geometry, InputKind, LayerWorkload, newly_active
@@ -52,6 +52,8 @@ CONSTANTS = "constants"
 WORKLOAD = "workload"
 STATE = "state"
 START = "start"
+# Collections of variables in which no weights lie.
+PASSING = (CONSTANTS, WORKLOAD, STATE, START, "batch_stats", "intermediates", "perturbations")
 
 # A layer of spikes gathers nothing: every step is its result.
 _NOTHING = PerStep()
@@ -174,6 +176,11 @@ class Spiking(nn.Module):
         return note(out, SPIKES if self._unit_spikes else graded)
 
     @property
+    def _label(self) -> str:
+        """Name of the layer in records and messages: its path, or what it was given."""
+        return "/".join(self.path) or self.name or "layer"
+
+    @property
     def _spike_value(self) -> float:
         return getattr(self.neuron, "spike_value", 1.0)
 
@@ -190,7 +197,7 @@ class Spiking(nn.Module):
         """As built, one set a channel: images share theirs over space, as weights do."""
         if not (self.is_initializing() or self.has_variable(CONSTANTS, "neuron")):
             raise ValueError(
-                f"{'/'.join(self.path) or 'layer'}: the variables hold no constants of its "
+                f"{self._label}: the variables hold no constants of its "
                 "neurons; pass on all that `init` returned: {**variables, 'params': params}"
             )
 
@@ -201,7 +208,7 @@ class Spiking(nn.Module):
         for leaf, legal in legal_constants(self.neuron, constants).items():
             if not isinstance(legal, jax.core.Tracer) and not legal.all():
                 raise ValueError(
-                    f"layer {'/'.join(self.path) or 'layer'!r}: its constant {leaf!r} is "
+                    f"layer {self._label!r}: its constant {leaf!r} is "
                     f"{float(constants[leaf][~legal][0]):g}, which is no legal value; "
                     "constants are not trained: give an optimiser variables['params'] alone, and "
                     "name what is trained in the neuron (trainable=...)"
@@ -241,6 +248,14 @@ class Spiking(nn.Module):
     def _populate(self, params, currents, before: FoldState, feedback):
         """Result, spikes of every neuron summed over time, and the state to go on from."""
         neuron = self.neuron
+        if not self._unit_spikes:
+            _, sent_type = jax.eval_shape(neuron.step, params, before.neuron, currents[0])
+            if not jnp.issubdtype(sent_type.dtype, jnp.floating):
+                raise ValueError(
+                    f"layer {self._label!r}: {type(neuron).__name__} sends {sent_type.dtype}, "
+                    "through which no gradient passes: give spikes the type of the current "
+                    "(spikes.astype(current.dtype))"
+                )
         if self.readout is not None:
             options = {"recurrent": feedback, "plan": self.plan}
             after, out = fold(neuron, params, currents, self._gather(), before, **options)
@@ -266,7 +281,7 @@ class Spiking(nn.Module):
                 self.put_variable(collection, name, value)
 
     def _check(self, frames):
-        name = "/".join(self.path) or "layer"
+        name = self._label
         for field, protocol in (("neuron", Neuron), ("readout", Readout)):
             value = getattr(self, field)
             if field == "readout" and value is None:
@@ -279,7 +294,10 @@ class Spiking(nn.Module):
         if self.input_unit is not None:
             check_unit(self.input_unit, frames.shape[-1], name)
         if frames.ndim < 3:
-            raise ValueError(f"frames must be [T, B, ...], got shape {list(frames.shape)}")
+            raise ValueError(
+                f"frames must be [T, B, ...], got shape {list(frames.shape)}: of one sample "
+                "frames[:, None]"
+            )
         if frames.shape[0] == 0:
             raise ValueError("frames have no time step (T = 0); a network needs at least one")
         if self.input_kind not in INPUT_KINDS:
@@ -338,15 +356,10 @@ class Spiking(nn.Module):
     def _records(self, frames, counts, fed_back, *each_step) -> dict[str, LayerWorkload]:
         """What to sow, by name: one record, or one for each product of spikes."""
         if not isinstance(self.synapse, Product):
-            wiring = connectivity(self.synapse, frames.shape[2:])
+            wiring = find_connectivity(self.synapse, frames.shape[2:])
+            name = f"layer {self._label!r}: {type(self.synapse).__name__}"
+            wiring.check(frames.shape[2:], counts.shape[1:], name)
             self._check_synapse(wiring.weights + wiring.biases)
-            if wiring.output_shape not in (None, counts.shape[1:]):
-                raise ValueError(
-                    f"layer {'/'.join(self.path) or 'layer'!r}: the connectivity of "
-                    f"{type(self.synapse).__name__} is that of frames "
-                    f"{list(wiring.output_shape)}, and it sends {list(counts.shape[1:])}: register "
-                    "one that is its own (@jsnn.nn.synapses.connectivity.register)"
-                )
             return {"record": self._record(frames, counts, fed_back, *each_step)}
         self._check_synapse(0)
         stages = self.synapse.stages(self._binary(frames))
@@ -355,7 +368,7 @@ class Spiking(nn.Module):
         self._keep("arrived", before, jax.tree.map(jnp.add, before, arrived))
         records = product_workloads(
             stages,
-            "/".join(self.path) or "layer",
+            self._label,
             ops=self.neuron.ops,
             spiking=self.neuron.spiking,
             per_step=decides_per_step(self.readout),
@@ -368,12 +381,12 @@ class Spiking(nn.Module):
         return {stage.name: record for stage, record in zip(stages, records, strict=True)}
 
     def _record(self, frames, counts, fed_back, fed_back_each_step, sent_each_step):
-        wiring = connectivity(self.synapse, frames.shape[2:])
+        wiring = find_connectivity(self.synapse, frames.shape[2:])
         constant = self.input_kind == "constant"
         declared = self.input_kind, self.input_unit
         known = sent(frames)
         if not isinstance(frames, EventFrames | jax.core.Tracer):
-            event_counts.check_frames(frames, *declared, known, "/".join(self.path) or "layer")
+            event_counts.check_frames(frames, *declared, known, self._label)
         shown = frames[:1] if constant else frames
         arrived, each, now = event_counts.came(shown, *declared, wiring, known)
         if constant:
@@ -421,18 +434,19 @@ class Spiking(nn.Module):
             return
         if bool((jnp.isnan(counts) & jnp.isfinite(potential)).any()):
             raise ValueError(
-                f"layer {'/'.join(self.path) or 'layer'!r}: {type(self.neuron).__name__} sends "
+                f"layer {self._label!r}: {type(self.neuron).__name__} sends "
                 "values that are no whole numbers of spikes (0, 1, ...), or has constants that are "
                 "not finite: let it send 0 or 1, or say the value of a spike by an attribute "
                 "spike_value"
             )
 
     def _check_synapse(self, accounted: int) -> None:
-        leaves = jax.tree.leaves(self.synapse.variables.get("params", {}))
-        parameters = sum(leaf.size for leaf in leaves)
+        # Weights that are not trained may lie in a collection of their own.
+        stored = {n: v for n, v in self.synapse.variables.items() if n not in PASSING}
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(stored))
         if parameters != accounted:
             raise ValueError(
-                f"layer {'/'.join(self.path) or 'layer'!r}: {type(self.synapse).__name__} has "
+                f"layer {self._label!r}: {type(self.synapse).__name__} has "
                 f"{parameters} parameters, its connectivity accounts for {accounted} (weights and "
                 "biases): register one that says all (@jsnn.nn.synapses.connectivity.register)"
             )
@@ -453,7 +467,7 @@ class Spiking(nn.Module):
             return frames
         legal = (frames == 0) | (frames == 1)
         if not isinstance(frames, jax.core.Tracer) and not bool(legal.all()):
-            name = "/".join(self.path) or "layer"
+            name = self._label
             raise ValueError(
                 f"layer {name!r}: a product of spikes takes 0 and 1, found "
                 f"{float(frames[~legal][0]):g}; put a Spiking layer before it"
@@ -465,7 +479,7 @@ class Spiking(nn.Module):
     ) -> Geometry:
         ops = self.neuron.ops
         return Geometry(
-            name="/".join(self.path) or "layer",
+            name=self._label,
             kind="recurrent" if self.recurrent else wiring.kind,
             input_kind=self.input_kind,
             spiking=self.neuron.spiking,

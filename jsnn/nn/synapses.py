@@ -45,6 +45,43 @@ class Connectivity(NamedTuple):
     groups: int = 1
     output_shape: tuple[int, ...] | None = None
 
+    def check(self, input_shape: tuple[int, ...], sent_shape: tuple[int, ...], name: str) -> None:
+        """Raise ValueError unless it can be that of frames of these shapes.
+
+        Args:
+            input_shape, sent_shape: of one frame that comes in, and of one that the synapse sends.
+            name: of the synapse, for the message.
+        """
+        if self.output_shape not in (None, sent_shape):
+            raise ValueError(
+                f"{name}: the connectivity is that of frames {list(self.output_shape)}, and it "
+                f"sends {list(sent_shape)}: {_REGISTER}"
+            )
+        fan_out, neurons = np.asarray(self.fan_out), math.prod(sent_shape)
+        inputs = math.prod(input_shape)
+        wrong = None
+        if fan_out.shape != tuple(input_shape):
+            wrong = f"of each input, shape {list(input_shape)}, found {list(fan_out.shape)}"
+        elif not np.issubdtype(fan_out.dtype, np.integer):
+            wrong = f"of integers, found {fan_out.dtype}"
+        elif fan_out.size and not 0 <= fan_out.min() <= fan_out.max() <= neurons:
+            wrong = (
+                f"of 0 to {neurons}, a connection to each output at most, "
+                f"found {fan_out.min()} to {fan_out.max()}"
+            )
+        elif self.kind == "dense" and fan_out.sum() < self.weights:
+            wrong = f"that sums up to the {self.weights} weights or more, found {fan_out.sum()}"
+        if wrong:
+            raise ValueError(f"{name}: expected a connectivity with fan_out {wrong}: {_REGISTER}")
+        # A kernel may be larger than the image.
+        dense = self.kind == "dense"
+        if not 0 < self.fan_in or (dense and not fan_out.sum() / neurons <= self.fan_in <= inputs):
+            raise ValueError(
+                f"{name}: the connectivity has {fan_out.sum()} connections to {neurons} outputs; "
+                f"expected a fan_in of 1 to {inputs}, the most of one output, found {self.fan_in}: "
+                f"{_REGISTER}"
+            )
+
     @property
     def synapses(self) -> int:
         """Connections of one frame."""
@@ -72,6 +109,38 @@ class Conv(nn.Conv):
     """
 
     conv_general_dilated: Any = convolve
+
+
+_REGISTER = "register one that is its own (@jsnn.nn.synapses.connectivity.register)"
+
+
+def find_connectivity(synapse: nn.Module, input_shape: tuple[int, ...]) -> Connectivity:
+    """`connectivity`, unless it is that of a class whose `__call__` the synapse does not have.
+
+    Raises:
+        ValueError: a subclass that computes something else than what is registered.
+
+    >>> class Twice(nn.Dense):
+    ...     def __call__(self, frames):
+    ...         return super().__call__(frames) + super().__call__(frames[..., ::-1])
+    >>> find_connectivity(Twice(3), (4,))
+    Traceback (most recent call last):
+    ...
+    ValueError: Twice has a __call__ of its own, and the connectivity registered for Dense may not \
+be its own: register one that is its own (@jsnn.nn.synapses.connectivity.register)
+    """
+    for base in type(synapse).__mro__:
+        if base in connectivity.registry:
+            break
+        if "__call__" in vars(base):
+            inherited = next(b for b in base.__mro__ if b in connectivity.registry)
+            if inherited is object:
+                break
+            raise ValueError(
+                f"{type(synapse).__name__} has a __call__ of its own, and the connectivity "
+                f"registered for {inherited.__name__} may not be its own: {_REGISTER}"
+            )
+    return connectivity(synapse, input_shape)
 
 
 @functools.singledispatch

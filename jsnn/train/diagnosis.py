@@ -191,12 +191,21 @@ def _dead(silent: Mapping[str, Mapping[str, int]]) -> list[str]:
     ]
 
 
+def _times(factor: float) -> str:
+    """Of a factor of at least one, to three digits of what it is off one.
+
+    >>> _times(5.432), _times(1.0041)
+    ('5.43x', '1.004x')
+    """
+    return f"{factor:.3g}x" if factor >= 1.05 else f"{factor:.4g}x"
+
+
 def _energy(result: Mapping[str, Any]) -> Iterator[str]:
     initial, total, floor = (result[f"{name}_pj"] for name in ("initial", "total", "floor"))
     factor = initial / total if initial >= total else total / initial
     yield (
         f"Full bill on {result['config']['hardware']}, per inference: {energy_text(initial)} "
-        f"before training -> {energy_text(total)} after, {factor:.3g}x "
+        f"before training -> {energy_text(total)} after, {_times(factor)} "
         f"{'less' if initial >= total else 'more'}."
     )
     avoidable = result["avoidable_pj"]

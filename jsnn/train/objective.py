@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.energy import Bill, bill_layers
-from jsnn.hardware import Hardware
+from jsnn.hardware import Hardware, check_hardware
 from jsnn.train.levers import Lever, Pairs, price
 from jsnn.train.losses import TASKS, accuracy
 from jsnn.workload import LayerWorkload, Workload
@@ -144,6 +144,7 @@ class Objective:
     unpriced: tuple[str, ...] = ()
 
     def __post_init__(self):
+        check_hardware(self.hardware)
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {sorted(TASKS)}, got {self.task!r}")
         weights = ("energy_weight", "living_weight", "ramp_steps")

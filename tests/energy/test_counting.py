@@ -724,6 +724,11 @@ class EveryOther(nn.Conv):
         return super().__call__(x)[:, ::2]
 
 
+for registered in Doubled, BothSigns:
+    connectivity.register(registered, connectivity.dispatch(nn.Dense))
+connectivity.register(EveryOther, connectivity.dispatch(nn.Conv))
+
+
 @pytest.mark.parametrize(
     ("synapse", "shape", "says", "sends"),
     [

@@ -13,6 +13,9 @@ from hypothesis import strategies as st
 
 import jsnn
 from jsnn.data import Recorded
+from jsnn.energy import area, attribution, audit, bill_layers, breakeven, dataflow, latency, report
+from jsnn.energy.qnn import break_even_rate
+from jsnn.energy.uncertainty import monte_carlo, sensitivities
 from jsnn.hardware import get
 from jsnn.models import MLP
 from jsnn.neurons import LI, LIF
@@ -24,7 +27,8 @@ from jsnn.train.objective import Objective
 from jsnn.train.optimiser import make_optimiser
 from jsnn.train.state import init_state, initial_bill, with_reference
 from jsnn.train.step import make_train_step
-from jsnn.workload import require_finite
+from jsnn.workload import Workload, require_finite
+from jsnn.workload.analytic import dense
 
 MACHINE = get("neuromorphic-22nm")
 MODEL = MLP((6,), 3, input_kind="events")
@@ -297,3 +301,48 @@ def test_an_answer_that_is_no_number_is_not_class_zero(labels):
     assert found[0] == 1 and np.isnan(found[1])
     found = accuracy(outputs[0], jnp.zeros(2, int))
     assert found[0] == 1 and np.isnan(found[1])
+
+
+CALLS = {
+    "bill": lambda work, name: jsnn.bill(work, name),
+    "floor": lambda work, name: jsnn.floor(work, name),
+    "avoidable": lambda work, name: jsnn.avoidable(work, name),
+    "bill_layers": lambda work, name: bill_layers([(work.layers[0], name)]),
+    "dataflow": lambda work, name: dataflow(work.layers[0], name),
+    "twin": lambda work, name: jsnn.twin(work, name),
+    "ratio": lambda work, name: jsnn.ratio(work, name),
+    "mean_ratio": lambda work, name: jsnn.mean_ratio(work, name),
+    "latency": lambda work, name: latency.latency(work, name),
+    "memory_area_mm2": lambda work, name: area.memory_area_mm2(name, 45),
+    "attribute": lambda work, name: attribution.attribute(work, name, MACHINE),
+    "ratio_by_layer": lambda work, name: breakeven.ratio_by_layer(work, name),
+    "rate": lambda work, name: breakeven.rate(name, 4, 64, 32),
+    "break_even_rate": lambda work, name: break_even_rate(4, name),
+    "monte_carlo": lambda work, name: monte_carlo(jax.random.key(0), work, name, 2),
+    "sensitivities": lambda work, name: sensitivities(work, name),
+    "report": lambda work, name: report.report(work, name, draws=2),
+    "compare": lambda work, name: report.compare(work, [name], draws=2),
+    "audit": lambda work, name: audit.audit([], name),
+    "Objective": lambda work, name: Objective("cross-entropy", name),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("machine", ["event-45nm", None, {"name": "event-45nm"}], ids=str)
+def test_a_machine_is_no_name(call, machine):
+    """Whoever passes a name is told where the machine of that name is."""
+    work = Workload((dense(8, 4, steps=2, rate=0.5),))
+    with pytest.raises(ValueError, match=r"expected a Hardware, found .*jsnn\.hardware\.get\("):
+        CALLS[call](work, machine)
+
+
+def test_an_energy_that_is_no_number_says_why_where_it_is_printed():
+    work = Workload((dense(8, 4, steps=2, rate=0.5),))
+    spoilt = jax.tree.map(lambda leaf: leaf * jnp.nan, work)
+    assert "— nan: what was counted is not finite" in str(jsnn.bill(spoilt, MACHINE))
+    assert "nan" not in str(jsnn.bill(work, MACHINE))
+
+
+def test_frames_of_one_sample_are_told_how_to_get_a_batch():
+    with pytest.raises(ValueError, match=r"frames must be \[T, B, ...\].*frames\[:, None\]"):
+        jsnn.run(MODEL, variables_of(), FRAMES[:, 0])

@@ -21,7 +21,7 @@ import numpy as np
 from jsnn.energy.audit.machines import MACHINES, Key, Machine, check_cores, check_products
 from jsnn.energy.audit.recorded import RecordedLayer
 from jsnn.energy.audit.wires import Conv, Dense, Product, Wires
-from jsnn.hardware import Hardware
+from jsnn.hardware import Hardware, check_hardware
 
 __all__ = ["Audit", "Conv", "Dense", "LayerAudit", "Product", "RecordedLayer", "audit"]
 
@@ -109,6 +109,7 @@ def audit(layers: Sequence[RecordedLayer], hardware: Hardware) -> Audit:
     >>> found.counts[0][0]["adder", "add", 16.0]
     16
     """
+    check_hardware(hardware)
     if not layers:
         raise ValueError("expected a recording of at least one layer, found none")
     name = hardware.architecture.name
