@@ -1,4 +1,4 @@
-"""Where spikes cost as much as their quantised twin: break-even tables and maps of who wins.
+"""Break-even tables of spikes against their QNN, and maps of who wins.
 
     python -m experiments.breakeven
     python -m experiments.breakeven --hardware neuromorphic-22nm --design weight_bits=4
@@ -6,7 +6,7 @@
     python -m experiments.breakeven --hardware classical-45nm --node-from-nm 45
 
 All inputs fire at one mean rate. The tables vary one number at a time; each says how many targets a
-message serves, for it moves the verdict. A second table takes the density of the twin as known
+message serves, for it moves the verdict. A second table takes the density of the QNN as known
 instead of the mid-point `2·T·s / (T + 1)`, and gives the spikes per synapse `x* = T·s*` at which
 both cost the same, beside the figure published in arXiv 2409.08290 v1. Writes MACHINE.png and
 MACHINE.json.
@@ -28,7 +28,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from experiments.config import check, knob, parse
+from experiments.config import check, option, parse
 from jsnn.energy.breakeven import sweep
 from jsnn.hardware import Hardware, get
 from jsnn.hardware.scaling import by_node
@@ -55,30 +55,34 @@ LABELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Knobs of the search."""
+    """Design parameters of the search."""
 
-    hardware: str = knob("neuromorphic-22nm", "machine of both, by name or .toml file")
-    design: str = knob("", "knobs of the machine that differ, as weight_bits=4,hops=2")
-    network: str = knob("dense", "what runs: dense (one layer) or vgg16 (on 32 x 32 x 3 images)")
-    fan_in: int = knob(4096, "dense: inputs", least=1)
-    neurons: int = knob(4096, "dense: neurons", least=1)
-    at_steps: int = knob(5, "T where T is not what varies", least=1)
-    steps: tuple[int, ...] = knob((1, 2, 3, 4, 5, 6, 7, 8, 10, 16, 32), "T of the tables")
-    weight_bits: tuple[int, ...] = knob((2, 4, 8, 16), "weight bits of the tables")
-    hops: tuple[int, ...] = knob((1, 2, 4, 8), "hops of the tables")
-    targets: tuple[int, ...] = knob((1, 4, 16, 64, 256), "targets per message of the tables")
-    densities: tuple[int, ...] = knob(
-        (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100), "densities of the twin, in percent"
+    hardware: str = option("neuromorphic-22nm", "machine of both, by name or .toml file")
+    design: str = option(
+        "", "design parameters of the machine that differ, as weight_bits=4,hops=2"
     )
-    twin_bits: int | None = knob(
-        None, "bits of the twin's activations; none: those of the window", least=1
+    network: str = option("dense", "what runs: dense (one layer) or vgg16 (on 32 x 32 x 3 images)")
+    fan_in: int = option(4096, "dense: inputs", least=1)
+    neurons: int = option(4096, "dense: neurons", least=1)
+    at_steps: int = option(5, "T where T is not what varies", least=1)
+    steps: tuple[int, ...] = option((1, 2, 3, 4, 5, 6, 7, 8, 10, 16, 32), "T of the tables")
+    weight_bits: tuple[int, ...] = option((2, 4, 8, 16), "weight bits of the tables")
+    hops: tuple[int, ...] = option((1, 2, 4, 8), "hops of the tables")
+    targets: tuple[int, ...] = option((1, 4, 16, 64, 256), "targets per message of the tables")
+    densities: tuple[int, ...] = option(
+        (5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100), "densities of the QNN, in percent"
     )
-    node_from_nm: float | None = knob(
+    qnn_bits: int | None = option(
+        None, "bits of the QNN's activations; none: those of the window", least=1
+    )
+    node_from_nm: float | None = option(
         None, "node of the machine's constants; given, logic is scaled to --nodes (DERIVED)"
     )
-    nodes: tuple[int, ...] = knob((7, 10, 14, 20, 32, 45, 65, 90, 130, 180), "nodes of the map, nm")
-    resolution: int = knob(64, "rates in a map", least=2)
-    out: str = knob("runs/breakeven", "folder for the maps and figures")
+    nodes: tuple[int, ...] = option(
+        (7, 10, 14, 20, 32, 45, 65, 90, 130, 180), "nodes of the map, nm"
+    )
+    resolution: int = option(64, "rates in a map", least=2)
+    out: str = option("runs/breakeven", "folder for the maps and figures")
 
     def __post_init__(self):
         check(self)
@@ -113,8 +117,8 @@ def vgg16(image: tuple[int, int, int] = (32, 32, 3), classes: int = 10) -> tuple
                     dense(1, 1, steps=1, rate=0.0, name=f"conv{block + 1}_{number + 1}").geometry,
                     kind="conv",
                     input_kind="constant" if outside else "spikes",
-                    reaches=wiring.reaches,
-                    inputs_by_reach=wiring.inputs_by_reach,
+                    fan_outs=wiring.fan_outs,
+                    inputs_by_fan_out=wiring.inputs_by_fan_out,
                     neurons=neurons,
                     fan_in=wiring.fan_in,
                     fan_out_area=wiring.fan_out_area,
@@ -129,17 +133,17 @@ def vgg16(image: tuple[int, int, int] = (32, 32, 3), classes: int = 10) -> tuple
 
 
 def machine(config: Config) -> Hardware:
-    """The machine of a config with the knobs that differ."""
-    hardware, knobs = get(config.hardware), {}
+    """The machine of a config with the design parameters that differ."""
+    hardware, parameters = get(config.hardware), {}
     for pair in filter(None, config.design.split(",")):
         name, _, word = pair.partition("=")
         try:
-            knobs[name.strip()] = float(word)
+            parameters[name.strip()] = float(word)
         except ValueError:
             raise ValueError(
-                f"--design takes knob=number pairs separated by commas, got {pair!r}"
+                f"--design takes design parameter=number pairs separated by commas, got {pair!r}"
             ) from None
-    return hardware.with_design(**knobs) if knobs else hardware
+    return hardware.with_design(**parameters) if parameters else hardware
 
 
 def work(config: Config) -> dict[str, Any]:
@@ -153,13 +157,13 @@ def work(config: Config) -> dict[str, Any]:
 
 def axes(config: Config, hardware: Hardware) -> dict[str, tuple[int, ...]]:
     """What the tables vary: T, and of the rest what this machine and network have."""
-    knobs = {
+    parameters = {
         "weight_bits": config.weight_bits,
         "hops": config.hops,
         "targets_per_message": config.targets,
     }
     found = {"steps": config.steps}
-    return found | {n: v for n, v in knobs.items() if n in hardware.architecture.knobs}
+    return found | {n: v for n, v in parameters.items() if n in hardware.architecture.parameters}
 
 
 def joined(
@@ -220,12 +224,12 @@ def winner(rate: float, silent: float, busy: float) -> str:
     """Who wins, in words, by the break-even and the ratios at both ends of the rates.
 
     >>> winner(0.05, 0.2, 2.0), winner(math.nan, 1.2, 2.0), winner(math.nan, 3.0, 0.9)
-    ('spikes below', 'the twin at both ends', 'spikes near rate 1 only')
+    ('spikes below', 'the QNN at both ends', 'spikes near rate 1 only')
     """
     if not math.isnan(rate):
         return "spikes below"
     if silent > 1:
-        return "the twin at both ends" if busy > 1 else "spikes near rate 1 only"
+        return "the QNN at both ends" if busy > 1 else "spikes near rate 1 only"
     return "spikes at every rate"
 
 
@@ -283,7 +287,7 @@ def by_technology(
 
 
 def picture(found: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> Figure:
-    """A panel for each map: violet where spikes win, orange where the twin does, a line between."""
+    """A panel for each map: violet where spikes win, orange where the QNN does, a line between."""
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
     figure = Figure(figsize=(4.6 * columns + 1, 3.7 * rows + 0.4), layout="constrained")
@@ -304,7 +308,7 @@ def picture(found: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> F
             axes_.set_xscale("log", base=2)
         axes_.set_xlabel(LABELS[name])
         axes_.set_ylabel(LABELS["rate"])
-    bar = figure.colorbar(shades, ax=panels, label="energy of the spikes / of their twin")
+    bar = figure.colorbar(shades, ax=panels, label="energy of the spikes / of their QNN")
     ticks = [1 / DARKEST, 1 / 4, 1 / 2, 1, 2, 4, DARKEST]
     bar.set_ticks(ticks, labels=["≤ 1/8", "1/4", "1/2", "1", "2", "4", "≥ 8"])
     bar.minorticks_off()
@@ -316,7 +320,7 @@ def picture(found: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> F
 
 def text(result: Mapping[str, Any]) -> str:
     """The tables of a result for the terminal."""
-    lines = [result["machine"], result["twin"], ""]
+    lines = [result["machine"], result["qnn"], ""]
     for name, table in result["break_even"].items():
         lines.append(f"break-even by {LABELS[name]}  (spikes win below the rate)")
         lines.append(f"  {name:>20}  {'rate':>8}  {'sparsity':>8}  {'spikes/synapse':>14}")
@@ -328,7 +332,7 @@ def text(result: Mapping[str, Any]) -> str:
         lines.append("")
     densities = result["by_density"]
     windows = densities["spikes_per_synapse_by_steps"]
-    lines.append("spikes per synapse at break-even, density of the twin known")
+    lines.append("spikes per synapse at break-even, density of the QNN known")
     lines.append("  ".join([f"  {'density':>8}", *(f"T = {window:<4}" for window in windows)]))
     for number, share in enumerate(densities["density"]):
         cells = (_cell(column[number]) for column in windows.values())
@@ -350,18 +354,18 @@ def main(config: Config) -> dict[str, Any]:
     """Search, print, write the picture and the figures."""
     hardware, runs = machine(config), work(config)
     options = {**runs, "steps": config.at_steps}
-    if config.twin_bits is not None:
-        options["bits"] = config.twin_bits
+    if config.qnn_bits is not None:
+        options["bits"] = config.qnn_bits
     targets = hardware.design.targets_per_message
     message = "no messages" if targets is None else f"targets_per_message = {targets:g}"
     what = config.network
     if what == "dense":
         what = f"{config.fan_in} x {config.neurons}"
-    bits = "ceil(log2(T + 1))" if config.twin_bits is None else str(config.twin_bits)
+    bits = "ceil(log2(T + 1))" if config.qnn_bits is None else str(config.qnn_bits)
     # A load from memory that both sides share can hide the difference from float32.
     with jax.enable_x64(True):
         # What one table varies, all others take from here.
-        options = hardware.design.knobs | options
+        options = hardware.design.parameters | options
         known = axes(config, hardware)
         alone = [{name: values} for name, values in known.items()]
         between = [{**axis, "rate": (SILENT, BUSY)} for axis in alone]
@@ -378,15 +382,14 @@ def main(config: Config) -> dict[str, Any]:
         next(iter(grid)): {**grid, "ratio": one.tolist()}
         for grid, one in zip(grids, drawn, strict=True)
     }
+    known = ", ".join(hardware.technology.provenances)
     result = {
         "command": "python -m experiments.breakeven",
-        "machine": (
-            f"{hardware.name}, {what}, {message}; {', '.join(hardware.technology.marks)} constants"
-        ),
-        "twin": f"twin: {bits} bits, density 2·T·s / (T + 1) unless known; T = {config.at_steps} "
+        "machine": f"{hardware.name}, {what}, {message}; {known} constants",
+        "qnn": f"QNN: {bits} bits, density 2·T·s / (T + 1) unless known; T = {config.at_steps} "
         "unless it varies",
         "config": dataclasses.asdict(config),
-        "design": {name: float(value) for name, value in hardware.design.knobs.items()},
+        "design": {name: float(value) for name, value in hardware.design.parameters.items()},
         "targets_per_message": None if targets is None else float(targets),
         "unpriced": dict(hardware.unpriced),
         "break_even": tables,

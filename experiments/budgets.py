@@ -1,14 +1,14 @@
-"""Do budgets hold? Networks trained to budgets between their floor and what they would spend.
+"""Reliability of budgets: networks trained to budgets between silence and what they would use.
 
     python -m experiments.budgets
     python -m experiments.budgets --datasets digits --count 5 --epochs 40 --seeds 0,1,2
 
 For each data set a front of energy weights comes first: its member of weight 0 says what the
 network spends without a budget, the others which accuracy an energy buys. Then as many budgets as
-asked for, log-uniform between 1.15 x floor and that bill. How many bills end within 3 % of their
-budget on training samples, how many hold on test, how many networks died, and how far the accuracy
-is from the front, over all seeds and of each, goes to `experiments/results/budgets/`. Runs that are
-there already are kept.
+asked for, log-uniform between 1.15 x spike-independent energy and that energy. How many energies
+end within 3 % of their budget on training samples, how many hold on test, how many networks died,
+and how far the accuracy is from the front, over all seeds and of each, goes to
+`experiments/results/budgets/`. Runs that are there already are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 
 from experiments import members
 from experiments.compiled import keep_compiled
-from experiments.config import check, knob, parse
+from experiments.config import check, option, parse
 from experiments.members import Member
 from experiments.runconfig import Config, configured
 from experiments.runfolder import keep
@@ -35,7 +35,7 @@ from experiments.summary import spread, versions
 from jsnn.codesign.pareto import pareto
 from jsnn.units import energy_text
 
-# The lowest budget, as a multiple of the floor.
+# The lowest budget, as a multiple of the spike-independent energy.
 LOWEST = 1.15
 WITHIN = 0.03
 COUNTS = ("budgets", "within_3_percent_on_train", "hold_on_validation", "hold_on_test", "dead")
@@ -45,16 +45,16 @@ COUNTS = ("budgets", "within_3_percent_on_train", "hold_on_validation", "hold_on
 class Flags:
     """What is run."""
 
-    datasets: tuple[str, ...] = knob(("digits", "fashion-mnist"), "names, a,b,c")
-    count: int = knob(20, "budgets of each data set", least=2)
-    seeds: tuple[int, ...] = knob((0,), "seeds of the networks and of the draws of budgets")
-    weights: tuple[float, ...] = knob(
+    datasets: tuple[str, ...] = option(("digits", "fashion-mnist"), "names, a,b,c")
+    count: int = option(20, "budgets of each data set", least=2)
+    seeds: tuple[int, ...] = option((0,), "seeds of the networks and of the draws of budgets")
+    weights: tuple[float, ...] = option(
         (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0), "energy weights of the front; 0 must be one"
     )
-    epochs: int | None = knob(None, "passes over the training samples; none: of the recipe")
-    workers: int = knob(2, "processes, each on a core of its own; 1: this one", least=1)
-    runs: str = knob("runs/budgets", "folder of the runs")
-    out: str = knob("experiments/results/budgets", "folder of the results")
+    epochs: int | None = option(None, "passes over the training samples; none: of the recipe")
+    workers: int = option(2, "processes, each on a core of its own; 1: this one", least=1)
+    runs: str = option("runs/budgets", "folder of the runs")
+    out: str = option("experiments/results/budgets", "folder of the results")
 
     def __post_init__(self):
         check(self)
@@ -104,11 +104,11 @@ def of(dataset: str, flags: Flags, seed: int) -> dict[str, Any]:
     members.train(front, "turns", flags.workers, say)
     points = [one.read(None) for one in front]
     free = points[flags.weights.index(0.0)]
-    low, high = LOWEST * free["test_floor_pj"], free["test_pj"]
+    low, high = LOWEST * free["test_spike_independent_pj"], free["test_pj"]
     if not low < high:
         raise ValueError(
-            f"{dataset}: the bill without budget, {energy_text(high)}, is not above "
-            f"{LOWEST} x floor; there is nothing to save"
+            f"{dataset}: the energy without budget, {energy_text(high)}, is not above "
+            f"{LOWEST} x spike-independent energy; there is nothing to save"
         )
     # One in each of as many equal parts of the logarithm.
     places = np.arange(flags.count) + np.random.default_rng(seed).random(flags.count)

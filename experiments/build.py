@@ -38,7 +38,7 @@ NAMED = {
     "precision": PRECISIONS,
 }
 
-# Knobs of a config that limit what an inference may spend, and what they limit.
+# Design parameters of a config that limit what an inference may spend, and what they limit.
 BUDGETS = {
     "energy_budget": "energy_pj",
     "latency_budget": "latency_s",
@@ -115,7 +115,7 @@ def hardware(config, loaded: data.Dataset) -> Hardware:
     """The machine of a config, its real-valued input words as wide as the data's."""
     machine = get_hardware(config.hardware)
     bits = config.input_bits or loaded.input_bits
-    if bits is None or "input_bits" not in machine.design.knobs:
+    if bits is None or "input_bits" not in machine.design.parameters:
         return machine
     return machine.with_design(input_bits=bits)
 
@@ -149,13 +149,13 @@ def limits(config) -> dict[str, float]:
         ValueError: not a quantity of its kind.
     """
     found = {}
-    for knob, name in BUDGETS.items():
-        word = getattr(config, knob)
+    for option, name in BUDGETS.items():
+        word = getattr(config, option)
         if word is not None:
             try:
                 found[name] = parse_quantity(word, RESOURCES[name])
             except ValueError as error:
-                raise ValueError(f"--{knob.replace('_', '-')}: {error}") from error
+                raise ValueError(f"--{option.replace('_', '-')}: {error}") from error
     return found
 
 
@@ -214,7 +214,7 @@ def bits(config, machine: Hardware) -> Bits | None:
 
 def width(config, name: str, machine: Hardware) -> Width | int | None:
     """Bits of a config: a number, or `learned` from what the machine has down to 2."""
-    word, most = getattr(config, name), machine.design.knobs.get(name, 8)
+    word, most = getattr(config, name), machine.design.parameters.get(name, 8)
     if word is None:
         return None
     if word == "learned":
@@ -316,7 +316,7 @@ def lever_rates(config) -> dict[str, float]:
     return {
         "bits": config.bits_scale,
         "window": config.window_scale,
-        "knobs": config.knob_rate,
+        "design": config.design_rate,
         **pruning,
     }
 

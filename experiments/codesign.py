@@ -2,7 +2,7 @@
 
     python -m experiments.codesign
     python -m experiments.codesign --how alternate --latency-weight 1 --out runs/machine
-    python -m experiments.codesign --knobs local_bytes=1024:65536,voltage_v=0.55:1
+    python -m experiments.codesign --design-parameters local_bytes=1024:65536,voltage_v=0.55:1
 
 Energy, latency and area of an inference stand in the loss beside the task, each relative to what
 the machine started with. Every few epochs the design is rounded to one that can be built, and both
@@ -25,48 +25,54 @@ import numpy as np
 from rich.console import Console
 
 from experiments import build
-from experiments.config import check, knob, parse
-from experiments.machines import chosen_knobs
+from experiments.config import check, option, parse
+from experiments.machines import chosen_parameters
 from experiments.recipes import RECIPES
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
 from experiments.summary import plain, versions
-from jsnn.codesign.hardware.design_parameters import Knobs, Supply, squared
+from jsnn.codesign.hardware.design_parameters import DesignParameters, Supply, squared
 from jsnn.codesign.hardware.search import search
 from jsnn.codesign.hardware.trade import Trade, TradeObjective
-from jsnn.energy import bill_layers
+from jsnn.energy import estimate_layers
 from jsnn.hardware.toml import dump
 from jsnn.nn import run as run_model
 from jsnn.train.levers import LEVERS, NETWORK, Levered
 from jsnn.train.losses import accuracy
 from jsnn.train.optimiser import LABELS, make_optimiser
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_epoch
 
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """Every knob of the experiment."""
+    """Every option of the experiment."""
 
-    hardware: str = knob("spatial-45nm", "machine to start from")
-    knobs: str = knob("all", "what is trained: all that can be, or name=low:high,…")
-    node_nm: float = knob(45.0, "node of its technology", above=0)
-    voltage: float = knob(0.9, "supply that its constants are for, V", above=0)
-    energy_weight: float = knob(0.15, "weight of energy, latency and area beside the task", above=0)
-    latency_weight: float = knob(0.3, "weight of latency beside energy", least=0)
-    area_weight: float = knob(0.3, "weight of area beside energy", least=0)
-    how: str = knob("joint", "joint: all in every step; alternate: network and knobs in turns")
-    knob_rate: float = knob(5.0, "learning rate of the knobs / that of the weights", above=0)
-    dataset: str = knob("digits", "name of the data set")
-    widths: tuple[int, ...] = knob((256, 256), "neurons of each hidden layer")
-    epochs: int = knob(60, "passes over the training samples", least=1)
-    every: int = knob(5, "epochs between two scores, and of a turn", least=1)
-    search_steps: int = knob(150, "steps of the search at the end", least=1)
-    restarts: int = knob(4, "starts of that search", least=1)
-    limit: int | None = knob(None, "use at most this many samples of each split", least=1)
-    seed: int = knob(0, "seed of weights and batches", least=0)
-    out: str | None = knob(None, "folder of the run; none: a new one below runs/")
-    smoke: bool = knob(False, "two epochs of a tiny network: does it run at all?")
+    hardware: str = option("spatial-45nm", "machine to start from")
+    design_parameters: str = option("all", "what is trained: all that can be, or name=low:high,…")
+    node_nm: float = option(45.0, "node of its technology", above=0)
+    voltage: float = option(0.9, "supply that its constants are for, V", above=0)
+    energy_weight: float = option(
+        0.15, "weight of energy, latency and area beside the task", above=0
+    )
+    latency_weight: float = option(0.3, "weight of latency beside energy", least=0)
+    area_weight: float = option(0.3, "weight of area beside energy", least=0)
+    how: str = option(
+        "joint", "joint: all in every step; alternate: network and design parameters in turns"
+    )
+    design_rate: float = option(
+        5.0, "learning rate of the design parameters / that of the weights", above=0
+    )
+    dataset: str = option("digits", "name of the data set")
+    widths: tuple[int, ...] = option((256, 256), "neurons of each hidden layer")
+    epochs: int = option(60, "passes over the training samples", least=1)
+    every: int = option(5, "epochs between two scores, and of a turn", least=1)
+    search_steps: int = option(150, "steps of the search at the end", least=1)
+    restarts: int = option(4, "starts of that search", least=1)
+    limit: int | None = option(None, "use at most this many samples of each split", least=1)
+    seed: int = option(0, "seed of weights and batches", least=0)
+    out: str | None = option(None, "folder of the run; none: a new one below runs/")
+    smoke: bool = option(False, "two epochs of a tiny network: does it run at all?")
 
     def __post_init__(self):
         check(self)
@@ -95,7 +101,11 @@ def main(flags: Flags) -> dict[str, Any]:
     machine = build.hardware(config, data)
     encoder = build.encoder(config, data)
     trade = Trade(flags.latency_weight, flags.area_weight, flags.node_nm)
-    lever = Knobs(machine, chosen_knobs(flags.knobs, machine), Supply(flags.node_nm, flags.voltage))
+    lever = DesignParameters(
+        machine,
+        chosen_parameters(flags.design_parameters, machine),
+        Supply(flags.node_nm, flags.voltage),
+    )
     model = Levered(build.network(config, data, encoder.input_kind), (lever,))
     epoch_steps = len(data.train) // config.batch
     objective = TradeObjective(
@@ -111,8 +121,8 @@ def main(flags: Flags) -> dict[str, Any]:
     # ---- who is trained in which turn ------------------------------------------------------------
     frozen = dict.fromkeys(LABELS, 0.0)
     turns = {
-        "joint": [({}, flags.knob_rate)],
-        "alternate": [({}, 0.0), (frozen, flags.knob_rate)],
+        "joint": [({}, flags.design_rate)],
+        "alternate": [({}, 0.0), (frozen, flags.design_rate)],
     }[flags.how]
     optimisers = [
         make_optimiser(
@@ -131,7 +141,9 @@ def main(flags: Flags) -> dict[str, Any]:
     state = init_state(model, optimisers[0], shapes, flags.seed)
     memory = [optimiser.init(state.params) for optimiser in optimisers]
     sample = np.random.default_rng(flags.seed).permutation(len(data.train))[:256]
-    state = with_reference(state, initial_bill(state, model, objective, encoder, train[0][sample]))
+    state = with_reference(
+        state, initial_energy(state, model, objective, encoder, train[0][sample])
+    )
     advance = [make_epoch(model, objective, one, encoder) for one in optimisers]
     scores = {
         "relaxed": _scorer(model, lever, trade, encoder),
@@ -165,10 +177,10 @@ def main(flags: Flags) -> dict[str, Any]:
     _, work = _forward(model, encoder, state.variables, train[0][sample])
     trained = row["built"]["values"]
     bits = {n: trained[n] for n in ("weight_bits",) if n in trained}
-    others = tuple(k for k in lever.knobs if k.name not in bits)
+    others = tuple(k for k in lever.parameters if k.name not in bits)
     designs = {"trained": trained}
     if others:
-        fixed = dataclasses.replace(lever, hardware=machine.with_design(**bits), knobs=others)
+        fixed = dataclasses.replace(lever, hardware=machine.with_design(**bits), parameters=others)
         found = search(
             fixed, trade, work, steps=flags.search_steps, restarts=flags.restarts, seed=flags.seed
         )
@@ -186,8 +198,8 @@ def main(flags: Flags) -> dict[str, Any]:
     tested = {name: score(state.variables, *_arrays(data.test)) for name, score in scores.items()}
     rounded = _at_bits(lever, designs[chosen], state.variables)
     outputs, work = _forward(model.model, encoder, rounded, data.test.frames)
-    final = bill_layers(_on(work, design))
-    before = bill_layers(_on(work, machine))
+    final = estimate_layers(_on(work, design))
+    before = estimate_layers(_on(work, machine))
     result = {
         "command": f"python -m experiments.codesign {' '.join(sys.argv[1:])}".strip(),
         "config": dataclasses.asdict(flags),
@@ -230,7 +242,7 @@ def _forward(model, encoder, variables, samples):
     )
 
 
-def _scorer(model: Levered, lever: Knobs, trade: Trade, encoder):
+def _scorer(model: Levered, lever: DesignParameters, trade: Trade, encoder):
     """Accuracy, figures and values of a network with its lever relaxed, or built."""
     model = Levered(model.model, (lever,))
 
@@ -242,7 +254,7 @@ def _scorer(model: Levered, lever: Knobs, trade: Trade, encoder):
         pairs = lever.on(values, before)
         return {
             "accuracy": accuracy(outputs, labels).mean(),
-            "energy_pj": bill_layers(pairs).total_pj().mean(),
+            "energy_pj": estimate_layers(pairs).total_pj().mean(),
             **trade.figures(pairs),
             "cost": trade(pairs, before),
             "excess": squared(excess),
@@ -252,7 +264,7 @@ def _scorer(model: Levered, lever: Knobs, trade: Trade, encoder):
     return score
 
 
-def _at_bits(lever: Knobs, values, variables) -> dict[str, Any]:
+def _at_bits(lever: DesignParameters, values, variables) -> dict[str, Any]:
     """Variables of the bare network, its weights rounded where the design says so."""
     params = variables["params"]
     whole = dataclasses.replace(lever, built=True)

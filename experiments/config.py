@@ -19,7 +19,7 @@ RULES = {
 }
 
 
-def knob(default: Any, text: str, **rules: float) -> Any:
+def option(default: Any, text: str, **rules: float) -> Any:
     """A field of a config with the line that `--help` prints for it.
 
     Args:
@@ -40,7 +40,7 @@ def flag(name: str) -> str:
 
 
 def check(config: Any) -> None:
-    """Compare every knob with its range, of which NaN is always outside.
+    """Compare every option with its range, of which NaN is always outside.
 
     Raises:
         ValueError: naming the flag, its range and the value.
@@ -57,7 +57,7 @@ def from_json(cls: type, stored: Any, where: Any) -> Any:
     """A config from what JSON made of it: every field is there, of its type and in its range.
 
     Args:
-        cls: a dataclass whose fields are made by `knob`.
+        cls: a dataclass whose fields are made by `option`.
         stored: the content of the file.
         where: the file, for errors.
 
@@ -66,7 +66,7 @@ def from_json(cls: type, stored: Any, where: Any) -> Any:
 
     >>> @dataclasses.dataclass(frozen=True)
     ... class Pace:
-    ...     steps: int = knob(6, "time steps", least=1)
+    ...     steps: int = option(6, "time steps", least=1)
     >>> from_json(Pace, {"steps": 3}, "config.json")
     Pace(steps=3)
     >>> from_json(Pace, {"steps": "3"}, "config.json")
@@ -80,7 +80,7 @@ def from_json(cls: type, stored: Any, where: Any) -> Any:
     if unlike := sorted(stored.keys() ^ names):
         words = [f"{name} is {'missing' if name in names else 'unknown'}" for name in unlike]
         raise ValueError(
-            f"{where} was written by a version of jsnn with other knobs, or changed since "
+            f"{where} was written by a version of jsnn with other options, or changed since "
             f"({', '.join(words)}): use it with that version"
         )
     wrong = [
@@ -131,7 +131,7 @@ def parse(cls: type, argv: Sequence[str] | None = None, description: str = "") -
     """Flags given on the command line as `{field: value}`; fields left out are not in it.
 
     Args:
-        cls: a dataclass whose fields are made by `knob`. Types: str, int, float, bool,
+        cls: a dataclass whose fields are made by `option`. Types: str, int, float, bool,
             tuples of one of these (written `256,256`) and any of them `| None` (written `none`).
         argv: words to parse; None takes those of the process.
         description: what `--help` starts with.

@@ -1,4 +1,4 @@
-"""The bill of a trained network, on one machine or on all of them.
+"""The energy of a trained network, on one machine or on all of them.
 
     python -m experiments.energy_report RUN_FOLDER
     python -m experiments.energy_report RUN_FOLDER --hardware all
@@ -6,9 +6,9 @@
     python -m experiments.energy_report RUN_FOLDER --battery-j 1000 --rate-hz 10 --sensor-w 1e-3
 
 RUN_FOLDER is one of `experiments.train`. The network that was tested there is restored, runs over
-the test samples once more and is priced: operation count, full bill and ratio to the quantised twin
-side by side, with the interval and the verdict over the ranges of the constants. JSON and pictures
-go to RUN_FOLDER/energy unless --out says otherwise.
+the test samples once more and is priced: operation count, energy estimate and energy ratio to the
+QNN side by side, with the interval and the verdict over the ranges of the constants. JSON and
+pictures go to RUN_FOLDER/energy unless --out says otherwise.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from rich.console import Console
 import jsnn
 from experiments import build, windows
 from experiments import restored as trained
-from experiments.config import check, knob, parse
+from experiments.config import check, option, parse
 from experiments.machines import DESIGN
-from experiments.machines import NONE as NO_KNOBS
+from experiments.machines import NONE as NO_PARAMETERS
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
 from jsnn.codesign.time_window import Window
@@ -51,18 +51,18 @@ DAY_S = 86400
 class Flags:
     """What to report."""
 
-    hardware: str | None = knob(None, "names or .toml files, a,b,c, or all; none: the run's own")
-    split: str = knob("test", "samples that the network runs over: test or validation")
-    limit: int | None = knob(None, "use at most this many of them", least=1)
-    density: str = knob("measured", "non-zero activations of the twin: measured or average")
-    draws: int = knob(1000, "draws of the constants over their ranges", least=1)
-    seed: int = knob(0, "seed of these draws", least=0)
-    battery_j: float | None = knob(None, "say how long such a battery lasts, J", above=0)
-    rate_hz: float = knob(1.0, "battery: inferences a second", least=0)
-    sensor_w: float = knob(0.0, "battery: power of the sensor, W", least=0)
-    idle_w: float = knob(0.0, "battery: power of all else that is always on, W", least=0)
-    data_dir: str | None = knob(None, "folder that holds the data; none: that of the run")
-    out: str | None = knob(None, "folder for JSON and pictures; none: energy/ in the run folder")
+    hardware: str | None = option(None, "names or .toml files, a,b,c, or all; none: the run's own")
+    split: str = option("test", "samples that the network runs over: test or validation")
+    limit: int | None = option(None, "use at most this many of them", least=1)
+    density: str = option("measured", "non-zero activations of the QNN: measured or average")
+    draws: int = option(1000, "draws of the constants over their ranges", least=1)
+    seed: int = option(0, "seed of these draws", least=0)
+    battery_j: float | None = option(None, "say how long such a battery lasts, J", above=0)
+    rate_hz: float = option(1.0, "battery: inferences a second", least=0)
+    sensor_w: float = option(0.0, "battery: power of the sensor, W", least=0)
+    idle_w: float = option(0.0, "battery: power of all else that is always on, W", least=0)
+    data_dir: str | None = option(None, "folder that holds the data; none: that of the run")
+    out: str | None = option(None, "folder for JSON and pictures; none: energy/ in the run folder")
 
     def __post_init__(self):
         check(self)
@@ -161,25 +161,25 @@ def stored(run: str) -> tuple[RunFolder, Config]:
     config = folder.stored_config(Config)
     if config.prune != "none":
         raise ValueError(
-            f"{run} was pruned (--prune {config.prune}): its bills, with and without skipping "
+            f"{run} was pruned (--prune {config.prune}): its energies, with and without skipping "
             "of zero weights, stand in its result.json, what is left of its network in pruned/"
         )
     if config.weight_bits is not None:
         raise ValueError(
             f"{run} runs layers at bits of their own (--weight-bits {config.weight_bits}): the "
-            "bill at these stands in its result.json; a machine here would have one width for all"
+            "energy at these stands in its result.json; a machine here would have one width for all"
         )
     return folder, config
 
 
 def machine_names(hardware: str | None, config: Config, folder: RunFolder | None) -> list[str]:
     """What `--hardware` asks for, every name looked up; ValueError for an unknown one."""
-    if hardware is None and config.knobs != NO_KNOBS:
+    if hardware is None and config.design_parameters != NO_PARAMETERS:
         names = [str(folder.path / DESIGN)]
     elif hardware is None:
         names = [config.hardware]
     elif hardware == ALL:
-        names = list(jsnn.hardware.presets())
+        names = list(jsnn.hardware.machines())
     else:
         names = [name.strip() for name in hardware.split(",")]
     for name in names:
@@ -212,7 +212,7 @@ def restored(folder: RunFolder, config: Config, data) -> tuple[dict[str, Any], i
 def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray) -> Workload:
     """What the network does on these samples, encoded as the run encoded them for its test.
 
-    Spikes are kept as one sum a sample, which is all that a bill asks of them.
+    Spikes are kept as one sum a sample, which is all that an energy asks of them.
     """
     network = build.as_run(config, data, build.hardware(config, data), variables)
     model, variables, encoder = network.model, network.variables, network.encoder
@@ -221,7 +221,8 @@ def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray
     @jax.jit
     def run(variables, frames, key):
         _, workload = jsnn.run(model, variables, encoder(key, frames))
-        # Knobs are in the machine that the run ended with; other levers were refused before.
+        # Design parameters are in the machine that the run ended with; other levers were refused
+        # before.
         return dataclasses.replace(workload, layers=tuple(map(_summed, workload)), levers=())
 
     parts = []
@@ -252,7 +253,7 @@ def _gains(workload: Workload, machines: Sequence[Hardware]) -> list[Attribution
 def _life(one: Report, flags: Flags) -> dict[str, float] | None:
     if flags.battery_j is None:
         return None
-    drains = {"snn": one.snn_pj, "twin": one.twin_pj}
+    drains = {"snn": one.snn_pj, "qnn": one.qnn_pj}
     return {
         name: float(
             battery_life_s(
@@ -270,8 +271,8 @@ def _life_lines(one: Report, lives: dict[str, float] | None, flags: Flags) -> li
     days = {name: f"{bound}{life / DAY_S:,.4g} days" for name, life in lives.items()}
     return [
         f"A battery of {flags.battery_j:g} J at {flags.rate_hz:g} inferences a second, sensor "
-        f"{flags.sensor_w:g} W, idle {flags.idle_w:g} W: spiking {days['snn']}, twin "
-        f"{days['twin']}."
+        f"{flags.sensor_w:g} W, idle {flags.idle_w:g} W: spiking {days['snn']}, QNN "
+        f"{days['qnn']}."
     ]
 
 
@@ -281,8 +282,8 @@ def _warn_if_other(
     """Say so where the run's own figure is another: other data, or another version of the model."""
     own = next((one for one in found.reports if one.hardware == config.hardware), None)
     whole = flags.split == "test" and flags.limit is None and folder.result.exists()
-    # What was trained with its machine was billed on the machine that came out.
-    if own is None or not whole or config.knobs != NO_KNOBS:
+    # What was trained with its machine was priced on the machine that came out.
+    if own is None or not whole or config.design_parameters != NO_PARAMETERS:
         return
     before = folder.read(folder.result)["total_pj"]
     if abs(own.snn_pj - before) > 1e-3 * before:
@@ -302,8 +303,8 @@ def write(out: Path, content: dict[str, Any], found: Comparison) -> None:
         if drawable:
             plots.ratios(drawable, out / "ratios.png")
         for one in found.reports:
-            names = ("spiking", "twin")
-            plots.breakdown(one.snn, one.twin, out / f"breakdown-{one.hardware}.png", names=names)
+            names = ("spiking", "QNN")
+            plots.breakdown(one.snn, one.qnn, out / f"breakdown-{one.hardware}.png", names=names)
             plots.tornado(
                 one.sensitivities,
                 out / f"tornado-{one.hardware}.png",

@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from experiments import restored
-from experiments.config import check, knob, parse
+from experiments.config import check, option, parse
 from experiments.runfolder import RunFolder, keep
 from experiments.summary import versions
 from experiments.train import Kept
@@ -60,10 +60,12 @@ MOST = 6
 class Flags:
     """How often, and which."""
 
-    trials: int = knob(200, "runs that are disturbed", least=1)
-    seed: int = knob(0, "seed of the operations and faults", least=0)
-    work: str = knob("training", "what is disturbed: training, or files (arithmetic in its place)")
-    out: str | None = knob(None, "file of the JSON; none: it is printed only")
+    trials: int = option(200, "runs that are disturbed", least=1)
+    seed: int = option(0, "seed of the operations and faults", least=0)
+    work: str = option(
+        "training", "what is disturbed: training, or files (arithmetic in its place)"
+    )
+    out: str | None = option(None, "file of the JSON; none: it is printed only")
 
     def __post_init__(self):
         check(self)

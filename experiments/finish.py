@@ -14,8 +14,8 @@ from experiments import holding, integers, machines, pruned, windows
 from experiments.runconfig import Config
 from experiments.setting import Begun, Setting
 from experiments.summary import at_bits, parameters, summary, versions
-from jsnn.codesign.hardware.design_parameters import Knobs
-from jsnn.codesign.pruning.carry import Carried, carry_out
+from jsnn.codesign.hardware.design_parameters import DesignParameters
+from jsnn.codesign.pruning.carry import AppliedPruning, apply_pruning
 from jsnn.codesign.time_window import Window
 from jsnn.nn import run
 from jsnn.train import diagnosis
@@ -60,7 +60,7 @@ def finish(
         made, chosen, settled = _settle(config, made, begun, chosen)
         settled["relaxed"] |= {name: summary(sums, first)[name] for name in windows.SHOWN}
     design = None
-    if config.knobs != machines.NONE:
+    if config.design_parameters != machines.NONE:
         made, design = _built(config, made, begun, chosen, path)
     if hold is not None:
         chosen, held = hold.apply(made, chosen, config, rows)
@@ -112,7 +112,7 @@ def finish(
         "network": f"{config.model} {sizes(made)} {config.neuron}",
         "layers": list(first.layers),
         "parameters": parameters(chosen),
-        "constants": list(first.marks),
+        "constants": list(first.provenances),
         "unpriced": dict(first.unpriced),
         "left_out": list(first.left_out),
         "data_notes": data.notes,
@@ -179,7 +179,7 @@ def _built(
     config: Config, made: Setting, begun: Begun, chosen: TrainState, path: Path
 ) -> tuple[Setting, dict[str, Any]]:
     """The setting on the machine that can be built; that one and the relaxed one on validation."""
-    lever = next(one for one in made.levers if isinstance(one, Knobs))
+    lever = next(one for one in made.levers if isinstance(one, DesignParameters))
 
     def on(built: bool) -> Setting:
         moved = dataclasses.replace(lever, built=built)
@@ -210,11 +210,11 @@ def _built(
 
 def _pruned(
     made: Setting, chosen: TrainState, config: Config, key: jax.Array, path: Path
-) -> tuple[Carried, dict[str, Any]]:
+) -> tuple[AppliedPruning, dict[str, Any]]:
     """The pruned network, written out, and what it measured on test: an entry of the result."""
     frames, labels = test = made.data.test.frames, made.data.test.labels
 
-    def measure(small: Carried) -> dict[str, float]:
+    def measure(small: AppliedPruning) -> dict[str, float]:
         objective = dataclasses.replace(made.objective, levers=small.levers, constraint=None)
         step = make_eval_step(small.model, objective, made.encoder)
         sums = evaluate(step, small.variables, test, config.batch, key)
@@ -227,7 +227,7 @@ def _pruned(
         made.encoder(jax.random.fold_in(key, number), frames[start : start + config.batch])
         for number, start in enumerate(range(0, len(labels), config.batch))
     ]
-    small = carry_out(made.model, chosen.variables)
+    small = apply_pruning(made.model, chosen.variables)
     return small, pruned.written_out(small, made.hardware, batches, measure, path, config.prune)
 
 

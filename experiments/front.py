@@ -27,7 +27,7 @@ from rich.console import Console
 
 from experiments import members
 from experiments.compiled import keep_compiled
-from experiments.config import flag, from_json, knob, parse
+from experiments.config import flag, from_json, option, parse
 from experiments.members import Member
 from experiments.runconfig import Config, configured
 from experiments.runfolder import RunFolder
@@ -44,12 +44,12 @@ WARM = ("none", "first", "neighbour")
 class Front:
     """What the members of a front differ in, and how they are trained."""
 
-    weights: tuple[float, ...] | None = knob(None, "energy weights of the members, a,b,c")
-    budgets: tuple[str, ...] | None = knob(None, "or their energy budgets, as 45nJ,70nJ")
-    seeds: tuple[int, ...] = knob((0,), "seeds of each")
-    warm: str = knob("none", "start each member from: none, the first of its seed, its neighbour")
-    together: str = knob("auto", "auto, turns (one after another, in processes) or vmap")
-    workers: int = knob(2, "turns: processes, each on a core of its own; 1: this one", least=1)
+    weights: tuple[float, ...] | None = option(None, "energy weights of the members, a,b,c")
+    budgets: tuple[str, ...] | None = option(None, "or their energy budgets, as 45nJ,70nJ")
+    seeds: tuple[int, ...] = option((0,), "seeds of each")
+    warm: str = option("none", "start each member from: none, the first of its seed, its neighbour")
+    together: str = option("auto", "auto, turns (one after another, in processes) or vmap")
+    workers: int = option(2, "turns: processes, each on a core of its own; 1: this one", least=1)
 
     def __post_init__(self):
         if (self.weights is None) == (self.budgets is None):
@@ -147,7 +147,8 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     A point is a value whose members all ended within their budgets. Which of them form the front is
     decided on validation. The hypervolume is that of the chosen points on test, seed by seed, in
-    decades of energy below the bill at initialisation x share of right answers above the majority.
+    decades of energy below the energy at initialisation x share of right answers above the
+    majority.
 
     Args:
         found: by member, from `Member.read`.
@@ -184,7 +185,7 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def describe(summary: Mapping[str, Any]) -> list[str]:
     """A line for each point, best first, and what went wrong."""
-    lines = ["", f"{'point':>10}  {'test accuracy':>16}  {'test bill':>18}  runs"]
+    lines = ["", f"{'point':>10}  {'test accuracy':>16}  {'test energy':>18}  runs"]
     for point in summary["points"]:
         (accuracy, a), (pj, p) = point["test_accuracy"], point["test_pj"]
         said = "" if point["chosen"] else "  beaten on validation"
@@ -204,12 +205,12 @@ def describe(summary: Mapping[str, Any]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Flags(Config, Front):
-    """The knobs of a front, those of its runs, and where it goes."""
+    """The options of a front, those of its runs, and where it goes."""
 
-    out: str | None = knob(None, "folder of the front; none: a new one below runs/")
-    resume: str | None = knob(None, "go on with the front in this folder")
-    smoke: bool = knob(False, "two epochs on 256 samples: does it run at all?")
-    compile_cache: bool = knob(True, "keep compiled programs for the next run")
+    out: str | None = option(None, "folder of the front; none: a new one below runs/")
+    resume: str | None = option(None, "go on with the front in this folder")
+    smoke: bool = option(False, "two epochs on 256 samples: does it run at all?")
+    compile_cache: bool = option(True, "keep compiled programs for the next run")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,8 +249,8 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
                 f"{flag(name)} is of one run: a front takes --seeds, --weights, "
                 "--budgets and --warm"
             )
-    knobs = [field.name for field in dataclasses.fields(Front)]
-    front = Front(**{name: flags.pop(name) for name in knobs if name in flags})
+    options = [field.name for field in dataclasses.fields(Front)]
+    front = Front(**{name: flags.pop(name) for name in options if name in flags})
     budget = {"energy_budget": front.values[0]} if front.budgets is not None else {}
     config = configured(flags | budget, bool(smoke))
     kept = Kept(command, front, config)

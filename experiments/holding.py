@@ -1,4 +1,4 @@
-"""How a run holds its budget: refused below the floor, brought under it, told on every split."""
+"""Budget of one run: refused where silence costs more, reached at the end, told by split."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Hold:
     Attributes:
         budget: the limits.
         start: what the network spends before training, by what is limited.
-        floor: what it spends when none of its own neurons fires, levers as they start.
+        independent: what it spends when none of its own neurons fires, levers as they start.
     """
 
     budget: Budget
     start: Mapping[str, float]
-    floor: Mapping[str, float]
+    independent: Mapping[str, float]
 
     def __str__(self) -> str:
         limits = self.budget.limited.items()
@@ -95,7 +95,7 @@ class Hold:
             "limits": {
                 name: {
                     "limit": limit,
-                    "floor": self.floor[name],
+                    "spike_independent": self.independent[name],
                     "start": self.start[name],
                     "multiplier": multiplier[name],
                 }
@@ -129,13 +129,15 @@ def start(budget: Budget, made, variables: Any, config) -> Hold:
     """What a budget asks of a network that starts from these variables.
 
     Raises:
-        Infeasible: a limit below the floor, where no lever could lower that.
+        Infeasible: a limit below the spike-independent energy, where no lever could lower that.
     """
     sums = on_training(made, variables, config)
-    floor = {name: float(v / sums["samples"]) for name, v in sums["spent_floor"].items()}
-    if not any(lever.lowers_floor for lever in made.levers):
-        budget.refuse_below(floor)
-    return Hold(budget, spent(sums), floor)
+    independent = {
+        name: float(v / sums["samples"]) for name, v in sums["spent_spike_independent"].items()
+    }
+    if not any(lever.lowers_spike_independent for lever in made.levers):
+        budget.refuse_below(independent)
+    return Hold(budget, spent(sums), independent)
 
 
 def on_training(made, variables: Any, config) -> dict:

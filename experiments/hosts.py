@@ -1,4 +1,4 @@
-"""Where a run is computed: devices of this host or of several, and which process writes."""
+"""Devices of a run, of this host or of several, and the process that writes."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.config import knob
+from experiments.config import option
 from experiments.runfolder import RunFolder
 from jsnn.train.devices import AUTO, Devices, join, take
 
 
 @dataclasses.dataclass(frozen=True)
 class Hosts:
-    """The knobs of where; a run may go on elsewhere, so none of them is part of its config."""
+    """The options of where; a run may go on elsewhere, so none of them is part of its config."""
 
-    devices: int | None = knob(
+    devices: int | None = option(
         None, "devices that share each batch; none: one, or all of several processes", least=1
     )
-    distributed: str | None = knob(None, "auto: be one of several processes, as SLURM or TPU say")
-    coordinator: str | None = knob(None, "address:port of process 0, the same in all processes")
-    processes: int | None = knob(None, "with --coordinator: how many there are", least=1)
-    process: int | None = knob(None, "with --coordinator: which this is, from 0", least=0)
+    distributed: str | None = option(None, "auto: be one of several processes, as SLURM or TPU say")
+    coordinator: str | None = option(None, "address:port of process 0, the same in all processes")
+    processes: int | None = option(None, "with --coordinator: how many there are", least=1)
+    process: int | None = option(None, "with --coordinator: which this is, from 0", least=0)
 
     def join(self) -> None:
-        """Become one of several processes, if the knobs say so.
+        """Become one of several processes, if the options say so.
 
         Raises:
-            ValueError: knobs that do not go together.
+            ValueError: options that do not go together.
         """
         numbers = (self.processes, self.process)
         if self.distributed is not None:

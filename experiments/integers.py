@@ -1,4 +1,4 @@
-"""What a run trained on grids says of itself: bits by layer, and the integers that do the same."""
+"""Report of a run trained on grids: bits by layer, and the integers that do the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knobs of a machine that a run trains beside its network, and the machine that comes out."""
+"""Design parameters that a run trains beside its network, and the machine that comes out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from experiments.summary import plain
-from jsnn.codesign.hardware.design_parameters import Knob, Knobs, Supply
+from jsnn.codesign.hardware.design_parameters import DesignParameter, DesignParameters, Supply
 from jsnn.codesign.hardware.rules import VOLTAGE, refusal, unopposed
 from jsnn.codesign.hardware.trade import check_opposed
 from jsnn.hardware import Hardware
@@ -36,14 +36,14 @@ NONE, ALL = "none", "all"
 DESIGN = "design.toml"
 
 
-def chosen_knobs(
+def chosen_parameters(
     words: str, machine: Hardware, terms: Collection[str] | None = None
-) -> tuple[Knob, ...]:
-    """The knobs that `--knobs` names.
+) -> tuple[DesignParameter, ...]:
+    """The design parameters that `--design-parameters` names.
 
     Args:
         words: `all`, or name=low:high,…
-        machine: whose knobs they are.
+        machine: whose design parameters they are.
         terms: of `jsnn.codesign.hardware.rules.TERMS`; `all` leaves out what they push one way
             only.
 
@@ -54,15 +54,17 @@ def chosen_knobs(
         names = [name for name in BOUNDS if refusal(machine, name) is None]
         if terms is not None:
             names = [name for name in names if unopposed(name, terms) is None]
-        return tuple(Knob(name, *BOUNDS[name]) for name in names)
+        return tuple(DesignParameter(name, *BOUNDS[name]) for name in names)
     found = []
     for word in words.split(","):
         name, _, span = word.partition("=")
         try:
             low, high = map(float, span.split(":"))
         except ValueError as error:
-            raise ValueError(f"--knobs takes all, or name=low:high,…, got {word!r}") from error
-        found.append(Knob(name, low, high))
+            raise ValueError(
+                f"--design-parameters takes all, or name=low:high,…, got {word!r}"
+            ) from error
+        found.append(DesignParameter(name, low, high))
     return tuple(found)
 
 
@@ -81,8 +83,8 @@ def node_nm(hardware: str, asking: str) -> float:
     return float(found[1])
 
 
-def lever(config, machine: Hardware, limited: Collection[str]) -> Knobs | None:
-    """The lever of a config; None where it names no knobs.
+def lever(config, machine: Hardware, limited: Collection[str]) -> DesignParameters | None:
+    """The lever of a config; None where it names no design parameters.
 
     Args:
         config: of a run.
@@ -90,9 +92,10 @@ def lever(config, machine: Hardware, limited: Collection[str]) -> Knobs | None:
         limited: what its budgets limit (`jsnn.train.budget.RESOURCES`).
 
     Raises:
-        ValueError: knobs that cannot be trained, or that what is paid for pushes one way only.
+        ValueError: design parameters that cannot be trained, or that what is paid for pushes one
+            way only.
     """
-    if config.knobs == NONE:
+    if config.design_parameters == NONE:
         return None
     terms = {"task", "capacity"} | {name.partition("_")[0] for name in limited}
     if config.energy_weight:
@@ -100,31 +103,36 @@ def lever(config, machine: Hardware, limited: Collection[str]) -> Knobs | None:
     supply = None
     if config.supply_v is not None:
         supply = Supply(node_nm(config.hardware, "--supply-v"), config.supply_v)
-    knobs = chosen_knobs(config.knobs, machine, terms)
-    if config.knobs == ALL:
+    parameters = chosen_parameters(config.design_parameters, machine, terms)
+    if config.design_parameters == ALL:
         taken = ("weight_bits",) * (config.weight_bits is not None)
         taken += (VOLTAGE,) * (supply is None)
-        knobs = tuple(knob for knob in knobs if knob.name not in taken)
-    elif config.weight_bits is not None and "weight_bits" in [knob.name for knob in knobs]:
-        raise ValueError("--weight-bits and the knob weight_bits are one thing: leave one away")
-    if not knobs:
+        parameters = tuple(parameter for parameter in parameters if parameter.name not in taken)
+    elif config.weight_bits is not None and "weight_bits" in [
+        parameter.name for parameter in parameters
+    ]:
         raise ValueError(
-            f"--knobs all: of {machine.name} nothing is pushed both ways by {sorted(terms)}; limit "
+            "--weight-bits and the design parameter weight_bits are one thing: leave one away"
+        )
+    if not parameters:
+        raise ValueError(
+            f"--design-parameters all: of {machine.name} nothing is pushed both ways by "
+            f"{sorted(terms)}; limit "
             "more (--latency-budget, --area-budget) or take another --hardware"
         )
     # Limits must hold on a machine that can be built, and rounding up at the end would break them.
-    found = Knobs(machine, knobs, supply, built=bool(limited))
+    found = DesignParameters(machine, parameters, supply, built=bool(limited))
     check_opposed(found, terms)
     return found
 
 
-def written(lever: Knobs, leaves: Any, pairs: Pairs, path: Path) -> dict[str, Any]:
-    """Write the machine that can be built to `design.toml`; its knobs, relaxed and built.
+def written(lever: DesignParameters, leaves: Any, pairs: Pairs, path: Path) -> dict[str, Any]:
+    """Write the machine that can be built to `design.toml`; its parameters, relaxed and built.
 
     Args:
         lever: of the run.
         leaves: of it.
-        pairs: what a batch does, on the machine before these knobs.
+        pairs: what a batch does, on the machine before these design parameters.
         path: folder of the run.
     """
     relaxed, whole = (dataclasses.replace(lever, built=built) for built in (False, True))
@@ -134,6 +142,6 @@ def written(lever: Knobs, leaves: Any, pairs: Pairs, path: Path) -> dict[str, An
     (path / DESIGN).write_text(dump(machine), encoding="utf-8")
     return {
         "machine": machine.name,
-        "knobs": {"relaxed": plain(relaxed.settled(leaves, pairs)[0]), "built": plain(values)},
+        "parameters": {"relaxed": plain(relaxed.settled(leaves, pairs)[0]), "built": plain(values)},
         "excess": plain(excess),
     }

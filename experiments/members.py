@@ -87,7 +87,7 @@ class Member:
             "validation_pj": measured["validation"],
             "test_accuracy": result["test_accuracy"],
             "test_pj": result["total_pj"],
-            "test_floor_pj": result["floor_pj"],
+            "test_spike_independent_pj": result["spike_independent_pj"],
             "test_majority": result["test_majority"],
             "initial_pj": result["initial_pj"],
             "budget": budget,

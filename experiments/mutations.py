@@ -35,7 +35,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.config import check, knob, parse
+from experiments.config import check, option, parse
 from experiments.runfolder import keep
 
 ROOT = Path(__file__).parent.parent
@@ -154,13 +154,13 @@ FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 class Flags:
     """What to draw, and where to keep it."""
 
-    json: str = knob("experiments/results/mutations.json", "file for the list")
-    seed: int = knob(0, "seed of the draw")
-    count: int = knob(100, "mutations to draw", least=1)
-    areas: tuple[str, ...] = knob(tuple(AREAS), "areas to draw from")
-    minutes: float = knob(15.0, "time for the tests of one mutation", above=0)
-    python: str = knob(sys.executable, "interpreter that runs the tests")
-    again: bool = knob(False, "repeat what survived or ran out of time")
+    json: str = option("experiments/results/mutations.json", "file for the list")
+    seed: int = option(0, "seed of the draw")
+    count: int = option(100, "mutations to draw", least=1)
+    areas: tuple[str, ...] = option(tuple(AREAS), "areas to draw from")
+    minutes: float = option(15.0, "time for the tests of one mutation", above=0)
+    python: str = option(sys.executable, "interpreter that runs the tests")
+    again: bool = option(False, "repeat what survived or ran out of time")
 
     def __post_init__(self):
         check(self)

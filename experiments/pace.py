@@ -1,4 +1,4 @@
-"""How the steps of a run are carried out: its window and its loop, by rule or as told."""
+"""Time plan and loop of a run, by rule or as told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pruning left of a trained network: written out, run once more and billed both ways."""
+"""Pruned network of a run: exported, run once more and priced both ways."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import jax
 
-from jsnn.codesign.pruning.carry import Carried
+from jsnn.codesign.pruning.carry import AppliedPruning
 from jsnn.codesign.pruning.compact import sparse, without
 from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning, nonzero, whole
 from jsnn.codesign.pruning.sizes import listed
-from jsnn.energy import bill_layers
+from jsnn.energy import estimate_layers
 from jsnn.energy.audit import RecordedLayer
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Stepwise
@@ -43,25 +43,25 @@ def lever(name: str, hardware: Hardware) -> Lever | None:
 
 
 def written_out(
-    small: Carried,
+    small: AppliedPruning,
     hardware: Hardware,
     frames: list[jax.Array],
-    measure: Callable[[Carried], dict[str, float]],
+    measure: Callable[[AppliedPruning], dict[str, float]],
     path: Path,
     prune: str,
 ) -> dict[str, Any]:
     """Write the pruned network below the run folder and measure it; an entry of the result.
 
-    `dense_pj` is the bill where every stored weight is walked. Where the machine can skip zeros,
+    `dense_pj` is the energy where every stored weight is walked. Where the machine can skip zeros,
     `skipping_pj` is that of lists of the weights that are not zero, each with its address. It is at
     most what training goes by: a weight that its grid of few bits rounds to zero is none either,
     and a machine that chooses in every step does so.
 
     Args:
         small: the network.
-        hardware: what it is billed on, before other levers.
+        hardware: what it is priced on, before other levers.
         frames: the test samples in batches, `[T, B, ...]` each.
-        measure: test accuracy and dense bill.
+        measure: test accuracy and dense energy.
         path: folder of the run.
         prune: as for `lever`; where weights went, lists of those left are stored.
     """
@@ -139,7 +139,7 @@ def _skipping(model, variables, hardware, on, ran, kept, batches) -> float | Non
         for (layer, machine), came in zip(on(workload), each, strict=True):
             masks = kept[layer.geometry.name]
             lists.append((listed(layer, masks["kernel"], masks.get("recurrent"), came), machine))
-        return bill_layers(lists).total_pj().sum()
+        return estimate_layers(lists).total_pj().sum()
 
     total, samples = 0.0, 0
     for frames in batches:

@@ -18,12 +18,12 @@ from typing import Any
 
 import jax
 
-from experiments.config import check, knob, parse
+from experiments.config import check, option, parse
 from experiments.figures import conventions, machines, measured, reconstruction
 from experiments.figures.row import Row
 
 FAMILIES = (conventions, reconstruction, machines, measured)
-HEADER = ("figure", "published", "mark", "jsnn", "error", "within")
+HEADER = ("figure", "published", "provenance", "jsnn", "error", "within")
 
 # Published, but not to be computed from what was published.
 MISSING = (
@@ -43,7 +43,7 @@ MISSING = (
 class Flags:
     """Where to."""
 
-    json: str | None = knob(None, "file for the figures as JSON")
+    json: str | None = option(None, "file for the figures as JSON")
 
     def __post_init__(self):
         check(self)
@@ -108,7 +108,7 @@ def _number(value: float) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     published = " to ".join(_number(end) for end in dict.fromkeys(row.ends))
     model = f"{_number(row.model)} {row.unit}".strip()
-    return row.what, published, row.mark, model, f"{100 * row.error:+.2f} %", row.verdict
+    return row.what, published, row.provenance, model, f"{100 * row.error:+.2f} %", row.verdict
 
 
 def _widths(found: Sequence[Row]) -> list[int]:

@@ -1,8 +1,9 @@
-"""What each data set is trained with unless a flag says otherwise.
+"""Default hyper-parameters of each data set.
 
 Chosen on validation samples, for digits, Ev-Objects and nmnist-small also on folds of the training
 samples. Not blind to test: the energy weight of QTDB was lowered, and Ev-Objects trained on its
-validation samples too, after test figures of other settings had been seen (see README).
+validation samples too, after test figures of other settings had been seen (see
+experiments/README.md).
 """
 
 RECIPES: dict[str, dict] = {

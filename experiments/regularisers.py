@@ -1,4 +1,4 @@
-"""A fair duel of regularisers: the same budget of runs, the same bill, the same grid for each.
+"""Fair comparison of regularisers: the same runs, energy and grid of numbers for each.
 
     python -m experiments.regularisers
     python -m experiments.regularisers --tasks digits --max-hours 1
@@ -27,26 +27,25 @@ from typing import Any
 
 import numpy as np
 
-from experiments.config import check, knob, parse
-from experiments.duel_analysis import (
+from experiments.comparison_analysis import (
     POINT_LOST,
     Ratio,
     difference,
     geometric_mean,
     ratio,
 )
-from experiments.duel_crew import Crew
-from experiments.duel_plan import (
+from experiments.comparison_plan import (
     REPORT,
     SEARCH,
     chosen,
     contestants,
-    floor_pj,
     reported,
     reports,
     searches,
+    spike_independent_pj,
 )
-from experiments.duel_tasks import (
+from experiments.comparison_pool import Pool
+from experiments.comparison_tasks import (
     CUT,
     OURS,
     RANKING,
@@ -57,6 +56,7 @@ from experiments.duel_tasks import (
     Grid,
     Task,
 )
+from experiments.config import check, option, parse
 from experiments.kept_runs import Job, Store
 from experiments.runfolder import keep
 from experiments.summary import versions
@@ -71,12 +71,12 @@ START_SECONDS = 15
 class Flags:
     """What is run, and how."""
 
-    tasks: str = knob(",".join(TASKS), "tasks, comma-separated")
-    max_hours: float | None = knob(None, "start no run after so many hours", above=0)
-    workers: int = knob(2, "runs at once, each on a core of its own", least=1)
-    data_dir: str | None = knob(None, "folder that holds the data; none: JSNN_DATA")
-    out: str | None = knob(None, f"folder of the results; none: {RESULTS}, or one of runs/")
-    smoke: bool = knob(False, "a grid of eleven runs of an epoch: does it run at all?")
+    tasks: str = option(",".join(TASKS), "tasks, comma-separated")
+    max_hours: float | None = option(None, "start no run after so many hours", above=0)
+    workers: int = option(2, "runs at once, each on a core of its own", least=1)
+    data_dir: str | None = option(None, "folder that holds the data; none: JSNN_DATA")
+    out: str | None = option(None, f"folder of the results; none: {RESULTS}, or one of runs/")
+    smoke: bool = option(False, "a grid of eleven runs of an epoch: does it run at all?")
 
     def __post_init__(self):
         check(self)
@@ -98,26 +98,26 @@ def main(flags: Flags) -> dict[str, Any]:
     grid = SMALL_GRID if flags.smoke else Grid()
     folder = Path(flags.out or ("runs/regularisers-smoke" if flags.smoke else RESULTS))
     store = Store(folder, "python -m experiments.regularisers" + " --smoke" * flags.smoke)
-    crew = Crew(store, flags.workers, flags.max_hours, flags.data_dir)
+    pool = Pool(store, flags.workers, flags.max_hours, flags.data_dir)
     print(estimate(tasks, grid, store, flags.workers), flush=True)
     for name, task in tasks.items():
-        if not (crew.left or contestants(name, task, grid, store)):
+        if not (pool.left or contestants(name, task, grid, store)):
             raise ValueError(
                 f"{name} is run with the two best others of a searched task, and none is over: "
                 f"--tasks {','.join(RANKING)} first"
             )
         # What a second round runs is known once the first is over.
         for _ in range(1 + bool(task.again)):
-            if not crew.left:
-                crew.work(searches(name, task, grid, store))
+            if not pool.left:
+                pool.work(searches(name, task, grid, store))
         for _ in range(1 + TIMES):
-            if not crew.left:
-                crew.work(reports(name, task, grid, store), samples=task.pooled)
+            if not pool.left:
+                pool.work(reports(name, task, grid, store), samples=task.pooled)
         summary = summarise(store, grid)
         keep(folder / "summary.json", summary)
     print("\n".join(describe(summary)), flush=True)
-    if crew.left:
-        print(f"{crew.left} runs are left: the same command goes on with them", flush=True)
+    if pool.left:
+        print(f"{pool.left} runs are left: the same command goes on with them", flush=True)
     return summary
 
 
@@ -152,7 +152,7 @@ def summarise(store: Store, grid: Grid) -> dict[str, Any]:
             "unconstrained": {
                 "accuracy": free.accuracy.mean(),
                 "pj": free.pj.mean(),
-                "floor_pj": floor_pj(name, task, grid, store),
+                "spike_independent_pj": spike_independent_pj(name, task, grid, store),
             },
             "best_other": rival,
             "ours_over_best_other": rows[rival]["ours_over_it"],
@@ -193,7 +193,7 @@ def without(summary: Mapping[str, Any]) -> str:
 
 
 def sign_of(row: Mapping[str, Any]) -> str:
-    """Of a bill at one point lost: ≤ where no run came down to it, ≈ where all lost more.
+    """Of an energy at one point lost: ≤ where no run came down to it, ≈ where all lost more.
 
     The one is an upper end, the other lies on a line to the unconstrained network.
     """
@@ -205,8 +205,8 @@ def describe(summary: Mapping[str, Any]) -> Iterator[str]:
     for name, task in summary["tasks"].items():
         free = task["unconstrained"]
         shown = f"{free['accuracy']:.2%}, {free['pj'] / 1e3:,.1f} nJ"
-        floor = f"{free['floor_pj'] / 1e3:,.1f} nJ"
-        yield f"\n{name}: unconstrained {shown}; without a spike {floor}; {task['units']}"
+        independent = f"{free['spike_independent_pj'] / 1e3:,.1f} nJ"
+        yield f"\n{name}: unconstrained {shown}; without a spike {independent}; {task['units']}"
         rows = sorted(task["regularisers"].items(), key=lambda row: row[1]["pj_at_one_point"])
         for other, row in rows:
             r = Ratio(**row["ours_over_it"])

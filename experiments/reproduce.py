@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from experiments.config import check, flag, knob, parse
+from experiments.config import check, flag, option, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "experiments/results"
@@ -147,11 +147,11 @@ BASELINES = {
 class Flags:
     """What is run, and how."""
 
-    only: str = knob("", "cases, comma-separated; digits stands for all that start with digits-")
-    data_dir: str | None = knob(None, "folder that holds the data; none: JSNN_DATA")
-    seeds: tuple[int, ...] | None = knob(None, "only the runs with these seeds")
-    workers: int = knob(2, "runs at once, each on a core of its own", least=1)
-    out: str = knob(RESULTS, "folder of the results")
+    only: str = option("", "cases, comma-separated; digits stands for all that start with digits-")
+    data_dir: str | None = option(None, "folder that holds the data; none: JSNN_DATA")
+    seeds: tuple[int, ...] | None = option(None, "only the runs with these seeds")
+    workers: int = option(2, "runs at once, each on a core of its own", least=1)
+    out: str = option(RESULTS, "folder of the results")
 
     def __post_init__(self):
         check(self)

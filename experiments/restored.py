@@ -1,4 +1,4 @@
-"""What a run folder keeps of a run: its state, and the network as it was tested."""
+"""Contents of a run folder restored: the state, and the network as it was tested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs of one config share, and a run before its first step."""
+"""Objects shared by the runs of one config, and a run before its first step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from jsnn.train.evaluation import make_eval_step
 from jsnn.train.levers import Lever, Levered
 from jsnn.train.losses import TASKS
 from jsnn.train.objective import Objective
-from jsnn.train.state import TrainState, init_state, initial_bill, with_reference
+from jsnn.train.state import TrainState, init_state, initial_energy, with_reference
 from jsnn.train.step import make_epoch, make_train_step
 
 
@@ -85,12 +85,12 @@ class Begun(NamedTuple):
 
     Attributes:
         state: of the run, with its goal.
-        first: bill of the untrained network.
+        first: energy of the untrained network.
         hold: what a budget asks for, None without one.
     """
 
     state: TrainState
-    first: jsnn.Bill
+    first: jsnn.EnergyBreakdown
     hold: holding.Hold | None
 
 
@@ -122,7 +122,7 @@ def prepare(config: Config, devices: Devices) -> Setting:
         config.task,
         hardware,
         config.energy_weight,
-        living_weight=config.living_weight,
+        dead_neuron_weight=config.dead_neuron_weight,
         ramp_steps=int(config.energy_ramp * config.epochs * epoch_steps),
         event_temperature=config.event_temperature,
         levers=levers,
@@ -179,11 +179,11 @@ def begin(config: Config, made: Setting, devices: Devices, own: bool = True) -> 
         own: whether the setting was made for this config alone.
 
     Raises:
-        Infeasible: a budget below the floor of the network.
+        Infeasible: a budget below the spike-independent energy of the network.
     """
     sample = jax.random.permutation(jax.random.key(config.seed), len(made.data.train))[:256]
     state = init_state(made.model, made.optimiser, made.shapes, config.seed)
-    first = initial_bill(
+    first = initial_energy(
         state, made.model, made.objective, made.encoder, made.train[0][np.asarray(sample)]
     )
     state = with_reference(state, first)

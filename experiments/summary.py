@@ -1,4 +1,4 @@
-"""What a run measured, as JSON."""
+"""Measurements of a run, as JSON."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from jsnn.train.state import TrainState
 MULTIPLIER = "multiplier_"
 
 
-def means(terms: list[dict], sums: dict, first: jsnn.Bill) -> dict[str, Any]:
+def means(terms: list[dict], sums: dict, first: jsnn.EnergyBreakdown) -> dict[str, Any]:
     """One row of metrics: training terms averaged over the epoch, validation over its set."""
-    names = ("loss", "task", "energy", "silence", "accuracy")
+    names = ("loss", "task", "energy", "dead_neurons", "accuracy")
     names += tuple(name for name in terms[0] if name.startswith(MULTIPLIER))
     trained = {f"train_{name}": float(np.mean([term[name] for term in terms])) for name in names}
     measured = summary(sums, first)
@@ -34,25 +34,29 @@ def means(terms: list[dict], sums: dict, first: jsnn.Bill) -> dict[str, Any]:
         "validation_task": float(sums["task"] / sums["samples"]),
         "validation_accuracy": measured["accuracy"],
         "validation_pj": measured["total_pj"],
-        "validation_floor_pj": measured["floor_pj"],
+        "validation_spike_independent_pj": measured["spike_independent_pj"],
         "spikes": measured["spikes"],
     }
 
 
-def summary(sums: dict, first: jsnn.Bill) -> dict[str, Any]:
+def summary(sums: dict, first: jsnn.EnergyBreakdown) -> dict[str, Any]:
     """Means of an evaluated set, as JSON."""
     count = float(sums["samples"])
     parts = sums["parts_pj"] / count
-    total, floor, twin = float(parts.sum()), sums["floor_pj"] / count, sums["twin_pj"] / count
+    total, independent, qnn = (
+        float(parts.sum()),
+        sums["spike_independent_pj"] / count,
+        sums["qnn_pj"] / count,
+    )
     return {
         "accuracy": float(sums["accuracy"] / count),
         "total_pj": total,
-        "floor_pj": float(floor),
-        "avoidable_pj": float(total - floor),
-        "twin_pj": float(twin),
-        "ratio_to_twin": float(total / twin),
+        "spike_independent_pj": float(independent),
+        "spike_dependent_pj": float(total - independent),
+        "qnn_pj": float(qnn),
+        "energy_ratio": float(total / qnn),
         "op_count_pj": float(sums["op_count_pj"] / count),
-        "bill_pj": {
+        "energy_by_layer_pj": {
             layer: dict(zip(first.components, row, strict=True))
             for layer, row in zip(first.layers, parts.tolist(), strict=True)
         },
@@ -72,7 +76,7 @@ def summary(sums: dict, first: jsnn.Bill) -> dict[str, Any]:
 
 
 def at_bits(state: TrainState, bits: int) -> TrainState:
-    """The network with its weights rounded to the width that the bill is priced at."""
+    """The network with its weights rounded to the width that the energy is priced at."""
     return dataclasses.replace(state, params=rounded(state.params, bits))
 
 

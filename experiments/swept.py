@@ -34,7 +34,7 @@ from jsnn.surrogate import Surrogate
 from jsnn.train.losses import accuracy
 from jsnn.train.objective import Objective, Regulariser
 from jsnn.train.regularisers import make, with_unit
-from jsnn.train.state import TrainState, as_trained, init_state, initial_bill, with_reference
+from jsnn.train.state import TrainState, as_trained, init_state, initial_energy, with_reference
 from jsnn.train.step import Encoder, make_epoch, make_train_step
 from jsnn.workload import Workload
 
@@ -100,7 +100,7 @@ class Swept:
 
         Args:
             config: of the task.
-            regulariser: its name, `none` for the bill unweighed, or one of one's own.
+            regulariser: its name, `none` for the energy unweighed, or one of one's own.
             model: in place of the network of the config.
             price: figures `[B]` of a workload, in a tree, whose means each run gives besides.
 
@@ -119,7 +119,7 @@ class Swept:
         self.objective = Objective(
             config.task,
             hardware,
-            living_weight=config.living_weight,
+            dead_neuron_weight=config.dead_neuron_weight,
             ramp_steps=int(config.energy_ramp * config.epochs * self.steps),
             event_temperature=config.event_temperature,
             regulariser=_named(regulariser, hardware, config.event_temperature),
@@ -143,11 +143,11 @@ class Swept:
         """Train to the end, test once: means, and accuracy and pJ of every sample."""
         started = time.perf_counter()
         state, initial_pj, finite = self.trained(numbers)
-        right, pj, floor_pj, rates, prices = self._tested(state, numbers)
+        right, pj, spike_independent_pj, rates, prices = self._tested(state, numbers)
         return {
             "accuracy": float(right.mean()),
             "pj": float(pj.mean()),
-            "floor_pj": float(floor_pj.mean()),
+            "spike_independent_pj": float(spike_independent_pj.mean()),
             "initial_pj": initial_pj,
             "spike_rates": rates.mean(0).round(6).tolist(),
             "finite": finite,
@@ -157,7 +157,7 @@ class Swept:
         }
 
     def trained(self, numbers: Numbers) -> tuple[TrainState, float, bool]:
-        """State after the last epoch, the bill before the first, and whether all stayed finite.
+        """State after the last epoch, the energy before the first, and whether all stayed finite.
 
         Where nothing fires at initialisation a regulariser is zero or what is left of it without
         spikes: its unit is then its value on the network trained without it.
@@ -214,7 +214,7 @@ class Swept:
     def _begin(self, seed, frames) -> tuple[TrainState, jax.Array]:
         optimiser = self._optimiser(1.0)
         state = init_state(self.model, optimiser, self.shapes, seed)
-        first = initial_bill(state, self.model, self.objective, self.encoder, frames)
+        first = initial_energy(state, self.model, self.objective, self.encoder, frames)
         priced = with_reference(state, first)
         if self.objective.regulariser is None:
             return priced, priced.reference_pj
@@ -252,8 +252,8 @@ class Swept:
         work = passed.workload
         return (
             accuracy(passed.outputs, labels),
-            self.objective.bill(work).total_pj(),
-            self.objective.bill(work.silenced()).total_pj(),
+            self.objective.estimate_energy(work).total_pj(),
+            self.objective.estimate_energy(work.silenced()).total_pj(),
             jnp.stack([layer.spike_rate for layer in work], axis=-1),
             self.price(work),
         )

@@ -1,4 +1,4 @@
-"""README's table from the results that `experiments.reproduce` left.
+"""Tables of results: all of them in experiments/README.md, four rows in README.md.
 
 python -m experiments.table
 python -m experiments.table --write
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.config import check, knob, parse
+from experiments.config import check, option, parse
 from experiments.reproduce import BASELINES, CASES, RESULTS, Case, result_file
 from jsnn.units import energy_text, unit_of
 
@@ -35,16 +35,19 @@ ACCURACY = (
     "spikes per neuron and step",
     "seconds",
 )
+# What README shows, on neuromorphic-22nm.
+FRONT = ("digits-neuromorphic-energy", "qtdb-100-energy", "ev-objects-energy", "fashion-mnist")
+HEADLINE = ("case", "network", "test accuracy", "energy", "less than without", "energy ratio")
 ENERGY = (
     "case",
     "machine",
-    "full bill",
-    "floor",
-    "avoidable",
+    "energy estimate",
+    "spike-independent",
+    "spike-dependent",
     "less in total",
-    "avoidable gone",
+    "spike-dependent gone",
     "points lost",
-    "ratio to twin",
+    "energy ratio",
     "operation count",
 )
 
@@ -53,9 +56,10 @@ ENERGY = (
 class Flags:
     """Where from and where to."""
 
-    results: str = knob(RESULTS, "folder of the results")
-    readme: str = knob("README.md", "file that holds the table between its markers")
-    write: bool = knob(False, "put the table into that file instead of printing it")
+    results: str = option(RESULTS, "folder of the results")
+    readme: str = option("experiments/README.md", "file that holds the table between its markers")
+    front: str = option("README.md", "file that holds the four rows")
+    write: bool = option(False, "put the table into that file instead of printing it")
 
     def __post_init__(self):
         check(self)
@@ -125,23 +129,39 @@ def command(flags_type: type, main: Callable[[Any], str], description: str) -> N
 
 def main(flags: Flags) -> str:
     """The table, put into README if asked for."""
+    results = load(Path(flags.results))
+    if flags.write:
+        front = Path(flags.front)
+        front.write_text(place(front.read_text(), render_front(results)))
     notes = {case.name: case.note for case in CASES if case.note}
-    return written(render(load(Path(flags.results)), BASELINES, notes), flags)
+    return written(render(results, BASELINES, notes), flags)
+
+
+def render_front(results: Mapping[str, Runs]) -> str:
+    """Four rows: accuracy, energy, energy ratio and what the energy term took away."""
+    rows = []
+    for name in (name for name in FRONT if name in results):
+        runs = list(results[name].values())
+        _, energy, *_ = _energy(runs)
+        less = _against(name, results, BASELINES)[0]
+        ratio, _ = _rivals(results[name])
+        rows.append([name, runs[0]["network"], _accuracy(runs)[3], energy, less, ratio])
+    return markdown(HEADLINE, rows) if rows else NONE_YET
 
 
 def reduction(run: Result, baseline: Result) -> dict[str, float]:
     """What the energy term did to one run: the factor in total, the share gone, the points lost.
 
-    less = total_0 / total,   gone = 1 - avoidable / avoidable_0,   points = 100 (acc_0 - acc)
+    less = total_0 / total,   gone = 1 - dependent / dependent_0,   points = 100 (acc_0 - acc)
 
-    >>> one = {"total_pj": 20.0, "avoidable_pj": 10.0, "test_accuracy": 0.75}
-    >>> two = {"total_pj": 5.0, "avoidable_pj": 1.0, "test_accuracy": 0.5}
+    >>> one = {"total_pj": 20.0, "spike_dependent_pj": 10.0, "test_accuracy": 0.75}
+    >>> two = {"total_pj": 5.0, "spike_dependent_pj": 1.0, "test_accuracy": 0.5}
     >>> reduction(two, one)
     {'less': 4.0, 'gone': 0.9, 'points': 25.0}
     """
     return {
         "less": baseline["total_pj"] / run["total_pj"],
-        "gone": 1 - run["avoidable_pj"] / baseline["avoidable_pj"],
+        "gone": 1 - run["spike_dependent_pj"] / baseline["spike_dependent_pj"],
         "points": 100 * (baseline["test_accuracy"] - run["test_accuracy"]),
     }
 
@@ -184,9 +204,12 @@ def _energy(runs: list[Result]) -> list[str]:
     totals = [run["total_pj"] for run in runs]
     # Mean and spread in the unit of the mean.
     pj, unit = unit_of(statistics.fmean(totals))
-    bill = spread([total / pj for total in totals], "{:,.1f}".format)
-    parts = (statistics.fmean(run[name] for run in runs) for name in ("floor_pj", "avoidable_pj"))
-    return [runs[0]["config"]["hardware"], f"{bill} {unit}", *map(energy_text, parts)]
+    energy = spread([total / pj for total in totals], "{:,.1f}".format)
+    parts = (
+        statistics.fmean(run[name] for run in runs)
+        for name in ("spike_independent_pj", "spike_dependent_pj")
+    )
+    return [runs[0]["config"]["hardware"], f"{energy} {unit}", *map(energy_text, parts)]
 
 
 def _against(name: str, results: Mapping[str, Runs], baselines: Mapping[str, str]) -> list[str]:
@@ -209,7 +232,7 @@ def _against(name: str, results: Mapping[str, Runs], baselines: Mapping[str, str
 
 
 def _rivals(runs: Runs) -> list[str]:
-    ratio = spread([run["ratio_to_twin"] for run in runs.values()], "{:.2f}".format)
+    ratio = spread([run["energy_ratio"] for run in runs.values()], "{:.2f}".format)
     proxy = statistics.fmean(run["op_count_pj"] for run in runs.values())
     return [ratio, energy_text(proxy)]
 
@@ -222,8 +245,8 @@ def _caption(results: Mapping[str, Runs], notes: Mapping[str, str]) -> Iterable[
     )
     for name, run in {run["config"]["hardware"]: run for run in every}.items():
         unpriced = ", ".join(part.replace("_", " ") for part in run["unpriced"])
-        marks = ", ".join(run["constants"])
-        yield f"{name}: {marks} constants" + (f"; unpriced: {unpriced}." if unpriced else ".")
+        provenances = ", ".join(run["constants"])
+        yield f"{name}: {provenances} constants" + (f"; unpriced: {unpriced}." if unpriced else ".")
     yield from (f"{name}: {notes[name]}." for name in results if name in notes)
     said = {}
     for runs in results.values():

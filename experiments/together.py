@@ -161,6 +161,6 @@ def _stop_if_not_finite(finite: np.ndarray, row: dict[str, Any], folder: RunFold
     validated = np.isfinite([row["validation_task"], row["validation_pj"]]).all()
     if not (finite.all() and validated):
         raise FloatingPointError(
-            f"{folder.path.name}, epoch {row['epoch']}: loss, gradient or bill is not finite. "
+            f"{folder.path.name}, epoch {row['epoch']}: loss, gradient or energy is not finite. "
             "Lower --learning-rate or --clip, or leave this member away"
         )

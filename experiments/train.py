@@ -6,7 +6,7 @@
     python -m experiments.train --resume runs/qtdb --epochs 200
 
 The default run learns scikit-learn's digits. What a data set is trained with unless a flag says
-otherwise stands in `experiments/recipes.py`; expected figures are in README.
+otherwise stands in `experiments/recipes.py`; expected figures are in experiments/README.md.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rich.console import Console
 
 from experiments import hosts, pruned, restored, windows
 from experiments.compiled import keep_compiled
-from experiments.config import knob, parse
+from experiments.config import option, parse
 from experiments.finish import finish, score_of, sizes
 from experiments.hosts import HERE, Hosts
 from experiments.memory import keep_memory
@@ -64,7 +64,8 @@ def main(
         made: a setting shared with other runs, which then prints and draws nothing.
 
     Raises:
-        Infeasible: the budget is below the floor, or the trained network is above it.
+        Infeasible: the budget is below the spike-independent energy, or the trained network is
+            above it.
         KeyboardInterrupt: Ctrl-C, with a line on what was kept.
     """
     started, devices = time.perf_counter(), where.take(config.batch)
@@ -346,7 +347,7 @@ class Asked:
 def _stop_if_not_finite(terms: list[dict], before: int, kept: Kept) -> None:
     for number, term in enumerate(terms, before + 1):
         if not term["finite"]:
-            named = [n for n in ("task", "energy", "silence") if not np.isfinite(term[n])]
+            named = [n for n in ("task", "energy", "dead_neurons") if not np.isfinite(term[n])]
             raise FloatingPointError(
                 f"step {number}: {' and '.join(named) or 'the gradient'} is not finite. "
                 f"{kept}. Lower --learning-rate or --clip, or look at the inputs"
@@ -377,8 +378,8 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """`main` with a command line."""
     flags = parse(Flags, argv, __doc__)
     out, resume, smoke = (flags.pop(name, None) for name in ("out", "resume", "smoke"))
-    knobs = [field.name for field in dataclasses.fields(Hosts)]
-    where = Hosts(**{name: flags.pop(name) for name in knobs if name in flags})
+    options = [field.name for field in dataclasses.fields(Hosts)]
+    where = Hosts(**{name: flags.pop(name) for name in options if name in flags})
     if flags.pop("keep_memory", True):
         kept = keep_memory()
         if not kept.kept:
@@ -400,13 +401,13 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Flags(Hosts, Config):
-    """The knobs of a run, where it is computed and where it goes."""
+    """The options of a run, where it is computed and where it goes."""
 
-    out: str | None = knob(None, "folder of the run; none: a new one below runs/")
-    resume: str | None = knob(None, "go on with the run in this folder, bit for bit")
-    smoke: bool = knob(False, "two epochs on 256 samples: does it run at all?")
-    compile_cache: bool = knob(True, "keep compiled programs for the next run")
-    keep_memory: bool = knob(True, "keep freed memory in the process: faster steps on a CPU")
+    out: str | None = option(None, "folder of the run; none: a new one below runs/")
+    resume: str | None = option(None, "go on with the run in this folder, bit for bit")
+    smoke: bool = option(False, "two epochs on 256 samples: does it run at all?")
+    compile_cache: bool = option(True, "keep compiled programs for the next run")
+    keep_memory: bool = option(True, "keep freed memory in the process: faster steps on a CPU")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ BESIDE = {
     "prune_rate": (lambda config: config.prune != "none", "--prune"),
     "bits_scale": (lambda config: config.weight_bits is not None, "--weight-bits"),
     "window_scale": (windows.learned, "a learned --window"),
-    "knob_rate": (lambda config: config.knobs != "none", "--knobs"),
-    "supply_v": (lambda config: config.knobs != "none", "--knobs"),
+    "design_rate": (lambda config: config.design_parameters != "none", "--design-parameters"),
+    "supply_v": (lambda config: config.design_parameters != "none", "--design-parameters"),
     "folds": (lambda config: config.fold is not None, "--fold"),
     "delta_threshold": (lambda config: config.encoder == "delta", "--encoder delta"),
 }

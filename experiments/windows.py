@@ -1,4 +1,4 @@
-"""How many steps a run takes: all, the first N, as many as training finds, or until sure."""
+"""Time window of a run: all steps, the first N, as many as training finds, or until sure."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def settled(config, folder: RunFolder):
 
 
 class Answers(NamedTuple):
-    """Answers and bills after every step.
+    """Answers and energies after every step.
 
     Attributes:
         outputs: `[T, N, C]`.
@@ -196,13 +196,13 @@ def answers(
 
     @jax.jit
     def run(variables, frames, key):
-        def bills(workload):
-            return early_exit.prefix_bills(workload, hardware, levers, variables["params"])
+        def estimates(workload):
+            return early_exit.energy_by_step(workload, hardware, levers, variables["params"])
 
         frames = network.encoder(key, frames)
-        outputs, workload = early_exit.prefixes(network.model, variables, frames)
-        pj = bills(workload)
-        checked = {rule: bills(early_exit.with_check(workload, rule)) for rule in rules}
+        outputs, workload = early_exit.answers_by_step(network.model, variables, frames)
+        pj = estimates(workload)
+        checked = {rule: estimates(early_exit.with_check(workload, rule)) for rule in rules}
         return outputs, pj, checked
 
     frames, labels = data

@@ -24,8 +24,14 @@ from jsnn import (
     viz,
     workload,
 )
-from jsnn.energy import Bill, avoidable, bill, floor, op_count_proxy
-from jsnn.energy.qnn import mean_ratio, ratio, twin
+from jsnn.energy import (
+    EnergyBreakdown,
+    estimate_energy,
+    op_count_proxy,
+    spike_dependent_pj,
+    spike_independent_energy,
+)
+from jsnn.energy.qnn import energy_ratio, estimate_qnn_energy, mean_energy_ratio
 from jsnn.nn import run
 from jsnn.nn.stream import step
 from jsnn.workload import Workload
@@ -33,30 +39,30 @@ from jsnn.workload import Workload
 __version__ = "0.2.0.dev0"
 
 __all__ = [
-    "Bill",
+    "EnergyBreakdown",
     "Workload",
-    "avoidable",
-    "bill",
     "codesign",
     "data",
     "energy",
+    "energy_ratio",
+    "estimate_energy",
+    "estimate_qnn_energy",
     "events",
     "export",
-    "floor",
     "hardware",
-    "mean_ratio",
+    "mean_energy_ratio",
     "models",
     "neurons",
     "nn",
     "op_count_proxy",
     "quantise",
-    "ratio",
     "readouts",
     "run",
+    "spike_dependent_pj",
+    "spike_independent_energy",
     "step",
     "surrogate",
     "train",
-    "twin",
     "units",
     "unroll",
     "viz",

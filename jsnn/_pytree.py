@@ -30,12 +30,12 @@ def pytree(cls: Class) -> Class:
 
     >>> @pytree
     ... @dataclasses.dataclass(frozen=True)
-    ... class Knob:
+    ... class DesignParameter:
     ...     bits: float
     ...     def __post_init__(self):
     ...         if self.bits < 1:
     ...             raise ValueError(self.bits)
-    >>> jax.tree.map(lambda x: -x, Knob(8.0)).bits
+    >>> jax.tree.map(lambda x: -x, DesignParameter(8.0)).bits
     -8.0
     """
     fields = dataclasses.fields(cls)

@@ -109,7 +109,7 @@ class PerStep:
 
     Attributes:
         decides: False where the steps together make one decision (as when TET's losses of all
-            steps train a network that is read by their mean): its twin then runs once.
+            steps train a network that is read by their mean): its QNN then runs once.
     """
 
     decides: bool = True

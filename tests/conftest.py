@@ -75,7 +75,9 @@ def data_dir():
     """The folder of real data, or a skip that says how to have one."""
     folder = os.environ.get("JSNN_DATA")
     if not folder or not Path(folder).is_dir():
-        pytest.skip("needs real data: set JSNN_DATA to a folder that holds it (see README)")
+        pytest.skip(
+            "needs real data: set JSNN_DATA to a folder that holds it (see jsnn/data/README.md)"
+        )
     return Path(folder)
 
 

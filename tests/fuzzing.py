@@ -1,4 +1,4 @@
-"""How many examples a property test tries, and figures of longer campaigns."""
+"""Number of examples of a property test, and figures of longer campaigns."""
 
 import atexit
 import collections

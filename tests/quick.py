@@ -1,4 +1,4 @@
-"""What `pytest -m quick` runs: two minutes on a core, every package of jsnn."""
+"""The tests of `pytest -m quick`: two minutes on a core, every package of jsnn."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ FILES = (
 # Every example of a docstring but these, which compile for more than two seconds each.
 SLOW_EXAMPLES = {
     "jsnn.nn.attention.Mixer",
-    "jsnn.codesign.early_exit.prefix_bills",
-    "jsnn.codesign.early_exit.prefixes",
+    "jsnn.codesign.early_exit.energy_by_step",
+    "jsnn.codesign.early_exit.answers_by_step",
     "jsnn.codesign.bit_widths.Bits",
     "jsnn.export.integer.export",
     "jsnn.codesign.hardware.search.search",

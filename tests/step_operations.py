@@ -1,4 +1,4 @@
-"""What the step of a neuron computes, read off its jaxpr: a second opinion on `Neuron.ops`.
+"""Operations of a neuron's step, read off its jaxpr: a second opinion on `Neuron.ops`.
 
 The step is traced and walked equation by equation. Every value is a polynomial in what changes from
 step to step (states, the current, spikes) with numbers as coefficients, so that whatever is made of

@@ -1,6 +1,7 @@
 """The house: who may import whom, and what an import brings along."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,17 @@ assert not hasattr(jsnn, "__getattr__") and not hasattr(jsnn, "repart")
     subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
 
 
+def test_no_function_hides_its_module():
+    """Every module is reached by attribute access from the package that it lies in."""
+    script = """
+import importlib, pkgutil, types, jsnn
+for info in pkgutil.walk_packages(jsnn.__path__, "jsnn."):
+    module, (package, _, name) = importlib.import_module(info.name), info.name.rpartition(".")
+    assert getattr(importlib.import_module(package), name) is module, info.name
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120)
+
+
 def floors() -> dict[str, int]:
     """Of each room: one more than the highest floor that it imports from."""
     above = {name: set() for name in ORDER}
@@ -124,3 +136,16 @@ def floors() -> dict[str, int]:
 
 def test_the_house_has_few_floors():
     assert max(floors().values()) <= 9
+
+
+QUESTION = re.compile(r"(What|How|Where|Which|Whether|When|Who|Whose|Why|Do|Does|Did)\w*\b")
+ROOT = PACKAGE.parent
+SCRIPTS = sorted(
+    path for part in ("jsnn", "experiments", "tests") for path in (ROOT / part).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_begins_with_a_noun_phrase(path):
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    assert text and not QUESTION.match(text), text and text.splitlines()[0]

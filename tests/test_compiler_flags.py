@@ -1,4 +1,4 @@
-"""Which flags of XLA reach a worker of pytest-xdist."""
+"""Flags of XLA that reach a worker of pytest-xdist."""
 
 import pytest
 

@@ -1,28 +1,68 @@
 """README's code runs, and the names it lists are those there are."""
 
+import importlib.util
 import pkgutil
 import re
 from pathlib import Path
+
+import pytest
 
 import jsnn
 from jsnn import data
 from jsnn.hardware.architectures import Countable
 from jsnn.workload.analytic import dense
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+FILES = (
+    "README.md",
+    "jsnn/README.md",
+    "jsnn/hardware/README.md",
+    "jsnn/data/README.md",
+    "experiments/README.md",
+    "experiments/benchmarks/README.md",
+)
+TEXTS = {name: (ROOT / name).read_text() for name in FILES}
+README = "\n".join(TEXTS.values())
 
 
-def test_the_code_of_the_readme_runs(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) > 1
+@pytest.mark.parametrize("file", ["README.md", "jsnn/README.md"])
+def test_the_code_of_the_readme_runs(file, capsys):
+    blocks = re.findall(r"```python\n(.*?)```", TEXTS[file], re.DOTALL)
+    assert blocks
     exec("\n".join(blocks), {})
     assert "energy per inference" in capsys.readouterr().out
+
+
+def test_the_first_page_is_short():
+    text = TEXTS["README.md"]
+    assert len(text.splitlines()) <= 150 and len(text.split()) <= 1300
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_links_and_pictures_are_there(file):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXTS[file])
+    assert all(((ROOT / file).parent / link).exists() for link in links)
+
+
+def test_commands_are_there():
+    """Modules that the texts run, and their options."""
+    for line in re.findall(r"python -m experiments[^`\n#]*", README):
+        _, _, module, *words = line.split()
+        assert importlib.util.find_spec(module), line
+        path = Path(importlib.util.find_spec(module).origin)
+        if path.name == "__init__.py":
+            path = path.with_name("__main__.py")
+        text = "".join(file.read_text() for file in (path, *(ROOT / "experiments").glob("*.py")))
+        for word in words:
+            if word.startswith("--"):
+                name = word[2:].split("=")[0].removeprefix("no-").replace("-", "_")
+                assert re.search(rf"\b{name}\b", text), f"{line}: {word}"
 
 
 def test_machines_that_load_their_weights_from_dram_are_named():
     layer = dense(64, 32, steps=4, rate=0.1).geometry
     loading = set()
-    for name in jsnn.hardware.presets():
+    for name in jsnn.hardware.machines():
         machine = jsnn.hardware.get(name)
         if isinstance(machine.architecture, Countable):
             plans = machine.architecture.actions(machine.technology, machine.design, layer)
@@ -37,7 +77,7 @@ def test_machines_that_load_their_weights_from_dram_are_named():
 
 
 def test_data_sets_and_machines_are_all_listed():
-    for name in (*data.names(), *jsnn.hardware.presets()):
+    for name in (*data.names(), *jsnn.hardware.machines()):
         assert re.search(rf"\b{name}\b", README), f"README does not mention {name}"
 
 

@@ -1,3 +1,5 @@
+"""Readouts: folds over time against sums by hand."""
+
 import dataclasses
 
 import flax.linen as nn
@@ -82,8 +84,8 @@ class TestContract:
             np.testing.assert_allclose(second, whole, rtol=1e-6, atol=1e-7)
 
     def test_hash_equality_and_dtype(self, readout, record):
-        twin = dataclasses.replace(readout)
-        assert twin == readout and hash(twin) == hash(readout)
+        same = dataclasses.replace(readout)
+        assert same == readout and hash(same) == hash(readout)
         with jax.enable_x64(True):
             carry, result = feed(readout, *(jnp.asarray(x, jnp.float64) for x in record))
             assert all(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves((carry, result)))

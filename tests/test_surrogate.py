@@ -1,3 +1,5 @@
+"""Surrogate derivatives: values against their formulas, shapes, and what they refuse."""
+
 import dataclasses
 import math
 
@@ -147,8 +149,8 @@ class TestContract:
             np.testing.assert_allclose(other, plain, rtol=1e-6, atol=1e-7)
 
     def test_equal_settings_are_one_static_argument(self, surrogate):
-        twin = dataclasses.replace(surrogate)
-        assert twin == surrogate and hash(twin) == hash(surrogate) and twin is not surrogate
+        same = dataclasses.replace(surrogate)
+        assert same == surrogate and hash(same) == hash(surrogate) and same is not surrogate
         traced = []
 
         def f(s, x):
@@ -157,7 +159,7 @@ class TestContract:
 
         f = jax.jit(f, static_argnums=0)
         f(surrogate, self.x)
-        f(twin, self.x)
+        f(same, self.x)
         assert len(traced) == 1
 
 

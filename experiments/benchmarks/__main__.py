@@ -1,4 +1,4 @@
-"""How fast jsnn trains, what it takes, and how the other libraries fare on the same workloads.
+"""Speed and memory of training in jsnn and in other libraries, on the same workloads.
 
     python -m experiments.benchmarks --json FILE                    # own plans
     python -m experiments.benchmarks --workload shd,stream --rounds 15

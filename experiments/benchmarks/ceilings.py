@@ -1,4 +1,4 @@
-"""What the machine reaches at best, in the same run: a square matrix product and a triad."""
+"""Upper limits of this machine, measured in the same run: a square matrix product and a triad."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a library brings to the benchmark. Imports nothing, so that any interpreter can."""
+"""Interface of a library in the benchmark. Imports nothing, so that any interpreter can."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ import optax
 
 import jsnn
 from experiments.benchmarks.measuring import FOLDER, in_turns, ratio, report, seconds, spread
-from experiments.config import knob, parse
+from experiments.config import option, parse
 from jsnn.events import choose, pack
 from jsnn.hardware import get
 from jsnn.neurons import LIF
@@ -33,11 +33,11 @@ SAMPLES, INPUTS, WIDTHS, CLASSES = 128, 700, (128, 128), 20
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Knobs of the benchmark."""
+    """Design parameters of the benchmark."""
 
-    rounds: int = knob(9, "pairs of timed calls", least=3)
-    steps: tuple[int, ...] = knob((100, 250), "lengths of the window")
-    out: str = knob(f"{FOLDER}/events.json", "where the figures go")
+    rounds: int = option(9, "pairs of timed calls", least=3)
+    steps: tuple[int, ...] = option((100, 250), "lengths of the window")
+    out: str = option(f"{FOLDER}/events.json", "where the figures go")
 
 
 # name: share of inputs that send in a frame, shortest list

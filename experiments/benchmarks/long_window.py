@@ -3,7 +3,7 @@
     python -m experiments.benchmarks.long_window
 
 Dense 700-128-128-20 on events (2 % of inputs a step). First value and gradient of a training loss
-with the bill in it, for 128 samples: bytes of XLA's temporaries and time, plans in turns. Then a
+with the energy in it, for 128 samples: bytes of XLA's temporaries and time, plans in turns. Then a
 stream of one sample: a frame through `jsnn.nn.stream`, through a jitted `jsnn.step`, and through a
 program that takes and gives the same arrays but computes next to nothing. Writes
 `experiments/results/benchmarks/long_window.json`.
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 import jsnn
 from experiments.benchmarks.measuring import FOLDER, in_turns, ratio, report, seconds
-from experiments.config import check, knob, parse
+from experiments.config import check, option, parse
 from jsnn.models import MLP
 from jsnn.neurons import LI, LIF
 from jsnn.nn import forward
@@ -35,13 +35,13 @@ LAW, INTEGRATOR = LIF(tau_mem=20e-3), LI(tau_mem=20e-3)
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Knobs of the benchmark."""
+    """Design parameters of the benchmark."""
 
-    steps: int = knob(1000, "steps of the long window", least=2)
-    batch: int = knob(128, "samples of a training step", least=1)
-    rounds: int = knob(7, "timings of each, in turns", least=3)
-    frames: int = knob(2000, "frames of a timed slice of the stream", least=1)
-    out: str = knob(f"{FOLDER}/long_window.json", "where the figures go")
+    steps: int = option(1000, "steps of the long window", least=2)
+    batch: int = option(128, "samples of a training step", least=1)
+    rounds: int = option(7, "timings of each, in turns", least=3)
+    frames: int = option(2000, "frames of a timed slice of the stream", least=1)
+    out: str = option(f"{FOLDER}/long_window.json", "where the figures go")
 
     def __post_init__(self):
         check(self)

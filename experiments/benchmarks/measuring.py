@@ -1,4 +1,4 @@
-"""What every benchmark shares: timing in turns, spreads, the machine in words, the file."""
+"""Parts shared by all benchmarks: timing in turns, spreads, the machine in words, the file."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """The workloads in jsnn: a training step with the energy term on, the same without, a stream.
 
-The step is cross entropy + 0.1 x energy term with the full bill on `neuromorphic-22nm`, counted
-from records per sample, backward, Adam on the weights. `bare` is that step without energy term and
-records, over the whole window; `forward` gives the loss alone. The neurons subtract the threshold
-where they spike, before the next decay, with a detached reset and the surrogate 1 / (1 + 25 |x|)^2.
+The step is cross entropy + 0.1 x energy term with the energy estimate on `neuromorphic-22nm`,
+counted from records per sample, backward, Adam on the weights. `bare` is that step without energy
+term and records, over the whole window; `forward` gives the loss alone. The neurons subtract the
+threshold where they spike, before the next decay, with a detached reset and the surrogate 1 / (1 +
+25 |x|)^2.
 """
 
 from __future__ import annotations
@@ -142,9 +143,9 @@ def make(workload: Workload, plan: str, device: str) -> Contestant:
         changes, moments = optimiser.update(grads, moments, trained)
         return (optax.apply_updates(trained, changes), moments), value
 
-    def bill_pj(variables, frames):
+    def energy_pj(variables, frames):
         workload = run(model, variables, frames)[1]
-        return jsnn.bill(workload, objective.hardware).total_pj().mean()
+        return jsnn.estimate_energy(workload, objective.hardware).total_pj().mean()
 
     info = {"energy": MACHINE}
 
@@ -166,7 +167,7 @@ def make(workload: Workload, plan: str, device: str) -> Contestant:
 
         return one
 
-    reference_pj = jnp.asarray(jax.jit(bill_pj)(variables, frames), jnp.float32)
+    reference_pj = jnp.asarray(jax.jit(energy_pj)(variables, frames), jnp.float32)
     judged = jax.jit(plain)
     return Contestant(
         info=info,

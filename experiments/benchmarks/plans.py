@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.config import knob, parse
+from experiments.config import option, parse
 from jsnn.neurons import ALIF, BRF, LIF
 from jsnn.unroll import DenseRecurrence, unroll
 
@@ -37,10 +37,10 @@ PLANS = ("scan", "fused")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Knobs of the benchmark."""
+    """Design parameters of the benchmark."""
 
-    rounds: int = knob(11, "pairs of timed calls", least=3)
-    out: str = knob("experiments/results/benchmarks/plans.json", "where the figures go")
+    rounds: int = option(11, "pairs of timed calls", least=3)
+    out: str = option("experiments/results/benchmarks/plans.json", "where the figures go")
 
 
 def compare(name: str, rounds: int) -> dict:

@@ -1,4 +1,4 @@
-"""What bf16 operands change on digits: accuracy, energy and time, against f32, seed by seed.
+"""Accuracy, energy and time of digits with bf16 operands of products against f32, by seed.
 
     python -m experiments.benchmarks.precision
 
@@ -15,19 +15,26 @@ from pathlib import Path
 
 from experiments import train
 from experiments.benchmarks.measuring import FOLDER, report
-from experiments.config import check, knob, parse
+from experiments.config import check, option, parse
 from jsnn._ops.precision import PRECISIONS
 
-FIGURES = ("test_accuracy", "total_pj", "floor_pj", "ratio_to_twin", "chosen_epoch", "seconds")
+FIGURES = (
+    "test_accuracy",
+    "total_pj",
+    "spike_independent_pj",
+    "energy_ratio",
+    "chosen_epoch",
+    "seconds",
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Knobs of the benchmark."""
+    """Design parameters of the benchmark."""
 
-    seeds: tuple[int, ...] = knob((0, 1, 2), "seeds of the runs")
-    epochs: int = knob(train.Config.epochs, "epochs of a run", least=1)
-    out: str = knob(f"{FOLDER}/precision.json", "where the figures go")
+    seeds: tuple[int, ...] = option((0, 1, 2), "seeds of the runs")
+    epochs: int = option(train.Config.epochs, "epochs of a run", least=1)
+    out: str = option(f"{FOLDER}/precision.json", "where the figures go")
 
     def __post_init__(self):
         check(self)
@@ -55,7 +62,7 @@ def main(config: Config) -> dict:
     }
     result = {
         "command": "python -m experiments.benchmarks.precision",
-        "what": "accuracy, bill and time of digits with bf16 operands of products, and with f32",
+        "what": "accuracy, energy and time of digits with bf16 operands of products, and with f32",
         "seeds": list(config.seeds),
         "runs": runs,
         "medians": {

@@ -2,7 +2,8 @@
 
     python -m experiments.benchmarks.qtdb_step
 
-The bare step knows nothing of layers, workloads or bills: weights in a dict, the equations of the
+The bare step knows nothing of layers, workloads or energies: weights in a dict, the equations of
+    the
 neuron in the scan, cross entropy at every step, AdamW. The input is random spikes of the data's
 shape and rate, so no file is needed. Writes `experiments/results/benchmarks/qtdb_step.json`.
 """
@@ -18,7 +19,7 @@ import numpy as np
 import optax
 
 from experiments.benchmarks.measuring import FOLDER, in_turns, ratio, report, seconds
-from experiments.config import knob, parse
+from experiments.config import option, parse
 from jsnn import hardware
 from jsnn.data import Recorded
 from jsnn.models import SRNN
@@ -26,7 +27,7 @@ from jsnn.neurons import BRF, LI
 from jsnn.surrogate import DoubleGaussian
 from jsnn.train.objective import Objective
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_train_step
 
 STEPS, BATCH, CHANNELS, WIDTH, CLASSES, RATE = 1300, 16, 4, 36, 6, 0.076
@@ -35,11 +36,11 @@ DT_S, TAU_S = 4e-3, 80e-3
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Knobs of the benchmark."""
+    """Design parameters of the benchmark."""
 
-    rounds: int = knob(15, "pairs of timed slices", least=3)
-    slice: int = knob(3, "steps in a slice", least=1)
-    out: str = knob(f"{FOLDER}/qtdb_step.json", "where the figures go")
+    rounds: int = option(15, "pairs of timed slices", least=3)
+    slice: int = option(3, "steps in a slice", least=1)
+    out: str = option(f"{FOLDER}/qtdb_step.json", "where the figures go")
 
 
 def bare_step(params, optimiser):
@@ -99,7 +100,7 @@ def main(config: Config) -> dict:
     scales = {"time_constants": 0.05, "frequencies": 0.25}
     optimiser = make_optimiser(0.1, 10_000, schedule="linear", scales=scales)
     state = init_state(model, optimiser, encoder(jax.random.key(0), frames[:1]), seed=0)
-    state = with_reference(state, initial_bill(state, model, objective, encoder, frames))
+    state = with_reference(state, initial_energy(state, model, objective, encoder, frames))
     step = make_train_step(model, objective, optimiser, encoder)
 
     tree = jax.tree.map(jnp.copy, state.variables)

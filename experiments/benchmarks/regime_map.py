@@ -1,8 +1,8 @@
-"""How long a map of 10,000 design points takes, ratios and break-evens, after compiling.
+"""Time of a map of 10,000 design points, ratios and break-evens, after compiling.
 
     python -m experiments.benchmarks.regime_map
 
-The ratio spikes / twin over a grid of time steps and rates, and the break-even rate over a grid of
+The ratio spikes / QNN over a grid of time steps and rates, and the break-even rate over a grid of
 time steps and fan-ins, by one vmap each. Writes `experiments/results/benchmarks/regime_map.json`.
 """
 
@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 
 from experiments.benchmarks.measuring import FOLDER, in_turns, report, seconds, spread
-from experiments.config import knob, parse
+from experiments.config import option, parse
 from jsnn import hardware
 from jsnn.energy.breakeven import regime_map
 
@@ -22,11 +22,11 @@ MACHINES = ("neuromorphic-22nm", "classical-45nm", "event-45nm", "spatial-45nm")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Knobs of the benchmark."""
+    """Design parameters of the benchmark."""
 
-    side: int = knob(100, "points along each of the two axes", least=2)
-    rounds: int = knob(9, "timed maps of each kind and machine", least=1)
-    out: str = knob(f"{FOLDER}/regime_map.json", "where the figures go")
+    side: int = option(100, "points along each of the two axes", least=2)
+    rounds: int = option(9, "timed maps of each kind and machine", least=1)
+    out: str = option(f"{FOLDER}/regime_map.json", "where the figures go")
 
 
 def main(config: Config) -> dict:
@@ -54,7 +54,7 @@ def main(config: Config) -> dict:
         found.setdefault(name, {})[kind] = here
     result = {
         "command": "python -m experiments.benchmarks.regime_map",
-        "what": "map of design points by vmap: ratio spikes / twin, and break-even rates",
+        "what": "map of design points by vmap: ratio spikes / QNN, and break-even rates",
         "points": config.side**2,
         "machines": found,
         "rounds": config.rounds,

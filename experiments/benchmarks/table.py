@@ -1,4 +1,4 @@
-"""README's table of times from what `experiments.benchmarks --peers --json` left.
+"""Table of times in its README from what `experiments.benchmarks --peers --json` left.
 
 python -m experiments.benchmarks.table
 python -m experiments.benchmarks.table --write
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.config import check, knob
+from experiments.config import check, option
 from experiments.table import NOTHING, command, markdown, written
 
 ROOT = Path(__file__).parents[2]
@@ -25,9 +25,11 @@ OURS = "jsnn"
 class Flags:
     """Where from and where to."""
 
-    json: str = knob("experiments/results/benchmarks/peers.json", "file of the benchmark")
-    readme: str = knob("README.md", "file that holds the table between its markers")
-    write: bool = knob(False, "put the table into that file instead of printing it")
+    json: str = option("experiments/results/benchmarks/peers.json", "file of the benchmark")
+    readme: str = option(
+        "experiments/benchmarks/README.md", "file that holds the table between its markers"
+    )
+    write: bool = option(False, "put the table into that file instead of printing it")
 
     def __post_init__(self):
         check(self)
@@ -61,7 +63,7 @@ def render(found: Mapping[str, Any]) -> str:
                     *(f"{r['over_reference']['median']:.2f}x" if r else NOTHING for r in ratios),
                 ]
             )
-    header = ["workload", "what", OURS, "of it the bill", *others]
+    header = ["workload", "what", OURS, "of it the energy", *others]
     return f"{markdown(header, rows)}\n\n{_caption(found, reference)}"
 
 
@@ -84,7 +86,7 @@ def _caption(found: Mapping[str, Any], reference: str) -> str:
     said = [
         f"Medians of {found['rounds']} rounds in which all take turns. A column of another library "
         "is its time over ours of the same round: below 1 it is faster.",
-        f"Every step of {OURS} has the full bill in its loss, the others have none.",
+        f"Every step of {OURS} has the energy estimate in its loss, the others have none.",
         f"{machine['cores']} cores ({machine['processor']}); made with jsnn "
         f"{machine['versions']['jsnn']}, jax {machine['versions']['jax']}, "
         f"{', '.join(shown)}.",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 
 from experiments.figures.row import Row
-from jsnn.energy import COMPONENTS, bill, count, op_count_proxy
+from jsnn.energy import COMPONENTS, count, estimate_energy, op_count_proxy
 from jsnn.hardware import Technology, get
 from jsnn.hardware.arithmetic import arithmetic
 from jsnn.hardware.constants import horowitz, lemaire, memories
@@ -105,14 +105,14 @@ def _spikformer() -> Iterator[Row]:
 
 def _memories() -> Iterator[Row]:
     technology = Technology(lemaire.LEMAIRE_RAM | horowitz.HOROWITZ_SRAM | memories.POWER_LAW_RAM)
-    for name, what, mark, published in (
+    for name, what, provenance, published in (
         ("lemaire-regression", "any width", "EXACT", (13.9, 16.06, 104.6)),
         ("lemaire-interpolation", "any width", "SECONDARY", (10.0, 20.0, 100.0)),
         ("horowitz-power-law", "64 bits", "DERIVED", (10.0, 19.3, 100.0)),
     ):
         for kib, pj in zip((8, 32, 1024), published, strict=True):
             found = float(memory(name).access_pj(technology, "local", kib * BITS_PER_KIB, 64))
-            yield Row(MEMORY, f"{name}, {kib} KB, {what}", pj, "pJ", mark, found, 0.002)
+            yield Row(MEMORY, f"{name}, {kib} KB, {what}", pj, "pJ", provenance, found, 0.002)
     packed = float(memory("packed-8kb").access_pj(technology, "local", 8 * BITS_PER_KIB, 8))
     yield Row(MEMORY, "packed-8kb, 8 bits", 1.25, "pJ", "EXACT", packed, 1e-6)
 
@@ -121,9 +121,11 @@ def _frame(layer: LayerWorkload, **geometry) -> LayerWorkload:
     """One frame without zeros of a network without a state."""
     plain = dict.fromkeys(("state_words", "multiplies", "adds", "compares", "adds_per_spike"), 0)
     changed = dataclasses.replace(layer.geometry, spiking=False, **plain, **geometry)
-    words = jnp.full_like(layer.arrivals, changed.inputs)
+    words = jnp.full_like(layer.events_by_fan_out, changed.inputs)
     spikes = jnp.zeros((1, *changed.output_shape), layer.spikes.dtype)
-    return dataclasses.replace(layer, arrivals=words, active=words, spikes=spikes, geometry=changed)
+    return dataclasses.replace(
+        layer, events_by_fan_out=words, active=words, spikes=spikes, geometry=changed
+    )
 
 
 def _lemaire() -> Iterator[Row]:
@@ -132,7 +134,7 @@ def _lemaire() -> Iterator[Row]:
     note = "32 bits, RAM by regression; the vectors follow from the formulas"
 
     def parts(layer: LayerWorkload) -> dict[str, float]:
-        columns = bill(Workload((layer,)), machine).parts_pj[0, 0].tolist()
+        columns = estimate_energy(Workload((layer,)), machine).parts_pj[0, 0].tolist()
         return dict(zip(COMPONENTS, columns, strict=True))
 
     def row(what, published, unit, found, allowed):
@@ -143,7 +145,7 @@ def _lemaire() -> Iterator[Row]:
     conv = _frame(
         words,
         kind="conv",
-        reaches=(576,),
+        fan_outs=(576,),
         fan_in=27,
         fan_out_area=9,
         weights=27 * 64,

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from experiments.figures.row import Row
-from jsnn.energy import bill
+from jsnn.energy import estimate_energy
 from jsnn.hardware import get
 from jsnn.hardware.architectures.sata import operations_pj
 from jsnn.hardware.architectures.spikesim import cycle_pj, cycles, element_pj
@@ -40,7 +40,7 @@ def rows() -> Iterator[Row]:
 
 def _keras_and_seneca() -> Iterator[Row]:
     work = Workload((dense(784, 128, steps=1, rate=1.0),))
-    joule = float(bill(work, get("cpu-kerasspiking")).total_pj()[0]) / PJ_PER_J
+    joule = float(estimate_energy(work, get("cpu-kerasspiking")).total_pj()[0]) / PJ_PER_J
     # 784·128·8.6e-9 + 128·8.6e-9 J, printed with three digits.
     yield Row(KERAS, "dense 784 to 128 on a CPU", 8.64e-4, "J", "EXACT", joule, 1e-3)
     (table,) = get("seneca-22nm").prices(dense(10, 10, steps=1, rate=0.1).geometry)
@@ -83,12 +83,12 @@ def _odin() -> Iterator[Row]:
         )
         what = f"power at {clock / 1e6:g} MHz, {rate / 1e6:g} M events/s"
         measured = power.value * 1e6
-        yield Row(ODIN, what, measured, "µW", power.mark, model * 1e6, 0.005)
+        yield Row(ODIN, what, measured, "µW", power.provenance, model * 1e6, 0.005)
         kind = "accelerated" if clock > 1e7 else "biological"
         average = chips.ODIN_AVERAGES_PJ[kind]
         found = average_pj(model, rate)
         what = f"average at {clock / 1e6:g} MHz"
-        yield Row(ODIN, what, average.value, "pJ", average.mark, found, 0.005)
+        yield Row(ODIN, what, average.value, "pJ", average.provenance, found, 0.005)
 
 
 def _lasso() -> Iterator[Row]:
@@ -96,7 +96,7 @@ def _lasso() -> Iterator[Row]:
         product = energy_delay(table["energy_ratio"].value, table["delay_ratio"].value)
         published = table["energy_delay_ratio"]
         what, note = f"energy x delay, {unknowns} unknowns", "product of the two printed ratios"
-        yield Row(LASSO, what, published.value, "x", published.mark, product, 0.006, note)
+        yield Row(LASSO, what, published.value, "x", published.provenance, product, 0.006, note)
 
 
 def _sata() -> Iterator[Row]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from experiments.figures.row import Row
-from jsnn.energy import COMPONENTS, bill
+from jsnn.energy import COMPONENTS, estimate_energy
 from jsnn.hardware import get
 from jsnn.hardware.power import average_pj
 from jsnn.workload import Workload
@@ -81,7 +81,9 @@ def rows() -> Iterator[Row]:
     reversal = dynamic[loihi.name] / JETSON_BATCHED_MJ
     yield Row(BLOUW, what, 2.6, "x", "EXACT", reversal, 0.05, note)
     spikes = Workload(tuple(dense(a, b, steps=1, rate=1.0) for a, b in itertools.pairwise(WIDTHS)))
-    once = bill(spikes, get("loihi-14nm")).components_pj()[0, COMPONENTS.index("synapse")]
+    once = estimate_energy(spikes, get("loihi-14nm")).components_pj()[
+        0, COMPONENTS.index("synapse")
+    ]
     found = loihi.dynamic_mj * 1e9 / float(once)
     what = "accumulations per synapse that would explain Loihi's energy"
     note = "so operations of synapses alone do not explain it"

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from experiments.figures.row import Row
-from jsnn.energy import bill
+from jsnn.energy import estimate_energy
 from jsnn.energy.breakeven import break_even, ratio_at
-from jsnn.energy.qnn import break_even_rate, twin
+from jsnn.energy.qnn import break_even_rate, estimate_qnn_energy
 from jsnn.hardware import Hardware, get
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
@@ -30,12 +30,12 @@ VGG_RANGE = (0.0549, 0.0852)
 # Price of a sparse bit over that of a dense one: least and most over twelve networks, and the T for
 # which the reconstruction lies outside.
 ETA_SWEEP = {1: (0.594, 0.872, (3, 5, 6, 7)), 4: (0.541, 1.020, (6, 7))}
-TOO_SPARSE = "at the mid-point density the twin sends too few events; the real one is not published"
+TOO_SPARSE = "at the mid-point density the QNN sends too few events; the real one is not published"
 
 
-def machine(weight_bits: int = 4, **knobs: float) -> Hardware:
+def machine(weight_bits: int = 4, **parameters: float) -> Hardware:
     """The reconstruction at a weight width."""
-    return get("neuromorphic-22nm").with_design(weight_bits=weight_bits, **knobs)
+    return get("neuromorphic-22nm").with_design(weight_bits=weight_bits, **parameters)
 
 
 def vgg() -> Hardware:
@@ -58,9 +58,11 @@ def rows() -> Iterator[Row]:
 
 
 def _break_even() -> Iterator[Row]:
-    def row(what, published, mark, hardware, steps, allowed, note=FIT, miss=""):
+    def row(what, published, provenance, hardware, steps, allowed, note=FIT, miss=""):
         model = float(break_even_rate(steps, hardware, fan_in=FAN_IN))
-        return Row(BREAK_EVEN, what, published, "spikes/step", mark, model, allowed, note, miss)
+        return Row(
+            BREAK_EVEN, what, published, "spikes/step", provenance, model, allowed, note, miss
+        )
 
     def scaled(name: str, factor: float) -> Hardware:
         base = machine()
@@ -185,7 +187,7 @@ def _rate_at(steps: int, wanted: float) -> float:
 
 
 def _dense_limits() -> Iterator[Row]:
-    """Both twins send dense frames and nothing else costs anything: T / ceil(log2(T + 1))."""
+    """Both QNNs send dense frames and nothing else costs anything: T / ceil(log2(T + 1))."""
     nothing = {"accumulate_pj": 0.0, "sram_pj_per_bit": 0.0, "mac_pj_per_bit2": 0.0}
     frames = machine(hops=4.75).with_constants(sparse_hop_pj_per_bit=1e6, **nothing)
     limits = {steps: ratio(frames, steps, 0.1) for steps in (1, 3, 4, 5, 6, 7, 8, 15)}
@@ -212,9 +214,9 @@ def _vectors() -> Iterator[Row]:
         work = Workload((dense(FAN_IN, FAN_IN, steps=5, rate=rate),))
         dear = base.with_constants(sparse_hop_pj_per_bit=1e6)
         for what, published, model in (
-            ("sparse spikes", sparse, bill(work, base).total_pj()),
-            ("dense spikes", frames, bill(work, dear).total_pj()),
-            ("quantised twin", words, twin(work, base, "average").total_pj()),
+            ("sparse spikes", sparse, estimate_energy(work, base).total_pj()),
+            ("dense spikes", frames, estimate_energy(work, dear).total_pj()),
+            ("QNN", words, estimate_qnn_energy(work, base, "average").total_pj()),
         ):
             note = "pJ a synapse, T = 5, 4 bits, fan-in 4096, one hop"
             what = f"{what}, rate {rate}"

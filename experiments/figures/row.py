@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from jsnn.hardware.constant import MARKS
+from jsnn.hardware.constant import PROVENANCES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,14 +16,14 @@ class Row:
         what: the figure.
         published: the number, or `(low, high)` where a range was published.
         unit: of both.
-        mark: how well the published number is known (`jsnn.hardware.constant.MARKS`).
+        provenance: how well the published number is known (`jsnn.hardware.constant.PROVENANCES`).
         model: what jsnn gives.
         allowed: largest relative error that counts as reproduced; 0 for a range.
         note: what a reader must know, such as that the model was fitted to it.
         miss: why it is not reproduced; empty where it should be.
 
     Raises:
-        ValueError: an unknown mark, or an empty range.
+        ValueError: an unknown provenance, or an empty range.
 
     >>> row = Row("x", "y", 4.0, "pJ", "EXACT", 4.1, 0.05)
     >>> round(row.error, 3), row.within
@@ -36,15 +36,17 @@ class Row:
     what: str
     published: float | tuple[float, float]
     unit: str
-    mark: str
+    provenance: str
     model: float
     allowed: float = 0.0
     note: str = ""
     miss: str = ""
 
     def __post_init__(self) -> None:
-        if self.mark not in MARKS:
-            raise ValueError(f"{self.what}: expected a mark out of {list(MARKS)}, {self.mark!r}")
+        if self.provenance not in PROVENANCES:
+            raise ValueError(
+                f"{self.what}: expected one of {list(PROVENANCES)}, found {self.provenance!r}"
+            )
         low, high = self.ends
         if low > high:
             raise ValueError(f"{self.what}: expected a range, found {low} to {high}")

@@ -1,4 +1,4 @@
-"""How exactly matrix products and convolutions are computed; everything else stays float32."""
+"""Precision of matrix products and convolutions; everything else stays float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is trained beside the weights: bit widths, pruning, the time window, the hardware."""
+"""Levers beside the weights: bit widths, pruning, the time window, the hardware."""
 
 from jsnn.codesign import bit_widths, early_exit, hardware, pareto, pruning, time_window
 

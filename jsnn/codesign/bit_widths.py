@@ -1,6 +1,6 @@
 """Bits as a lever: learned step sizes and learned widths of weights and states, by layer.
 
-What runs is on the grids (`network`), and each layer is billed at its widths (`price`).
+What runs is on the grids (`network`), and each layer is priced at its widths (`price`).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Width:
         return self.least < self.most
 
     def whole(self, leaf: jax.Array | None) -> jax.Array:
-        """The bits that are run and billed: whole, within the bounds; gradient straight through."""
+        """The bits that are run and priced: whole, within the bounds; gradient straight through."""
         if not self.learned:
             return jnp.float32(self.start)
         return round_through(bounded(leaf, float(self.least), float(self.most)))
@@ -147,7 +147,7 @@ class Bits(Lever):
             )
 
     @property
-    def lowers_floor(self) -> bool:
+    def lowers_spike_independent(self) -> bool:
         """Only widths that are learned may."""
         return any(width is not None and width.learned for width in (self.weights, self.states))
 
@@ -190,7 +190,8 @@ class Bits(Lever):
         """Each layer on the machine with its own widths.
 
         Raises:
-            ValueError: learned bits on a machine without a knob for them, which would be free.
+            ValueError: learned bits on a machine without a design parameter for them, which would
+                be free.
         """
         return [
             (layer, _with_bits(hardware, self._widths(_of(leaves, layer.geometry)), self))
@@ -253,7 +254,7 @@ class Bits(Lever):
     def _step(self, log2_top: jax.Array, bits: jax.Array, count: int) -> jax.Array:
         """The step of a range; its gradient scaled as LSQ's.
 
-        That of the bits is not, for it stands against the bill's.
+        That of the bits is not, for it stands against the energy's.
         """
         _, high = levels(bits)
         top = jnp.exp2(scale_gradient(log2_top, lsq_gradient_scale(count, bits)))
@@ -376,12 +377,13 @@ def _first_range(layer: Mapping[str, Any], constants: Mapping[str, Any]) -> jax.
 
 
 def _with_bits(hardware: Any, widths: dict[str, jax.Array], bits: Bits) -> Any:
-    known = {name: w for name, w in widths.items() if name in hardware.architecture.knobs}
+    known = {name: w for name, w in widths.items() if name in hardware.architecture.parameters}
     learned = {"weight_bits": bits.weights, "state_bits": bits.states}
     free = [name for name in widths if name not in known and learned[name].learned]
     if free:
         raise ValueError(
-            f"{hardware.name} has no knob {free}, so that learned bits would be free there: give "
+            f"{hardware.name} has no design parameter {free}, so that learned bits would be free "
+            "there: give "
             "them as numbers or take another machine"
         )
     return hardware.with_design(**known)

@@ -1,6 +1,6 @@
 """Answers before the window ends: each sample stops once sure, and pays for its own steps only.
 
-    k = first step whose confidence exceeds the threshold, else T;   energy = bill of k steps
+    k = first step whose confidence exceeds the threshold, else T;   energy = energy of k steps
 
 One pass says what the network answers after every step and what it did until then; each prefix is
 then priced on any machine, and any number of thresholds are tried without running it again.
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.energy import bill_layers
+from jsnn.energy import estimate_layers
 from jsnn.events.event_value import outside
 from jsnn.hardware import Hardware
 from jsnn.nn import as_workload, records
@@ -25,17 +25,17 @@ from jsnn.nn.causal import causal
 from jsnn.nn.layers import START, STATE, WORKLOAD
 from jsnn.train.levers import Lever, price
 from jsnn.workload import ByStep, LayerWorkload, Stored, Workload
-from jsnn.workload.truncation import cut
+from jsnn.workload.truncation import truncate
 
 __all__ = [
     "RULES",
     "Rule",
     "TradeOff",
+    "answers_by_step",
     "choose",
+    "energy_by_step",
     "exit_steps",
     "grid",
-    "prefix_bills",
-    "prefixes",
     "stopped",
     "trade_off",
     "with_check",
@@ -76,14 +76,14 @@ RULES: dict[str, Rule] = {
 }
 
 
-def prefixes(
+def answers_by_step(
     model: nn.Module, variables: Mapping[str, Any], frames: jax.Array
 ) -> tuple[jax.Array, Workload]:
     """Run a network once: `[T, B, C]` answers after 1 to T steps, and what it did, step by step.
 
     Frame after frame, in evaluation mode; the workload is that of `jsnn.run` with everything known
-    of each step, so that `jsnn.workload.truncation.cut` of it is exact for every network. A readout
-    of every step (`PerStep`) answers with its mean until then.
+    of each step, so that `jsnn.workload.truncation.truncate` of it is exact for every network. A
+    readout of every step (`PerStep`) answers with its mean until then.
 
     Args:
         model: of causal layers; a `Levered` network runs under its levers, but those that act on
@@ -97,7 +97,7 @@ def prefixes(
     >>> import jsnn
     >>> model, frames = jsnn.models.MLP((16,), 3), jnp.ones((5, 2, 8))
     >>> variables = model.init(jax.random.key(0), frames)
-    >>> outputs, workload = prefixes(model, variables, frames)
+    >>> outputs, workload = answers_by_step(model, variables, frames)
     >>> short, _ = jsnn.run(model, variables, frames[:3])
     >>> outputs.shape, bool(jnp.allclose(outputs[2], short, atol=1e-6))
     ((5, 2, 3), True)
@@ -148,7 +148,7 @@ def _step(layer: LayerWorkload) -> _Step:
     nothing = jnp.zeros_like(layer.recurrent_events)
     stored = layer.stored or Stored(nothing, nothing, nothing)
     by_step = ByStep(
-        arrivals=layer.arrivals,
+        events_by_fan_out=layer.events_by_fan_out,
         recurrent_events=layer.recurrent_events,
         stored=stored.spikes,
         active=layer.active,
@@ -165,7 +165,7 @@ def _whole(layer: LayerWorkload, spikes: jax.Array, steps: _Step, length: int) -
     stored = Stored(total.stored, met.sum(1), total.coincidences)
     return dataclasses.replace(
         layer,
-        arrivals=total.arrivals,
+        events_by_fan_out=total.events_by_fan_out,
         active=total.active,
         recurrent_events=total.recurrent_events,
         by_input=total.by_input,
@@ -176,13 +176,13 @@ def _whole(layer: LayerWorkload, spikes: jax.Array, steps: _Step, length: int) -
     )
 
 
-def prefix_bills(
+def energy_by_step(
     workload: Workload, hardware: Hardware, levers: Sequence[Lever] = (), params: Any = None
 ) -> jax.Array:
     """`[T, B]` pJ of each sample if it stopped after 1 to T steps.
 
-    Exact where `jsnn.workload.truncation.taken_at_rates` names nothing, as for what `prefixes`
-    returns. Lists of pruned weights are as exact as those of a whole window
+    Exact where `jsnn.workload.truncation.taken_at_rates` names nothing, as for what
+    `answers_by_step` returns. Lists of pruned weights are as exact as those of a whole window
     (`jsnn.codesign.pruning.sizes.listed`), for that says from where events came in each step too.
 
     Args:
@@ -195,14 +195,14 @@ def prefix_bills(
     >>> model, frames = jsnn.models.MLP((16,), 3), jnp.ones((5, 2, 8))
     >>> variables = model.init(jax.random.key(0), frames)
     >>> machine = jsnn.hardware.get("neuromorphic-22nm")
-    >>> pj = prefix_bills(prefixes(model, variables, frames)[1], machine)
+    >>> pj = energy_by_step(answers_by_step(model, variables, frames)[1], machine)
     >>> pj.shape, bool((jnp.diff(pj, axis=0) > 0).all())
     ((5, 2), True)
     """
 
     def one(steps):
-        pairs = price(levers, params, cut(workload, steps), hardware)
-        return bill_layers(pairs).total_pj()
+        pairs = price(levers, params, truncate(workload, steps), hardware)
+        return estimate_layers(pairs).total_pj()
 
     return jax.lax.map(one, jnp.arange(1, workload.layers[0].steps + 1))
 
@@ -273,9 +273,9 @@ def trade_off(
     """Accuracy against steps and energy, threshold by threshold.
 
     Args:
-        outputs: `[T, B, C]` answers after every step, of `prefixes`.
+        outputs: `[T, B, C]` answers after every step, of `answers_by_step`.
         labels: `[B]`.
-        pj: `[T, B]`, of `prefix_bills`.
+        pj: `[T, B]`, of `energy_by_step`.
         rule: one of `RULES`.
         thresholds: `[n]`.
 

@@ -1,4 +1,4 @@
-"""The time window as a lever: a T between bounds that feels the task and the bill."""
+"""The time window as a lever: a T between bounds that feels the task and the energy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jsnn.train.levers import Lever, Pairs
 from jsnn.workload import Workload, within
-from jsnn.workload.truncation import cut_layer
+from jsnn.workload.truncation import truncate_layer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,15 +20,15 @@ class Window(Lever):
 
     Step t, from 0, lies in it with the share w_t = min(max(T - t, 0), 1). Of outputs o_t of every
     step the network answers with `Σ w_t o_t / T` (`mean`) or `Σ (w_t - w_(t+1)) o_t` (`last`), and
-    each layer is billed for events that count w_t times (`jsnn.workload.truncation.cut`). At a
-    whole T both are those of a run over T steps; between two, the last answer and the bill lie on a
-    straight line. So T feels the task through the step that is about to come in, and the energy of
-    that step.
+    each layer is priced for events that count w_t times (`jsnn.workload.truncation.truncate`). At a
+    whole T both are those of a run over T steps; between two, the last answer and the energy lie on
+    a straight line. So T feels the task through the step that is about to come in, and the energy
+    of that step.
 
     The network runs all steps of its frames and ends in `PerStep(decides=False)`. Stands before
     levers that change what a layer did, whose changes by step it would not know. Events that a
     layer does not keep step by step (`jsnn.workload.truncation.taken_at_rates`: attention, readouts
-    of spikes; beside `WeightPruning` from which input they came) are billed at constant rates; a
+    of spikes; beside `WeightPruning` from which input they came) are priced at constant rates; a
     run over cut frames (`whole`) tells what is true.
 
     Attributes:
@@ -114,7 +114,7 @@ class Window(Lever):
     def price(self, leaves: jax.Array, params: Any, pairs: Pairs) -> Pairs:
         """What each layer did in the window, on what it ran on."""
         steps = self.steps(leaves)
-        return [(cut_layer(layer, steps), hardware) for layer, hardware in pairs]
+        return [(truncate_layer(layer, steps), hardware) for layer, hardware in pairs]
 
     def _fits(self, length: int) -> None:
         if self.high > length:

@@ -1,4 +1,4 @@
-"""How much silicon the memories of a design take: what opposes a larger buffer."""
+"""Silicon area of the memories of a design, which opposes a larger buffer."""
 
 from __future__ import annotations
 
@@ -61,9 +61,10 @@ def cell_um2(node_nm: Any) -> Any:
 
 
 def memory_area_layers_mm2(pairs: Sequence[tuple[LayerWorkload, Hardware]], node_nm: Any) -> Any:
-    """Area of the one machine that layers with knobs of their own run on, mm².
+    """Area of the one machine that layers with design parameters of their own run on, mm².
 
-    Each memory is as large as the layer that asks for most of it. Differentiable in every knob.
+    Each memory is as large as the layer that asks for most of it. Differentiable in every design
+    parameter.
 
     Raises:
         ValueError: no layer, and as `memory_area_mm2`.
@@ -87,7 +88,7 @@ def memory_area_mm2(hardware: Hardware, node_nm: Any) -> Any:
 
     Arithmetic, routers and what surrounds the cells (decoders, sense amplifiers, wires) are not
     counted, and a register counts as an SRAM cell: less than any chip takes. Differentiable in
-    every knob.
+    every design parameter.
 
     Raises:
         ValueError: another architecture, or a node outside the published cells.

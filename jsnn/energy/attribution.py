@@ -1,4 +1,4 @@
-"""What events save, and what local memory saves: two gains usually sold as one."""
+"""Savings of events and savings of local memory: two gains usually sold as one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jsnn.energy.estimate import bill
-from jsnn.energy.qnn import twin
+from jsnn.energy.estimate import estimate_energy
+from jsnn.energy.qnn import estimate_qnn_energy
 from jsnn.hardware import Hardware
 from jsnn.workload import Workload
 
@@ -16,14 +16,14 @@ from jsnn.workload import Workload
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Attribution:
-    """Energies of spiking network and twin, `[B]` pJ each, with far and with near memory.
+    """Energies of spiking network and QNN, `[B]` pJ each, with far and with near memory.
 
-    A gain above one is a saving, below one a loss. The gains multiply to the whole: far twin /
+    A gain above one is a saving, below one a loss. The gains multiply to the whole: far QNN /
     near spiking network.
     """
 
-    far_twin_pj: jax.Array
-    near_twin_pj: jax.Array
+    far_qnn_pj: jax.Array
+    near_qnn_pj: jax.Array
     far_pj: jax.Array
     near_pj: jax.Array
     far: str = dataclasses.field(metadata={"static": True})
@@ -31,18 +31,18 @@ class Attribution:
 
     @property
     def by_memory(self) -> jax.Array:
-        """What near memory saves the twin: it needs no spikes for that."""
-        return self.far_twin_pj / self.near_twin_pj
+        """What near memory saves the QNN: it needs no spikes for that."""
+        return self.far_qnn_pj / self.near_qnn_pj
 
     @property
     def by_events(self) -> jax.Array:
         """What spikes save beyond that, on the same near machine."""
-        return self.near_twin_pj / self.near_pj
+        return self.near_qnn_pj / self.near_pj
 
     @property
     def in_all(self) -> jax.Array:
         """What is often reported as the gain of spikes."""
-        return self.far_twin_pj / self.near_pj
+        return self.far_qnn_pj / self.near_pj
 
     def __str__(self) -> str:
         """The mean sample in words."""
@@ -52,15 +52,15 @@ class Attribution:
         verdict = "save" if events > 1 else "cost"
         factor = events if events > 1 else 1 / events
         return (
-            f"twin on {self.far} -> spikes on {self.near}: {both:.2f}x, of which local memory "
-            f"gives {memory:.2f}x to the twin as well; events {verdict} {factor:.2f}x"
+            f"QNN on {self.far} -> spikes on {self.near}: {both:.2f}x, of which local memory "
+            f"gives {memory:.2f}x to the QNN as well; events {verdict} {factor:.2f}x"
         )
 
 
 def attribute(workload: Workload, far: Hardware, near: Hardware) -> Attribution:
-    """Split the gain of a spiking network on `near` over its twin on `far`.
+    """Split the gain of a spiking network on `near` over its QNN on `far`.
 
-    `E_twin(far) / E_SNN(near) = [E_twin(far) / E_twin(near)] · [E_twin(near) / E_SNN(near)]`
+    `E_QNN(far) / E_SNN(near) = [E_QNN(far) / E_QNN(near)] · [E_QNN(near) / E_SNN(near)]`
 
     Args:
         workload: what the spiking network did.
@@ -75,10 +75,10 @@ def attribute(workload: Workload, far: Hardware, near: Hardware) -> Attribution:
     True
     """
     return Attribution(
-        far_twin_pj=twin(workload, far).total_pj(),
-        near_twin_pj=twin(workload, near).total_pj(),
-        far_pj=bill(workload, far).total_pj(),
-        near_pj=bill(workload, near).total_pj(),
+        far_qnn_pj=estimate_qnn_energy(workload, far).total_pj(),
+        near_qnn_pj=estimate_qnn_energy(workload, near).total_pj(),
+        far_pj=estimate_energy(workload, far).total_pj(),
+        near_pj=estimate_energy(workload, near).total_pj(),
         far=far.name,
         near=near.name,
     )

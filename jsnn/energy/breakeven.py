@@ -1,9 +1,9 @@
-"""Where spikes cost as much as their quantised twin, and maps of who wins around it.
+"""Break-even of spikes with their QNN, and maps of who wins around it.
 
 A *design point* is a set of numbers by name: the work (`steps`, `rate`, and `fan_in` and `neurons`
-of a dense layer), what is known of the twin (`active`, `bits`), and any knob or constant of the
-machine in place of its own value. At a point every input fires at the same mean rate s. With
-E_SNN and E_QNN the bills of `jsnn.energy` and `jsnn.twin`,
+of a dense layer), what is known of the QNN (`active`, `bits`), and any design parameter or constant
+of the machine in place of its own value. At a point every input fires at the same mean rate s. With
+E_SNN and E_QNN the energies of `jsnn.energy` and `jsnn.estimate_qnn_energy`,
 
     ratio(point) = E_SNN / E_QNN,    break-even: the value of one number at which the ratio is 1,
 
@@ -16,12 +16,12 @@ differentiated by the implicit function theorem: d root / d p = -(∂ ratio / �
 | `rate`    | s, spikes per input and step, also per neuron and step         | 0 to 1        |
 | `fan_in`  | inputs of a dense layer                                        | from 1        |
 | `neurons` | neurons of a dense layer                                       | from 1        |
-| `active`  | share of the twin's inputs that are not zero; the mid-point    | 0 to 1        |
+| `active`  | share of the QNN's inputs that are not zero; the mid-point    | 0 to 1        |
 |           | `min(1, 2·T·s / (T + 1))` unless given                         |               |
-| `bits`    | width of the twin's activations; `ceil(log2(T + 1))`,          | 1 to 64       |
+| `bits`    | width of the QNN's activations; `ceil(log2(T + 1))`,          | 1 to 64       |
 |           | `relaxed` without the ceiling, unless given                    |               |
 
-Sizes and T may be fractions. Of the spiking layer as many inputs fire at least once as of the twin,
+Sizes and T may be fractions. Of the spiking layer as many inputs fire at least once as of the QNN,
 as far as the rate allows: `s <= active <= min(1, T·s)` (arXiv 2409.08290, theorem 2).
 """
 
@@ -38,8 +38,8 @@ import numpy as np
 
 from jsnn._checks import check_number, shown
 from jsnn._pytree import is_concrete
-from jsnn.energy.estimate import bill
-from jsnn.energy.qnn import Density, twin
+from jsnn.energy.estimate import estimate_energy
+from jsnn.energy.qnn import Density, estimate_qnn_energy
 from jsnn.hardware import Hardware, check_hardware
 from jsnn.hardware.constant import largest
 from jsnn.hardware.design import BOUNDS
@@ -78,7 +78,7 @@ def ratio_by_layer(
 ) -> jax.Array:
     """`[B, L]` E_SNN / E_QNN of each layer; below one, spikes win there.
 
-    inf where the twin's layer costs nothing, nan where neither costs anything.
+    inf where the QNN's layer costs nothing, nan where neither costs anything.
 
     >>> from jsnn.hardware import get
     >>> machine = get("neuromorphic-22nm").with_design(weight_bits=4)
@@ -87,7 +87,10 @@ def ratio_by_layer(
     Array([[0.8766, 1.7295]], dtype=float32)
     """
     check_hardware(hardware)
-    return bill(workload, hardware).layers_pj() / twin(workload, hardware, density).layers_pj()
+    return (
+        estimate_energy(workload, hardware).layers_pj()
+        / estimate_qnn_energy(workload, hardware, density).layers_pj()
+    )
 
 
 def ratio_at(
@@ -103,12 +106,12 @@ def ratio_at(
         hardware: the machine of both.
         layers: what runs, such as the geometries of a recorded workload; a dense layer of `fan_in`
             inputs and `neurons` unless given. Their real-valued inputs have no zeros.
-        relaxed: `log2(T + 1)` bits in the twin instead of the ceiling.
+        relaxed: `log2(T + 1)` bits in the QNN instead of the ceiling.
         **point: see the module.
 
     Raises:
         ValueError: a name the point lacks or the machine does not know, a value out of range, a
-            point at which the twin costs nothing (unless traced).
+            point at which the QNN costs nothing (unless traced).
 
     >>> from jsnn.hardware import get
     >>> machine = get("neuromorphic-22nm").with_design(weight_bits=4)
@@ -132,18 +135,18 @@ def break_even(
     relaxed: bool = False,
     **point: Any,
 ) -> jax.Array:
-    """The value of `along` at which spikes and twin cost the same, all else as in `point`.
+    """The value of `along` at which spikes and QNN cost the same, all else as in `point`.
 
     The range is cut into 32 parts, evenly in the logarithm; the first of those at whose ends
     different sides win is cut again, and so on. Differentiable in every number of the point and
-    every constant and knob of the machine. Where the ratio jumps over one (a tensor no longer fits
-    a memory), the place of the jump is found and a gradient there means nothing.
+    every constant and design parameter of the machine. Where the ratio jumps over one (a tensor no
+    longer fits a memory), the place of the jump is found and a gradient there means nothing.
 
     Args:
         hardware: the machine of both.
         along: name of the number that is looked for, see the module.
         low, high: range; known for `rate` (1e-6 to 1), `steps` (1 to 1024), `active` (1e-6 to 1).
-        rising: take only a place above which the twin wins. Unless given: for rate and steps.
+        rising: take only a place above which the QNN wins. Unless given: for rate and steps.
         layers, relaxed: as in `ratio_at`.
         **point: all other numbers.
 
@@ -176,7 +179,7 @@ def break_even(
 
 
 def rate(hardware: Hardware, steps: Any, fan_in: Any, neurons: Any, **more: Any) -> jax.Array:
-    """Spike rate s* below which a dense layer of spikes is cheaper than its twin.
+    """Spike rate s* below which a dense layer of spikes is cheaper than its QNN.
 
     `break_even` along `rate`, with its keywords and errors. On a machine of the neuromorphic
     architecture `jsnn.energy.qnn.break_even_rate` is the closed form of it.
@@ -199,9 +202,9 @@ def sparsity(hardware: Hardware, steps: Any, fan_in: Any, neurons: Any, **more: 
 
 
 def steps(hardware: Hardware, rate: Any, fan_in: Any, neurons: Any, **more: Any) -> jax.Array:
-    """Number of steps T* above which the twin is cheaper at a rate, its bits `log2(T + 1)`.
+    """Number of steps T* above which the QNN is cheaper at a rate, its bits `log2(T + 1)`.
 
-    The twin of a whole number of steps has `ceil(log2(T + 1))` bits, so that the exact ratio
+    The QNN of a whole number of steps has `ceil(log2(T + 1))` bits, so that the exact ratio
     goes up and down around T*: `regime_map` over `steps` shows it.
 
     >>> from jsnn.hardware import get
@@ -338,7 +341,7 @@ def _root(hardware, point, span, along, rising, layers, relaxed):
 
 
 def _costs(hardware, layers, relaxed, point) -> tuple[jax.Array, jax.Array]:
-    """PJ of the spiking network and of its twin."""
+    """PJ of the spiking network and of its QNN."""
     work = {name: point[name] for name in WORK if name in point}
     machine = _machine(hardware, point)
     steps, rate = work["steps"], work["rate"]
@@ -354,8 +357,8 @@ def _costs(hardware, layers, relaxed, point) -> tuple[jax.Array, jax.Array]:
         Workload(tuple(_at_rate(g, steps, rate, active) for g in shapes))
         for active in (fired, share)
     )
-    snn_pj = bill(spiking, machine).total_pj()[0]
-    return snn_pj, twin(formal, machine, bits=bits).total_pj()[0]
+    snn_pj = estimate_energy(spiking, machine).total_pj()[0]
+    return snn_pj, estimate_qnn_energy(formal, machine, bits=bits).total_pj()[0]
 
 
 def _activation_bits(steps: Any) -> Any:
@@ -367,8 +370,8 @@ def _dense(inputs: Any, neurons: Any) -> Geometry:
     """Geometry of a dense layer whose sizes may be traced."""
     return dataclasses.replace(
         dense(1, 1, steps=1, rate=0.0).geometry,
-        reaches=(neurons,),
-        inputs_by_reach=(inputs,),
+        fan_outs=(neurons,),
+        inputs_by_fan_out=(inputs,),
         neurons=neurons,
         fan_in=inputs,
         weights=inputs * neurons,
@@ -379,15 +382,15 @@ def _dense(inputs: Any, neurons: Any) -> Geometry:
 def _at_rate(geometry: Geometry, steps: Any, rate: Any, active: Any) -> LayerWorkload:
     """A sample of a layer whose inputs and neurons all fire at one rate.
 
-    Its output spikes stand as one sum: the bill asks for no more, and sizes may be traced.
+    Its output spikes stand as one sum: the energy asks for no more, and sizes may be traced.
     """
     g = geometry
-    inputs = jnp.stack([jnp.asarray(n, jnp.result_type(float)) for n in g.inputs_by_reach])[None]
+    inputs = jnp.stack([jnp.asarray(n, jnp.result_type(float)) for n in g.inputs_by_fan_out])[None]
     fires = rate if g.spiking else 0 * rate
     words = steps if g.input_kind == "analog" else 1
     back = rate * (steps - 1) * g.neurons if g.recurrent_weights else 0 * rate
     return LayerWorkload(
-        arrivals=inputs * (words if g.real else rate * steps),
+        events_by_fan_out=inputs * (words if g.real else rate * steps),
         active=inputs * (1 if g.real else active),
         recurrent_events=jnp.reshape(back, (1,)),
         spikes=jnp.reshape(fires * steps * g.neurons, (1, 1)),
@@ -401,14 +404,14 @@ def _shapes(layers: Sequence[Geometry] | None, point: Mapping[str, Any]) -> Sequ
 
 
 def _machine(hardware: Hardware, point: Mapping[str, Any]) -> Hardware:
-    """The machine with the knobs and constants of a point."""
+    """The machine with the design parameters and constants of a point."""
     check_hardware(hardware)
     changed = {name: value for name, value in point.items() if name not in WORK}
-    knobs = {n: v for n, v in changed.items() if n in hardware.architecture.knobs}
-    constants = {n: v for n, v in changed.items() if n not in knobs}
+    parameters = {n: v for n, v in changed.items() if n in hardware.architecture.parameters}
+    constants = {n: v for n, v in changed.items() if n not in parameters}
     if constants:
         hardware = hardware.with_constants(**constants)
-    return hardware.with_design(**knobs) if knobs else hardware
+    return hardware.with_design(**parameters) if parameters else hardware
 
 
 def _fits(hardware, layers, point) -> None:
@@ -471,15 +474,16 @@ def _check(hardware, layers, point) -> None:
     if missing := [name for name in needed if name not in point]:
         raise ValueError(f"a design point needs {needed}, found no {missing}")
     check_hardware(hardware)
-    knobs, constants = hardware.architecture.knobs, tuple(hardware.technology.constants)
+    parameters, constants = hardware.architecture.parameters, tuple(hardware.technology.constants)
     held = hardware.technology.constants
     ranges = {name: (0, largest(constant.unit)) for name, constant in held.items()}
-    ranges |= {name: BOUNDS[name] for name in knobs} | WORK
+    ranges |= {name: BOUNDS[name] for name in parameters} | WORK
     for name, value in point.items():
         if name not in ranges:
             raise ValueError(
-                f"{hardware.name} has no {name!r}; a design point takes {list(WORK)}, its knobs "
-                f"{list(knobs)} and its constants {list(constants)}"
+                f"{hardware.name} has no {name!r}; a design point takes {list(WORK)}, its design "
+                "parameters "
+                f"{list(parameters)} and its constants {list(constants)}"
             )
         check_number(name, value, *ranges[name])
 
@@ -488,7 +492,7 @@ def _verdict(ends: Sequence[float]) -> str:
     if all(end <= 1 for end in ends):
         return "spikes always win"
     if all(end > 1 for end in ends):
-        return "the twin always wins"
+        return "the QNN always wins"
     return "the ratio never rises above one again"
 
 

@@ -1,4 +1,4 @@
-"""How often things happen: events of a layer, and what a machine does for them."""
+"""Counts of what happens: events of a layer, and actions of a machine for them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
     (Array([50.], dtype=float32), 50)
     """
     g, steps = layer.geometry, layer.steps
-    if not layer.arrivals.shape[0]:
+    if not layer.events_by_fan_out.shape[0]:
         raise ValueError(f"layer {g.name!r}: expected at least one sample, found an empty batch")
     check_number(f"steps of layer {g.name!r}", steps, 1)
     frames = {"spikes": 0, "events": 0, "analog": steps, "constant": 1}[g.input_kind]
@@ -48,7 +48,7 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
     arrived = layer.stored.spikes if layer.stored else jnp.zeros_like(synops)
     return {
         "spikes_in": layer.recurrent_events + (0 if g.real else layer.input_events + arrived),
-        "arrivals_by_reach": layer.arrivals,
+        "events_by_fan_out": layer.events_by_fan_out,
         "recurrent_events": layer.recurrent_events,
         "synops": synops,
         "mean_synops": synops / steps,
@@ -88,7 +88,7 @@ def count_by_step(layer: LayerWorkload) -> dict[str, Any]:
     if by_step is None:
         shape = (*totals["synops"].shape, 1)
         return {
-            "arrivals_by_reach": totals["arrivals_by_reach"][:, None],
+            "events_by_fan_out": totals["events_by_fan_out"][:, None],
             "recurrent_events": totals["recurrent_events"][:, None],
             "operand_arrivals": totals["operand_arrivals"][:, None],
             "steps": jnp.full(shape, totals["steps"], totals["synops"].dtype),
@@ -97,7 +97,7 @@ def count_by_step(layer: LayerWorkload) -> dict[str, Any]:
     ones = jnp.ones_like(by_step.recurrent_events)
     length = ones.shape[1]
     return {
-        "arrivals_by_reach": by_step.arrivals,
+        "events_by_fan_out": by_step.events_by_fan_out,
         "recurrent_events": by_step.recurrent_events,
         "operand_arrivals": by_step.stored,
         "steps": ones * within(length, layer.steps),

@@ -25,23 +25,23 @@ from jsnn.workload import LayerWorkload, Workload, refuse_levers
 
 __all__ = [
     "COMPONENTS",
-    "Bill",
     "Dataflow",
-    "avoidable",
-    "bill",
-    "bill_layers",
+    "EnergyBreakdown",
     "count",
     "dataflow",
     "dataflow_text",
-    "floor",
+    "estimate_energy",
+    "estimate_layers",
     "op_count_proxy",
+    "spike_dependent_pj",
+    "spike_independent_energy",
     "tally",
 ]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Bill:
+class EnergyBreakdown:
     """Energy of an inference, sample by sample, in its parts.
 
     Attributes:
@@ -50,7 +50,7 @@ class Bill:
         hardware: name of the machine.
         unpriced: components the machine has no price for, each with the reason; their parts are
             zero because nothing is known, not because nothing is burnt.
-        marks: marks of the constants behind the prices.
+        provenances: provenances of the constants behind the prices.
         left_out: parameters that no layer accounts for, listed by hand (`Workload.unpriced`): what
             they cost is not in the parts.
     """
@@ -59,7 +59,7 @@ class Bill:
     layers: tuple[str, ...] = dataclasses.field(metadata={"static": True})
     hardware: str = dataclasses.field(metadata={"static": True})
     unpriced: tuple[tuple[str, str], ...] = dataclasses.field(metadata={"static": True})
-    marks: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+    provenances: tuple[str, ...] = dataclasses.field(metadata={"static": True})
     left_out: tuple[str, ...] = dataclasses.field(default=(), metadata={"static": True})
 
     @property
@@ -79,8 +79,8 @@ class Bill:
         """`[B, C]` energy of each component."""
         return self.parts_pj.sum(-2)
 
-    def mean(self) -> Bill:
-        """The bill of the mean sample, as a batch of one."""
+    def mean(self) -> EnergyBreakdown:
+        """The energy of the mean sample, as a batch of one."""
         return dataclasses.replace(self, parts_pj=self.parts_pj.mean(0, keepdims=True))
 
     def __str__(self) -> str:
@@ -99,7 +99,7 @@ class Bill:
         table += [cells(name, row) for name, row in zip(self.layers, rows, strict=True)]
         table.append(cells("total", [sum(column) for column in zip(*rows, strict=True)]))
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [f"{self.hardware}: energy per inference ({', '.join(self.marks)} constants)"]
+        lines = [f"{self.hardware}: energy per inference ({', '.join(self.provenances)} constants)"]
         for name, *numbers in table:
             aligned = (n.rjust(w) for n, w in zip(numbers, widths[1:], strict=True))
             lines.append("  ".join([name.ljust(widths[0]), *aligned]))
@@ -231,7 +231,7 @@ def dataflow(layer: LayerWorkload, hardware: Hardware) -> Dataflow | None:
     `dense(s) = c + d s` meet at `s = (c - a) / (b - d)`.
 
     Above the switch the estimate is nearly flat in the spikes. Who trains them is given a gradient
-    that still feels the sparse dataflow (`bill`), there many times the slope of the estimate.
+    that still feels the sparse dataflow, there many times the slope of the estimate.
 
     >>> from jsnn.workload.analytic import dense
     >>> found = dataflow(dense(4096, 4096, steps=5, rate=0.05), get("neuromorphic-22nm"))
@@ -319,30 +319,31 @@ def _static(pairs: list[tuple[LayerWorkload, Hardware]], temperature: float) -> 
     return static_pj[:, None] * cycles / jnp.where(busy > 0, busy, 1)
 
 
-def bill_layers(
+def estimate_layers(
     pairs: list[tuple[LayerWorkload, Hardware]],
     temperature: float = 0.0,
     event_temperature: float | None = None,
-) -> Bill:
-    """The bill of layers that each bring their own hardware (such as bit widths by layer).
+) -> EnergyBreakdown:
+    """The energy of layers that each bring their own hardware (such as bit widths by layer).
 
-    All of it must be one machine up to its constants and knobs; ValueError otherwise, as for no
-    layer, sample or step, and for temperatures that are no finite numbers from 0 on. The parts of a
-    sample that was not counted in whole (`LayerWorkload.finite`) are NaN.
+    All of it must be one machine up to its constants and design parameters; ValueError otherwise,
+    as for no layer, sample or step, and for temperatures that are no finite numbers from 0 on. The
+    parts of a sample that was not counted in whole (`LayerWorkload.finite`) are NaN.
 
     >>> from jsnn.workload.analytic import dense
     >>> wide = get("neuromorphic-22nm")
     >>> a, b = (dense(64, 32, steps=5, rate=0.05, name=n) for n in "ab")
-    >>> bill = bill_layers([(a, wide), (b, wide.with_design(weight_bits=4))])
-    >>> bool(bill.layers_pj()[0, 0] > bill.layers_pj()[0, 1])
+    >>> energy = estimate_layers([(a, wide), (b, wide.with_design(weight_bits=4))])
+    >>> bool(energy.layers_pj()[0, 0] > energy.layers_pj()[0, 1])
     True
     """
     for _, hardware in pairs:
         check_hardware(hardware)
-        for name, value in hardware.design.knobs.items():
+        for name, value in hardware.design.parameters.items():
             if jnp.ndim(value):
                 raise ValueError(
-                    f"{hardware.name}: the knob {name} is an array {list(jnp.shape(value))}; price "
+                    f"{hardware.name}: the design parameter {name} is an array "
+                    f"{list(jnp.shape(value))}; price "
                     "several designs at once with jax.vmap over the machine"
                 )
     if not pairs:
@@ -367,27 +368,28 @@ def bill_layers(
     if machine.burns_while_it_works:
         column = COMPONENTS.index("static")
         parts_pj = parts_pj.at[..., column].add(_static(pairs, temperature))
-    return Bill(
+    return EnergyBreakdown(
         parts_pj=parts_pj,
         layers=tuple(layer.geometry.name for layer, _ in pairs),
         hardware=machine.name,
         unpriced=machine.unpriced,
-        marks=machine.technology.marks,
+        provenances=machine.technology.provenances,
     )
 
 
-def bill(
+def estimate_energy(
     workload: Workload,
     hardware: Hardware,
     temperature: float = 0.0,
     event_temperature: float | None = None,
-) -> Bill:
+) -> EnergyBreakdown:
     """Energy of a workload on a machine: `parts[b, l, c] = Σ_e count[b, l, e] · price[l, e, c]`.
 
-    Differentiable with respect to every array of the workload, every constant and every knob.
-    Where a machine offers several dataflows, each sample runs each layer in the cheapest, chosen
-    anew in every step where the architecture is `Stepwise`. A sample's bill does not depend on its
-    batch. It is NaN where a sample was not counted in whole (`LayerWorkload.finite`).
+    Differentiable with respect to every array of the workload, every constant and every design
+    parameter. Where a machine offers several dataflows, each sample runs each layer in the
+    cheapest, chosen anew in every step where the architecture is `Stepwise`. A sample's energy does
+    not depend on its batch. It is NaN where a sample was not counted in whole
+    (`LayerWorkload.finite`).
 
     Args:
         workload: what the network did.
@@ -406,11 +408,11 @@ def bill(
     >>> from jsnn.workload.analytic import dense
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))
     >>> machine = get("neuromorphic-22nm").with_design(weight_bits=4)
-    >>> float(bill(workload, machine).total_pj()[0]) / 4096**2
+    >>> float(estimate_energy(workload, machine).total_pj()[0]) / 4096**2
     0.80294
     """
     refuse_levers(workload)
-    whole = bill_layers(_on(workload, hardware), temperature, event_temperature)
+    whole = estimate_layers(_on(workload, hardware), temperature, event_temperature)
     return dataclasses.replace(whole, left_out=workload.unpriced)
 
 
@@ -418,8 +420,8 @@ def _on(workload: Workload, hardware: Hardware) -> list[tuple[LayerWorkload, Har
     return [(layer, hardware) for layer in workload]
 
 
-def floor(workload: Workload, hardware: Hardware) -> Bill:
-    """What the same network burns when none of its own neurons fires: `bill(silenced)`.
+def spike_independent_energy(workload: Workload, hardware: Hardware) -> EnergyBreakdown:
+    """What the same network burns when none of its own neurons fires: `estimate_energy(silenced)`.
 
     Warns:
         UserWarning: a layer whose input a function of the user's has made, so that nobody knows
@@ -428,28 +430,33 @@ def floor(workload: Workload, hardware: Hardware) -> Bill:
     >>> from jsnn.workload.analytic import dense
     >>> workload = Workload((dense(64, 32, steps=4, rate=0.2), dense(32, 10, steps=4, rate=0.2)))
     >>> machine = get("hierarchy-45nm")
-    >>> bool(floor(workload, machine).total_pj()[0] < bill(workload, machine).total_pj()[0])
+    >>> silent = spike_independent_energy(workload, machine).total_pj()
+    >>> bool(silent[0] < estimate_energy(workload, machine).total_pj()[0])
     True
     """
     if unknown := workload.source_unknown:
         warnings.warn(
             f"what comes into {', '.join(map(repr, unknown))} passed through a function of your "
-            "own, so it is taken to be spikes of the network's neurons, which the floor lacks. "
-            "Declare input_kind='events' where it comes from outside of the network",
+            "own, so it is taken to be spikes of the network's neurons, which the "
+            "spike-independent energy lacks. Declare input_kind='events' where it comes from "
+            "outside of the network",
             stacklevel=2,
         )
-    return bill(workload.silenced(), hardware)
+    return estimate_energy(workload.silenced(), hardware)
 
 
-def avoidable(workload: Workload, hardware: Hardware) -> jax.Array:
-    """`[B]` pJ that silence would save: `total - floor`.
+def spike_dependent_pj(workload: Workload, hardware: Hardware) -> jax.Array:
+    """`[B]` pJ that silence would save: `total - spike_independent_energy`.
 
     >>> from jsnn.workload.analytic import dense
     >>> workload = Workload((dense(64, 32, steps=4, rate=0.2, rate_out=0, input_kind="events"),))
-    >>> float(avoidable(workload, get("hierarchy-45nm"))[0])
+    >>> float(spike_dependent_pj(workload, get("hierarchy-45nm"))[0])
     0.0
     """
-    return bill(workload, hardware).total_pj() - floor(workload, hardware).total_pj()
+    return (
+        estimate_energy(workload, hardware).total_pj()
+        - spike_independent_energy(workload, hardware).total_pj()
+    )
 
 
 def op_count_proxy(workload: Workload, hardware: Hardware | None = None) -> jax.Array:
@@ -464,5 +471,5 @@ def op_count_proxy(workload: Workload, hardware: Hardware | None = None) -> jax.
     """
     machine = get("compute-only-45nm") if hardware is None else hardware
     # Papers count the network as it runs, whatever a lever says of its cost.
-    operations = bill_layers(_on(workload, machine))
+    operations = estimate_layers(_on(workload, machine))
     return operations.components_pj()[:, COMPONENTS.index("synapse")]

@@ -1,4 +1,4 @@
-"""How long an inference takes, on the same counts as its energy."""
+"""Latency of an inference, on the same counts as its energy."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def total_cycles(cycles: jax.Array, concurrent: bool) -> jax.Array:
 def latency_layers(
     pairs: Sequence[tuple[LayerWorkload, Hardware]], temperature: float = 0.0
 ) -> Latency:
-    """Time of layers that each bring their own hardware, as `jsnn.energy.bill_layers` takes them.
+    """Time of layers that each bring their own hardware, as for `jsnn.energy.estimate_layers`.
 
     All of it is one machine with one clock, that of the first layer.
 
@@ -104,8 +104,9 @@ def latency_layers(
 def latency(workload: Workload, hardware: Hardware) -> Latency:
     """Time of an inference: cycles of its layers / clock.
 
-    Differentiable in every count and knob. Where all layers work at once (`Timed.concurrent`), the
-    time is that of the slowest, and the time a step takes to run through the layers is not counted.
+    Differentiable in every count and design parameter. Where all layers work at once
+    (`Timed.concurrent`), the time is that of the slowest, and the time a step takes to run through
+    the layers is not counted.
 
     Raises:
         ValueError: a network that ran under levers; no layer; an architecture that publishes no

@@ -1,7 +1,7 @@
 """The quantised network of equal capacity on the same machine: what the spikes compete with.
 
 A window of T steps carries `ceil(log2(T + 1))` bits (arXiv 2409.08290, theorem 1: same
-architecture, same weights, exact for non-leaky neurons that reset by subtraction). The twin is
+architecture, same weights, exact for non-leaky neurons that reset by subtraction). The QNN is
 itself a workload: one frame of real-valued inputs in every layer, no state.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from jsnn._checks import check_number, shown, whole_number
 from jsnn._pytree import is_concrete
-from jsnn.energy.estimate import Bill, bill, bill_layers
+from jsnn.energy.estimate import EnergyBreakdown, estimate_energy, estimate_layers
 from jsnn.hardware import Hardware, check_hardware
 from jsnn.hardware.actions import PriceTable
 from jsnn.hardware.architectures import Neuromorphic
@@ -29,7 +29,7 @@ Density = Literal["measured", "average"]
 
 
 def activation_bits(steps: float) -> int:
-    """Bits of the twin's activations, `ceil(log2(T + 1))` of T rounded up.
+    """Bits of the QNN's activations, `ceil(log2(T + 1))` of T rounded up.
 
     Raises:
         ValueError: T below 1, or no finite number.
@@ -42,42 +42,42 @@ def activation_bits(steps: float) -> int:
     return math.ceil(steps).bit_length()
 
 
-def twin_workload(workload: Workload, density: Density = "measured") -> Workload:
-    """What the twin does in an inference.
+def qnn_workload(workload: Workload, density: Density = "measured") -> Workload:
+    """What the QNN does in an inference.
 
     Each layer becomes one frame of real-valued input: its non-zero MACs are the connections behind
     inputs that spiked at least once (`measured`), or `2·x / (T + 1)` of all, at most all, with `x`
     spikes per connection (`average`: the mid-point of theorem 2). Layers with real-valued input
     keep their measured MACs. A network read out at every step, or fed back, makes a decision in
-    each step: its twin passes T times over 1-bit activations, recurrent connections included, with
-    the MACs that the spikes caused. Rounding and rectifying are free, which favours the twin.
+    each step: its QNN passes T times over 1-bit activations, recurrent connections included, with
+    the MACs that the spikes caused. Rounding and rectifying are free, which favours the QNN.
 
     Raises:
         ValueError: unknown density.
 
-    >>> (layer,) = twin_workload(Workload((dense(100, 10, steps=5, rate=0.1, active=0.3),)))
+    >>> (layer,) = qnn_workload(Workload((dense(100, 10, steps=5, rate=0.1, active=0.3),)))
     >>> float(layer.macs[0]), layer.steps
     (300.0, 1)
     """
     if density not in ("measured", "average"):
         raise ValueError(f"expected density 'measured' or 'average', found {shown(density)}")
-    layers = (_twin_layer(layer, workload.per_step, density) for layer in workload)
+    layers = (_qnn_layer(layer, workload.per_step, density) for layer in workload)
     # The machine as it is before any lever.
     return dataclasses.replace(workload, layers=tuple(layers), levers=())
 
 
-def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> LayerWorkload:
+def _qnn_layer(layer: LayerWorkload, per_step: bool, density: Density) -> LayerWorkload:
     g, recurrent = layer.geometry, bool(layer.geometry.recurrent_weights)
     if per_step and g.real:
-        words = layer.arrivals
+        words = layer.events_by_fan_out
     elif per_step:
         # A value above one is one multiplication, but counts by value among the arrivals.
-        words = jnp.minimum(layer.arrivals, layer.steps * layer.active)
+        words = jnp.minimum(layer.events_by_fan_out, layer.steps * layer.active)
     elif density == "measured" or g.real:
         words = layer.active
     else:
-        inputs = jnp.asarray(g.inputs_by_reach, layer.arrivals.dtype)
-        words = jnp.minimum(2 * layer.arrivals / (layer.steps + 1), inputs)
+        inputs = jnp.asarray(g.inputs_by_fan_out, layer.events_by_fan_out.dtype)
+        words = jnp.minimum(2 * layer.events_by_fan_out / (layer.steps + 1), inputs)
     stored = layer.stored
     if stored is not None:
         # Real words have no coincidences: each product is a multiply-accumulate.
@@ -97,8 +97,8 @@ def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> Layer
         kind="dense" if g.kind == "recurrent" else g.kind,
         input_kind="constant" if per_step and g.input_kind == "constant" else "analog",
         spiking=False,
-        reaches=g.reaches + (g.neurons,) * recurrent,
-        inputs_by_reach=g.inputs_by_reach + (g.neurons,) * recurrent,
+        fan_outs=g.fan_outs + (g.neurons,) * recurrent,
+        inputs_by_fan_out=g.inputs_by_fan_out + (g.neurons,) * recurrent,
         weights=g.weights + g.recurrent_weights,
         recurrent_weights=0,
         state_words=0,
@@ -109,7 +109,7 @@ def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> Layer
     )
     return dataclasses.replace(
         layer,
-        arrivals=words,
+        events_by_fan_out=words,
         active=words,
         recurrent_events=jnp.zeros_like(layer.recurrent_events),
         spikes=jnp.zeros_like(layer.spikes),
@@ -122,20 +122,23 @@ def _twin_layer(layer: LayerWorkload, per_step: bool, density: Density) -> Layer
 
 
 def _words_by_step(layer: LayerWorkload, words: jax.Array) -> ByStep | None:
-    """When the words of a twin arrive that passes once a step, fed-back ones among them."""
+    """When the words of a QNN arrive that passes once a step, fed-back ones among them."""
     if layer.by_step is None:
         return None
-    share = words / jnp.where(layer.arrivals > 0, layer.arrivals, 1)
-    arrivals, back = layer.by_step.arrivals * share[:, None], layer.by_step.recurrent_events
+    share = words / jnp.where(layer.events_by_fan_out > 0, layer.events_by_fan_out, 1)
+    events_by_fan_out, back = (
+        layer.by_step.events_by_fan_out * share[:, None],
+        layer.by_step.recurrent_events,
+    )
     if layer.geometry.recurrent_weights:
-        arrivals = jnp.concatenate([arrivals, back[..., None]], axis=-1)
-    return ByStep(arrivals, jnp.zeros_like(back), layer.by_step.stored)
+        events_by_fan_out = jnp.concatenate([events_by_fan_out, back[..., None]], axis=-1)
+    return ByStep(events_by_fan_out, jnp.zeros_like(back), layer.by_step.stored)
 
 
-def twin(
+def estimate_qnn_energy(
     workload: Workload, hardware: Hardware, density: Density = "measured", bits: Any = None
-) -> Bill:
-    """The bill of the quantised twin: `twin_workload`, its activations `activation_bits(T)` wide.
+) -> EnergyBreakdown:
+    """The energy of the QNN: `qnn_workload`, its activations `activation_bits(T)` wide.
 
     Inputs of the first layer, where they are real-valued, keep the machine's `input_bits`. Behind
     a real-valued input, fed-back words travel at its width.
@@ -143,7 +146,7 @@ def twin(
     Args:
         workload: what the spiking network did.
         hardware: the machine of both.
-        density: `measured` or `average`, see `twin_workload`.
+        density: `measured` or `average`, see `qnn_workload`.
         bits: width of its activations in every layer, 1 to 64; `activation_bits(T)` unless given.
 
     Raises:
@@ -153,13 +156,13 @@ def twin(
     >>> from jsnn.hardware import get
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))
     >>> machine = get("neuromorphic-22nm").with_design(weight_bits=4)
-    >>> float(twin(workload, machine).total_pj()[0]) / 4096**2
+    >>> float(estimate_qnn_energy(workload, machine).total_pj()[0]) / 4096**2
     0.91600
     """
     check_hardware(hardware)
     if bits is not None:
         check_number("bits", bits, *BOUNDS["output_bits"])
-    passes = twin_workload(workload, density)
+    passes = qnn_workload(workload, density)
     pairs = []
     for spiking, layer in zip(workload, passes, strict=True):
         matched = 1 if workload.per_step else spiking.steps
@@ -168,28 +171,32 @@ def twin(
         if spiking.geometry.input_kind in ("spikes", "events"):
             widths["input_bits"] = width
         pairs.append((layer, _with_widths(hardware, widths)))
-    return bill_layers(pairs)
+    return estimate_layers(pairs)
 
 
 def _with_widths(hardware: Hardware, widths: dict[str, int]) -> Hardware:
-    """The machine at these widths, as far as it has a knob for them."""
-    known = {name: bits for name, bits in widths.items() if name in hardware.architecture.knobs}
+    """The machine at these widths, as far as it has a design parameter for them."""
+    known = {
+        name: bits for name, bits in widths.items() if name in hardware.architecture.parameters
+    }
     return hardware.with_design(**known)
 
 
-def ratio(workload: Workload, hardware: Hardware, density: Density = "measured") -> jax.Array:
-    """`[B]` energy of the spiking network over that of its twin; below one, spikes win.
+def energy_ratio(
+    workload: Workload, hardware: Hardware, density: Density = "measured"
+) -> jax.Array:
+    """`[B]` energy of the spiking network over that of its QNN; below one, spikes win.
 
-    A batch as a whole is compared by `mean_ratio`: a mean of ratios counts a sample the more the
-    less it costs.
+    A batch as a whole is compared by `mean_energy_ratio`: a mean of ratios counts a sample the more
+    the less it costs.
 
     Raises:
-        ValueError: an energy that is not finite, or a sample whose twin costs nothing (on some
-            machines one without any event), unless traced; what `bill` and `twin` refuse.
+        ValueError: an energy that is not finite, or a sample whose QNN costs nothing (on some
+            machines one without any event), unless traced; what `estimate_energy` refuses.
 
     >>> from jsnn.hardware import get
     >>> workload = Workload((dense(4096, 4096, steps=5, rate=0.05),))
-    >>> float(ratio(workload, get("neuromorphic-22nm").with_design(weight_bits=4))[0])
+    >>> float(energy_ratio(workload, get("neuromorphic-22nm").with_design(weight_bits=4))[0])
     0.8766
     """
     energies_pj = _both_pj(workload, hardware, density)
@@ -200,23 +207,25 @@ def ratio(workload: Workload, hardware: Hardware, density: Density = "measured")
         raise ValueError(
             f"the quantised network of samples {shown(free.tolist())} costs nothing on "
             f"{hardware.name}, so that they have no ratio; compare the means of the batch, "
-            "jsnn.mean_ratio"
+            "jsnn.mean_energy_ratio"
         )
     return energies_pj[0] / energies_pj[1]
 
 
-def mean_ratio(workload: Workload, hardware: Hardware, density: Density = "measured") -> jax.Array:
-    """Mean energy of the spiking network over the mean energy of its twin, a scalar.
+def mean_energy_ratio(
+    workload: Workload, hardware: Hardware, density: Density = "measured"
+) -> jax.Array:
+    """Mean energy of the spiking network over the mean energy of its QNN, a scalar.
 
     `Σ_b E_SNN[b] / Σ_b E_QNN[b]`: what a battery would see, and what `jsnn.energy.report` prints.
 
     Raises:
-        ValueError: an energy that is not finite, or a twin that costs nothing for the whole batch,
-            unless traced; what `bill` and `twin` refuse.
+        ValueError: an energy that is not finite, or a QNN that costs nothing for the whole batch,
+            unless traced; what `estimate_energy` refuses.
 
     >>> from jsnn.hardware import get
     >>> workload = Workload((dense(100, 10, steps=5, rate=jnp.array([0.0, 0.1])),))
-    >>> round(float(mean_ratio(workload, get("compute-only-45nm"))), 3)
+    >>> round(float(mean_energy_ratio(workload, get("compute-only-45nm"))), 3)
     0.71
     """
     snn_pj, qnn_pj = (energy_pj.mean() for energy_pj in _both_pj(workload, hardware, density))
@@ -231,10 +240,13 @@ def mean_ratio(workload: Workload, hardware: Hardware, density: Density = "measu
 def _both_pj(
     workload: Workload, hardware: Hardware, density: Density
 ) -> tuple[jax.Array, jax.Array]:
-    """`[B]` energies of the spiking network and of its twin."""
+    """`[B]` energies of the spiking network and of its QNN."""
     require_finite(workload)
-    bills = {"network": bill(workload, hardware), "twin": twin(workload, hardware, density)}
-    for of, priced in bills.items():
+    estimates = {
+        "network": estimate_energy(workload, hardware),
+        "qnn": estimate_qnn_energy(workload, hardware, density),
+    }
+    for of, priced in estimates.items():
         layers_pj = priced.layers_pj()
         if is_concrete(layers_pj) and not (finite := np.isfinite(layers_pj).all(0)).all():
             wrong = [name for name, fine in zip(priced.layers, finite, strict=True) if not fine]
@@ -242,11 +254,11 @@ def _both_pj(
                 f"the energy of the {of} on {hardware.name} is not finite in the layers {wrong}: "
                 "did the network diverge?"
             )
-    return tuple(priced.total_pj() for priced in bills.values())
+    return tuple(priced.total_pj() for priced in estimates.values())
 
 
 def break_even_rate(steps: int, hardware: Hardware, fan_in: int | None = None) -> Any:
-    """Spike rate at which a layer of event-driven spikes costs as much as its dense twin.
+    """Spike rate at which a layer of event-driven spikes costs as much as its dense QNN.
 
     With b = activation_bits(T), H = hops / targets_per_message, W = weight_fetch_share ·
     weight_bits · sram, M = mac · weight_bits · b, S and D the sparse and dense energy of a bit
@@ -254,12 +266,12 @@ def break_even_rate(steps: int, hardware: Hardware, fan_in: int | None = None) -
 
         s* = (b·D·H + W) / (T · (S·H + A + W - 2·M / (T + 1)))
 
-    for the average density `2·T·s / (T + 1)` of the twin. `fan_in` adds what each neuron costs
+    for the average density `2·T·s / (T + 1)` of the QNN. `fan_in` adds what each neuron costs
     (compare and state in every step, reset at every spike, shared by its inputs); left out, the
     layer is wide.
 
-    It assumes a dense twin, whose words are all sent, and sparse spikes, sent one by one. It fails
-    where another dataflow is cheaper: in long windows the twin has so few non-zeros that it sends
+    It assumes a dense QNN, whose words are all sent, and sparse spikes, sent one by one. It fails
+    where another dataflow is cheaper: in long windows the QNN has so few non-zeros that it sends
     events too, and above about a spike in ten frames are cheaper for the spikes. With 4-bit weights
     it holds at T = 5, but at T = 16 it says 2.75 % where `jsnn.energy.breakeven.rate`, which prices
     what either side would really do, finds 0.67 %. Source: the reconstruction in
@@ -285,7 +297,7 @@ def break_even_rate(steps: int, hardware: Hardware, fan_in: int | None = None) -
     if not isinstance(hardware.architecture, Neuromorphic):
         raise ValueError(
             f"the closed form is that of {Neuromorphic.name!r}, found a machine of "
-            f"{hardware.architecture.name!r}: search the zero of log(ratio) there"
+            f"{hardware.architecture.name!r}: search the zero of log(energy_ratio) there"
         )
     check_number("steps", steps, 1)
     if fan_in is not None:

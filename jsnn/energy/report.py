@@ -1,9 +1,9 @@
-"""A bill to read and to argue with: three numbers side by side, and how sure they are.
+"""An energy to read and to argue with: three numbers side by side, and how sure they are.
 
-Every report shows the operation count that papers quote, the full bill and the ratio to the
-quantised twin; the floor; which layers win; the share of drawn constants under which the spiking
-network wins; the marks of the constants, what has no price, and how many neurons one message
-serves, on which the verdict hangs.
+Every report shows the operation count that papers quote, the energy estimate and the ratio to the
+QNN; the spike-independent energy; which layers win; the share of drawn constants under which the
+spiking network wins; the provenances of the constants, what has no price, and how many neurons one
+message serves, on which the verdict hangs.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import numpy as np
 from jsnn._checks import check_number, whole_number
 from jsnn._pytree import is_concrete
 from jsnn.energy.estimate import (
-    Bill,
     Dataflow,
-    bill,
+    EnergyBreakdown,
     dataflow,
     dataflow_text,
+    estimate_energy,
     left_out_lines,
     op_count_proxy,
 )
 from jsnn.energy.latency import latency
-from jsnn.energy.qnn import Density, twin, twin_workload
+from jsnn.energy.qnn import Density, estimate_qnn_energy, qnn_workload
 from jsnn.energy.uncertainty import Sensitivity, monte_carlo, sensitivities
 from jsnn.hardware import Hardware, check_hardware
 from jsnn.hardware.architectures import Timed
@@ -40,7 +40,7 @@ from jsnn.workload import Workload, require_finite
 __all__ = ["Comparison", "Report", "battery_life_s", "compare", "report"]
 
 SHARE = 0.95
-# Constants and knobs named in the text of a report; the JSON holds all.
+# Constants and design parameters named in the text of a report; the JSON holds all.
 _NAMED = 4
 _TARGETS = "targets_per_message"
 _DEAD = (
@@ -56,22 +56,23 @@ class Report:
     Attributes:
         hardware: name of the machine.
         samples, steps: how many samples were run, and the longest time window among the layers.
-        density: of the twin.
-        per_step: whether each step is a decision of its own, so that the twin runs in every step.
+        density: of the QNN.
+        per_step: whether each step is a decision of its own, so that the QNN runs in every step.
         op_count_pj: 0.9 pJ a synaptic addition and 4.6 pJ a multiply-accumulate, nothing else.
-        snn, twin: bills of the mean sample.
-        floor_pj: what is left when no hidden neuron fires.
-        source_unknown: names of the layers whose input the floor only takes to be hidden spikes.
+        snn, qnn: energies of the mean sample.
+        spike_independent_pj: what is left when no hidden neuron fires.
+        source_unknown: names of the layers whose input the spike-independent energy only takes to
+            be hidden spikes.
         spike_rates: spikes per neuron and step of each layer.
         spiking: numbers of the layers whose neurons can fire.
         dataflows: of each layer `dense`, `rate` and `switch_rate` (`jsnn.energy.Dataflow`); None on
             a machine with one dataflow.
         draws: how many draws of the constants stand behind the next two.
-        intervals: central 95 % of `snn_pj`, `twin_pj` and `ratio` over the draws.
+        intervals: central 95 % of `snn_pj`, `qnn_pj` and `ratio` over the draws.
         wins: share of the draws in which the spiking network costs less.
-        knobs: of the design.
+        parameters: of the design.
         sensitivities: of joules and ratio, largest first.
-        latency_s: of an inference of `snn` and `twin`; None where the machine counts no cycles.
+        latency_s: of an inference of `snn` and `qnn`; None where the machine counts no cycles.
     """
 
     hardware: str
@@ -80,9 +81,9 @@ class Report:
     density: str
     per_step: bool
     op_count_pj: float
-    snn: Bill
-    twin: Bill
-    floor_pj: float
+    snn: EnergyBreakdown
+    qnn: EnergyBreakdown
+    spike_independent_pj: float
     source_unknown: tuple[str, ...]
     spike_rates: tuple[float, ...]
     spiking: tuple[int, ...]
@@ -90,19 +91,19 @@ class Report:
     draws: int
     intervals: Mapping[str, tuple[float, float]]
     wins: float
-    knobs: Mapping[str, float]
+    parameters: Mapping[str, float]
     sensitivities: tuple[Sensitivity, ...]
     latency_s: Mapping[str, float] | None = None
 
     @property
     def snn_pj(self) -> float:
-        """Full bill of the spiking network."""
+        """Energy estimate of the spiking network."""
         return float(self.snn.total_pj()[0])
 
     @property
-    def twin_pj(self) -> float:
-        """Full bill of its quantised twin."""
-        return float(self.twin.total_pj()[0])
+    def qnn_pj(self) -> float:
+        """Energy estimate of its QNN."""
+        return float(self.qnn.total_pj()[0])
 
     @property
     def dead(self) -> bool:
@@ -111,32 +112,32 @@ class Report:
 
     @property
     def ratio(self) -> float:
-        """Full bill over that of the twin; below one, spikes win."""
-        return _over(self.snn_pj, self.twin_pj)
+        """Energy estimate over that of the QNN; below one, spikes win."""
+        return _over(self.snn_pj, self.qnn_pj)
 
     @property
-    def avoidable_pj(self) -> float:
+    def spike_dependent_pj(self) -> float:
         """What silence would save."""
-        return self.snn_pj - self.floor_pj
+        return self.snn_pj - self.spike_independent_pj
 
     @property
     def energy_delay_js(self) -> dict[str, float] | None:
         """Energy x latency of both, J·s; None where the latency is unknown."""
         if self.latency_s is None:
             return None
-        pj = {"snn": self.snn_pj, "twin": self.twin_pj}
+        pj = {"snn": self.snn_pj, "qnn": self.qnn_pj}
         return {name: pj[name] / PJ_PER_J * time for name, time in self.latency_s.items()}
 
     @property
     def layer_ratios(self) -> tuple[float, ...]:
         """E_SNN / E_QNN of each layer."""
-        pairs = zip(self.snn.layers_pj()[0], self.twin.layers_pj()[0], strict=True)
+        pairs = zip(self.snn.layers_pj()[0], self.qnn.layers_pj()[0], strict=True)
         return tuple(_over(float(a), float(b)) for a, b in pairs)
 
     @property
     def targets_per_message(self) -> float | None:
-        """Neurons that one message serves; None where the machine has no such knob."""
-        return self.knobs.get(_TARGETS)
+        """Neurons that one message serves; None where the machine has no such design parameter."""
+        return self.parameters.get(_TARGETS)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON; what is infinite or undefined is null."""
@@ -148,22 +149,22 @@ class Report:
             "density": self.density,
             "per_step": self.per_step,
             "op_count_pj": self.op_count_pj,
-            "full_bill_pj": self.snn_pj,
-            "twin_pj": self.twin_pj,
-            "ratio_to_twin": self.ratio,
-            "floor_pj": self.floor_pj,
+            "energy_pj": self.snn_pj,
+            "qnn_pj": self.qnn_pj,
+            "energy_ratio": self.ratio,
+            "spike_independent_pj": self.spike_independent_pj,
             "source_unknown": list(self.source_unknown),
-            "avoidable_pj": self.avoidable_pj,
+            "spike_dependent_pj": self.spike_dependent_pj,
             _TARGETS: self.targets_per_message,
             "draws": self.draws,
             "interval_share": SHARE,
             "intervals": {name: list(ends) for name, ends in self.intervals.items()},
             "probability_snn_wins": self.wins,
             "layers": self._layers(),
-            "marks": list(self.snn.marks),
+            "provenances": list(self.snn.provenances),
             "unpriced": dict(self.snn.unpriced),
             "left_out": list(self.snn.left_out),
-            "knobs": dict(self.knobs),
+            "parameters": dict(self.parameters),
             "latency_s": None if self.latency_s is None else dict(self.latency_s),
             "energy_delay_js": self.energy_delay_js,
             "sensitivities": [
@@ -173,53 +174,55 @@ class Report:
         return _finite(content)
 
     def _layers(self) -> list[dict[str, Any]]:
-        snn, other = (np.asarray(b.parts_pj)[0] for b in (self.snn, self.twin))
+        snn, other = (np.asarray(b.parts_pj)[0] for b in (self.snn, self.qnn))
         return [
             {
                 "layer": name,
                 "spike_rate": self.spike_rates[l],
                 "dataflow": None if self.dataflows[l] is None else dict(self.dataflows[l]),
-                "full_bill_pj": float(snn[l].sum()),
-                "twin_pj": float(other[l].sum()),
-                "ratio_to_twin": self.layer_ratios[l],
+                "energy_pj": float(snn[l].sum()),
+                "qnn_pj": float(other[l].sum()),
+                "energy_ratio": self.layer_ratios[l],
                 "parts_pj": dict(zip(self.snn.components, snn[l].tolist(), strict=True)),
-                "twin_parts_pj": dict(zip(self.snn.components, other[l].tolist(), strict=True)),
+                "qnn_parts_pj": dict(zip(self.snn.components, other[l].tolist(), strict=True)),
             }
             for l, name in enumerate(self.snn.layers)
         ]
 
     def __str__(self) -> str:
         """Three numbers, their interval, layer by layer, what moves them, what is not known."""
-        ends = {name: _span(*self.intervals[name]) for name in ("snn_pj", "twin_pj")}
+        ends = {name: _span(*self.intervals[name]) for name in ("snn_pj", "qnn_pj")}
         low, high = self.intervals["ratio"]
         lines = [
-            f"{self.hardware} ({', '.join(self.snn.marks)} constants; {_targets(self)}; "
-            f"{self.density} density of the twin, which runs "
+            f"{self.hardware} ({', '.join(self.snn.provenances)} constants; {_targets(self)}; "
+            f"{self.density} density of the QNN, which runs "
             f"{'in every step' if self.per_step else 'once'}); {self.samples:,} samples, up to "
             f"{self.steps:,} steps",
             *([_DEAD] if self.dead else []),
-            f"Operation count (in fp32, as papers do) {energy_text(self.op_count_pj)} | full bill "
-            f"{energy_text(self.snn_pj)} | ratio to the quantised twin "
-            f"{_ratio(self.ratio)} ({energy_text(self.twin_pj)}): {_verdict(self.ratio)}.",
-            f"{SHARE:.0%} of {self.draws:,} draws of the constants: full bill {ends['snn_pj']}, "
-            f"twin {ends['twin_pj']}, ratio {_ratio(low)} to {_ratio(high)}; the spiking network "
+            f"Operation count (in fp32, as papers do) {energy_text(self.op_count_pj)} | "
+            f"energy estimate {energy_text(self.snn_pj)} | energy ratio to the QNN "
+            f"{_ratio(self.ratio)} ({energy_text(self.qnn_pj)}): {_verdict(self.ratio)}.",
+            f"{SHARE:.0%} of {self.draws:,} draws of the constants: energy {ends['snn_pj']}, "
+            f"QNN {ends['qnn_pj']}, ratio {_ratio(low)} to {_ratio(high)}; the spiking network "
             f"costs less in {self.wins:.1%}.",
-            f"Floor, with no hidden spike at all: {energy_text(self.floor_pj)}; avoidable: "
-            f"{energy_text(self.avoidable_pj)}.",
+            f"Spike-independent energy, with no hidden spike at all: "
+            f"{energy_text(self.spike_independent_pj)}; spike-dependent: "
+            f"{energy_text(self.spike_dependent_pj)}.",
         ]
         if self.source_unknown:
             lines.append(
-                f"The floor takes what comes into {', '.join(self.source_unknown)} to be hidden "
-                "spikes: nobody handed on where it comes from (input_kind 'events' says outside)."
+                "The spike-independent energy takes what comes into "
+                f"{', '.join(self.source_unknown)} to be hidden spikes: nobody handed on "
+                "where it comes from (input_kind 'events' says outside)."
             )
-        table = [["layer", "spikes/neuron/step", "full bill", "twin", "ratio"]]
+        table = [["layer", "spikes/neuron/step", "energy estimate", "QNN", "ratio"]]
         table += [
             [
                 row["layer"],
                 f"{row['spike_rate']:.3g}",
-                energy_text(row["full_bill_pj"]),
-                energy_text(row["twin_pj"]),
-                _ratio(row["ratio_to_twin"]),
+                energy_text(row["energy_pj"]),
+                energy_text(row["qnn_pj"]),
+                _ratio(row["energy_ratio"]),
             ]
             for row in self._layers()
         ]
@@ -232,12 +235,12 @@ class Report:
         if self.latency_s is not None:
             time, product = self.latency_s, self.energy_delay_js
             lines.append(
-                f"Latency {time['snn'] * 1e6:.4g} µs, twin {time['twin'] * 1e6:.4g} µs; energy x "
-                f"delay {product['snn']:.3g} Js, twin {product['twin']:.3g} Js."
+                f"Latency {time['snn'] * 1e6:.4g} µs, QNN {time['qnn'] * 1e6:.4g} µs; energy x "
+                f"delay {product['snn']:.3g} Js, QNN {product['qnn']:.3g} Js."
             )
         moved = [s for s in self.sensitivities if abs(s.energy) >= 0.005][:_NAMED]
         named = ", ".join(f"{s.name} {s.energy:+.2f} (ratio {s.ratio:+.2f})" for s in moved)
-        lines.append(f"One per cent more of each moves the bill by so many per cent: {named}.")
+        lines.append(f"One per cent more of each moves the energy by so many per cent: {named}.")
         lines += [f"— {component}: unpriced, {reason}" for component, reason in self.snn.unpriced]
         return "\n".join([*lines, *left_out_lines(self.snn.left_out)])
 
@@ -259,7 +262,7 @@ def report(
         draws: of the constants, see `jsnn.energy.uncertainty.monte_carlo`.
         seed: of these draws.
         spread: see `jsnn.energy.uncertainty.ranges`.
-        density: of the twin, see `jsnn.energy.qnn.twin_workload`.
+        density: of the QNN, see `jsnn.energy.qnn.qnn_workload`.
 
     Raises:
         ValueError: no layer, sample or step, counts that are negative or not finite, draws or a
@@ -278,7 +281,10 @@ def report(
     with jax.enable_x64(True):
         # Counts are exact in float32 sample by sample, their products with fan-outs are not.
         workload = jax.tree.map(lambda x: jnp.asarray(np.asarray(x, np.float64)), workload)
-        spiking, other = bill(workload, hardware), twin(workload, hardware, density)
+        spiking, other = (
+            estimate_energy(workload, hardware),
+            estimate_qnn_energy(workload, hardware, density),
+        )
         key = jax.random.key(seed)
         drawn = monte_carlo(key, workload, hardware, draws, spread=spread, density=density)
         return Report(
@@ -289,18 +295,18 @@ def report(
             per_step=workload.per_step,
             op_count_pj=float(op_count_proxy(workload).mean()),
             snn=_plain(spiking),
-            twin=_plain(other),
-            floor_pj=float(bill(workload.silenced(), hardware).total_pj().mean()),
+            qnn=_plain(other),
+            spike_independent_pj=float(
+                estimate_energy(workload.silenced(), hardware).total_pj().mean()
+            ),
             source_unknown=workload.source_unknown,
             spike_rates=tuple(float(layer.spike_rate.mean()) for layer in workload),
             spiking=tuple(l for l, layer in enumerate(workload) if layer.geometry.spiking),
             dataflows=tuple(_means(dataflow(layer, hardware)) for layer in workload),
             draws=draws,
-            intervals={
-                what: drawn.interval(what, SHARE) for what in ("snn_pj", "twin_pj", "ratio")
-            },
+            intervals={what: drawn.interval(what, SHARE) for what in ("snn_pj", "qnn_pj", "ratio")},
             wins=float(drawn.wins),
-            knobs={name: float(value) for name, value in hardware.design.knobs.items()},
+            parameters={name: float(value) for name, value in hardware.design.parameters.items()},
             sensitivities=sensitivities(workload, hardware, spread=spread, density=density),
             latency_s=_latency_s(workload, hardware, density),
         )
@@ -313,7 +319,7 @@ def _means(flow: Dataflow | None) -> dict[str, float] | None:
 def _latency_s(workload: Workload, hardware: Hardware, density: Density) -> dict[str, float] | None:
     if not isinstance(hardware.architecture, Timed):
         return None
-    passes = {"snn": workload, "twin": twin_workload(workload, density)}
+    passes = {"snn": workload, "qnn": qnn_workload(workload, density)}
     return {name: float(latency(w, hardware).seconds.mean()) for name, w in passes.items()}
 
 
@@ -322,16 +328,16 @@ def _check(workload: Workload) -> None:
         raise ValueError("expected a workload of at least one layer, found none")
     for layer in workload:
         name = layer.geometry.name
-        if not layer.arrivals.shape[0]:
+        if not layer.events_by_fan_out.shape[0]:
             raise ValueError(f"layer {name!r}: expected at least one sample, found none")
         check_number(f"steps of layer {name!r}", layer.steps, 1)
-        for field in ("arrivals", "active", "recurrent_events", "spikes"):
+        for field in ("events_by_fan_out", "active", "recurrent_events", "spikes"):
             if np.any(np.asarray(getattr(layer, field)) < 0):
                 raise ValueError(f"layer {name!r}: expected {field} of at least 0, found less")
     require_finite(workload)
 
 
-def _plain(whole: Bill) -> Bill:
+def _plain(whole: EnergyBreakdown) -> EnergyBreakdown:
     mean = whole.mean()
     return dataclasses.replace(mean, parts_pj=np.asarray(mean.parts_pj))
 
@@ -356,9 +362,15 @@ class Comparison:
         }
 
     def table(self) -> str:
-        """A line for each machine: the three numbers, how sure, floor, targets a message, marks."""
-        head = ["machine", "operation count", "full bill", "ratio to twin", f"{SHARE:.0%} of draws"]
-        rows = [[*head, "P(SNN wins)", "floor", "targets/message", "marks"]]
+        """A line for each machine: the three numbers, how sure, and what the verdict hangs on."""
+        head = [
+            "machine",
+            "operation count",
+            "energy estimate",
+            "energy ratio",
+            f"{SHARE:.0%} of draws",
+        ]
+        rows = [[*head, "P(SNN wins)", "spike-independent", "targets/message", "provenance"]]
         for one in self.reports:
             targets = one.targets_per_message
             rows.append(
@@ -369,9 +381,9 @@ class Comparison:
                     _ratio(one.ratio),
                     " to ".join(map(_ratio, one.intervals["ratio"])),
                     f"{one.wins:.0%}",
-                    energy_text(one.floor_pj),
+                    energy_text(one.spike_independent_pj),
                     "–" if targets is None else f"{targets:g}",
-                    ", ".join(one.snn.marks),
+                    ", ".join(one.snn.provenances),
                 ]
             )
         lines = _aligned(rows, left=(0, len(rows[0]) - 1))

@@ -1,7 +1,7 @@
-"""How sure a bill is: ranges of its constants, draws over them, first-order sensitivities.
+"""Uncertainty of an energy: ranges of the constants, draws over them, sensitivities.
 
 A constant that its source gives a range for keeps that range. For the others a range is assumed
-by mark, a factor up and down (`SPREAD`). These factors are an assumption of this library
+by provenance, a factor up and down (`SPREAD`). These factors are an assumption of this library
 (DERIVED), not a published tolerance: about the rounding of a figure of one or two digits for
 EXACT, the scatter between copies of a figure for SECONDARY, a fit or an argument for DERIVED and
 memory for RECALLED. They can be overridden wherever they are used.
@@ -19,10 +19,10 @@ import numpy as np
 
 from jsnn._checks import check_number, whole_number
 from jsnn._pytree import is_concrete
-from jsnn.energy.estimate import bill
-from jsnn.energy.qnn import Density, twin
+from jsnn.energy.estimate import estimate_energy
+from jsnn.energy.qnn import Density, estimate_qnn_energy
 from jsnn.hardware import Hardware, Technology, check_hardware
-from jsnn.hardware.constant import MARKS, Constant
+from jsnn.hardware.constant import PROVENANCES, Constant
 from jsnn.hardware.design import BOUNDS
 from jsnn.workload import Workload
 
@@ -38,36 +38,38 @@ _MOST_SPREAD = 1e6
 
 # Equal costs summed in another order differ by less than this share.
 _TIE = 1e-6
-# Entries of the bills of one chunk of draws; bounds memory, not the result.
+# Entries of the energies of one chunk of draws; bounds memory, not the result.
 _CHUNK_ENTRIES = 2**20
 
 
 def ranges(
     technology: Technology, spread: Mapping[str, float] | None = None
 ) -> dict[str, tuple[Any, Any]]:
-    """Where each constant may lie: its own range, else `(value / f, value · f)`, f by its mark.
+    """Where each constant may lie: its own range, else `(value / f, value · f)`, f by provenance.
 
     Args:
         technology: the constants.
-        spread: factors by mark that take the place of those in `SPREAD`.
+        spread: factors by provenance that take the place of those in `SPREAD`.
 
     Returns:
         `{name: (low, high)}`, in the unit of each constant.
 
     Raises:
-        ValueError: an unknown mark or a factor below one; a value outside its own range.
+        ValueError: an unknown provenance or a factor below one; a value outside its own range.
 
     >>> from jsnn.hardware import get
     >>> ranges(get("compute-only-45nm").technology, {"SECONDARY": 2.0})["add_fp32_pj"]
     (0.45, 1.8)
     """
     factors = SPREAD | dict(spread or {})
-    for mark, factor in factors.items():
-        if mark not in MARKS:
-            raise ValueError(f"expected a spread for marks out of {list(MARKS)}, found {mark!r}")
-        check_number(f"spread of {mark}", factor, 1, _MOST_SPREAD)
+    for provenance, factor in factors.items():
+        if provenance not in PROVENANCES:
+            raise ValueError(
+                f"expected a spread for one of {list(PROVENANCES)}, found {provenance!r}"
+            )
+        check_number(f"spread of {provenance}", factor, 1, _MOST_SPREAD)
     return {
-        name: _range(name, constant, factors[constant.mark])
+        name: _range(name, constant, factors[constant.provenance])
         for name, constant in technology.constants.items()
     }
 
@@ -91,24 +93,24 @@ class Draws:
 
     Attributes:
         snn_pj: `[S]` pJ of the spiking network.
-        twin_pj: `[S]` pJ of its twin, with the same constants.
+        qnn_pj: `[S]` pJ of its QNN, with the same constants.
     """
 
     snn_pj: jax.Array
-    twin_pj: jax.Array
+    qnn_pj: jax.Array
 
     @property
     def ratio(self) -> jax.Array:
-        """`[S]` energy of the network over that of its twin."""
-        return self.snn_pj / self.twin_pj
+        """`[S]` energy of the network over that of its QNN."""
+        return self.snn_pj / self.qnn_pj
 
     @property
     def wins(self) -> jax.Array:
         """Share of the draws in which the spiking network costs less; a tie is no win."""
-        return (self.snn_pj < (1 - _TIE) * self.twin_pj).mean()
+        return (self.snn_pj < (1 - _TIE) * self.qnn_pj).mean()
 
     def interval(
-        self, what: Literal["snn_pj", "twin_pj", "ratio"] = "snn_pj", share: float = 0.95
+        self, what: Literal["snn_pj", "qnn_pj", "ratio"] = "snn_pj", share: float = 0.95
     ) -> tuple[float, float]:
         """Central interval that holds `share` of the draws; ValueError unless 0 < share < 1.
 
@@ -120,7 +122,7 @@ class Draws:
         if not 0 < share < 1:
             raise ValueError(f"expected a share between 0 and 1, found {share}")
         drawn, tails = np.asarray(getattr(self, what)), [(1 - share) / 2, (1 + share) / 2]
-        # No interpolation: a twin that costs nothing makes ratios infinite.
+        # No interpolation: a QNN that costs nothing makes ratios infinite.
         low, high = np.quantile(drawn, tails, method="inverted_cdf")
         return float(low), float(high)
 
@@ -132,12 +134,12 @@ def monte_carlo(
     samples: int = 1000,
     *,
     spread: Mapping[str, float] | None = None,
-    knobs: Mapping[str, tuple[float, float]] | None = None,
+    parameters: Mapping[str, tuple[float, float]] | None = None,
     distribution: Distribution = "log-uniform",
     density: Density = "measured",
     most: int = 256,
 ) -> Draws:
-    """Bills of a workload and its twin under constants drawn from their `ranges`.
+    """Energies of a workload and its QNN under constants drawn from their `ranges`.
 
     Every constant is drawn by itself, `log x ~ U(log low, log high)` or triangular with its mode
     at the value, and each draw prices both networks: what they have in common cancels in the
@@ -150,16 +152,17 @@ def monte_carlo(
         hardware: the machine of both.
         samples: S, how many draws.
         spread: see `ranges`.
-        knobs: `{name: (low, high)}` of knobs of the design that are to be drawn too.
+        parameters: `{name: (low, high)}` of design parameters of the design that are to be drawn
+            too.
         distribution: `log-uniform` or `triangular`.
-        density: of the twin, see `jsnn.energy.qnn.twin_workload`.
+        density: of the QNN, see `jsnn.energy.qnn.qnn_workload`.
         most: where samples cannot be averaged beforehand (the machine chooses a dataflow for each
             of them, or burns static power while it works), a draw prices at most so many, evenly
             spaced in the batch, scaled so that the undrawn constants give the mean of them all.
 
     Raises:
-        ValueError: fewer than one draw or sample, an unknown distribution, a knob that the machine
-            has not or whose range is not legal, and what `ranges` refuses.
+        ValueError: fewer than one draw or sample, an unknown distribution, a design parameter that
+            the machine has not or whose range is not legal, and what `ranges` refuses.
 
     >>> from jsnn.hardware import get
     >>> from jsnn.workload.analytic import dense
@@ -177,9 +180,11 @@ def monte_carlo(
         )
     technology = hardware.technology
     spans = {n: (*ends, technology[n]) for n, ends in ranges(technology, spread).items()}
-    spans |= {n: _knob_span(hardware, n, ends) for n, ends in (knobs or {}).items()}
+    spans |= {n: _parameter_span(hardware, n, ends) for n, ends in (parameters or {}).items()}
     if not spans:
-        raise ValueError(f"{hardware.name} has no constant to draw, and no knob was named")
+        raise ValueError(
+            f"{hardware.name} has no constant to draw, and no design parameter was named"
+        )
     shape = len(spans), samples
     drawn = dict(zip(sorted(spans), jax.random.uniform(key, shape, float), strict=True))
     values = {name: _placed(u, *spans[name], distribution) for name, u in drawn.items()}
@@ -190,12 +195,13 @@ def monte_carlo(
     return Draws(*(scale * pj for scale, pj in zip(scales, drawn, strict=True)))
 
 
-def _knob_span(
+def _parameter_span(
     hardware: Hardware, name: str, ends: tuple[float, float]
 ) -> tuple[float, float, float]:
-    if name not in hardware.architecture.knobs:
+    if name not in hardware.architecture.parameters:
         raise ValueError(
-            f"{hardware.name} has no knob {name!r}, only {list(hardware.architecture.knobs)}"
+            f"{hardware.name} has no design parameter {name!r}, only "
+            f"{list(hardware.architecture.parameters)}"
         )
     low, high = ends
     least, most = BOUNDS[name]
@@ -223,7 +229,7 @@ def _thinned(
 ) -> tuple[Workload, tuple[Any, Any]]:
     """Fewer samples for the draws, and what scales both of their energies to those of all.
 
-    With one dataflow, energy is linear in the counts, and so is the twin's where no minimum cuts
+    With one dataflow, energy is linear in the counts, and so is the QNN's where no minimum cuts
     them: then the mean sample stands for all. Otherwise up to `most` samples do. Static power burns
     as long as the slowest layer takes, another one from sample to sample.
     """
@@ -231,7 +237,7 @@ def _thinned(
     bent = choosing or hardware.burns_while_it_works
     if not (bent or workload.per_step or density != "measured"):
         return jax.tree.map(lambda counts: counts.mean(0, keepdims=True), workload), (1.0, 1.0)
-    count = workload.layers[0].arrivals.shape[0]
+    count = workload.layers[0].events_by_fan_out.shape[0]
     if count <= most:
         return workload, (1.0, 1.0)
     chosen = np.linspace(0, count - 1, most).round().astype(int)
@@ -245,16 +251,16 @@ def _thinned(
 
 
 def _mean_pj(workload: Workload, hardware: Hardware, density: Density) -> tuple[Any, Any]:
-    """PJ of the mean sample, of the spiking network and of its twin."""
-    spiking = bill(workload, hardware).total_pj().mean()
-    return spiking, twin(workload, hardware, density).total_pj().mean()
+    """PJ of the mean sample, of the spiking network and of its QNN."""
+    spiking = estimate_energy(workload, hardware).total_pj().mean()
+    return spiking, estimate_qnn_energy(workload, hardware, density).total_pj().mean()
 
 
 def _energies(
     workload: Workload, hardware: Hardware, drawn: Any, density: Density, samples: int
 ) -> tuple[jax.Array, jax.Array]:
     """Both energies of each draw, `[S]`."""
-    entries = len(workload) * max(layer.arrivals.size for layer in workload)
+    entries = len(workload) * max(layer.events_by_fan_out.size for layer in workload)
     chunk = max(1, _CHUNK_ENTRIES // max(1, entries))
 
     def energies(values):
@@ -272,34 +278,35 @@ def _energies(
 
 @dataclasses.dataclass(frozen=True)
 class Sensitivity:
-    """What one constant or knob moves, to first order.
+    """What one constant or design parameter moves, to first order.
 
     Attributes:
         name: its name.
-        mark: of a constant; `knob` for a knob.
+        provenance: of a constant; `parameter` for a design parameter.
         value: where it stands.
-        low, high: the range of a constant; half and double of a knob, within its bounds.
+        low, high: the range of a constant; half and double of a design parameter, within its
+            bounds.
         energy: d log E_SNN / d log value, NaN where nothing is paid.
-        twin: d log E_twin / d log value, NaN where nothing is paid.
+        qnn: d log E_QNN / d log value, NaN where nothing is paid.
     """
 
     name: str
-    mark: str
+    provenance: str
     value: float
     low: float
     high: float
     energy: float
-    twin: float
+    qnn: float
 
     @property
     def ratio(self) -> float:
-        """d log (E_SNN / E_twin) / d log value."""
-        return self.energy - self.twin
+        """d log (E_SNN / E_QNN) / d log value."""
+        return self.energy - self.qnn
 
-    def swing(self, what: Literal["energy", "twin", "ratio"] = "energy") -> tuple[float, float]:
+    def swing(self, what: Literal["energy", "qnn", "ratio"] = "energy") -> tuple[float, float]:
         """Relative change at `low` and at `high`, to first order: `slope · (x / value - 1)`.
 
-        >>> add = Sensitivity("add_pj", "SECONDARY", 2.0, 1.0, 4.0, energy=0.5, twin=0.25)
+        >>> add = Sensitivity("add_pj", "SECONDARY", 2.0, 1.0, 4.0, energy=0.5, qnn=0.25)
         >>> add.swing(), add.swing("ratio")
         ((-0.25, 0.5), (-0.125, 0.25))
         """
@@ -316,18 +323,18 @@ def sensitivities(
     spread: Mapping[str, float] | None = None,
     density: Density = "measured",
 ) -> tuple[Sensitivity, ...]:
-    """Elasticities of the joules and of the ratio in every constant and knob, largest first.
+    """Elasticities of energy and ratio in every constant and design parameter, largest first.
 
     `d log E / d log x = (x / E) · dE/dx`, all of them from one reverse pass for each of the two
-    energies. Where a bill is linear in its constants, as in figures of pJ, theirs sum to one.
+    energies. Where an energy is linear in its constants, as in figures of pJ, theirs sum to one.
     Choices are taken as they stand: what acts only through one (what fits where) shows zero, as
-    does a knob that is at zero.
+    does a design parameter that is at zero.
 
     Args:
         workload: what the spiking network did; energies are means over its batch.
         hardware: the machine, of numbers, not tracers.
         spread: see `ranges`.
-        density: of the twin.
+        density: of the QNN.
 
     Raises:
         ValueError: what `ranges` refuses.
@@ -336,31 +343,31 @@ def sensitivities(
     >>> from jsnn.workload.analytic import dense
     >>> workload = Workload((dense(100, 10, steps=5, rate=0.1, spiking=False),))
     >>> for s in sensitivities(workload, get("compute-only-45nm")):
-    ...     print(s.name, s.mark, round(s.energy, 3), round(s.ratio, 3))
+    ...     print(s.name, s.provenance, round(s.energy, 3), round(s.ratio, 3))
     add_fp32_pj SECONDARY 1.0 0.804
     mul_fp32_pj SECONDARY 0.0 -0.804
     """
     check_hardware(hardware)
     span = ranges(hardware.technology, spread)
     energies, slopes = _slopes(workload, hardware, density)
-    snn_pj, twin_pj = (float(energy) for energy in energies)
+    snn_pj, qnn_pj = (float(energy) for energy in energies)
     found = []
     for name, constant in hardware.technology.constants.items():
         slope = [machine.technology[name] for machine in slopes]
-        found.append((name, constant.mark, constant.value, *span[name], *slope))
-    for name, value in hardware.design.knobs.items():
+        found.append((name, constant.provenance, constant.value, *span[name], *slope))
+    for name, value in hardware.design.parameters.items():
         least, most = BOUNDS[name]
         ends = max(least, value / 2), min(most, 2 * value)
-        found.append((name, "knob", value, *ends, *(getattr(m.design, name) for m in slopes)))
+        found.append((name, "parameter", value, *ends, *(getattr(m.design, name) for m in slopes)))
     rows = [
         Sensitivity(
             name,
-            mark,
+            provenance,
             *(float(x) for x in (value, low, high)),
             energy=_elasticity(value, by_snn, snn_pj),
-            twin=_elasticity(value, by_twin, twin_pj),
+            qnn=_elasticity(value, by_qnn, qnn_pj),
         )
-        for name, mark, value, low, high, by_snn, by_twin in found
+        for name, provenance, value, low, high, by_snn, by_qnn in found
     ]
     return tuple(sorted(rows, key=lambda s: (-np.nan_to_num(abs(s.energy)), s.name)))
 

@@ -1,4 +1,4 @@
-"""Whether events pay: a rule from measurements (`experiments.benchmarks.events`)."""
+"""Rule for when events pay, from measurements (`experiments.benchmarks.events`)."""
 
 from __future__ import annotations
 

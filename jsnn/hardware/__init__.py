@@ -1,4 +1,4 @@
-"""What an event costs: cited constants, design knobs and the architectures that combine them.
+"""Prices of events: cited constants, design parameters and architectures that combine them.
 
 Hardware code sees sizes and bits, never a count of spikes; `jsnn.energy` multiplies the two.
 """
@@ -6,7 +6,7 @@ Hardware code sees sizes and bits, never a count of spikes; `jsnn.energy` multip
 from jsnn.hardware.constant import Constant
 from jsnn.hardware.design import Design
 from jsnn.hardware.hardware import Hardware, check_hardware
-from jsnn.hardware.presets import get, presets
+from jsnn.hardware.presets import get, machines
 from jsnn.hardware.technology import Technology
 
-__all__ = ["Constant", "Design", "Hardware", "Technology", "check_hardware", "get", "presets"]
+__all__ = ["Constant", "Design", "Hardware", "Technology", "check_hardware", "get", "machines"]

@@ -1,4 +1,4 @@
-"""Names of what is counted and of where its energy goes: the rows and columns of every bill."""
+"""Names of what is counted and of where its energy goes: the rows and columns of every energy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMPONENTS = (
 
 EVENTS = {
     "spikes_in": "spikes that arrive, fed-back ones and operands included",
-    "arrivals_by_reach": "spikes, or words that are not zero, that come from outside the layer, "
+    "events_by_fan_out": "spikes, or words that are not zero, that come from outside the layer, "
     "one number for each of their fan-outs",
     "recurrent_events": "spikes that are fed back",
     "synops": "accumulations that those spikes cause (in a product: where they meet another)",
@@ -45,7 +45,7 @@ EVENTS = {
 }
 
 # Events counted `[B, K]`: their prices may be a number or one for each fan-out.
-BY_REACH = ("arrivals_by_reach",)
+BY_FAN_OUT = ("events_by_fan_out",)
 
 # pJ of one event in each component; what is not named costs nothing.
 PriceTable = Mapping[str, Mapping[str, Any]]
@@ -55,7 +55,7 @@ class Action(NamedTuple):
     """Something the hardware does when an event happens.
 
     Attributes:
-        component: column of the bill that pays for it.
+        component: column of the energy that pays for it.
         unit: what acts, such as `adder`, `weights@global` or `link`.
         verb: `read`, `write`, `load`, `add`, `multiply`, `compare` or `send`.
         bits: width of what it acts on; of a product, the widths of both factors multiplied.
@@ -92,4 +92,4 @@ def priced(table: ActionTable) -> PriceTable:
 def weighted(event: str, count: Any, weight: Any) -> Any:
     """`count · weight`, summed over fan-outs where the event is kept apart by them."""
     product = count * weight
-    return product.sum(-1) if event in BY_REACH else product
+    return product.sum(-1) if event in BY_FAN_OUT else product

@@ -1,4 +1,4 @@
-"""What an integer addition and product cost, by the width of their operands.
+"""Energy of an integer addition and product, by the width of their operands.
 
 With a8, a32, m8, m32 the published 8- and 32-bit adders and multipliers (Horowitz, ISSCC 2014),
 b = bits of an operand, w = those of the wider one, l·r = the product of both:

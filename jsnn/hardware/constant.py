@@ -10,7 +10,7 @@ import jax
 from jsnn._checks import check_number, shown
 from jsnn._pytree import pytree
 
-MARKS = {
+PROVENANCES = {
     "EXACT": "taken from the source text or code itself",
     "SECONDARY": "quoted by somebody else",
     "DERIVED": "worked out from first principles or fitted",
@@ -51,15 +51,15 @@ class Constant:
         value: the number, in `unit`; not negative, at most `largest(unit)`.
         unit: such as `pJ`, `pJ/bit`, `W`.
         source: paper and section, or repository, path and commit.
-        mark: how well it is known: EXACT, SECONDARY, DERIVED or RECALLED.
+        provenance: how well it is known: EXACT, SECONDARY, DERIVED or RECALLED.
         note: what else a reader must know.
         low, high: range the number may lie in, where the source or the spread between sources gives
             one; None where nothing is known (see `jsnn.energy.uncertainty` for what is assumed
             then).
 
     Raises:
-        ValueError: empty unit or source, unknown mark, a value that is no number or out of range, a
-            range that has one end only, ends that cross or are no numbers.
+        ValueError: empty unit or source, unknown provenance, a value that is no number or out of
+            range, a range that has one end only, ends that cross or are no numbers.
 
     >>> Constant(0.9, "pJ", "Horowitz, ISSCC 2014", "SECONDARY").value
     0.9
@@ -68,7 +68,7 @@ class Constant:
     value: float | jax.Array
     unit: str = dataclasses.field(metadata={"static": True})
     source: str = dataclasses.field(metadata={"static": True})
-    mark: str = dataclasses.field(metadata={"static": True})
+    provenance: str = dataclasses.field(metadata={"static": True})
     note: str = dataclasses.field(default="", metadata={"static": True})
     low: float | None = dataclasses.field(default=None, metadata={"static": True})
     high: float | None = dataclasses.field(default=None, metadata={"static": True})
@@ -84,8 +84,10 @@ class Constant:
                 raise ValueError(
                     f"a constant needs a {field}, found an empty string: say where from"
                 )
-        if not isinstance(self.mark, str) or self.mark not in MARKS:
-            raise ValueError(f"expected a mark out of {list(MARKS)}, found {shown(self.mark)}")
+        if not isinstance(self.provenance, str) or self.provenance not in PROVENANCES:
+            raise ValueError(
+                f"expected a provenance out of {list(PROVENANCES)}, found {shown(self.provenance)}"
+            )
         most = largest(self.unit)
         try:
             for name in ("value", "low", "high"):

@@ -1,4 +1,4 @@
-"""Knobs of a machine: what its designer may choose, unlike the constants of its technology."""
+"""Design parameters of a machine: chosen by its designer, as the constants are not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jsnn._pytree import is_concrete, pytree
 # (`jsnn.hardware.constant.largest`) every price, times a trillion events, is finite in float32.
 _MANY, _BYTES, _HOPS = 1e9, 1e15, 1e6
 
-# Smallest and largest legal value of each knob.
+# Smallest and largest legal value of each design parameter.
 BOUNDS = {
     "weight_bits": (1, 64),
     "state_bits": (1, 64),
@@ -44,7 +44,7 @@ BOUNDS = {
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Design:
-    """Knobs of one machine; None where it has no such knob. Every knob is a float leaf.
+    """Design parameters of one machine; None where it has no such parameter. Each is a float leaf.
 
     Attributes:
         weight_bits: width of a weight and of a decay factor.
@@ -74,8 +74,8 @@ class Design:
             machines that are built for one of the two (`committed`).
 
     Raises:
-        ValueError: a knob that is no number, or not within its bounds (of a traced one only the
-            type is looked at).
+        ValueError: a design parameter that is no number, or not within its bounds (of a traced one
+            only the type is looked at).
 
     >>> Design(weight_bits=8).weight_bits
     8.0
@@ -117,7 +117,7 @@ class Design:
                 object.__setattr__(self, name, float(value))
 
     @property
-    def knobs(self) -> dict[str, Any]:
-        """The knobs this machine has, by name."""
+    def parameters(self) -> dict[str, Any]:
+        """The design parameters this machine has, by name."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""A machine: an architecture, the technology it is built in and the knobs of its design."""
+"""A machine: an architecture, the technology it is built in and the parameters of its design."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ from jsnn.workload import Geometry
 class Hardware:
     """What prices the events of a workload.
 
-    A pytree: constants and knobs are leaves, names and sources static. Static energy is priced
+    A pytree: constants and design parameters are leaves, names and sources static. Static energy is
+        priced
     where the technology holds `static_power_w` and the time is known: either `step_latency_s` (the
     power is then that of what one layer occupies) or an architecture that counts its cycles.
     Elsewhere it is unpriced, never zero by assumption.
 
     Attributes:
         name: its name.
-        architecture: how constants, knobs and sizes combine.
+        architecture: how constants, design parameters and sizes combine.
         technology: cited constants.
-        design: knobs.
+        design: design parameters.
 
     Raises:
-        ValueError: the architecture needs a constant or a knob that is not there.
+        ValueError: the architecture needs a constant or a design parameter that is not there.
 
     >>> from jsnn.hardware import get
     >>> get("neuromorphic-22nm").with_design(weight_bits=4).design.weight_bits
@@ -51,13 +52,13 @@ class Hardware:
     design: Design
 
     def __post_init__(self) -> None:
-        needed, knobs = self.architecture.constants, self.architecture.knobs
+        needed, parameters = self.architecture.constants, self.architecture.parameters
         missing = [name for name in needed if name not in self.technology]
-        missing += [name for name in knobs if getattr(self.design, name) is None]
+        missing += [name for name in parameters if getattr(self.design, name) is None]
         if missing:
             raise ValueError(
                 f"{self.name}: architecture {self.architecture.name!r} needs {missing}; "
-                "add them to its technology (cited constants) or design (knobs)"
+                "add them to its technology (cited constants) or design (design parameters)"
             )
 
     @property
@@ -123,14 +124,15 @@ class Hardware:
         if isinstance(self.architecture, Bounded):
             self.architecture.check(layers)
 
-    def with_design(self, **knobs: Any) -> Hardware:
-        """A copy with other knobs; ValueError where the machine has no such knob."""
-        unknown = [name for name in knobs if name not in self.architecture.knobs]
+    def with_design(self, **parameters: Any) -> Hardware:
+        """A copy with other design parameters; ValueError where the machine has no such one."""
+        unknown = [name for name in parameters if name not in self.architecture.parameters]
         if unknown:
             raise ValueError(
-                f"{self.name} has no knob {unknown}, only {list(self.architecture.knobs)}"
+                f"{self.name} has no design parameter {unknown}, only "
+                f"{list(self.architecture.parameters)}"
             )
-        return dataclasses.replace(self, design=dataclasses.replace(self.design, **knobs))
+        return dataclasses.replace(self, design=dataclasses.replace(self.design, **parameters))
 
     def with_constants(self, **values: Any) -> Hardware:
         """A copy with other values of its constants (sensitivity studies)."""
@@ -138,10 +140,10 @@ class Hardware:
 
     def __str__(self) -> str:
         lines = [f"{self.name} (architecture {self.architecture.name})"]
-        lines += [f"  {name} = {value}" for name, value in self.design.knobs.items()]
+        lines += [f"  {name} = {value}" for name, value in self.design.parameters.items()]
         for name, c in self.technology.constants.items():
             note = f"; {c.note}" if c.note else ""
-            lines.append(f"  {name} = {c.value} {c.unit} [{c.mark}: {c.source}{note}]")
+            lines.append(f"  {name} = {c.value} {c.unit} [{c.provenance}: {c.source}{note}]")
         lines += [f"  {component}: unpriced, {reason}" for component, reason in self.unpriced]
         return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""What an access to a memory costs, by its size or its level: models to choose by name.
+"""Energy of an access to a memory, by its size or its level: models to choose by name.
 
 | name                 | pJ of an access of b bits to a memory of S bits                          |
 |----------------------|--------------------------------------------------------------------------|

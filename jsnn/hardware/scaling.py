@@ -86,7 +86,7 @@ def scale(
 
     >>> add = Constant(0.9, "pJ", "Horowitz, ISSCC 2014", "SECONDARY")
     >>> moved = scale(Technology({"add_fp32_pj": add}), 45, 7, voltage_from_v=0.9)
-    >>> round(moved["add_fp32_pj"], 3), moved.marks
+    >>> round(moved["add_fp32_pj"], 3), moved.provenances
     (0.062, ('DERIVED',))
     """
     ends = []
@@ -191,7 +191,7 @@ def _times(constant: Constant, factor: Any, path: str) -> Constant:
         constant,
         value=constant.value * factor,
         source=f"{constant.source}; {path}",
-        mark="DERIVED",
+        provenance="DERIVED",
         **ends,
     )
 

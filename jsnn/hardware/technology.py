@@ -25,7 +25,7 @@ class Technology:
 
     >>> add = Constant(0.9, "pJ", "Horowitz, ISSCC 2014", "SECONDARY")
     >>> technology = Technology({"add_fp32_pj": add})
-    >>> technology["add_fp32_pj"], "mul_fp32_pj" in technology, technology.marks
+    >>> technology["add_fp32_pj"], "mul_fp32_pj" in technology, technology.provenances
     (0.9, False, ('SECONDARY',))
     """
 
@@ -40,12 +40,12 @@ class Technology:
         return name in self.constants
 
     @property
-    def marks(self) -> tuple[str, ...]:
+    def provenances(self) -> tuple[str, ...]:
         """Marks that occur among the constants, sorted."""
-        return tuple(sorted({constant.mark for constant in self.constants.values()}))
+        return tuple(sorted({constant.provenance for constant in self.constants.values()}))
 
     def with_values(self, **values: Any) -> Technology:
-        """A copy with other values of constants it holds; sources and marks stay.
+        """A copy with other values of constants it holds; sources and provenances stay.
 
         >>> a = Technology({"add_pj": Constant(0.9, "pJ", "Horowitz, ISSCC 2014", "SECONDARY")})
         >>> a.with_values(add_pj=1.8)["add_pj"]

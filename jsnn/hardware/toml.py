@@ -9,7 +9,7 @@
     value = 6.5
     unit = "pJ"
     source = "Doe et al., ISSCC 2030, table 2 (28 nm, 0.6 V)"
-    mark = "SECONDARY"
+    provenance = "SECONDARY"
     note = "measured"
     low = 5.9
     high = 8.1
@@ -18,13 +18,13 @@
     value = 14
     unit = "pJ"
     source = "Doe et al., ISSCC 2030, table 2 (28 nm, 0.6 V)"
-    mark = "SECONDARY"
+    provenance = "SECONDARY"
 
     [constants.hop_pj]
     value = 1.2
     unit = "pJ"
     source = "Doe et al., ISSCC 2030, figure 9"
-    mark = "DERIVED"
+    provenance = "DERIVED"
 
     [unpriced]
     weight_memory = "in the price of a synaptic operation"
@@ -39,14 +39,14 @@
 * `[architecture]`: `name` is one of `ARCHITECTURES`; its options by name stand beside it, such as
   `memory = "horowitz-power-law"` or `published_bugs = true`.
 * `[constants.NAME]`: exactly the constants that the architecture takes; a `chip` takes what its
-  source publishes (`jsnn.hardware.architectures.chip`). `value`, `unit`, `source` and `mark`
+  source publishes (`jsnn.hardware.architectures.chip`). `value`, `unit`, `source` and `provenance`
   (EXACT, SECONDARY, DERIVED or RECALLED) are needed, `note`, `low` and `high` are not. The unit
   must begin with the one at the end of the name, and a value is not larger than any machine needs
   (`jsnn.hardware.constant.largest`). `static_power_w` and `step_latency_s`, both or
   none, may be added to a machine that has no static price: power of what one layer occupies,
   duration of a step.
 * `[unpriced]`: for a `chip` only: the reason of each component that no constant prices.
-* `[design]`: exactly the knobs of the architecture (`jsnn.hardware.Design`).
+* `[design]`: exactly the design parameters of the architecture (`jsnn.hardware.Design`).
 
 `jsnn.hardware.get("my-chip.toml")` and every `--hardware` option take the path; `dump` writes a
 machine down.
@@ -82,7 +82,7 @@ ARCHITECTURES: dict[str, type] = {
     if dataclasses.is_dataclass(offered)
 }
 _SECTIONS = ("name", "architecture", "constants", "unpriced", "design")
-_FIELDS = ("value", "unit", "source", "mark", "note", "low", "high")
+_FIELDS = ("value", "unit", "source", "provenance", "note", "low", "high")
 _NEEDED_FIELDS = _FIELDS[:4]
 _STATIC = ("static_power_w", "step_latency_s")
 # How the unit of a constant begins, by how its name ends; longer endings first.
@@ -105,9 +105,9 @@ def load(path: str | Path) -> Hardware:
 
     Raises:
         ValueError: naming the file and the field: no such file, no TOML, an unknown or missing
-            section, architecture, option, constant or knob, anything of another type than it should
-            have, a constant without value, unit, source or mark, a unit that does not fit its name,
-            a number that is not finite or out of bounds.
+            section, architecture, option, constant or design parameter, anything of another type
+            than it should have, a constant without value, unit, source or provenance, a unit that
+            does not fit its name, a number that is not finite or out of bounds.
 
     >>> import tempfile, textwrap
     >>> text = textwrap.dedent(__doc__[__doc__.index("    name ="):__doc__.index("* `name`")])
@@ -132,9 +132,9 @@ def dump(hardware: Hardware) -> str:
     """The text of a file, in ASCII, that `load` reads back as the same machine.
 
     Raises:
-        ValueError: a constant or knob that is traced, not finite, or one for each layer: a file
-            holds numbers; an architecture that is not of this package; a chip with remarks about
-            what is no component; whatever else `load` would refuse.
+        ValueError: a constant or design parameter that is traced, not finite, or one for each
+            layer: a file holds numbers; an architecture that is not of this package; a chip with
+            remarks about what is no component; whatever else `load` would refuse.
 
     >>> from jsnn.hardware import get
     >>> dump(get("loihi-kerasspiking")).splitlines()[:4]
@@ -159,7 +159,7 @@ def dump(hardware: Hardware) -> str:
         sections["[unpriced]"] = reasons = dict(hardware.architecture.reasons)
         if other := sorted(set(reasons) - set(COMPONENTS)):
             raise ValueError(f"{hardware.name}: a file has no place for remarks about {other}")
-    sections["[design]"] = {k: _plain(k, value) for k, value in hardware.design.knobs.items()}
+    sections["[design]"] = {k: _plain(k, value) for k, value in hardware.design.parameters.items()}
     lines = [f"name = {_written('name', hardware.name)}"]
     for title, entries in sections.items():
         written = (f"{key} = {_written(f'{title} {key}', v)}" for key, v in entries.items())
@@ -221,7 +221,7 @@ def _machine(path: Path, content: Mapping[str, Any]) -> Hardware:
     reasons = _table(path, content, "unpriced")
     architecture = _architecture(path, stated, options, tuple(constants), reasons)
     _check_constants(path, stated, architecture.constants, constants)
-    design = _design(path, stated, architecture.knobs, _table(path, content, "design"))
+    design = _design(path, stated, architecture.parameters, _table(path, content, "design"))
     return Hardware(name, architecture, Technology(constants), design)
 
 
@@ -288,7 +288,7 @@ def _constant(path: Path, name: str, entry: Any) -> Constant:
     }
     words = {
         field: _text(path, f"{where}.{field}", entry[field])
-        for field in ("unit", "source", "mark", "note")
+        for field in ("unit", "source", "provenance", "note")
         if field in entry
     }
     expected = next((unit for ending, unit in _UNITS if name.endswith(ending)), "")
@@ -331,13 +331,14 @@ def _design(
     missing = [name for name in needed if name not in entries]
     if unknown or missing:
         raise ValueError(
-            f"{path}: design: architecture {architecture!r} takes the knobs {list(needed)} (of "
+            f"{path}: design: architecture {architecture!r} takes the design parameters "
+            f"{list(needed)} (of "
             f"{len(BOUNDS)} in all); unknown: "
             f"{shown(unknown) if unknown else 'none'}, missing: {missing or 'none'}"
         )
-    knobs = {name: _number(path, f"design.{name}", value) for name, value in entries.items()}
+    parameters = {name: _number(path, f"design.{name}", value) for name, value in entries.items()}
     try:
-        return Design(**knobs)
+        return Design(**parameters)
     except ValueError as error:
         raise ValueError(f"{path}: design: {error}") from error
 

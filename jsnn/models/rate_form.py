@@ -1,9 +1,9 @@
-"""The quantised twin as a network of its own, trained against its own full bill.
+"""The QNN as a network of its own, trained against its own energy estimate.
 
 a_l = clip(floor(L z_l / θ_l + 1/2), 0, L) / L,   L = 2^b - 1,   b = ceil(log2(T + 1))
 
 Two networks can then be compared at equal accuracy that were both optimised, instead of a trained
-spiking one with a twin that merely has its capacity (`jsnn.twin`).
+spiking one with a QNN that merely has its capacity (`jsnn.estimate_qnn_energy`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jsnn.energy.qnn import activation_bits, twin, twin_workload
+from jsnn.energy.qnn import activation_bits, estimate_qnn_energy, qnn_workload
 from jsnn.hardware import Hardware
 from jsnn.hardware.relaxation import straight_through
 from jsnn.models import MLP
@@ -22,7 +22,7 @@ from jsnn.neurons.protocol import NeuronOps, Params
 from jsnn.neurons.trained import Factor, Range, check_trainable
 from jsnn.workload import Workload
 
-__all__ = ["QuantisedReLU", "TwinBill", "as_window", "twin_mlp", "unread_pj"]
+__all__ = ["QNNEnergy", "QuantisedReLU", "as_window", "qnn_mlp", "unread_pj"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ class QuantisedReLU:
 
     @property
     def ops(self) -> NeuronOps:
-        """Nothing: rounding and rectifying are free for the twin."""
+        """Nothing: rounding and rectifying are free for the QNN."""
         return NeuronOps(0, 0, 0, 0, 0)
 
     def init_params(self, key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> Params:
@@ -97,11 +97,12 @@ class QuantisedReLU:
         return state
 
 
-def twin_mlp(network: MLP, bits: int) -> MLP:
-    """The twin of a network: its weights, one frame, activations of `bits` bits.
+def qnn_mlp(network: MLP, bits: int) -> MLP:
+    """The QNN of a network: its weights, one frame, activations of `bits` bits.
 
-    What it records are levels where the spiking network has spikes: `arrivals` sums them, `active`
-    counts those that are not zero, which is what the measured twin multiplies.
+    What it records are levels where the spiking network has spikes: `events_by_fan_out` sums them,
+        `active`
+    counts those that are not zero, which is what the measured QNN multiplies.
 
     Args:
         network: the spiking one.
@@ -110,7 +111,7 @@ def twin_mlp(network: MLP, bits: int) -> MLP:
     Raises:
         ValueError: less than one bit.
 
-    >>> model, frames = twin_mlp(MLP((16,), 3), bits=2), jnp.ones((1, 2, 8))
+    >>> model, frames = qnn_mlp(MLP((16,), 3), bits=2), jnp.ones((1, 2, 8))
     >>> model.apply(model.init(jax.random.key(0), frames), frames).shape
     (2, 3)
     """
@@ -119,7 +120,7 @@ def twin_mlp(network: MLP, bits: int) -> MLP:
 
 
 def as_window(workload: Workload, steps: int) -> Workload:
-    """What a twin recorded, as that of a window of so many steps, whose twin it is.
+    """What a QNN recorded, as that of a window of so many steps, whose QNN it is.
 
     >>> from jsnn.workload.analytic import dense
     >>> as_window(Workload((dense(8, 4, steps=1, rate=0.5),)), 6).layers[0].steps
@@ -130,22 +131,22 @@ def as_window(workload: Workload, steps: int) -> Workload:
 
 
 @dataclasses.dataclass(frozen=True)
-class TwinBill:
-    """The bill of a twin as measured: a regulariser for `twin_mlp` (`jsnn.train.regularisers`).
+class QNNEnergy:
+    """The energy of a QNN as measured: a regulariser for `qnn_mlp` (`jsnn.train.regularisers`).
 
-    Its value is that of the activations that are not zero. Its gradient is that of the formula
-    `2 x / (T + 1)` of all (`jsnn.twin`, density `average`), which falls with every level, while a
-    count of non-zeros is flat above the first.
+    Its value is that of the activations that are not zero. Its gradient is that of the formula `2 x
+    / (T + 1)` of all (`jsnn.estimate_qnn_energy`, density `average`), which falls with every level,
+    while a count of non-zeros is flat above the first.
 
     Attributes:
         hardware: the machine.
         steps: window of the spiking network, which sets the bits.
 
     >>> from jsnn.hardware import get
-    >>> model, frames = twin_mlp(MLP((16,), 3), bits=2), jnp.ones((1, 2, 8))
+    >>> model, frames = qnn_mlp(MLP((16,), 3), bits=2), jnp.ones((1, 2, 8))
     >>> from jsnn.nn import run
     >>> _, work = run(model, model.init(jax.random.key(0), frames), frames)
-    >>> bool(TwinBill(get("neuromorphic-22nm"), 3)(work) > 0)
+    >>> bool(QNNEnergy(get("neuromorphic-22nm"), 3)(work) > 0)
     True
     """
 
@@ -157,41 +158,46 @@ class TwinBill:
 
     def per_sample(self, workload: Workload) -> jax.Array:
         """`[B]` pJ as measured."""
-        return twin(as_window(workload, self.steps), self.hardware, "measured").total_pj()
+        return estimate_qnn_energy(
+            as_window(workload, self.steps), self.hardware, "measured"
+        ).total_pj()
 
     def __call__(self, workload: Workload, params: Any = None) -> jax.Array:
         """Scalar, pJ."""
-        smooth = twin(as_window(workload, self.steps), self.hardware, "average").total_pj()
+        smooth = estimate_qnn_energy(
+            as_window(workload, self.steps), self.hardware, "average"
+        ).total_pj()
         return straight_through(self.per_sample(workload), smooth).mean()
 
 
 def unread_pj(workload: Workload, hardware: Hardware, steps: int) -> jax.Array:
-    """`[B]` pJ of weight reads that a twin saves if weights of zeros are not read.
+    """`[B]` pJ of weight reads that a QNN saves if weights of zeros are not read.
 
-    For machines that read every weight of a frame and have no knob for it: connections whose input
+    For machines that read every weight of a frame and have no design parameter for it: connections
+        whose input
     is zero, at the price of a connection's weight read. Finding the zeros is free, which favours
-    the twin.
+    the QNN.
 
     Args:
-        workload: what the twin recorded.
+        workload: what the QNN recorded.
         hardware: the machine.
         steps: window of the spiking network.
 
     Raises:
-        ValueError: a machine that has the knob, or charges no read by connection.
+        ValueError: a machine that has the design parameter, or charges no read by connection.
 
     >>> from jsnn.hardware import get
-    >>> model, frames = twin_mlp(MLP((16,), 3), bits=2), jnp.zeros((1, 2, 8))
+    >>> model, frames = qnn_mlp(MLP((16,), 3), bits=2), jnp.zeros((1, 2, 8))
     >>> from jsnn.nn import run
     >>> _, work = run(model, model.init(jax.random.key(0), frames), frames)
     >>> machine = get("neuromorphic-22nm")
     >>> float(unread_pj(work, machine, 3)[0] / (0.0385 * 8))
     176.0
     """
-    if "zero_skipping" in hardware.architecture.knobs:
-        raise ValueError(f"{hardware.name} has the knob zero_skipping: set it instead")
+    if "zero_skipping" in hardware.architecture.parameters:
+        raise ValueError(f"{hardware.name} has the design parameter zero_skipping: set it instead")
     saved = jnp.zeros(())
-    for layer in twin_workload(as_window(workload, steps)):
+    for layer in qnn_workload(as_window(workload, steps)):
         (table, *_) = hardware.prices(layer.geometry)
         if "weight_memory" not in table.get("connections", {}):
             raise ValueError(f"{hardware.name} charges no weight read by connection")

@@ -1,10 +1,10 @@
 """Neurons: each law a plain function, bound by a frozen dataclass of hyper-parameters."""
 
+from jsnn.neurons._decay import decay
 from jsnn.neurons.adlif import AdLIF, AdLIFState, adlif_step
 from jsnn.neurons.alif import ALIF, ALIFState, alif_step
 from jsnn.neurons.brf import BRF, RF, BRFState, RFState, brf_step, rf_step
 from jsnn.neurons.cubalif import CuBaLIF, CuBaLIFState, cubalif_step
-from jsnn.neurons.decay import decay
 from jsnn.neurons.fixed import Fixed
 from jsnn.neurons.iff import IF, IFState, if_step
 from jsnn.neurons.initial import Initial, Normal, Uniform

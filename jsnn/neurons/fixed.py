@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jsnn.neurons.decay import decay
+from jsnn.neurons._decay import decay
 from jsnn.neurons.iff import IF
 from jsnn.neurons.li import LI
 from jsnn.neurons.lif import LIF

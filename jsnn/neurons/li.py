@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jsnn.neurons.decay import decay
+from jsnn.neurons._decay import decay
 from jsnn.neurons.initial import Initial, check_initial, draw_params
 from jsnn.neurons.protocol import NeuronOps, Params, membrane_at_rest
 from jsnn.neurons.reset import check_dt

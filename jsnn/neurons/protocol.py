@@ -1,4 +1,4 @@
-"""What every neuron offers. Any object that fits can be unrolled, layered and billed."""
+"""Protocol of a neuron. Any object that fits can be unrolled, layered and priced."""
 
 from __future__ import annotations
 

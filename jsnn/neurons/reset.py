@@ -1,4 +1,4 @@
-"""What a spike does to the membrane of the neuron that sent it."""
+"""Resets: the effect of a spike on the membrane of the neuron that sent it."""
 
 from __future__ import annotations
 

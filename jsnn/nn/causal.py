@@ -1,4 +1,4 @@
-"""Which networks can be fed their window in pieces; the others are refused by name."""
+"""Networks that can be fed their window in pieces; the others are refused by name."""
 
 from __future__ import annotations
 

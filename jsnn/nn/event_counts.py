@@ -1,4 +1,4 @@
-"""What reaches the weights of a layer, counted: from each input, in each step, by fan-out."""
+"""Events that reach the weights of a layer: from each input, in each step, by fan-out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jsnn.workload import InputKind, newly_active
 
 __all__ = [
     "brought",
-    "by_reach",
+    "by_fan_out",
     "came",
     "check_frames",
     "each_sample",
@@ -162,10 +162,10 @@ def came(
     values = brought(frames, kind, unit, sent)
     # As a product: of two sums over different axes XLA makes a loop on the CPU that takes twenty
     # times as long as either.
-    over_time, each = total(values), by_reach(values, wiring, lead=2)
+    over_time, each = total(values), by_fan_out(values, wiring, lead=2)
     # The layer that sent spikes has summed them over time already, and XLA computes it once; of
     # what comes from outside a sum takes the absolute value on its way, a product would not.
-    return over_time, each, by_reach(over_time, wiring) if kind == "spikes" else each.sum(0)
+    return over_time, each, by_fan_out(over_time, wiring) if kind == "spikes" else each.sum(0)
 
 
 def new_each_step(
@@ -181,19 +181,19 @@ def new_each_step(
     """
     after = values if once else before + jnp.cumsum(values, 0)
     until = jnp.concatenate([before[None], after[:-1]])
-    return by_reach(newly_active(until, after), wiring, lead=2)
+    return by_fan_out(newly_active(until, after), wiring, lead=2)
 
 
-def by_reach(values: jax.Array, wiring: Connectivity, lead: int = 1) -> jax.Array:
+def by_fan_out(values: jax.Array, wiring: Connectivity, lead: int = 1) -> jax.Array:
     """`[..., *input_shape]` summed over the inputs of each fan-out: `[..., K]`.
 
     As one product in full precision, exact for counts: a sum for each fan-out would read the values
     K times, and backward XLA would work out each input's share where it is read, step by step.
     """
     values = wide(values)
-    if len(wiring.reaches) == 1:
+    if len(wiring.fan_outs) == 1:
         return flat_sum(values, lead)[..., None]
-    belongs = wiring.fan_out.reshape(-1, 1) == np.asarray(wiring.reaches)
+    belongs = wiring.fan_out.reshape(-1, 1) == np.asarray(wiring.fan_outs)
     flat = values.reshape(*values.shape[:lead], -1)
     return jnp.matmul(flat, belongs.astype(values.dtype), precision=jax.lax.Precision.HIGHEST)
 

@@ -396,7 +396,7 @@ class Spiking(nn.Module):
         # Pieces of a window add up: an input is active, and a constant one shown, once in all.
         before = self.get_variable(STATE, "arrived", jnp.zeros_like(arrived))
         if constant:
-            shown_before = event_counts.by_reach(before, wiring)
+            shown_before = event_counts.by_fan_out(before, wiring)
             arrived, each, now = arrived - before, each - shown_before, now - shown_before
         by_step, after = None, before + arrived
         self._keep("arrived", before, after)
@@ -412,8 +412,8 @@ class Spiking(nn.Module):
             )
         zero = jnp.zeros(frames.shape[1], counts.dtype)
         return LayerWorkload(
-            arrivals=now,
-            active=event_counts.by_reach(newly_active(before, after), wiring),
+            events_by_fan_out=now,
+            active=event_counts.by_fan_out(newly_active(before, after), wiring),
             recurrent_events=event_counts.flat_sum(fed_back) if self.recurrent else zero,
             spikes=counts,
             steps=frames.shape[0],
@@ -483,8 +483,8 @@ class Spiking(nn.Module):
             kind="recurrent" if self.recurrent else wiring.kind,
             input_kind=self.input_kind,
             spiking=self.neuron.spiking,
-            reaches=wiring.reaches,
-            inputs_by_reach=wiring.inputs_by_reach,
+            fan_outs=wiring.fan_outs,
+            inputs_by_fan_out=wiring.inputs_by_fan_out,
             neurons=math.prod(output_shape),
             fan_in=wiring.fan_in,
             fan_out_area=wiring.fan_out_area,
@@ -532,7 +532,7 @@ class Flatten(nn.Module):
 
 
 class Pool(nn.Module):
-    """Pooling of spikes over space, window = stride; free in the bill (an OR gate or a wire).
+    """Pooling of spikes over space, window = stride; free in the energy (an OR gate or a wire).
 
     `max` of 0/1 spikes is their OR and stays binary. `average` sends 1/window^2 for each spike, and
     tells the next layer so, which counts events one by one.
@@ -612,7 +612,7 @@ class Dropout(nn.Module):
 class Residual(nn.Module):
     """Spike-element-wise residual: `add` A + x, `and` A x, `iand` (1 - A) x, with A = block(x).
 
-    `add` sends values up to 2 and more, which the bill counts by value.
+    `add` sends values up to 2 and more, which the energy counts by value.
     Source: Fang et al. 2021, SEW-ResNet (2102.04159), Table 1.
     """
 

@@ -85,7 +85,7 @@ def record(
     """Run `model` in evaluation mode and keep what every spiking layer received and sent.
 
     `jsnn.energy.audit.audit(record(...), hardware)` then counts, event by event, what
-    `jsnn.energy.bill(jsnn.run(...)[1], hardware)` works out from totals.
+    `jsnn.energy.estimate_energy(jsnn.run(...)[1], hardware)` works out from totals.
 
     Compiled, so that a membrane within rounding of its threshold may decide otherwise than in an
     uncompiled run.

@@ -22,7 +22,7 @@ class Stage(NamedTuple):
     Attributes:
         name: short name, unique in its synapse.
         stream: `[T, B, *in]` spikes that come in.
-        reach: words of the operand that each of them meets.
+        fan_out: words of the operand that each of them meets.
         terms: products that are summed up to one result.
         results: shape of a frame of results.
         operand: size and kind of the operand.
@@ -32,7 +32,7 @@ class Stage(NamedTuple):
 
     name: str
     stream: jax.Array
-    reach: int
+    fan_out: int
     terms: int
     results: tuple[int, ...]
     operand: Operand
@@ -117,7 +117,7 @@ class Attention(nn.Module):
             Stage(
                 name="rows" if rows else "columns",
                 stream=stream,
-                reach=size,
+                fan_out=size,
                 terms=terms,
                 results=(self.heads, size, size),
                 operand=Operand(math.prod(kept.shape[2:]), sums=False),
@@ -127,7 +127,7 @@ class Attention(nn.Module):
             Stage(
                 name="mix" if rows else "ask",
                 stream=last,
-                reach=size,
+                fan_out=size,
                 terms=size,
                 results=tuple(frames.shape[-2:]),
                 operand=Operand(self.heads * size**2, sums=True),
@@ -195,8 +195,8 @@ def product_workloads(
             kind="product",
             input_kind="spikes",
             spiking=last and spiking,
-            reaches=(stage.reach,),
-            inputs_by_reach=(arrived.shape[1],),
+            fan_outs=(stage.fan_out,),
+            inputs_by_fan_out=(arrived.shape[1],),
             neurons=math.prod(shape),
             fan_in=stage.terms,
             fan_out_area=1,
@@ -216,7 +216,7 @@ def product_workloads(
         )
         found.append(
             LayerWorkload(
-                arrivals=arrived.sum(-1, keepdims=True),
+                events_by_fan_out=arrived.sum(-1, keepdims=True),
                 active=active.sum(-1, keepdims=True),
                 recurrent_events=jnp.zeros(batch, arrived.dtype),
                 spikes=spikes if last else jnp.zeros((*batch, *shape), arrived.dtype),

@@ -88,12 +88,12 @@ class Connectivity(NamedTuple):
         return int(self.fan_out.sum())
 
     @property
-    def reaches(self) -> tuple[int, ...]:
+    def fan_outs(self) -> tuple[int, ...]:
         """Fan-outs that occur, ascending."""
         return tuple(np.unique(self.fan_out).tolist())
 
     @property
-    def inputs_by_reach(self) -> tuple[int, ...]:
+    def inputs_by_fan_out(self) -> tuple[int, ...]:
         """Inputs of each of these fan-outs."""
         return tuple(np.unique(self.fan_out, return_counts=True)[1].tolist())
 
@@ -148,7 +148,7 @@ def connectivity(synapse: nn.Module, input_shape: tuple[int, ...]) -> Connectivi
     """Connectivity of `synapse` for frames of `input_shape` (no time, no batch).
 
     fan_out[i] = number of outputs that input i is wired to. A synapse of one's own takes part in
-    the bill once it is registered: `@connectivity.register` on a function of the same signature.
+    the energy once it is registered: `@connectivity.register` on a function of the same signature.
 
     Args:
         synapse: a `flax.linen` Dense or Conv, or a registered module.
@@ -171,7 +171,7 @@ def connectivity(synapse: nn.Module, input_shape: tuple[int, ...]) -> Connectivi
     known = sorted(cls.__name__ for cls in connectivity.registry if cls is not object)
     raise TypeError(
         f"no connectivity is known for {type(synapse).__name__}; known are {known}. "
-        "Register one with @jsnn.nn.synapses.connectivity.register to have it billed."
+        "Register one with @jsnn.nn.synapses.connectivity.register to have it priced."
     )
 
 
@@ -208,7 +208,7 @@ def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Connectivity:
     axes = folded + own
     ones = (1,) * folded
     if synapse.mask is not None or np.any(np.asarray(_per_axis(synapse.input_dilation, own)) != 1):
-        raise ValueError("masked and input-dilated convolutions are not billed")
+        raise ValueError("masked and input-dilated convolutions are not priced")
     channels, groups = input_shape[-1], synapse.feature_group_count
     strides = _per_axis(synapse.strides, own)
     dilation = _per_axis(synapse.kernel_dilation, own)
@@ -278,5 +278,5 @@ def _padding(padding, sizes, kernel, strides, dilation) -> list[tuple[int, int]]
             pads.append((total // 2, total - total // 2))
         return pads
     raise ValueError(
-        f"padding {padding!r} is not billed; use 'SAME', 'VALID' or explicit (low, high) pairs"
+        f"padding {padding!r} is not priced; use 'SAME', 'VALID' or explicit (low, high) pairs"
     )

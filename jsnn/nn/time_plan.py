@@ -1,4 +1,4 @@
-"""How a network goes over its time window: all of it at once, or chunk by chunk.
+"""Time plans: the whole window at once, or chunk by chunk.
 
 A plan changes time and memory, never results.
 """

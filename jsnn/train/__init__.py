@@ -18,7 +18,7 @@ from jsnn.train import (
 from jsnn.train.evaluation import evaluate, make_eval_step
 from jsnn.train.objective import Objective
 from jsnn.train.optimiser import label_params, make_optimiser
-from jsnn.train.state import TrainState, as_trained, init_state, initial_bill, with_reference
+from jsnn.train.state import TrainState, as_trained, init_state, initial_energy, with_reference
 from jsnn.train.step import make_epoch, make_train_step
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     "evaluate",
     "evaluation",
     "init_state",
-    "initial_bill",
+    "initial_energy",
     "label_params",
     "levers",
     "losses",

@@ -1,4 +1,4 @@
-"""What an inference may spend, as a constraint in place of a weight.
+"""Budgets: limits of an inference, as a constraint in place of a weight.
 
 penalty = strength * sum_k relu(c_k)^2,   c_k = log(spent_k / limit_k(step))
 """
@@ -28,7 +28,7 @@ RESOURCES = {
     "memory_bytes": "memory",
     "area_mm2": "area",
 }
-# Words of a machine that has no knob for their width.
+# Words of a machine that has no design parameter for their width.
 FULL_BITS = 32
 
 
@@ -42,7 +42,7 @@ def memory_bytes(pairs: Pairs) -> jax.Array:
     sum_l [(weights + recurrent weights) * weight bits + (biases + neurons * state words) *
     state bits] / 8
 
-    Words are 32 bits wide where a machine has no knob for them.
+    Words are 32 bits wide where a machine has no design parameter for them.
 
     >>> from jsnn.hardware import get
     >>> from jsnn.workload.analytic import dense
@@ -195,20 +195,20 @@ class Budget:
         """
         return {name: float(spent[name]) / limit for name, limit in self.limited.items()}
 
-    def refuse_below(self, floor: Mapping[str, float]) -> None:
+    def refuse_below(self, independent: Mapping[str, float]) -> None:
         """Raise unless every limit is at least what a silent network spends.
 
         Args:
-            floor: means by name, of the network without a spike of its own.
+            independent: means by name, of the network without a spike of its own.
 
         Raises:
-            Infeasible: saying the floor.
+            Infeasible: saying the spike-independent energy.
         """
-        below = [name for name, ratio in self.over(floor).items() if ratio > 1]
+        below = [name for name, ratio in self.over(independent).items() if ratio > 1]
         if below:
             found = "; ".join(
                 f"{name} is limited to {_both(name, self.limited[name])}, "
-                f"its floor is {_both(name, floor[name])}"
+                f"its spike-independent energy is {_both(name, independent[name])}"
                 for name in below
             )
             raise Infeasible(

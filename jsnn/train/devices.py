@@ -1,7 +1,7 @@
 """One batch over many devices, of one host or of several, with the arithmetic of one device.
 
 State stands whole on every device, a batch is cut along its samples, and XLA adds up what belongs
-together: the loss, the bill, the statistics of a norm and the gradients are those of the whole
+together: the loss, the energy, the statistics of a norm and the gradients are those of the whole
 batch, and random numbers do not depend on the number of devices. The plan `pallas` of `jsnn.unroll`
 is right there but not cut: each device computes the whole batch.
 """

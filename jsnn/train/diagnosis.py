@@ -1,4 +1,4 @@
-"""What a person asks after a run: did it pay, and is every layer alive?"""
+"""Diagnosis of a finished run: did it pay, and is every layer alive?"""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _NEEDED = (
     "test_majority",
     "initial_pj",
     "total_pj",
-    "floor_pj",
-    "avoidable_pj",
-    "twin_pj",
-    "ratio_to_twin",
+    "spike_independent_pj",
+    "spike_dependent_pj",
+    "qnn_pj",
+    "energy_ratio",
     "op_count_pj",
     "layers",
     "spikes",
@@ -150,12 +150,13 @@ def _captured(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[
 def describe(result: Mapping[str, Any]) -> list[str]:
     """The lines to read at the end of a run.
 
-    Accuracy; the full bill before and after; floor and what is still avoidable; the full bill
-    beside the operation count and the quantised twin; whether a budget holds; rates; provenance;
-    silent layers.
+    Accuracy; the energy estimate before and after; spike-independent energy and what is still
+    spike-dependent; the energy estimate beside the operation count and the QNN; whether a budget
+    holds; rates; provenance; silent layers.
 
-    The bill at initialisation is compared with the floor of the evaluated set, so the share of the
-    avoidable energy that is still paid is (total - floor) / (initial - floor).
+    The energy at initialisation is compared with the spike-independent energy of the evaluated set,
+    so the share of the spike-dependent energy that is still paid is (total - spike-independent
+    energy) / (initial - spike-independent energy).
 
     Args:
         result: what `experiments.train` writes as the result of a run.
@@ -201,28 +202,31 @@ def _times(factor: float) -> str:
 
 
 def _energy(result: Mapping[str, Any]) -> Iterator[str]:
-    initial, total, floor = (result[f"{name}_pj"] for name in ("initial", "total", "floor"))
+    initial, total, independent = (
+        result[f"{name}_pj"] for name in ("initial", "total", "spike_independent")
+    )
     factor = initial / total if initial >= total else total / initial
     yield (
-        f"Full bill on {result['config']['hardware']}, per inference: {energy_text(initial)} "
+        f"Energy estimate on {result['config']['hardware']}, per inference: {energy_text(initial)} "
         f"before training -> {energy_text(total)} after, {_times(factor)} "
         f"{'less' if initial >= total else 'more'}."
     )
-    avoidable = result["avoidable_pj"]
+    spike_dependent_pj = result["spike_dependent_pj"]
     paid = ""
-    if initial > floor:
-        paid = f", {avoidable / (initial - floor):.1%} of what was avoidable before training"
+    if initial > independent:
+        share = spike_dependent_pj / (initial - independent)
+        paid = f", {share:.1%} of what was spike-dependent before training"
     yield (
-        f"Floor, with no hidden spike at all: {energy_text(floor)}. Still avoidable: "
-        f"{energy_text(avoidable)}{paid}."
+        f"Spike-independent energy, with no hidden spike at all: {energy_text(independent)}. "
+        f"Still spike-dependent: {energy_text(spike_dependent_pj)}{paid}."
     )
-    ratio = result["ratio_to_twin"]
+    ratio = result["energy_ratio"]
     yield (
         f"Three numbers: operation count {energy_text(result['op_count_pj'])} (synapses only) | "
-        f"full bill {energy_text(total)} | quantised twin {energy_text(result['twin_pj'])}."
+        f"energy estimate {energy_text(total)} | QNN {energy_text(result['qnn_pj'])}."
     )
     verdict = "it loses" if ratio > 1 else "it wins" if ratio < 1 else "it is a draw"
-    yield f"The spiking network costs {ratio:.3g}x its quantised twin: {verdict}."
+    yield f"The spiking network costs {ratio:.3g}x its QNN: {verdict}."
 
 
 def _budget(budget: Mapping[str, Any] | None) -> Iterator[str]:
@@ -236,8 +240,8 @@ def _budget(budget: Mapping[str, Any] | None) -> Iterator[str]:
             for split in ("train", "validation", "test")
         )
         yield (
-            f"Budget of {kind} {text(one['limit'], kind)}: {splits}; floor "
-            f"{text(one['floor'], kind)}; multiplier {one['multiplier']:.3g}."
+            f"Budget of {kind} {text(one['limit'], kind)}: {splits}; spike-independent energy "
+            f"{text(one['spike_independent'], kind)}; multiplier {one['multiplier']:.3g}."
         )
     yield thresholds(budget)
     if budget["dead_layers"]:
@@ -295,7 +299,7 @@ def _dataflows(flows: Mapping[str, Mapping[str, float | None]]) -> list[str]:
 
 
 def _provenance(result: Mapping[str, Any]) -> Iterator[str]:
-    yield f"Constants behind the bill: {', '.join(result['constants'])}."
+    yield f"Constants behind the energy: {', '.join(result['constants'])}."
     reasons: dict[str, list[str]] = {}
     for component, reason in result["unpriced"].items():
         reasons.setdefault(reason, []).append(component.replace("_", " "))
@@ -311,7 +315,7 @@ def _warnings(silent: Mapping[str, Mapping[str, int]]) -> list[str]:
             lines.append(
                 f"WARNING: layer {name} fell silent: none of its {neurons} neurons fired on the "
                 "whole test set, so nothing of the input passes it. Lower the energy weight or "
-                "raise the living weight."
+                "raise the dead-neuron weight."
             )
         elif silent > _SILENT_SHARE * neurons:
             lines.append(

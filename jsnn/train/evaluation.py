@@ -12,7 +12,7 @@ import numpy as np
 
 from jsnn._checks import whole_number
 from jsnn.energy import dataflow, op_count_proxy
-from jsnn.energy.qnn import twin
+from jsnn.energy.qnn import estimate_qnn_energy
 from jsnn.nn import forward
 from jsnn.nn.time_plan import WHOLE, TimePlan
 from jsnn.train.levers import Pairs, price
@@ -28,33 +28,36 @@ def make_eval_step(
     """One jitted evaluation batch: `(variables, frames, labels, weight, key) -> sums`.
 
     `weight` `[B]` is 1 for a sample and 0 for padding. Sums over the batch: `samples`, `task`,
-    `accuracy`, `parts_pj` `[L, C]` of the bill, `floor_pj`, `twin_pj`, `op_count_pj`, `spikes` and
-    `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch (`ever`). The twin
-    runs on the machine as it is before any lever. Under a constraint also `spent` and
-    `spent_floor`, by what is limited: of the network, and of it silenced. By layer: `dataflows`
-    (`jsnn.energy.Dataflow`; `switches` counts the samples with a finite switch rate), and
-    `not_finite`, samples that could not be counted. `labels_beyond` counts the samples whose labels
-    are no classes of the network.
+    `accuracy`, `parts_pj` `[L, C]` of the energy, `spike_independent_pj`, `qnn_pj`, `op_count_pj`,
+    `spikes` and `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch
+    (`ever`). The QNN runs on the machine as it is before any lever. Under a constraint also `spent`
+    and `spent_spike_independent`, by what is limited: of the network, and of it silenced. By layer:
+    `dataflows` (`jsnn.energy.Dataflow`; `switches` counts the samples with a finite switch rate),
+    and `not_finite`, samples that could not be counted. `labels_beyond` counts the samples whose
+    labels are no classes of the network.
     """
 
     def step(variables, samples, labels, weight, key):
         frames = encoder(key, samples)
         passed = forward(model, variables, frames, plan=plan, unpriced=objective.unpriced)
         workload, params = passed.workload, variables["params"]
-        parts_pj = objective.bill(workload, params).parts_pj
+        parts_pj = objective.estimate_energy(workload, params).parts_pj
         return {
             "samples": weight.sum(),
             "task": weight @ TASKS[objective.task](passed.outputs, labels),
             "accuracy": weight @ accuracy(passed.outputs, labels),
             "parts_pj": jnp.einsum("b,blc->lc", weight, parts_pj),
-            "floor_pj": weight @ objective.bill(workload.silenced(), params).total_pj(),
-            "twin_pj": weight @ twin(workload, objective.hardware).total_pj(),
+            "spike_independent_pj": weight
+            @ objective.estimate_energy(workload.silenced(), params).total_pj(),
+            "qnn_pj": weight @ estimate_qnn_energy(workload, objective.hardware).total_pj(),
             "op_count_pj": weight @ op_count_proxy(workload),
             "spikes": jnp.stack([weight @ layer.output_events for layer in workload]),
             "rates": jnp.stack([weight @ layer.spike_rate for layer in workload]),
             "ever": [jnp.einsum("b,b...->...", weight, layer.spikes) for layer in workload],
             "spent": _weighed(weight, objective.spent(workload, params)),
-            "spent_floor": _weighed(weight, objective.spent(workload.silenced(), params)),
+            "spent_spike_independent": _weighed(
+                weight, objective.spent(workload.silenced(), params)
+            ),
             "dataflows": _dataflows(
                 weight, price(objective.levers, params, workload, objective.hardware)
             ),

@@ -1,7 +1,7 @@
-"""What may be moved beside the weights, and what each such lever does to network and bill.
+"""Levers: what is moved beside the weights, and its effect on network and energy.
 
 outputs = lever_n.outputs(... model(lever_n.network(... variables)))
-bill    = bill_layers(lever_n.price(... [(layer, hardware)]))
+energy    = estimate_layers(lever_n.price(... [(layer, hardware)]))
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Pairs = list[tuple[LayerWorkload, Hardware]]
 
 
 class Lever(abc.ABC):
-    """Something trained beside the weights: bit widths, gates, knobs of the hardware.
+    """Something trained beside the weights: bit widths, gates, design parameters of the hardware.
 
     A frozen dataclass of hyper-parameters; what is trained are leaves that it makes and is given
     back. Each method leaves what it is given as it is, unless a lever says otherwise.
@@ -53,7 +53,7 @@ class Lever(abc.ABC):
     name: ClassVar[str]
 
     @property
-    def lowers_floor(self) -> bool:
+    def lowers_spike_independent(self) -> bool:
         """Whether training it may lower what a silent network spends."""
         return True
 
@@ -70,7 +70,7 @@ class Lever(abc.ABC):
         return outputs
 
     def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
-        """What each layer is billed for, and on what, given the trained parameters."""
+        """What each layer is priced for, and on what, given the trained parameters."""
         return pairs
 
 
@@ -231,7 +231,7 @@ def without(params: Mapping[str, Any], name: str, network: Any = None) -> Any:
 
 
 def price(levers: Sequence[Lever], params: Any, workload: Workload, hardware: Hardware) -> Pairs:
-    """Each layer and what it runs on, by all levers in turn; what `bill_layers` takes.
+    """Each layer and what it runs on, by all levers in turn; what `estimate_layers` takes.
 
     Args:
         levers: those of the network; with none, every layer runs on `hardware` as it is.

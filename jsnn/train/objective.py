@@ -1,8 +1,8 @@
-"""What training minimises: a task loss, the energy of inference and a term that keeps layers alive.
+"""The objective of training: task loss, energy of inference, and a penalty for dead neurons.
 
-loss = task + energy_weight * (mean_B(bill) / bill at initialisation + living_weight * silence)
+loss = task + energy_weight * (mean_B(energy) / initial energy + dead_neuron_weight * dead)
 
-or, under a constraint, task + penalty + living_weight * silence
+or, under a constraint, task + penalty + dead_neuron_weight * dead
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from jsnn.energy import Bill, bill_layers
+from jsnn.energy import EnergyBreakdown, estimate_layers
 from jsnn.hardware import Hardware, check_hardware
 from jsnn.train.levers import Lever, Pairs, price
 from jsnn.train.losses import TASKS, accuracy
@@ -31,10 +31,10 @@ TEMPERATURE = 0.5
 Regulariser = Callable[[Workload, Any], jax.Array]
 
 
-def living(workload: Workload, half: float = 0.2) -> jax.Array:
+def active_share(workload: Workload, half: float = 0.2) -> jax.Array:
     """Living neurons of each hidden spiking layer as a smooth share in [0, 1], `[layers]`.
 
-    living_l = mean_n r_n / (r_n + half),   r_n = spikes of neuron n per inference, batch mean
+    active_l = mean_n r_n / (r_n + half),   r_n = spikes of neuron n per inference, batch mean
 
     Its slope is steepest at r = 0, so a layer about to fall silent is pulled back while its
     surrogate still has a gradient. Layers that cannot spike are left out.
@@ -56,7 +56,7 @@ def _half_saturation(rates: jax.Array, half: float) -> jax.Array:
 
 
 def _of_all(layer: LayerWorkload) -> Any:
-    """Neurons that ran for each that is left in the bill: those that a lever took are not dead."""
+    """Neurons that ran for each that is left: those that a lever took are not dead."""
     ran, left = math.prod(layer.spikes.shape[1:]), layer.geometry.neurons
     return 1 if isinstance(left, int) else ran / left
 
@@ -69,7 +69,7 @@ class Constraint(Protocol):
 
         Args:
             pairs: layers and what they run on.
-            total_pj: their bill, `[B]`.
+            total_pj: their energy, `[B]`.
         """
         ...
 
@@ -88,29 +88,31 @@ class Constraint(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """Task, energy and living terms with their weights.
+    """Task, energy and dead-neuron terms with their weights.
 
-    loss = mean_B task + energy_weight * (mean_B bill / reference_pj + living_weight * silence)
-    silence = mean_l relu(living_share - living_l) / living_share
+    loss = mean_B task + energy_weight * (mean_B energy / reference_pj + dead_neuron_weight * dead)
+    dead = mean_l relu(least_active_share - active_l) / least_active_share
 
-    The bill stands relative to the bill at initialisation: a fixed weight on its logarithm has a
-    gradient that grows as the bill falls, and runs away to dead networks. A network that is all
-    silent pays its initial bill again (living_weight 1).
+    The energy stands relative to the energy at initialisation: a fixed weight on its logarithm has
+        a
+    gradient that grows as the energy falls, and runs away to dead networks. A network that is all
+    silent pays its initial energy again (dead_neuron_weight 1).
 
-    With a constraint: loss = mean_B task + penalty + living_weight * silence.
+    With a constraint: loss = mean_B task + penalty + dead_neuron_weight * dead.
 
     A goal holds the numbers that one run has and another has not, as arrays, so that one compiled
     step serves both: `{"energy_weight": w}`, or what the constraint takes.
 
     Attributes:
         task: one of `TASKS`.
-        hardware: what the bill is priced on.
-        energy_weight: 0 trains on the task alone; the bill is still reported.
-        living_weight: weight of the living-neuron term beside the relative bill.
-        living_share: share of living neurons below which the term acts.
+        hardware: what the energy is priced on.
+        energy_weight: 0 trains on the task alone; the energy is still reported.
+        dead_neuron_weight: weight of the dead-neuron penalty beside the relative energy.
+        least_active_share: share of active neurons below which it acts.
         ramp_steps: optimiser steps over which the energy weight rises linearly from 0 to its value,
             so that a network learns to fire before it learns to fire less.
-        temperature: of the choices that a design makes, in its gradient (`jsnn.energy.bill`).
+        temperature: of the choices that a design makes, in its gradient
+            (`jsnn.energy.estimate_energy`).
         event_temperature: of the choice between dataflows in the gradient by spikes: a layer in
             the dense one must still feel what its spikes would cost in the sparse one, or little
             brings it down to it; 0 is the hard choice. Up to the rate at which the dataflow changes
@@ -121,9 +123,10 @@ class Objective:
         levers: those of the network (`jsnn.train.levers.Levered`), which change what its layers
             cost.
         constraint: what an inference may spend (`jsnn.train.budget`), in place of a weight.
-        unpriced: parameters that no layer accounts for and that stay out of the bill (`jsnn.run`).
-        regulariser: what is weighed in place of the bill (`jsnn.train.regularisers`), relative
-            to its own value at initialisation; None: the bill.
+        unpriced: parameters that no layer accounts for and that stay out of the energy
+            (`jsnn.run`).
+        regulariser: what is weighed in place of the energy (`jsnn.train.regularisers`), relative
+            to its own value at initialisation; None: the energy.
 
     Raises:
         ValueError: unknown task, negative weight or temperature, share outside (0, 1], a weight
@@ -133,8 +136,8 @@ class Objective:
     task: str
     hardware: Hardware
     energy_weight: float = 0.0
-    living_weight: float = 1.0
-    living_share: float = 0.1
+    dead_neuron_weight: float = 1.0
+    least_active_share: float = 0.1
     ramp_steps: int = 0
     temperature: float = TEMPERATURE
     event_temperature: float = EVENT_TEMPERATURE
@@ -147,23 +150,25 @@ class Objective:
         check_hardware(self.hardware)
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {sorted(TASKS)}, got {self.task!r}")
-        weights = ("energy_weight", "living_weight", "ramp_steps")
+        weights = ("energy_weight", "dead_neuron_weight", "ramp_steps")
         for name in (*weights, "temperature", "event_temperature"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(
                     f"{name} must not be negative or infinite, got {getattr(self, name)}"
                 )
-        if not 0 < self.living_share <= 1:
-            raise ValueError(f"living_share must lie in (0, 1], got {self.living_share}")
+        if not 0 < self.least_active_share <= 1:
+            raise ValueError(
+                f"least_active_share must lie in (0, 1], got {self.least_active_share}"
+            )
         if self.constraint is not None and self.energy_weight:
             raise ValueError(
                 f"a constraint takes the place of a weight: energy_weight must be 0 beside it, "
                 f"got {self.energy_weight}"
             )
 
-    def bill(self, workload: Workload, params: Any = None) -> Bill:
-        """The bill of the network with its levers, whose leaves stand in `params`."""
-        whole = bill_layers(price(self.levers, params, workload, self.hardware))
+    def estimate_energy(self, workload: Workload, params: Any = None) -> EnergyBreakdown:
+        """The energy of the network with its levers, whose leaves stand in `params`."""
+        whole = estimate_layers(price(self.levers, params, workload, self.hardware))
         return dataclasses.replace(whole, left_out=workload.unpriced)
 
     def spent(self, workload: Workload, params: Any = None) -> dict[str, jax.Array]:
@@ -171,7 +176,7 @@ class Objective:
         if self.constraint is None:
             return {}
         pairs = price(self.levers, params, workload, self.hardware)
-        return self.constraint.spent(pairs, bill_layers(pairs).total_pj())
+        return self.constraint.spent(pairs, estimate_layers(pairs).total_pj())
 
     def __call__(
         self,
@@ -183,7 +188,7 @@ class Objective:
         params: Any = None,
         goal: Any = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The loss, and its raw terms: task, energy (relative), silence, total_pj, accuracy.
+        """The loss, and its raw terms: task, energy (relative), dead_neurons, total_pj, accuracy.
 
         Under a constraint also what it reports.
 
@@ -200,14 +205,16 @@ class Objective:
             ValueError: a constraint and no goal.
         """
         pairs = price(self.levers, params, workload, self.hardware)
-        each_pj = bill_layers(pairs, self.temperature, self.event_temperature).total_pj()
+        each_pj = estimate_layers(pairs, self.temperature, self.event_temperature).total_pj()
         total_pj = each_pj.mean()
         weighed = total_pj if self.regulariser is None else self.regulariser(workload, params)
-        share = living(Workload(tuple(layer for layer, _ in pairs)))
+        share = active_share(Workload(tuple(layer for layer, _ in pairs)))
         terms = {
             "task": TASKS[self.task](outputs, labels).mean(),
             "energy": weighed / reference_pj,
-            "silence": (jax.nn.relu(self.living_share - share) / self.living_share).mean(),
+            "dead_neurons": (
+                jax.nn.relu(self.least_active_share - share) / self.least_active_share
+            ).mean(),
             "total_pj": total_pj,
             "accuracy": accuracy(outputs, labels).mean(),
         }
@@ -217,9 +224,9 @@ class Objective:
             spent = self.constraint.spent(pairs, each_pj)
             means = {name: each.mean() for name, each in spent.items()}
             penalty, reported = self.constraint.penalty(goal, means, step)
-            loss = terms["task"] + penalty + self.living_weight * terms["silence"]
+            loss = terms["task"] + penalty + self.dead_neuron_weight * terms["dead_neurons"]
             return loss, terms | reported | {"loss": loss}
-        cost = terms["energy"] + self.living_weight * terms["silence"]
+        cost = terms["energy"] + self.dead_neuron_weight * terms["dead_neurons"]
         weight = self.energy_weight if goal is None else goal["energy_weight"]
         if self.ramp_steps and step is not None:
             weight = weight * jnp.minimum(step / self.ramp_steps, 1.0)

@@ -1,11 +1,11 @@
-"""What others weigh in place of the bill: one number of a workload, lower where less is fired.
+"""Activity regularisers of the literature: one number of a workload, lower for fewer spikes.
 
 term = mean_B regulariser(sample) / its value at initialisation
 
 Each is a frozen dataclass, called with a workload and the parameters of the network; it goes into
-`jsnn.train.objective.Objective(regulariser=…)`, whose weight, ramp and living term stay as they
-are. Targets are ours where a source leaves them open: so low that no run of a comparison stops at
-them.
+`jsnn.train.objective.Objective(regulariser=…)`, whose weight, ramp and dead-neuron penalty stay as
+they are. Targets are ours where a source leaves them open: so low that no run of a comparison stops
+at them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsnn.energy import bill
-from jsnn.energy.qnn import Density, twin
+from jsnn.energy import estimate_energy
+from jsnn.energy.qnn import Density, estimate_qnn_energy
 from jsnn.hardware import Hardware
 from jsnn.train.objective import EVENT_TEMPERATURE, TEMPERATURE, Regulariser
 from jsnn.train.optimiser import label_params
@@ -27,14 +27,14 @@ from jsnn.workload import LayerWorkload, Workload
 
 __all__ = [
     "REGULARISERS",
-    "FullBill",
+    "EnergyEstimate",
+    "EnergyRatio",
     "Hoyer",
     "L1Rate",
     "RateBounds",
     "SquaredRate",
     "SynapticPenalty",
     "SynopsTarget",
-    "TwinRatio",
     "WeightsAndActivations",
     "make",
     "with_unit",
@@ -61,7 +61,7 @@ class SquaredRate:
     """`(mean_n r_n - target)^2`.
 
     Source: the budget term of arXiv 2602.12236 (SECONDARY), whose weight follows a controller;
-    here it is fixed. Published targets of .05 to .2 would end above the bills compared.
+    here it is fixed. Published targets of .05 to .2 would end above the energies compared.
 
     Attributes:
         target: spikes per neuron and step.
@@ -223,8 +223,8 @@ class WeightsAndActivations:
 
 
 @dataclasses.dataclass(frozen=True)
-class FullBill:
-    """The full bill in pJ, ours: the term of an `Objective` without regulariser or levers.
+class EnergyEstimate:
+    """The energy estimate in pJ, ours: the term of an `Objective` without regulariser or levers.
 
     Attributes:
         hardware: what it is priced on.
@@ -233,7 +233,7 @@ class FullBill:
     >>> from jsnn.hardware import get
     >>> from jsnn.workload.analytic import dense
     >>> work = Workload((dense(64, 32, steps=5, rate=0.05, rate_out=0.1),))
-    >>> float(FullBill(get("compute-only-45nm"))(work))
+    >>> float(EnergyEstimate(get("compute-only-45nm"))(work))
     619.2
     """
 
@@ -243,29 +243,29 @@ class FullBill:
 
     def __call__(self, workload: Workload, params: Any = None) -> jax.Array:
         """Scalar, pJ."""
-        priced = bill(workload, self.hardware, self.temperature, self.event_temperature)
+        priced = estimate_energy(workload, self.hardware, self.temperature, self.event_temperature)
         return priced.total_pj().mean()
 
 
 @dataclasses.dataclass(frozen=True)
-class TwinRatio:
-    """`E_SNN / E_QNN` of the mean sample: the bill over that of the twin of equal capacity.
+class EnergyRatio:
+    """`E_SNN / E_QNN` of the mean sample: the energy over that of the QNN of equal capacity.
 
-    The gradient goes through both: a network may also win by making its twin dense, so the bill
+    The gradient goes through both: a network may also win by making its QNN dense, so the energy
     itself must be looked at beside it.
 
     Attributes:
         hardware: the machine of both.
-        density: of the twin (`jsnn.energy.qnn.twin`). `average` is smooth; in `measured` only the
-            first spike of an input counts.
-        event_temperature: of the bill, see `jsnn.train.objective.Objective`.
+        density: of the QNN (`jsnn.energy.qnn.estimate_qnn_energy`). `average` is smooth; in
+            `measured` only the first spike of an input counts.
+        event_temperature: of the energy, see `jsnn.train.objective.Objective`.
 
     >>> from jsnn.hardware import get
     >>> from jsnn.workload.analytic import dense
     >>> work = Workload((dense(64, 32, steps=5, rate=0.05, rate_out=0.1),))
     >>> machine = get("neuromorphic-22nm")
-    >>> from jsnn.energy.qnn import mean_ratio
-    >>> bool(jnp.allclose(TwinRatio(machine)(work), mean_ratio(work, machine, "average")))
+    >>> from jsnn.energy.qnn import mean_energy_ratio
+    >>> bool(jnp.allclose(EnergyRatio(machine)(work), mean_energy_ratio(work, machine, "average")))
     True
     """
 
@@ -275,15 +275,15 @@ class TwinRatio:
 
     def __call__(self, workload: Workload, params: Any = None) -> jax.Array:
         """Scalar."""
-        spiking = bill(workload, self.hardware, event_temperature=self.event_temperature)
-        other = twin(workload, self.hardware, self.density)
-        # Of means: one silent sample, whose twin may cost nothing, would make a mean of ratios NaN.
+        spiking = estimate_energy(workload, self.hardware, event_temperature=self.event_temperature)
+        other = estimate_qnn_energy(workload, self.hardware, self.density)
+        # Of means: one silent sample, whose QNN may cost nothing, would make a mean of ratios NaN.
         return spiking.total_pj().mean() / other.total_pj().mean()
 
 
 REGULARISERS: dict[str, type] = {
-    "bill": FullBill,
-    "twin-ratio": TwinRatio,
+    "energy": EnergyEstimate,
+    "energy-ratio": EnergyRatio,
     "l1-rate": L1Rate,
     "squared-rate": SquaredRate,
     "hoyer": Hoyer,
@@ -314,7 +314,7 @@ def with_unit(
 ) -> TrainState:
     """The state with a regulariser's value of now as the unit of the energy term.
 
-    As `jsnn.train.state.with_reference` for the bill, in training mode, on samples `[B, ...]`. A
+    As `jsnn.train.state.with_reference` for the energy, in training mode, on samples `[B, ...]`. A
     value of zero leaves nothing to lower: the term is then no number.
     """
     passed = as_trained(state, model, encoder, frames)

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from jsnn._pytree import is_concrete
-from jsnn.energy import Bill
+from jsnn.energy import EnergyBreakdown
 from jsnn.nn import Forward, forward
 from jsnn.train.objective import Objective
 from jsnn.workload import require_finite
@@ -33,7 +33,7 @@ class TrainState:
         collections: other variables of the model (`constants`, `batch_stats`).
         opt_state: of the optimiser.
         key: PRNG key data of the run; step keys are folded out of it, so it never changes.
-        reference_pj: bill at initialisation, the unit of the energy term.
+        reference_pj: energy at initialisation, the unit of the energy term.
         goal: numbers of this run that its compiled step is given (see
             `jsnn.train.objective.Objective`); None: those of the objective.
     """
@@ -76,10 +76,10 @@ def init_state(
     )
 
 
-def initial_bill(
+def initial_energy(
     state: TrainState, model: nn.Module, objective: Objective, encoder: Encoder, frames
-) -> Bill:
-    """The bill of the network as it stands, in training mode, on samples `[B, ...]`.
+) -> EnergyBreakdown:
+    """The energy of the network as it stands, in training mode, on samples `[B, ...]`.
 
     Raises:
         ValueError: frames that are not what a layer declares, or membranes that are not finite, by
@@ -89,10 +89,10 @@ def initial_bill(
     @jax.jit
     def measure(state, frames):
         workload = as_trained(state, model, encoder, frames, objective.unpriced).workload
-        return objective.bill(workload, state.params), workload
+        return objective.estimate_energy(workload, state.params), workload
 
     whole, workload = measure(state, frames)
-    if not all(is_concrete(layer.arrivals) for layer in workload):
+    if not all(is_concrete(layer.events_by_fan_out) for layer in workload):
         return whole
     if not all(np.asarray(layer.finite).all() for layer in workload):
         # Outside of jit a layer says which value it was.
@@ -121,22 +121,22 @@ def as_trained(
     return forward(model, state.variables, encoder(key, frames), **options)
 
 
-def with_reference(state: TrainState, first: Bill) -> TrainState:
-    """The state with a bill, its mean sample, as the unit of the energy term.
+def with_reference(state: TrainState, first: EnergyBreakdown) -> TrainState:
+    """The state with an energy, its mean sample, as the unit of the energy term.
 
     Raises:
-        ValueError: what is no bill, or (unless traced) none of a positive, finite energy.
+        ValueError: what is no energy, or (unless traced) none of a positive, finite energy.
     """
-    if not isinstance(first, Bill):
+    if not isinstance(first, EnergyBreakdown):
         raise ValueError(
-            f"expected a bill, as of initial_bill(state, model, objective, encoder, frames), found "
-            f"{type(first).__name__}"
+            f"expected an EnergyBreakdown, as of initial_energy(state, model, objective, encoder, "
+            f"frames), found {type(first).__name__}"
         )
     reference_pj = first.total_pj().mean().astype(jnp.float32)
     if is_concrete(reference_pj) and not 0 < float(reference_pj) < math.inf:
         raise ValueError(
-            f"the energy of the bill is {float(reference_pj):g} pJ, which cannot be the unit of "
-            "the energy term: expected a positive, finite one"
+            f"the energy at initialisation is {float(reference_pj):g} pJ, which cannot be the "
+            "unit of the energy term: expected a positive, finite one"
         )
     return dataclasses.replace(state, reference_pj=reference_pj)
 

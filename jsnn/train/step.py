@@ -177,7 +177,7 @@ def _check_state(state: TrainState, optimiser: optax.GradientTransformation) -> 
     if not (np.isfinite(reference_pj).all() and (reference_pj > 0).all()):
         raise ValueError(
             f"reference_pj of the state is {reference_pj}, and no loss can be finite: measure it "
-            "first, state = with_reference(state, initial_bill(state, model, objective, encoder, "
+            "first, state = with_reference(state, initial_energy(state, model, objective, encoder, "
             "frames))"
         )
     expected = jax.eval_shape(optimiser.init, state.params)

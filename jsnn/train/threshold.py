@@ -1,4 +1,4 @@
-"""One factor on every threshold of a network: the last turn that brings a bill under its budget."""
+"""One factor on every threshold of a network: the last turn that brings it under its budget."""
 
 from __future__ import annotations
 

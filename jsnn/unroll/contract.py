@@ -1,4 +1,4 @@
-"""What a plan gets and gives: readouts, recurrence, the carry, and the plan itself."""
+"""Contract of the plans: readouts, recurrence, the carry, and the plan itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a neuron's step is made of, read from its jaxpr; and a step down to bare operations."""
+"""Structure of a neuron's step, read from its jaxpr; and a step down to bare operations."""
 
 from __future__ import annotations
 

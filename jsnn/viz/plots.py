@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jsnn.energy import COMPONENTS, Bill
+from jsnn.energy import COMPONENTS, EnergyBreakdown
 from jsnn.energy.report import Report
 from jsnn.energy.uncertainty import Sensitivity
 from jsnn.units import unit_of
@@ -41,7 +41,7 @@ _DASHES_UP_TO = 256
 def curves(
     rows: Sequence[Mapping[str, Any]], layers: Sequence[str], path: str | os.PathLike | None = None
 ) -> Figure:
-    """Training by epoch: loss and its terms, accuracy, energy above its floor, spikes by layer.
+    """Training by epoch: loss and its terms, accuracy, energy, spikes by layer.
 
     Args:
         rows: of `metrics.jsonl` as `experiments.train` writes them.
@@ -73,8 +73,8 @@ def curves(
         ("train_loss", "loss, weighted sum", _BLACK, "-"),
         ("train_task", "task", _BLUE, "-"),
         ("validation_task", "task, validation", _BLUE, "--"),
-        ("train_energy", "energy (bill / initial bill)", _VERMILION, "-"),
-        ("train_silence", "silence", _GREEN, "-"),
+        ("train_energy", "energy (energy / initial energy)", _VERMILION, "-"),
+        ("train_dead_neurons", "dead_neurons", _GREEN, "-"),
     ):
         draw(loss, column(name), label, colour, dash)
     _finish(loss, "Loss, and its terms before weighting", "loss")
@@ -84,12 +84,12 @@ def curves(
         draw(accuracy, 100 * column(f"{name}_accuracy"), label, _BLUE, dash)
     _finish(accuracy, "Accuracy", "accuracy (%)")
 
-    total, floor = column("validation_pj"), column("validation_floor_pj")
+    total, independent = column("validation_pj"), column("validation_spike_independent_pj")
     pj, unit = unit_of(float(np.nanmax(total)))
-    draw(energy, total / pj, "bill, validation", _VERMILION)
-    draw(energy, floor / pj, "floor: no hidden spike", _GREY, "--")
+    draw(energy, total / pj, "energy, validation", _VERMILION)
+    draw(energy, independent / pj, "spike-independent energy: no hidden spike", _GREY, "--")
     _finish(energy, "Energy", f"energy per inference ({unit})")
-    if (total > 0).all() and (floor > 0).all():
+    if (total > 0).all() and (independent > 0).all():
         _log_axis(energy)
 
     for number, (layer, values) in enumerate(zip(layers, spikes.T, strict=True)):
@@ -105,30 +105,30 @@ def curves(
 
 
 def breakdown(
-    before: Bill,
-    after: Bill,
+    before: EnergyBreakdown,
+    after: EnergyBreakdown,
     path: str | os.PathLike | None = None,
     *,
     names: tuple[str, str] = ("before", "after"),
 ) -> Figure:
-    """Energy of the mean sample by layer and component, of two bills: before and after training.
+    """Energy of the mean sample by layer and component, of two energies: before and after training.
 
     Components that the machine has no price for stand in the legend as unpriced.
 
     Args:
-        before: bill at initialisation; a batch is averaged.
-        after: bill of the trained network.
+        before: energy at initialisation; a batch is averaged.
+        after: energy of the trained network.
         path: where to write the picture; none: nowhere.
-        names: what the two are called, such as a spiking network and its twin.
+        names: what the two are called, such as a spiking network and its QNN.
 
     Raises:
-        ValueError: bills of different machines or layers.
+        ValueError: energies of different machines or layers.
     """
     from matplotlib.patches import Patch
 
     if (before.hardware, before.layers) != (after.hardware, after.layers):
         raise ValueError(
-            "expected two bills of the same network on the same machine, got "
+            "expected two energies of the same network on the same machine, got "
             f"{before.hardware} {list(before.layers)} and {after.hardware} {list(after.layers)}"
         )
     # [layers and their sum, before and after, components]
@@ -166,7 +166,7 @@ def breakdown(
     axes.set_xlim(left=0)
     axes.set_xlabel(f"energy per inference ({unit})")
     axes.xaxis.set_major_formatter(_plain)
-    axes.set_title(f"{before.hardware} ({', '.join(before.marks)} constants)", loc="left")
+    axes.set_title(f"{before.hardware} ({', '.join(before.provenances)} constants)", loc="left")
     _bare(axes)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="0.9", linewidth=0.8)
@@ -217,11 +217,11 @@ def tornado(
     title: str = "",
     most: int = 12,
 ) -> Figure:
-    """What moves the bill and the ratio to the twin: a bar for each constant and knob.
+    """What moves the energy and the energy ratio: a bar for each constant and design parameter.
 
     A bar reaches from the first-order change at the low end of its range to that at the high end;
-    the range of a knob is half to double. The longest bar of the bill stands on top; what is less
-    than a hundredth of the longest in both panels is left out.
+    the range of a design parameter is half to double. The longest bar of the energy stands on top;
+    what is less than a hundredth of the longest in both panels is left out.
 
     Args:
         sensitivities: as of `jsnn.energy.uncertainty.sensitivities`.
@@ -239,12 +239,14 @@ def tornado(
     shown = sum(reach > 0.01 * reach.max(initial=0) for reach in longest.values())
     order = [n for n in np.argsort(-longest["energy"], kind="stable") if shown[n]][: max(0, most)]
     if not order:
-        raise ValueError("expected at least one constant or knob that moves the bill, found none")
+        raise ValueError(
+            "expected at least one constant or design parameter that moves the energy, found none"
+        )
     moving = [sensitivities[n] for n in order]
     rows = np.arange(len(moving))
     figure = _figure(11, 1.8 + 0.36 * len(moving))
     panels = figure.subplots(1, 2, sharey=True)
-    whats = (("energy", "full bill"), ("ratio", "ratio to the twin"))
+    whats = (("energy", "energy estimate"), ("ratio", "energy ratio"))
     for axes, (what, label) in zip(panels, whats, strict=True):
         swings = 100 * np.asarray([s.swing(what) for s in moving])
         axes.barh(rows, swings[:, 0], 0.7, color=_SKY, label="at the low end")
@@ -255,7 +257,7 @@ def tornado(
         axes.grid(axis="x", color="0.9", linewidth=0.8)
         axes.tick_params(axis="y", length=0)
         _bare(axes)
-    labels = [f"{s.name} ({s.mark}: {_short(s.low)} to {_short(s.high)})" for s in moving]
+    labels = [f"{s.name} ({s.provenance}: {_short(s.low)} to {_short(s.high)})" for s in moving]
     panels[0].set_yticks(rows, labels)
     panels[0].invert_yaxis()
     if title:
@@ -266,7 +268,7 @@ def tornado(
 
 
 def ratios(reports: Sequence[Report], path: str | os.PathLike | None = None) -> Figure:
-    """E_SNN / E_twin on each machine with the interval of its draws, and how often spikes win.
+    """E_SNN / E_QNN on each machine with the interval of its draws, and how often spikes win.
 
     Args:
         reports: of one workload, as of `jsnn.energy.report.compare`.
@@ -302,8 +304,8 @@ def ratios(reports: Sequence[Report], path: str | os.PathLike | None = None) -> 
     axes.xaxis.set_minor_formatter(_ticker().NullFormatter())
     axes.set_yticks(rows, [_with_targets(one) for one in reports])
     axes.invert_yaxis()
-    axes.set_xlabel("energy of the spiking network / of its twin (left of 1, spikes win)")
-    axes.set_title("Ratio to the twin; at the right: share of draws that spikes win", loc="left")
+    axes.set_xlabel("energy of the spiking network / of its QNN (left of 1, spikes win)")
+    axes.set_title("Ratio to the QNN; at the right: share of draws that spikes win", loc="left")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="0.9", linewidth=0.8)
     _bare(axes)
@@ -312,7 +314,7 @@ def ratios(reports: Sequence[Report], path: str | os.PathLike | None = None) -> 
 
 def front(
     points: Sequence[Mapping[str, Any]],
-    floor_pj: float | None = None,
+    spike_independent_pj: float | None = None,
     path: str | os.PathLike | None = None,
 ) -> Figure:
     """Accuracy over energy: every point with the spread of its runs, the front joined.
@@ -320,7 +322,7 @@ def front(
     Args:
         points: each with `label`, `pj` and `accuracy` (mean, standard deviation) and `chosen`,
             whether it lies on the front.
-        floor_pj: bill of the silent network, drawn as a line.
+        spike_independent_pj: energy of the silent network, drawn as a line.
         path: where to write the picture; none: nowhere.
 
     Raises:
@@ -353,11 +355,13 @@ def front(
             axes.annotate(
                 point["label"], at, (4, -9), textcoords="offset points", fontsize=7, color=colour
             )
-    if floor_pj is not None:
-        axes.axvline(floor_pj / scale, linestyle=":", color=_BLACK, label="floor")
+    if spike_independent_pj is not None:
+        axes.axvline(
+            spike_independent_pj / scale, linestyle=":", color=_BLACK, label="spike_independent"
+        )
     _finish(axes, "Chosen on validation, measured on test", "test accuracy (%)")
     _log_axis(axes, "x")
-    axes.set_xlabel(f"full bill of an inference ({unit})")
+    axes.set_xlabel(f"energy estimate of an inference ({unit})")
     return _written(figure, path)
 
 

@@ -1,4 +1,4 @@
-"""What happened in a forward pass: measured, written down by hand, or over another time window."""
+"""Workloads: counts of a forward pass, measured, written down, or over another time window."""
 
 from jsnn.workload import analytic, truncation
 from jsnn.workload.workload import (

@@ -97,7 +97,7 @@ def dense(
     output = jnp.broadcast_to(fires[:, None] * steps, (rate.size, neurons))
     arrived = rate * (steps * inputs) if events else zero + frames * inputs
     return LayerWorkload(
-        arrivals=arrived[:, None],
+        events_by_fan_out=arrived[:, None],
         active=(active * inputs)[:, None],
         recurrent_events=zero,
         spikes=output if spiking else jnp.zeros_like(output),
@@ -107,8 +107,8 @@ def dense(
             kind="dense",
             input_kind=input_kind,
             spiking=spiking,
-            reaches=(neurons,),
-            inputs_by_reach=(inputs,),
+            fan_outs=(neurons,),
+            inputs_by_fan_out=(inputs,),
             neurons=neurons,
             fan_in=inputs,
             fan_out_area=1,

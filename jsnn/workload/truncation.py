@@ -1,6 +1,6 @@
 """A recorded run over a window of another length: T as a number with a gradient.
 
-`cut` says what the steps of a run did until then, `over` what they would do at the same rates.
+`truncate` says what the steps of a run did until then, `rescale` what they would do at its rates.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from jsnn._checks import check_number
 from jsnn._pytree import is_concrete
 from jsnn.workload.workload import ByStep, LayerWorkload, Stored, Workload, within
 
-__all__ = ["cut", "cut_layer", "over", "taken_at_rates"]
+__all__ = ["rescale", "taken_at_rates", "truncate", "truncate_layer"]
 
 MOST_STEPS = 1e9
 
 
-def over(workload: Workload, steps: Any) -> Workload:
+def rescale(workload: Workload, steps: Any) -> Workload:
     """The same network at the same rates over `steps` steps, whole or not.
 
     With r = steps / T, events are multiplied by r; words of a constant input, shown once, stay. Of
     n inputs, a of which fired at least once, `n (1 - (1 - a/n)^r)` do (steps independent of each
     other). When events came is not known of another window: `by_step` is dropped.
 
-    `steps` may be traced: the bill, the floor and the latency of what is returned are then
-    differentiable in T. It stands as static metadata, so build it inside the function that is
-    transformed and do not return it from there. The twin of a window that is traced takes the
-    relaxed width `bits = log2(steps + 1)`.
+    `steps` may be traced: the energy, the spike-independent energy and the latency of what is
+    returned are then differentiable in T. It stands as static metadata, so build it inside the
+    function that is transformed and do not return it from there. The QNN of a window that is traced
+    takes the relaxed width `bits = log2(steps + 1)`.
 
     Args:
         workload: what a run did in T steps.
@@ -40,11 +40,11 @@ def over(workload: Workload, steps: Any) -> Workload:
         ValueError: fewer steps than one, or no finite number of them; a run of no step.
 
     >>> import jax
-    >>> from jsnn.energy import bill
+    >>> from jsnn.energy import estimate_energy
     >>> from jsnn.hardware import get
     >>> from jsnn.workload.analytic import dense
     >>> run, machine = Workload((dense(100, 10, steps=4, rate=0.1),)), get("event-45nm")
-    >>> energy = lambda steps: bill(over(run, steps), machine).total_pj()[0]
+    >>> energy = lambda steps: estimate_energy(rescale(run, steps), machine).total_pj()[0]
     >>> bool(energy(8.0) == 2 * energy(4.0)), bool(jax.grad(energy)(4.0) > 0)
     (True, True)
     """
@@ -53,19 +53,20 @@ def over(workload: Workload, steps: Any) -> Workload:
     return dataclasses.replace(workload, layers=layers)
 
 
-def cut(workload: Workload, steps: Any) -> Workload:
+def truncate(workload: Workload, steps: Any) -> Workload:
     """The same run stopped after `steps` steps, whole or not.
 
     With w_t = min(max(steps - t, 0), 1), t from 0, every event of step t counts w_t times: the
     record of the first `steps` steps where these are a whole number, a straight line between two.
-    The bill, its floor and the latency of what is returned are those of a run over cut frames, and
-    differentiable in `steps` (traced as in `over`).
+    The energy, its spike-independent energy and the latency of what is returned are those of a run
+    over cut frames, and differentiable in `steps` (traced as in `rescale`).
 
-    What a record does not keep step by step is taken `over` at constant rates: see
+    What a record does not keep step by step is taken `rescale` at constant rates: see
     `taken_at_rates`. Output spikes of single neurons are scaled to the sum of their layer, which is
-    all that a bill reads, and so are arrivals of single inputs, which a bill of lists of weights
-    reads, unless every step says them (as after `jsnn.codesign.early_exit.prefixes`); which
-    operands of a product were ever active (its twin) is a rate.
+    all that an energy reads, and so are arrivals of single inputs, which an energy of lists of
+    weights reads, unless every step says them (as after
+    `jsnn.codesign.early_exit.answers_by_step`); which operands of a product were ever active (its
+    QNN) is a rate.
 
     Args:
         workload: what a run did in T steps.
@@ -80,17 +81,18 @@ def cut(workload: Workload, steps: Any) -> Workload:
     >>> variables = model.init(jax.random.key(1), frames)
     >>> machine = jsnn.hardware.get("neuromorphic-22nm")
     >>> whole, short = (jsnn.run(model, variables, frames[:t])[1] for t in (5, 3))
-    >>> a, b = (jsnn.bill(work, machine).total_pj() for work in (cut(whole, 3), short))
+    >>> works = truncate(whole, 3), short
+    >>> a, b = (jsnn.estimate_energy(work, machine).total_pj() for work in works)
     >>> bool(jnp.allclose(a, b, rtol=1e-6))
     True
     """
     return dataclasses.replace(
-        workload, layers=tuple(cut_layer(layer, steps) for layer in workload)
+        workload, layers=tuple(truncate_layer(layer, steps) for layer in workload)
     )
 
 
-def cut_layer(layer: LayerWorkload, steps: Any) -> LayerWorkload:
-    """`cut`, of one layer."""
+def truncate_layer(layer: LayerWorkload, steps: Any) -> LayerWorkload:
+    """`truncate`, of one layer."""
     check_number("steps", steps)
     if is_concrete(steps) and not 1 <= steps <= layer.steps:
         raise ValueError(
@@ -105,10 +107,12 @@ def cut_layer(layer: LayerWorkload, steps: Any) -> LayerWorkload:
     )
     # Counts are summed as such; a product with the shares may be rounded on accelerators.
     sums = jax.tree.map(lambda each: each.sum(1), seen)
-    found = {"arrivals": sums.arrivals, "recurrent_events": sums.recurrent_events}
+    found = {"events_by_fan_out": sums.events_by_fan_out, "recurrent_events": sums.recurrent_events}
     found["by_input"] = sums.by_input
     if known.by_input is None:
-        found["by_input"] = _shared(layer, _part(sums.arrivals.sum(-1), layer.input_events))
+        found["by_input"] = _shared(
+            layer, _part(sums.events_by_fan_out.sum(-1), layer.input_events)
+        )
     if known.active is not None:
         found["active"] = sums.active
     if known.spikes is not None:
@@ -123,19 +127,19 @@ def cut_layer(layer: LayerWorkload, steps: Any) -> LayerWorkload:
 
 
 def taken_at_rates(layer: LayerWorkload) -> tuple[str, ...]:
-    """What `cut` takes of this layer at constant rates, because no step says it.
+    """What `truncate` takes of this layer at constant rates, because no step says it.
 
     Nothing in a network of dense layers and convolutions that ends in an integrator. From where
-    events came is not asked: only bills of lists of weights read it, and those are exact where
+    events came is not asked: only energies of lists of weights read it, and those are exact where
     `by_step.by_input` is there.
 
     >>> from jsnn.workload.analytic import dense
     >>> taken_at_rates(dense(4, 3, steps=5, rate=0.1))
-    ('arrivals', 'recurrent_events', 'active', 'spikes')
+    ('events_by_fan_out', 'recurrent_events', 'active', 'spikes')
     """
     known, product = layer.by_step, layer.stored is not None
     if known is None:
-        first = ("arrivals", "recurrent_events", "active", "spikes")
+        first = ("events_by_fan_out", "recurrent_events", "active", "spikes")
         return first + ("stored", "coincidences") * product
     missing = [name for name in ("active", "spikes") if getattr(known, name) is None]
     return (*missing, *("coincidences",) * (product and known.coincidences is None))
@@ -145,7 +149,7 @@ def _stretched(layer: LayerWorkload, steps: Any) -> LayerWorkload:
     g = layer.geometry
     check_number(f"steps of layer {g.name!r}", layer.steps, 1)
     share = steps / layer.steps
-    inputs = jnp.asarray(g.inputs_by_reach, layer.active.dtype)
+    inputs = jnp.asarray(g.inputs_by_fan_out, layer.active.dtype)
     shown_once = g.input_kind == "constant"
     stored = layer.stored
     if stored is not None:
@@ -156,7 +160,9 @@ def _stretched(layer: LayerWorkload, steps: Any) -> LayerWorkload:
         )
     return dataclasses.replace(
         layer,
-        arrivals=layer.arrivals if shown_once else layer.arrivals * share,
+        events_by_fan_out=layer.events_by_fan_out
+        if shown_once
+        else layer.events_by_fan_out * share,
         active=layer.active if shown_once else _ever(layer.active, inputs, share),
         recurrent_events=layer.recurrent_events * share,
         spikes=layer.spikes * share,

@@ -1,4 +1,4 @@
-"""What a forward pass did: static geometry of every layer and the events measured in it.
+"""The workload of a forward pass: static geometry of every layer and the events measured in it.
 
 A workload knows no joule. `jsnn.energy` multiplies it with the prices of a hardware.
 """
@@ -37,8 +37,8 @@ class Geometry:
     """Static facts of one layer; hashable, so that it can ride through `jit` as metadata.
 
     A lever that prunes (`jsnn.codesign`) puts sizes that are learned in place of whole numbers:
-    arrays of at least 1, for a bill inside one trace. Where weights go, each input is a class of
-    its own, and `reaches` an array of all of them.
+    arrays of at least 1, for an energy inside one trace. Where weights go, each input is a class of
+    its own, and `fan_outs` an array of all of them.
 
     Attributes:
         name: path of the layer in its network.
@@ -47,9 +47,9 @@ class Geometry:
             value), `analog` (a new real frame each step) or `constant` (one real frame shown at
             every step; its synapses are computed once).
         spiking: False for a layer whose neurons never fire (a leaky-integrator readout).
-        reaches: fan-outs that occur among the inputs, ascending: one for a dense layer, several
+        fan_outs: those that occur among the inputs, ascending: one for a dense layer, several
             where a convolution has borders or strides. Together they are the true edges.
-        inputs_by_reach: inputs of each of these fan-outs.
+        inputs_by_fan_out: inputs of each of these fan-outs.
         neurons: size of one output frame.
         fan_in: inputs of one interior neuron (kernel height x width x channels for a convolution).
         fan_out_area: kernel height x width (1 for dense layers).
@@ -78,8 +78,8 @@ class Geometry:
     kind: Literal["dense", "conv", "recurrent", "product"]
     input_kind: InputKind
     spiking: bool
-    reaches: tuple[int, ...]
-    inputs_by_reach: tuple[int, ...]
+    fan_outs: tuple[int, ...]
+    inputs_by_fan_out: tuple[int, ...]
     neurons: int
     fan_in: int
     fan_out_area: int
@@ -137,7 +137,7 @@ class Geometry:
     @property
     def inputs(self) -> int:
         """Size of one input frame."""
-        return sum(self.inputs_by_reach)
+        return sum(self.inputs_by_fan_out)
 
     @property
     def feeds_back(self) -> bool:
@@ -150,16 +150,18 @@ class Geometry:
         return _some(self.biases)
 
     @property
-    def recurrent_reach(self) -> Any:
+    def recurrent_fan_out(self) -> Any:
         """Connections of a spike that is fed back (their mean, where some are pruned)."""
         return self.recurrent_weights / self.neurons if self.feeds_back else self.neurons
 
     @property
     def synapses(self) -> Any:
         """Connections of one frame, without the recurrent ones."""
-        if not isinstance(self.reaches, tuple):
-            return (jnp.asarray(self.inputs_by_reach) * self.reaches).sum()
-        return sum(n * reach for n, reach in zip(self.inputs_by_reach, self.reaches, strict=True))
+        if not isinstance(self.fan_outs, tuple):
+            return (jnp.asarray(self.inputs_by_fan_out) * self.fan_outs).sum()
+        return sum(
+            n * fan_out for n, fan_out in zip(self.inputs_by_fan_out, self.fan_outs, strict=True)
+        )
 
 
 @jax.tree_util.register_dataclass
@@ -168,7 +170,7 @@ class Stored:
     """Events of the operand of a product layer, `[B]` each.
 
     Attributes:
-        spikes: spikes of the operand over the window (of a twin: words that are not zero).
+        spikes: spikes of the operand over the window (of a QNN: words that are not zero).
         active: its words that were non-zero at least once.
         coincidences: input spikes that met a spike of the operand.
     """
@@ -184,20 +186,21 @@ class ByStep:
     """The events of a layer step by step: what a machine that chooses in every step looks at.
 
     Over T they sum to those of `LayerWorkload`. The last four are read by
-    `jsnn.workload.truncation.cut` only, and None where a pass does not keep them.
+    `jsnn.workload.truncation.truncate` only, and None where a pass does not keep them.
 
     Attributes:
-        arrivals: `[B, T, K]`.
+        events_by_fan_out: `[B, T, K]`.
         recurrent_events: `[B, T]` spikes fed back.
         stored: `[B, T]` spikes of the operand of a product.
         active: `[B, T, K]` inputs that were non-zero for the first time.
         spikes: `[B, T]` output spikes of the whole layer.
         coincidences: `[B, T]` input spikes that met a spike of the operand of a product.
         by_input: `[B, T, *input_shape]` from where they came: as much as the input itself, so only
-            a pass that goes frame after frame keeps it (`jsnn.codesign.early_exit.prefixes`).
+            a pass that goes frame after frame keeps it
+            (`jsnn.codesign.early_exit.answers_by_step`).
     """
 
-    arrivals: jax.Array
+    events_by_fan_out: jax.Array
     recurrent_events: jax.Array
     stored: jax.Array
     active: jax.Array | None = None
@@ -217,11 +220,11 @@ class LayerWorkload:
     finite, are NaN (`finite`), and so is its energy.
 
     What arrives is kept apart by how far it reaches: class k holds the inputs that are wired to
-    `geometry.reaches[k]` outputs, so that any function of a fan-out can be summed exactly.
+    `geometry.fan_outs[k]` outputs, so that any function of a fan-out can be summed exactly.
 
     Attributes:
-        arrivals: `[B, K]` what came in. Spikes and events count by value (a residual sum of 2
-            counts twice); of real-valued inputs, words that are not zero (once for `constant`,
+        events_by_fan_out: `[B, K]` what came in. Spikes and events count by value (a residual sum
+            of 2 counts twice); of real-valued inputs, words that are not zero (once for `constant`,
             every step for `analog`).
         active: `[B, K]` inputs that were non-zero at least once in the window.
         recurrent_events: `[B]` spikes fed back to all neurons (all but those of the last step).
@@ -231,11 +234,11 @@ class LayerWorkload:
         stored: of a product whose operand are spikes, what these did.
         by_step: when it came in; None where only sums are known, and a machine that chooses in
             every step then chooses once, as if all steps were alike.
-        by_input: `[B, *input_shape]` from where it came, summing up to `arrivals`; None where that
-            is not known. Read where weights go and inputs differ in their fan-out.
+        by_input: `[B, *input_shape]` from where it came, summing up to `events_by_fan_out`; None
+            where that is not known. Read where weights go and inputs differ in their fan-out.
     """
 
-    arrivals: jax.Array
+    events_by_fan_out: jax.Array
     active: jax.Array
     recurrent_events: jax.Array
     spikes: jax.Array
@@ -248,9 +251,9 @@ class LayerWorkload:
     @property
     def finite(self) -> jax.Array:
         """`[B]` whether all that was counted of a sample is finite; not so of invalid events."""
-        # Without `active`, counted of the same values as `arrivals`: of many machines nobody asks
-        # for it, and what nobody asks for XLA leaves away.
-        counts = (self.arrivals, self.recurrent_events, self.spikes, self.stored)
+        # Without `active`, counted of the same values as `events_by_fan_out`: of many machines
+        # nobody asks for it, and what nobody asks for XLA leaves away.
+        counts = (self.events_by_fan_out, self.recurrent_events, self.spikes, self.stored)
         leaves = jax.tree.leaves(counts)
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             # NumPy has nothing to compile.
@@ -262,7 +265,7 @@ class LayerWorkload:
     @property
     def input_events(self) -> jax.Array:
         """`[B]` spikes, events or non-zero words that arrived."""
-        return self.arrivals.sum(-1)
+        return self.events_by_fan_out.sum(-1)
 
     @property
     def synops(self) -> jax.Array:
@@ -298,11 +301,11 @@ class LayerWorkload:
 
     @property
     def active_synapses(self) -> jax.Array:
-        """`[B]` connections behind those inputs: non-zero MACs of the twin."""
-        return _along(self.active, self.geometry.reaches)
+        """`[B]` connections behind those inputs: non-zero MACs of the QNN."""
+        return _along(self.active, self.geometry.fan_outs)
 
     def _wired(self) -> jax.Array:
-        return _along(self.arrivals, self.geometry.reaches)
+        return _along(self.events_by_fan_out, self.geometry.fan_outs)
 
     @property
     def output_events(self) -> jax.Array:
@@ -315,7 +318,7 @@ class LayerWorkload:
         g = self.geometry
         line = (
             f"{g.name}: {g.kind}, {g.inputs} inputs ({g.input_kind}) to {g.neurons} neurons, "
-            f"{len(self.arrivals)} samples, {self.steps} steps"
+            f"{len(self.events_by_fan_out)} samples, {self.steps} steps"
         )
         if not g.spiking or isinstance(self.spikes, jax.core.Tracer):
             return line
@@ -335,7 +338,7 @@ class Workload:
     Attributes:
         layers: what each did.
         per_step: the network is read out at every step or feeds back: each of its steps is a
-            decision of its own, which the twin must make too (see `jsnn.twin`).
+            decision of its own, which the QNN must make too (see `jsnn.estimate_qnn_energy`).
         unpriced: paths of parameters that no layer accounts for, listed by hand (`jsnn.run`).
         levers: names of the levers under which the network ran (`jsnn.train.levers`): what its
             layers cost is theirs to say.
@@ -377,7 +380,7 @@ class Workload:
         return tuple(l.geometry.name for l in self.layers if l.geometry.source_unknown)
 
     def silenced(self) -> Workload:
-        """The same network with every spike of its own removed: what the floor is the bill of.
+        """The same network without a spike of its own, as for the spike-independent energy.
 
         What comes from outside stays: every `input_kind` but `spikes`, and spikes that are known to
         come into the network (`Geometry.from_outside`). A sum of both stays, too. Where a function
@@ -392,15 +395,16 @@ def refuse_levers(workload: Workload) -> None:
     if workload.levers:
         raise ValueError(
             f"the network ran under levers ({', '.join(workload.levers)}), which change what its "
-            "layers cost: bill_layers(jsnn.train.levers.price(levers, params, workload, "
-            "hardware)), or Objective.bill(workload, params); latency_layers takes the same pairs"
+            "layers cost: estimate_layers(jsnn.train.levers.price(levers, params, workload, "
+            "hardware)), or Objective.estimate_energy(workload, params); latency_layers takes the "
+            "same pairs"
         )
 
 
 def require_events(workload: Workload) -> None:
     """Raise ValueError where what came into a layer is not what it declares; not under a trace."""
     for layer in workload:
-        if not _finite(layer.arrivals, layer.active):
+        if not _finite(layer.events_by_fan_out, layer.active):
             raise ValueError(
                 f"layer {layer.geometry.name!r}: what came in is not what it declares "
                 f"(input_kind {layer.geometry.input_kind!r}, input_unit): negative spikes, "
@@ -454,9 +458,9 @@ def within(length: int, steps: Any) -> jax.Array:
     return jnp.clip(jnp.asarray(steps, float) - jnp.arange(length), 0, 1)
 
 
-def _along(by_reach: jax.Array, reaches: Any) -> jax.Array:
+def _along(by_fan_out: jax.Array, fan_outs: Any) -> jax.Array:
     # A product summed in full precision: matmuls may round counts on accelerators.
-    return (by_reach * jnp.asarray(reaches, by_reach.dtype)).sum(-1)
+    return (by_fan_out * jnp.asarray(fan_outs, by_fan_out.dtype)).sum(-1)
 
 
 def _mute(layer: LayerWorkload) -> LayerWorkload:
@@ -468,11 +472,11 @@ def _mute(layer: LayerWorkload) -> LayerWorkload:
     if by_step is not None:
         silent = jax.tree.map(jnp.zeros_like, by_step)
         kept = silent if own else by_step
-        came = {name: getattr(kept, name) for name in ("arrivals", "active", "by_input")}
+        came = {name: getattr(kept, name) for name in ("events_by_fan_out", "active", "by_input")}
         gone["by_step"] = dataclasses.replace(silent, **came)
     if own:
-        nothing = jnp.zeros_like(layer.arrivals)
-        gone |= {"arrivals": nothing, "active": nothing}
+        nothing = jnp.zeros_like(layer.events_by_fan_out)
+        gone |= {"events_by_fan_out": nothing, "active": nothing}
         gone["by_input"] = jax.tree.map(jnp.zeros_like, layer.by_input)
         gone["stored"] = jax.tree.map(jnp.zeros_like, layer.stored)
     return dataclasses.replace(layer, **gone)

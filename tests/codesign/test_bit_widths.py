@@ -1,4 +1,4 @@
-"""Bits as a lever: what runs is on the grids, what is billed is what runs, and both are trained."""
+"""Bits as a lever: what runs is on the grids, what is priced is what runs, and both are trained."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ import pytest
 
 import jsnn
 from jsnn.codesign.bit_widths import Bits, Width
-from jsnn.energy import bill_layers
+from jsnn.energy import estimate_layers
 from jsnn.export.folding import fold_norm
 from jsnn.models import MLP, SRNN, Spikformer
 from jsnn.neurons import IF, LI, LIF, Fixed
@@ -21,7 +21,7 @@ from jsnn.readouts import MeanMembrane
 from jsnn.train.levers import Levered, price, split
 from jsnn.train.objective import Objective
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_train_step
 
 MACHINE = jsnn.hardware.get("neuromorphic-22nm")
@@ -119,7 +119,7 @@ def test_at_many_bits_it_is_the_float_network_with_its_gains():
     np.testing.assert_allclose(found, expected, atol=0.02)
 
 
-def test_each_layer_is_billed_at_its_bits():
+def test_each_layer_is_priced_at_its_bits():
     model, variables = levered(Nested())
     network, leaves = split(variables["params"])
     own = {"first": (3, 5), "Residual_0/inner": (4, 6), "last": (7, 8)}
@@ -133,22 +133,22 @@ def test_each_layer_is_billed_at_its_bits():
     variables = {**variables, "params": {"network": network, "levers": leaves}}
     _, workload = jax.jit(jsnn.run, static_argnums=0)(model, variables, FRAMES)
     assert set(workload.names) == set(own)
-    expected = bill_layers(
+    expected = estimate_layers(
         [
             (layer, MACHINE.with_design(weight_bits=w, state_bits=s))
             for layer in workload
             for w, s in [own[layer.geometry.name]]
         ]
     )
-    found = Objective("cross-entropy", MACHINE, levers=model.levers).bill(
+    found = Objective("cross-entropy", MACHINE, levers=model.levers).estimate_energy(
         workload, variables["params"]
     )
     np.testing.assert_allclose(found.parts_pj, expected.parts_pj, rtol=1e-6)
-    whole = bill_layers([(layer, MACHINE) for layer in workload])
+    whole = estimate_layers([(layer, MACHINE) for layer in workload])
     assert (found.total_pj() < whole.total_pj()).all()
 
 
-def test_the_task_wants_bits_and_the_bill_does_not():
+def test_the_task_wants_bits_and_the_energy_does_not():
     model, variables = levered()
     variables = with_leaves(variables, weight_bits=3.0, state_bits=5.0)
     network, leaves = split(variables["params"])
@@ -169,7 +169,7 @@ def test_the_task_wants_bits_and_the_bill_does_not():
         def energy(leaves):
             params = {"network": network, "levers": {"bits": leaves}}
             pairs = price(model.levers, params, workload, MACHINE)
-            return bill_layers(pairs).total_pj().mean()
+            return estimate_layers(pairs).total_pj().mean()
 
         return jax.grad(error)(leaves), jax.grad(energy)(leaves)
 
@@ -187,7 +187,7 @@ def test_the_task_wants_bits_and_the_bill_does_not():
     assert all(np.isfinite(leaf) and leaf != 0 for leaf in jax.tree.leaves(by_task))
 
 
-def test_a_heavy_bill_takes_bits_and_none_leave_their_bounds():
+def test_a_heavy_energy_takes_bits_and_none_leave_their_bounds():
     model, _ = levered()
     objective = Objective("cross-entropy", MACHINE, energy_weight=30.0, levers=model.levers)
     optimiser = make_optimiser(0.05, 20, schedule="constant", levers={"bits": 10.0})
@@ -197,7 +197,7 @@ def test_a_heavy_bill_takes_bits_and_none_leave_their_bounds():
 
     samples, labels = jnp.swapaxes(FRAMES, 0, 1), jnp.array([0, 1, 2, 0])
     state = init_state(model, optimiser, FRAMES, seed=0)
-    first = initial_bill(state, model, objective, encoder, samples)
+    first = initial_energy(state, model, objective, encoder, samples)
     state = with_reference(state, first)
     step = make_train_step(model, objective, optimiser, encoder)
     for _ in range(20):

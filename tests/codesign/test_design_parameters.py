@@ -1,4 +1,4 @@
-"""No knob is free: each that may be trained is pushed both ways; all others are refused."""
+"""No design parameter is free: each that may be trained is pushed both ways, others refused."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 
 import jsnn
-from jsnn.codesign.hardware.design_parameters import Knob, Knobs, Supply, committed, squared
+from jsnn.codesign.hardware.design_parameters import (
+    DesignParameter,
+    DesignParameters,
+    Supply,
+    committed,
+    squared,
+)
 from jsnn.codesign.hardware.rules import RULES, VOLTAGE, refusal
 from jsnn.codesign.hardware.search import search
 from jsnn.codesign.hardware.trade import Trade, check_opposed
-from jsnn.hardware import get, presets
+from jsnn.hardware import get, machines
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
 
@@ -45,9 +51,9 @@ MACHINES = {name: get(name) for name in ("classical-45nm", "event-45nm", "spatia
 
 
 def offered(machine):
-    """All knobs of a machine that can be trained, but bits, which need a network."""
+    """All design parameters of a machine that can be trained, but bits, which need a network."""
     return tuple(
-        Knob(name, *BOUNDS[name], per_layer=name == "dense_share")
+        DesignParameter(name, *BOUNDS[name], per_layer=name == "dense_share")
         for name in RULES
         if name in BOUNDS and name != "weight_bits" and refusal(machine, name) is None
     )
@@ -65,47 +71,50 @@ def cost(lever, trade, work=WORK):
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_every_knob_that_is_offered_is_pushed_both_ways(name):
+def test_every_parameter_that_is_offered_is_pushed_both_ways(name):
     machine = MACHINES[name]
-    knobs = offered(machine)
-    assert knobs
-    lever = Knobs(machine, knobs, SUPPLY)
+    parameters = offered(machine)
+    assert parameters
+    lever = DesignParameters(machine, parameters, SUPPLY)
     trade = TRADE
     if name == "neuromorphic-22nm":
         assert lever.names == ("dense_share",)
         trade = Trade()
     check_opposed(lever, trade.terms)
     start = jax.tree.map(np.asarray, lever.init(jax.random.key(0), None, WORK))
-    # Each knob over its whole range, the others where they start and where all is small.
+    # Each design parameter over its whole range, the others where they start and where all is
+    # small.
     others = (start, {n: leaf * 0 - 2 for n, leaf in start.items()})
     points = [
-        {**base, knob.name: np.full_like(base[knob.name], leaf)}
-        for knob in knobs
+        {**base, parameter.name: np.full_like(base[parameter.name], leaf)}
+        for parameter in parameters
         for base in others
         for leaf in np.linspace(-4, 4, 9)
     ]
     stacked = {n: np.stack([point[n] for point in points]) for n in start}
     slopes = jax.jit(jax.vmap(jax.grad(cost(lever, trade))))(stacked)
     slopes = jax.device_get(slopes)
-    for number, knob in enumerate(knobs):
-        found = slopes[knob.name].reshape(len(knobs), 18, -1)[number]
+    for number, parameter in enumerate(parameters):
+        found = slopes[parameter.name].reshape(len(parameters), 18, -1)[number]
         assert np.isfinite(found).all()
         # In one layer or the other, where each has its own.
-        assert (found > 1e-5).any(), f"nothing pushes {knob.name} down"
-        assert (found < -1e-5).any(), f"nothing pushes {knob.name} up"
+        assert (found > 1e-5).any(), f"nothing pushes {parameter.name} down"
+        assert (found < -1e-5).any(), f"nothing pushes {parameter.name} up"
 
 
-@pytest.mark.parametrize("name", presets())
+@pytest.mark.parametrize("name", machines())
 def test_what_nothing_opposes_is_refused_with_a_reason(name):
     machine = get(name)
-    for knob in (*machine.design.knobs, VOLTAGE):
-        reason = refusal(machine, knob)
+    for parameter in (*machine.design.parameters, VOLTAGE):
+        reason = refusal(machine, parameter)
         if reason is None:
-            assert knob in RULES
+            assert parameter in RULES
             continue
-        value = machine.design.knobs.get(knob, 0.9)
+        value = machine.design.parameters.get(parameter, 0.9)
         with pytest.raises(ValueError, match="cannot be trained: "):
-            Knobs(machine, (Knob(knob, *_around(knob, value)),), SUPPLY)
+            DesignParameters(
+                machine, (DesignParameter(parameter, *_around(parameter, value)),), SUPPLY
+            )
 
 
 def _around(name, value):
@@ -128,15 +137,15 @@ def test_offered_are_what_the_table_says():
         "neuromorphic-22nm": set(),
         "loihi-14nm": set(),
     }
-    for name, knobs in expected.items():
-        bits = {"weight_bits"} & set(get(name).design.knobs)
-        assert {k for k in RULES if refusal(get(name), k) is None} == knobs | bits, name
+    for name, parameters in expected.items():
+        bits = {"weight_bits"} & set(get(name).design.parameters)
+        assert {k for k in RULES if refusal(get(name), k) is None} == parameters | bits, name
 
 
-# Weights are little of what a memory of the first holds, and most of the bill of the second.
+# Weights are little of what a memory of the first holds, and most of the energy of the second.
 @pytest.mark.parametrize(("name", "weight"), [("hierarchy-45nm", 10.0), ("neuromorphic-22nm", 0.1)])
 def test_bits_are_opposed_by_the_task(name, weight):
-    lever = Knobs(get(name), (Knob("weight_bits", 2, 8),))
+    lever = DesignParameters(get(name), (DesignParameter("weight_bits", 2, 8),))
     model = jsnn.models.MLP((16,), 4, input_kind="events")
     frames = (jax.random.uniform(jax.random.key(3), (4, 64, 12)) < 0.4).astype(jnp.float32)
     variables = jax.jit(model.init)(jax.random.key(0), frames)
@@ -161,7 +170,7 @@ def test_bits_are_opposed_by_the_task(name, weight):
     assert float(lever.values(start)["weight_bits"]) == pytest.approx(8, abs=0.1)
 
 
-def test_a_weight_of_zero_leaves_knobs_unopposed():
+def test_a_weight_of_zero_leaves_parameters_unopposed():
     spatial = get("spatial-45nm")
     for name, trade, missing in (
         ("pes", Trade(latency_weight=1.0), "down: it takes area"),
@@ -169,4 +178,8 @@ def test_a_weight_of_zero_leaves_knobs_unopposed():
         ("weight_bits", TRADE, "up: it takes task"),
     ):
         with pytest.raises(ValueError, match=f"nothing pushes {name} {missing}"):
-            search(Knobs(spatial, (Knob(name, *BOUNDS[name]),), SUPPLY), trade, WORK)
+            search(
+                DesignParameters(spatial, (DesignParameter(name, *BOUNDS[name]),), SUPPLY),
+                trade,
+                WORK,
+            )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import jsnn
 from jsnn.codesign import early_exit
-from jsnn.energy import bill
+from jsnn.energy import estimate_energy
 from jsnn.hardware import get
 from jsnn.neurons import LI, LIF
 from jsnn.nn.layers import Flatten, Network, Spiking
@@ -58,25 +58,25 @@ def test_every_prefix_is_what_running_that_sample_for_so_many_steps_says_and_cos
     @jax.jit
     def both():
         variables = jax.jit(model.init)(KEY, frames)
-        outputs, workload = early_exit.prefixes(model, variables, frames)
-        bills = [early_exit.prefix_bills(workload, machine) for machine in machines]
+        outputs, workload = early_exit.answers_by_step(model, variables, frames)
+        estimates = [early_exit.energy_by_step(workload, machine) for machine in machines]
         alone = []
         for steps in range(1, STEPS + 1):
             for sample in range(BATCH):
                 out, work = jsnn.run(model, variables, frames[:steps, sample : sample + 1])
-                pj = [bill(work, machine).total_pj()[0] for machine in machines]
+                pj = [estimate_energy(work, machine).total_pj()[0] for machine in machines]
                 alone.append((out.mean(0)[0] if out.ndim == 3 else out[0], pj))
-        return outputs, bills, alone, workload, jsnn.run(model, variables, frames)[1]
+        return outputs, estimates, alone, workload, jsnn.run(model, variables, frames)[1]
 
-    outputs, bills, alone, workload, whole = both()
+    outputs, estimates, alone, workload, whole = both()
     for (steps, sample), (out, pj) in zip(np.ndindex(STEPS, BATCH), alone, strict=True):
         np.testing.assert_allclose(outputs[steps, sample], out, atol=1e-5)
-        np.testing.assert_allclose([b[steps, sample] for b in bills], pj, rtol=1e-5)
+        np.testing.assert_allclose([b[steps, sample] for b in estimates], pj, rtol=1e-5)
     assert not any(taken_at_rates(layer) for layer in workload)
     assert workload.per_step == whole.per_step
     for found, expected in zip(workload, whole, strict=True):
         assert found.geometry == expected.geometry
-        for name in ("arrivals", "active", "recurrent_events", "spikes", "stored"):
+        for name in ("events_by_fan_out", "active", "recurrent_events", "spikes", "stored"):
             jax.tree.map(
                 np.testing.assert_array_equal, getattr(found, name), getattr(expected, name)
             )
@@ -128,8 +128,8 @@ def test_the_check_costs_its_compares():
     work = Workload((dense(8, 3, steps=5, rate=0.1),))
     machine = get("compute-only-45nm")
     extra = (
-        bill(early_exit.with_check(work, "gap"), machine).total_pj()
-        - bill(work, machine).total_pj()
+        estimate_energy(early_exit.with_check(work, "gap"), machine).total_pj()
+        - estimate_energy(work, machine).total_pj()
     )
     np.testing.assert_allclose(extra, 5 * (2 * 3 + 1) * 0.9, rtol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Knobs as leaves: bounds, starts, what is built of them, limits, and a network beside them."""
+"""Design parameters as leaves: bounds, starts, what is built, limits, a network beside them."""
 
 import dataclasses
 import functools
@@ -12,10 +12,16 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 import jsnn
-from jsnn.codesign.hardware.design_parameters import Knob, Knobs, Supply, committed, round_weights
+from jsnn.codesign.hardware.design_parameters import (
+    DesignParameter,
+    DesignParameters,
+    Supply,
+    committed,
+    round_weights,
+)
 from jsnn.codesign.hardware.rules import RULES, build, refusal
 from jsnn.codesign.hardware.trade import Trade, TradeObjective
-from jsnn.energy import bill, bill_layers
+from jsnn.energy import estimate_energy, estimate_layers
 from jsnn.energy.area import memory_area_layers_mm2, memory_area_mm2
 from jsnn.energy.latency import latency, latency_layers
 from jsnn.hardware import get
@@ -24,7 +30,7 @@ from jsnn.nn.time_plan import Chunked
 from jsnn.quantise import fake_quantise
 from jsnn.train.levers import Levered, split
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_train_step
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
@@ -32,7 +38,7 @@ from jsnn.workload.analytic import dense
 SUPPLY = Supply(45, 0.9)
 SPATIAL, EVENT = get("spatial-45nm"), get("event-45nm")
 WORK = Workload((dense(64, 32, steps=4, rate=0.25), dense(32, 10, steps=4, rate=0.1)))
-SIZES = (Knob("local_bytes", 512, 65536), Knob("pes", 16, 4096))
+SIZES = (DesignParameter("local_bytes", 512, 65536), DesignParameter("pes", 16, 4096))
 SPANS = {
     "local_bytes": (256.0, 2.0**22),
     "pe_state_bytes": (8.0, 4096.0),
@@ -81,23 +87,25 @@ def test_leaves_start_at_the_machine_itself(machine):
     spans = {**SPANS, "core_weight_bytes": (256, 2**20), "cores": (1, 4096)}
     names = [n for n in spans if n != "voltage_v" and refusal(machine, n) is None]
     names.remove("weight_bits")
-    knobs = [Knob(n, *spans[n]) for n in names] + [Knob("voltage_v", 0.55, 1.0)]
+    parameters = [DesignParameter(n, *spans[n]) for n in names] + [
+        DesignParameter("voltage_v", 0.55, 1.0)
+    ]
     for built in (False, True):
-        lever = Knobs(machine, tuple(knobs), SUPPLY, built=built)
+        lever = DesignParameters(machine, tuple(parameters), SUPPLY, built=built)
         leaves = lever.init(jax.random.key(0), None, WORK)
         values, excess = lever.settled(leaves, on(machine))
         for name in names:
             assert float(values[name]) == pytest.approx(getattr(machine.design, name), rel=1e-4)
         assert all(float(over) < 1e-4 for over in excess.values())
         np.testing.assert_allclose(
-            bill_layers(lever.price(leaves, None, on(machine))).parts_pj,
-            bill(WORK, machine).parts_pj,
+            estimate_layers(lever.price(leaves, None, on(machine))).parts_pj,
+            estimate_energy(WORK, machine).parts_pj,
             rtol=1e-4,
         )
 
 
 def test_errors_say_what_is_wrong():
-    for knob, match in (
+    for parameter, match in (
         (("local_bytes", 4096, 512), "low < high"),
         (("weight_bits", 0.5, 8), "1 <= low"),
         (("pes", 1, float("inf")), "finite"),
@@ -105,39 +113,44 @@ def test_errors_say_what_is_wrong():
         (("local_bytes", 5000, 6000), "power of two"),
     ):
         with pytest.raises(ValueError, match=match):
-            Knob(*knob)
+            DesignParameter(*parameter)
     with pytest.raises(ValueError, match="one pes for all layers"):
-        Knob("pes", 1, 64, per_layer=True)
-    for knobs, match in (
+        DesignParameter("pes", 1, 64, per_layer=True)
+    for parameters, match in (
         ((), "at least one"),
         ((SIZES[0], SIZES[0]), "different names"),
-        ((Knob("cores", 1, 64),), "no such knob"),
-        ((Knob("hops", 1, 64),), "cannot be trained"),
-        ((Knob("locl_bytes", 1, 64),), "no such knob"),
-        ((Knob("local_bytes", 512, 4096),), "starts with local_bytes = 8192"),
-        ((Knob("voltage_v", 0.6, 1.0),), "give Supply"),
-        ((Knob("state_bits", 4, 32),), "opposed"),
-        ((Knob("weight_bits", 1, 8),), "2 bits or more"),
+        ((DesignParameter("cores", 1, 64),), "no such design parameter"),
+        ((DesignParameter("hops", 1, 64),), "cannot be trained"),
+        ((DesignParameter("locl_bytes", 1, 64),), "no such design parameter"),
+        ((DesignParameter("local_bytes", 512, 4096),), "starts with local_bytes = 8192"),
+        ((DesignParameter("voltage_v", 0.6, 1.0),), "give Supply"),
+        ((DesignParameter("state_bits", 4, 32),), "opposed"),
+        ((DesignParameter("weight_bits", 1, 8),), "2 bits or more"),
     ):
         with pytest.raises(ValueError, match=match):
-            Knobs(SPATIAL, knobs)
+            DesignParameters(SPATIAL, parameters)
     with pytest.raises(ValueError, match="does not reach"):
-        Knobs(SPATIAL, (Knob("voltage_v", 0.3, 1.0),), SUPPLY)
+        DesignParameters(SPATIAL, (DesignParameter("voltage_v", 0.3, 1.0),), SUPPLY)
     with pytest.raises(ValueError, match="no dataflows"):
         committed(get("classical-45nm"))
-    assert Knobs(SPATIAL, (Knob("state_bits", 4, 32),), opposed=("state_bits",)).names
+    assert DesignParameters(
+        SPATIAL, (DesignParameter("state_bits", 4, 32),), opposed=("state_bits",)
+    ).names
     for bad in ({"latency_weight": -1}, {"excess_weight": 0}, {"area_weight": 1.0}):
         with pytest.raises(ValueError, match=next(iter(bad)).split("_")[0]):
             Trade(**bad)
 
 
 def test_limits_of_the_machine_are_kept_and_felt():
-    lever = Knobs(
+    lever = DesignParameters(
         EVENT.with_design(cores=8, core_state_bytes=128),
         (
-            *(Knob("cores", 1, 64), Knob("core_state_bytes", 16, 1024)),
-            *(Knob("targets_per_message", 1, 256), Knob("clock_hz", 1e6, 1e9)),
-            Knob("voltage_v", 0.55, 1.0),
+            *(DesignParameter("cores", 1, 64), DesignParameter("core_state_bytes", 16, 1024)),
+            *(
+                DesignParameter("targets_per_message", 1, 256),
+                DesignParameter("clock_hz", 1e6, 1e9),
+            ),
+            DesignParameter("voltage_v", 0.55, 1.0),
         ),
         SUPPLY,
     )
@@ -163,7 +176,7 @@ def test_limits_of_the_machine_are_kept_and_felt():
 
 
 def test_only_the_logic_follows_the_supply():
-    lever = Knobs(SPATIAL, (Knob("voltage_v", 0.55, 1.0),), SUPPLY)
+    lever = DesignParameters(SPATIAL, (DesignParameter("voltage_v", 0.55, 1.0),), SUPPLY)
     low = lever.machine({"voltage_v": 0.6}).technology
     moved = {n for n in low.constants if low[n] != SPATIAL.technology[n]}
     assert moved == {
@@ -175,9 +188,13 @@ def test_only_the_logic_follows_the_supply():
 def test_slopes_are_true_between_the_hard_choices():
     with jax.enable_x64(True):
         work = Workload((dense(64, 32, steps=4, rate=0.25), dense(32, 10, steps=4, rate=0.1)))
-        lever = Knobs(
+        lever = DesignParameters(
             SPATIAL,
-            (*SIZES, Knob("pe_state_bytes", 8, 512), Knob("voltage_v", 0.55, 1.0)),
+            (
+                *SIZES,
+                DesignParameter("pe_state_bytes", 8, 512),
+                DesignParameter("voltage_v", 0.55, 1.0),
+            ),
             SUPPLY,
         )
         before = on(SPATIAL, work)
@@ -199,18 +216,18 @@ def test_slopes_are_true_between_the_hard_choices():
 
 def test_layers_may_have_a_dataflow_each():
     machine = committed(SPATIAL)
-    lever = Knobs(machine, (Knob("dense_share", 0, 1, per_layer=True),))
+    lever = DesignParameters(machine, (DesignParameter("dense_share", 0, 1, per_layer=True),))
     assert lever.init(jax.random.key(0), None, WORK)["dense_share"].shape == (2,)
     work = Workload(
         (dense(64, 32, steps=4, rate=0.01, name="a"), dense(32, 10, steps=4, rate=0.9, name="b"))
     )
     either = [
-        bill_layers(lever.on({"dense_share": jnp.array(s)}, on(machine, work))).layers_pj()[0]
+        estimate_layers(lever.on({"dense_share": jnp.array(s)}, on(machine, work))).layers_pj()[0]
         for s in ([0.0, 0.0], [1.0, 1.0], [0.5, 0.5])
     ]
     np.testing.assert_allclose(either[2], (either[0] + either[1]) / 2, rtol=1e-6)
     # Committed to the better one of each layer is what the machine that chooses pays.
-    chosen = bill(work, SPATIAL).layers_pj()[0]
+    chosen = estimate_energy(work, SPATIAL).layers_pj()[0]
     np.testing.assert_allclose(np.minimum(either[0], either[1]), chosen, rtol=1e-6)
     assert either[0][0] < either[1][0] and either[1][1] < either[0][1]
 
@@ -232,9 +249,13 @@ def test_weights_are_rounded_as_ever_at_whole_bits(bits):
     assert (jax.grad(lambda w: round_weights(w, 4.5).sum())(weights) == 1).all()
 
 
-def test_knobs_are_trained_beside_a_network_and_scored_as_built():
-    knobs = (*SIZES, Knob("weight_bits", 2, 8), Knob("voltage_v", 0.55, 1.0))
-    lever = Knobs(SPATIAL, knobs, SUPPLY)
+def test_parameters_are_trained_beside_a_network_and_scored_as_built():
+    parameters = (
+        *SIZES,
+        DesignParameter("weight_bits", 2, 8),
+        DesignParameter("voltage_v", 0.55, 1.0),
+    )
+    lever = DesignParameters(SPATIAL, parameters, SUPPLY)
     model = Levered(jsnn.models.MLP((8,), 3, input_kind="events"), (lever,))
     frames = (jax.random.uniform(jax.random.key(3), (4, 4, 12)) < 0.4).astype(jnp.float32)
     with pytest.raises(ValueError, match="nothing pushes local_bytes down"):
@@ -242,31 +263,31 @@ def test_knobs_are_trained_beside_a_network_and_scored_as_built():
     objective = TradeObjective(
         "cross-entropy", SPATIAL, 1.0, levers=(lever,), trade=Trade(1.0, 1.0, 45), ramp_steps=4
     )
-    optimiser = make_optimiser(1e-2, 10, schedule="constant", levers={"knobs": 10.0})
+    optimiser = make_optimiser(1e-2, 10, schedule="constant", levers={"design": 10.0})
 
     def encoder(key, samples):
         return jnp.swapaxes(samples, 0, 1)
 
     samples, labels = jnp.swapaxes(frames, 0, 1), jnp.array([0, 1, 2, 0])
     state = init_state(model, optimiser, frames, seed=0)
-    state = with_reference(state, initial_bill(state, model, objective, encoder, samples))
+    state = with_reference(state, initial_energy(state, model, objective, encoder, samples))
     before = jax.device_get(state.params)
     step = make_train_step(model, objective, optimiser, encoder)
     for _ in range(3):
         state, terms = step(state, (samples, labels), jnp.arange(4))
     assert bool(terms["finite"]) and {"latency_s", "area_mm2", "excess"} <= set(terms)
     (_, old), (_, new) = split(before), split(jax.device_get(state.params))
-    assert all(old["knobs"][n] != new["knobs"][n] for n in lever.names)
+    assert all(old["design"][n] != new["design"][n] for n in lever.names)
 
     # As it is built: the same whether rounded on the way or beforehand.
     whole = dataclasses.replace(lever, built=True)
     narrow = Levered(model.model, (whole,))
     outputs, work = jsnn.run(narrow, state.variables, frames)
-    pairs = whole.price(new["knobs"], None, on(SPATIAL, work))
-    values, _ = lever.construct(lever.values(new["knobs"]), on(SPATIAL, work))
+    pairs = whole.price(new["design"], None, on(SPATIAL, work))
+    values, _ = lever.construct(lever.values(new["design"]), on(SPATIAL, work))
     np.testing.assert_allclose(
-        bill_layers(pairs).parts_pj,
-        bill_layers(on(lever.machine(values), work)).parts_pj,
+        estimate_layers(pairs).parts_pj,
+        estimate_layers(on(lever.machine(values), work)).parts_pj,
         rtol=1e-5,
     )
     in_pieces, _ = jsnn.run(narrow, state.variables, frames, plan=Chunked(2))
@@ -274,7 +295,7 @@ def test_knobs_are_trained_beside_a_network_and_scored_as_built():
 
 
 def test_the_design_that_comes_out_is_a_file(tmp_path):
-    lever = Knobs(SPATIAL, (*SIZES, Knob("voltage_v", 0.55, 1.0)), SUPPLY)
+    lever = DesignParameters(SPATIAL, (*SIZES, DesignParameter("voltage_v", 0.55, 1.0)), SUPPLY)
     values, _ = lever.construct(
         {"local_bytes": 3000.0, "pes": 100.2, "voltage_v": 0.713}, on(SPATIAL)
     )
@@ -283,6 +304,8 @@ def test_the_design_that_comes_out_is_a_file(tmp_path):
     found = get(str(tmp_path / "mine.toml"))
     assert found.design == machine.design == load(tmp_path / "mine.toml").design
     assert (found.design.local_bytes, found.design.pes) == (4096, 101)
-    np.testing.assert_allclose(bill(WORK, found).parts_pj, bill(WORK, machine).parts_pj)
-    assert "DERIVED" in found.technology.constants["add_int8_pj"].mark
+    np.testing.assert_allclose(
+        estimate_energy(WORK, found).parts_pj, estimate_energy(WORK, machine).parts_pj
+    )
+    assert "DERIVED" in found.technology.constants["add_int8_pj"].provenance
     assert "0.72 V" in found.technology.constants["add_int8_pj"].source

@@ -1,4 +1,4 @@
-"""Pruned units and weights: the network, its bill and what is written out say the same."""
+"""Pruned units and weights: the network, its energy and what is written out say the same."""
 
 import dataclasses
 import functools
@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 import jsnn
 import jsnn.workload.analytic
-from jsnn.codesign.early_exit import prefix_bills, prefixes
+from jsnn.codesign.early_exit import answers_by_step, energy_by_step
 from jsnn.codesign.pruning.compact import compact, row, sparse
 from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning, magnitude_mask, masked
 from jsnn.codesign.pruning.sizes import fan_out, index_bits, listed, narrowed
-from jsnn.energy import bill, bill_layers, tally
+from jsnn.energy import estimate_energy, estimate_layers, tally
 from jsnn.energy.audit import audit
 from jsnn.hardware import get
 from jsnn.models import MLP, SRNN, ConvNet, Spikformer
@@ -28,12 +28,12 @@ from jsnn.nn.recording import record
 from jsnn.nn.time_plan import Chunked
 from jsnn.train.checkpoint import Checkpoints
 from jsnn.train.levers import Levered, price, split
-from jsnn.train.objective import Objective, living
+from jsnn.train.objective import Objective, active_share
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_train_step
 from jsnn.workload import Workload
-from jsnn.workload.truncation import cut, over
+from jsnn.workload.truncation import rescale, truncate
 
 DERIVED = ("classical-45nm", "event-45nm", "spatial-45nm")
 MACHINES = (*DERIVED, "neuromorphic-22nm", "hierarchy-45nm")
@@ -98,15 +98,15 @@ def test_what_is_written_out_is_smaller_and_the_same(case, machines):
     assert spikes > 0
 
     @jax.jit
-    def bills(workload, params, small_work):
+    def estimates(workload, params, small_work):
         objectives = {
             name: Objective("cross-entropy", get(name), levers=levered.levers) for name in machines
         }
-        relaxed = {name: one.bill(workload, params) for name, one in objectives.items()}
-        exact = {name: bill(small_work, get(name)) for name in machines}
-        return relaxed, exact, bill_layers([(layer, get(machines[-1])) for layer in workload])
+        relaxed = {name: one.estimate_energy(workload, params) for name, one in objectives.items()}
+        exact = {name: estimate_energy(small_work, get(name)) for name in machines}
+        return relaxed, exact, estimate_layers([(layer, get(machines[-1])) for layer in workload])
 
-    relaxed, exact, whole = bills(workload, variables["params"], small_work)
+    relaxed, exact, whole = estimates(workload, variables["params"], small_work)
     for name in machines:
         np.testing.assert_allclose(
             relaxed[name].parts_pj, exact[name].parts_pj, rtol=2e-6, atol=1e-9
@@ -126,7 +126,7 @@ def test_every_open_unit_costs_and_every_closed_one_would(name):
     def slope(scores):
         def total(scores):
             priced = levered.levers[0].price(scores, network, pairs)
-            return bill_layers(priced, temperature=0.5).total_pj().mean()
+            return estimate_layers(priced, temperature=0.5).total_pj().mean()
 
         return jax.grad(total)(scores)
 
@@ -141,7 +141,7 @@ def test_the_auditor_counts_the_smaller_network():
     for name in DERIVED:
         audited = audit(record(small, fewer, FLAT), get(name))
         objective = Objective("cross-entropy", get(name), levers=levered.levers)
-        found = objective.bill(workload, variables["params"])
+        found = objective.estimate_energy(workload, variables["params"])
         np.testing.assert_allclose(found.parts_pj, audited.parts_pj, rtol=2e-6, atol=1e-9)
 
 
@@ -159,7 +159,7 @@ def test_a_closed_gate_learns_and_its_unit_too():
     assert (np.asarray(network["hidden_0"]["synapse"]["kernel"])[:, closed] != 0).any()
 
 
-def test_training_under_a_bill_closes_units_and_keeps_one():
+def test_training_under_a_energy_closes_units_and_keeps_one():
     model = Levered(MLP((16,), 3, input_kind="events"), (UnitPruning(),))
     objective = Objective(
         "cross-entropy", get(MACHINES[3]), energy_weight=100.0, levers=model.levers
@@ -171,7 +171,7 @@ def test_training_under_a_bill_closes_units_and_keeps_one():
         return jnp.swapaxes(samples, 0, 1)
 
     state = init_state(model, optimiser, FLAT, seed=0)
-    first = initial_bill(state, model, objective, encoder, samples)
+    first = initial_energy(state, model, objective, encoder, samples)
     state = with_reference(state, first)
     step = make_train_step(model, objective, optimiser, encoder, plan=Chunked(3))
     for _ in range(40):
@@ -188,8 +188,10 @@ def test_units_that_are_gone_are_not_dead():
     leaves = split(variables["params"])[1]["units"]
     pairs = levered.levers[0].price(leaves, None, [(layer, None) for layer in workload])
     small, fewer = written_out(levered, variables)
-    expected = living(ran(small, fewer, FLAT)[1])
-    np.testing.assert_allclose(living(Workload(tuple(l for l, _ in pairs))), expected, rtol=1e-5)
+    expected = active_share(ran(small, fewer, FLAT)[1])
+    np.testing.assert_allclose(
+        active_share(Workload(tuple(l for l, _ in pairs))), expected, rtol=1e-5
+    )
 
 
 def half_masks(params, seed=2):
@@ -240,11 +242,11 @@ def test_weights_that_are_left_are_counted_one_by_one(case, machines):
                 for key in happened:
                     expected = [float(counts.get(key, 0)) for counts in theirs]
                     np.testing.assert_allclose(ours[key], expected, rtol=1e-6, err_msg=str(key))
-        found = bill(listed_work, get(name))
+        found = estimate_energy(listed_work, get(name))
         np.testing.assert_allclose(found.parts_pj, audited.parts_pj, rtol=2e-6, atol=1e-9)
         # When it came in is not known in training: a machine may then choose less well.
         lists = [(listed(work, kept[work.geometry.name]["kernel"]), get(name)) for work in workload]
-        once, steps = bill_layers(lists).total_pj(), found.total_pj()
+        once, steps = estimate_layers(lists).total_pj(), found.total_pj()
         assert (once >= steps * (1 - 1e-6)).all()
         if name != "spatial-45nm":
             np.testing.assert_allclose(once, steps, rtol=1e-6)
@@ -262,8 +264,10 @@ def test_the_mean_of_a_layer_is_exact_where_its_inputs_keep_the_same():
     same = np.stack([rng.permutation(9) < 4 for _ in range(12)])
     uneven = half_masks(variables["params"])["hidden_0"]["kernel"]
     for name in ("spatial-45nm", "neuromorphic-22nm"):
-        exact = bill_layers([(listed(work, same, brought=each_step(layer)), get(name))]).parts_pj
-        mean = bill_layers([(listed(blind, same), get(name))]).parts_pj
+        exact = estimate_layers(
+            [(listed(work, same, brought=each_step(layer)), get(name))]
+        ).parts_pj
+        mean = estimate_layers([(listed(blind, same), get(name))]).parts_pj
         np.testing.assert_allclose(mean, exact, rtol=1e-6)
     count = np.abs(np.asarray(frames)).sum(0) @ uneven.sum(1)
     np.testing.assert_allclose(listed(work, uneven).synops, count, rtol=1e-6)
@@ -279,8 +283,8 @@ def test_recurrent_weights_count_with_their_mean():
     fed_back = np.asarray(work.recurrent_events)
     np.testing.assert_allclose(thin.recurrent_synops, fed_back * kept["recurrent"].sum() / 9)
     for name in ("event-45nm", "hierarchy-45nm"):
-        less = bill_layers([(thin, get(name))]).total_pj()
-        more = bill_layers([(listed(work, kept["kernel"]), get(name))]).total_pj()
+        less = estimate_layers([(thin, get(name))]).total_pj()
+        more = estimate_layers([(listed(work, kept["kernel"]), get(name))]).total_pj()
         assert (less < more).all()
 
 
@@ -301,7 +305,7 @@ def thresholded(start):
     return levered, jax.jit(levered.init)(KEY, FLAT)
 
 
-def test_a_threshold_leaves_what_is_above_it_in_network_and_bill():
+def test_a_threshold_leaves_what_is_above_it_in_network_and_energy():
     levered, variables = thresholded(0.7)
     network, leaves = split(variables["params"])
     kept = levered.levers[0].kept(leaves["weights"], network)
@@ -323,7 +327,7 @@ def test_a_threshold_leaves_what_is_above_it_in_network_and_bill():
     assert int(geometry[0][0].geometry.recurrent_weights) == int(
         kept["hidden_0"]["recurrent"].sum()
     )
-    assert (objective.bill(workload, variables["params"]).total_pj() > 0).all()
+    assert (objective.estimate_energy(workload, variables["params"]).total_pj() > 0).all()
 
 
 @pytest.mark.parametrize("name", ["event-45nm", "neuromorphic-22nm"])
@@ -335,7 +339,9 @@ def test_a_higher_threshold_is_cheaper_where_zeros_are_skipped(name):
 
     @jax.jit
     def total(leaves):
-        return bill_layers(levered.levers[0].price(leaves, network, pairs), 0.5).total_pj().mean()
+        return (
+            estimate_layers(levered.levers[0].price(leaves, network, pairs), 0.5).total_pj().mean()
+        )
 
     higher = jax.tree.map(lambda leaf: leaf + 0.5, leaves["weights"])
     assert total(higher) < total(leaves["weights"])
@@ -397,9 +403,9 @@ def test_machines_that_walk_every_weight_say_so():
     _, workload = ran(levered, variables, FLAT)
     objective = Objective("cross-entropy", get("sata"), levers=levered.levers)
     with pytest.raises(ValueError, match="does not skip weights"):
-        objective.bill(workload, variables["params"])
+        objective.estimate_energy(workload, variables["params"])
     with pytest.raises(ValueError, match="stored with their addresses"):
-        bill(Workload((listed(workload.layers[0], np.ones((12, 9))),)), get("sata"))
+        estimate_energy(Workload((listed(workload.layers[0], np.ones((12, 9))),)), get("sata"))
 
 
 def test_networks_that_are_no_row_are_refused():
@@ -465,13 +471,20 @@ def test_from_where_it_came_sums_up_to_what_came(case):
     variables, length = jax.jit(model.init)(KEY, frames), len(frames)
     _, whole = ran(model, variables, frames)
     _, chunked = jax.jit(lambda v, f: jsnn.run(model, v, f, plan=Chunked(3)))(variables, frames)
-    _, stepwise = jax.jit(functools.partial(prefixes, model))(variables, frames)
-    for workload in (whole, chunked, stepwise, cut(whole, length), cut(whole, 2), over(whole, 9)):
+    _, stepwise = jax.jit(functools.partial(answers_by_step, model))(variables, frames)
+    for workload in (
+        whole,
+        chunked,
+        stepwise,
+        truncate(whole, length),
+        truncate(whole, 2),
+        rescale(whole, 9),
+    ):
         for layer, first in zip(workload, whole, strict=True):
             assert layer.by_input.shape == first.by_input.shape
             came = layer.by_input.reshape(len(layer.by_input), -1).sum(1)
             np.testing.assert_allclose(came, layer.input_events, rtol=1e-5)
-    for other in (chunked, stepwise, cut(whole, length)):
+    for other in (chunked, stepwise, truncate(whole, length)):
         for layer, first in zip(other, whole, strict=True):
             np.testing.assert_allclose(layer.by_input, first.by_input, rtol=1e-5)
     for layer in whole.silenced():
@@ -490,7 +503,7 @@ def test_weights_behind_busy_inputs_cost_more(case):
 
     def pj(kernel):
         given = {**network, name: {**network[name], "synapse": {"kernel": kernel}}}
-        return bill_layers(
+        return estimate_layers(
             levered.levers[0].price({name: leaves["weights"][name]}, given, [(first, machine)])
         ).total_pj()
 
@@ -511,18 +524,18 @@ def test_lists_of_a_window_cut_short_are_those_of_a_run_over_cut_frames(case):
     levers, params = levered.levers, variables["params"]
 
     @jax.jit
-    def bills():
-        _, stepwise = prefixes(levered, variables, frames)
+    def estimates():
+        _, stepwise = answers_by_step(levered, variables, frames)
         alone, silent = [], []
         for steps in range(1, len(frames) + 1):
             _, short = ran(levered, variables, frames[:steps])
             for found, work in ((alone, short), (silent, short.silenced())):
-                found.append(bill_layers(price(levers, params, work, machine)).total_pj())
+                found.append(estimate_layers(price(levers, params, work, machine)).total_pj())
         works = (stepwise, stepwise.silenced())
-        found = [prefix_bills(work, machine, levers, params) for work in works]
+        found = [energy_by_step(work, machine, levers, params) for work in works]
         return found, [jnp.stack(alone), jnp.stack(silent)]
 
-    found, expected = bills()
+    found, expected = estimates()
     for prefix, alone in zip(found, expected, strict=True):
         np.testing.assert_allclose(prefix, alone, rtol=1e-5)
     # In the last step at the latest something fired.

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from jsnn.codesign.hardware.design_parameters import Knob, Knobs, Supply, squared
+from jsnn.codesign.hardware.design_parameters import (
+    DesignParameter,
+    DesignParameters,
+    Supply,
+    squared,
+)
 from jsnn.codesign.hardware.search import search
 from jsnn.codesign.hardware.trade import Trade
 from jsnn.hardware import get
@@ -30,7 +35,13 @@ def test_a_planted_number_of_processing_elements_is_found():
     """L = a + b / pes and A = c + d · pes have one best number; it is worked out here by hand."""
     machine = get("spatial-45nm").with_design(global_bytes=1024, local_bytes=32768)
     trade = Trade(latency_weight=2.0, area_weight=1.0, node_nm=45)
-    found = search(Knobs(machine, (Knob("pes", 16, 4096),)), trade, WORK, steps=150, restarts=2)
+    found = search(
+        DesignParameters(machine, (DesignParameter("pes", 16, 4096),)),
+        trade,
+        WORK,
+        steps=150,
+        restarts=2,
+    )
     layers = [(96, 256, 0.05, 1), (256, 10, 0.9, 1)]
     # A synop each and a step of every neuron; hops are waited for in each step.
     work = sum(4 * rate * i * n + 4 * n for i, n, rate, _ in layers)
@@ -46,7 +57,9 @@ def test_a_planted_number_of_processing_elements_is_found():
 
 
 def test_a_planted_supply_is_found():
-    lever = Knobs(get("classical-45nm"), (Knob("voltage_v", 0.55, 1.0),), SUPPLY)
+    lever = DesignParameters(
+        get("classical-45nm"), (DesignParameter("voltage_v", 0.55, 1.0),), SUPPLY
+    )
     # Arithmetic that costs, memories that do not: so that the supply has something to save.
     lever = dataclasses.replace(lever, hardware=_free_memories(lever.hardware))
     trade = Trade(latency_weight=0.2)
@@ -74,14 +87,14 @@ def _free_memories(machine):
 
 
 def test_the_search_is_as_good_as_trying_everything():
-    knobs = (
-        Knob("core_weight_bytes", 1024, 65536),
-        Knob("core_state_bytes", 128, 4096),
-        Knob("cores", 1, 256),
-        Knob("targets_per_message", 1, 256),
+    parameters = (
+        DesignParameter("core_weight_bytes", 1024, 65536),
+        DesignParameter("core_state_bytes", 128, 4096),
+        DesignParameter("cores", 1, 256),
+        DesignParameter("targets_per_message", 1, 256),
     )
     machine = get("event-45nm").with_design(cores=128, core_state_bytes=2048)
-    lever = Knobs(machine, knobs)
+    lever = DesignParameters(machine, parameters)
     found = search(lever, TRADE, WORK, steps=100, restarts=6)
     before = [(layer, machine) for layer in WORK]
     powers = [
@@ -96,7 +109,7 @@ def test_the_search_is_as_good_as_trying_everything():
         value = TRADE(lever.on(whole, before), before)
         return jnp.where(squared(excess) > 1e-6, jnp.inf, value)
 
-    costs = tried({k.name: grid[:, n] for n, k in enumerate(knobs)})
+    costs = tried({k.name: grid[:, n] for n, k in enumerate(parameters)})
     assert found.built_cost <= 1.001 * float(costs.min())
     lever.machine(found.built).check(
         [(lever.machine(found.built).design, l.geometry) for l in WORK]

@@ -7,14 +7,14 @@ import pytest
 
 import jsnn
 from jsnn.codesign.time_window import Window
-from jsnn.energy import bill
+from jsnn.energy import estimate_energy
 from jsnn.neurons import LIF
 from jsnn.nn.time_plan import Chunked
 from jsnn.readouts import LastMembrane, MeanMembrane, PerStep
 from jsnn.train.levers import Levered, price
 from jsnn.train.objective import Objective
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_epoch
 
 MACHINE = jsnn.hardware.get("neuromorphic-22nm")
@@ -44,7 +44,7 @@ def leaf_at(lever, steps):
 
 
 @pytest.mark.parametrize(("reads", "readout"), [("mean", MeanMembrane()), ("last", LastMembrane())])
-def test_at_a_whole_window_answer_and_bill_are_those_of_cut_frames(reads, readout):
+def test_at_a_whole_window_answer_and_energy_are_those_of_cut_frames(reads, readout):
     lever, frames = Window(1, STEPS, reads=reads), shown()[:, :3]
     model = Levered(MODEL, (lever,))
 
@@ -58,9 +58,9 @@ def test_at_a_whole_window_answer_and_bill_are_those_of_cut_frames(reads, readou
             for plan in (jsnn.nn.time_plan.WHOLE, Chunked(3)):
                 out, work = jsnn.run(model, {**variables, "params": params}, frames, plan=plan)
                 pairs = price((lever,), params, work, MACHINE)
-                got = out, jsnn.energy.bill_layers(pairs).parts_pj
+                got = out, jsnn.energy.estimate_layers(pairs).parts_pj
                 out, work = jsnn.run(network(readout), network_of, frames[:steps])
-                found.append((got, (out, bill(work, MACHINE).parts_pj)))
+                found.append((got, (out, estimate_energy(work, MACHINE).parts_pj)))
         return found
 
     for got, expected in both():
@@ -85,7 +85,7 @@ def test_energy_pulls_the_window_down_and_late_evidence_pulls_it_up():
     def slope(leaf):
         _, work = jsnn.run(MODEL, jax.jit(MODEL.init)(jax.random.key(0), frames), frames)
         pairs = lever.price(leaf, None, [(layer, MACHINE) for layer in work])
-        return jsnn.energy.bill_layers(pairs).total_pj().mean()
+        return jsnn.energy.estimate_layers(pairs).total_pj().mean()
 
     assert slope(leaf) > 0
 
@@ -106,7 +106,7 @@ def trained(start, energy_weight):
         return shown(labels)
 
     state = init_state(model, optimiser, shown(), seed=0)
-    first = initial_bill(state, model, objective, encoder, LABELS)
+    first = initial_energy(state, model, objective, encoder, LABELS)
     state = with_reference(state, first)
     before = jax.device_get(state.params)
     epoch = make_epoch(model, objective, optimiser, encoder)
@@ -126,7 +126,7 @@ def test_the_window_that_the_task_needs_is_found_with_leak_and_threshold():
         assert (law[0][name] != law[1][name]).any(), name
 
 
-def test_the_bill_has_a_gradient_in_leak_and_threshold():
+def test_the_energy_has_a_gradient_in_leak_and_threshold():
     """Higher thresholds send fewer spikes; what a leak does depends on the signs of the inputs."""
     frames = shown()
 
@@ -136,7 +136,7 @@ def test_the_bill_has_a_gradient_in_leak_and_threshold():
     @jax.grad
     def slope(params):
         work = jsnn.run(MODEL, {**variables, "params": params}, frames)[1]
-        return bill(work, MACHINE).total_pj().mean()
+        return estimate_energy(work, MACHINE).total_pj().mean()
 
     law = slope(variables["params"])["hidden_0"]["neuron"]
     assert law["v_threshold"].sum() < 0

@@ -1,4 +1,4 @@
-"""The walk through every event against the bill worked out from totals."""
+"""The walk through every event against the energy worked out from totals."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jsnn
-from jsnn.energy import COMPONENTS, bill, tally
+from jsnn.energy import COMPONENTS, estimate_energy, tally
 from jsnn.energy.audit import Conv, Dense, Product, RecordedLayer, audit
 from jsnn.hardware import Constant, Design, Hardware, Technology, get
 from jsnn.hardware.architectures import Classical, EventDriven, Neuromorphic, Spatial
@@ -81,7 +81,7 @@ def machines(draw):
     arithmetic = draw(pick(*ARITHMETIC))
     # The line through the multipliers is below zero for narrow words.
     widths = pick(8, 12, 16, 32) if arithmetic == "linear" else pick(1, 3, 4, 8, 12, 16, 32)
-    knobs = {name: draw(widths) for name in ("weight_bits", "state_bits", "input_bits")}
+    parameters = {name: draw(widths) for name in ("weight_bits", "state_bits", "input_bits")}
     kind = draw(pick(Classical, EventDriven, Spatial, Neuromorphic))
     models = () if kind is Neuromorphic else (draw(pick(*MEMORIES)), arithmetic)
     architecture = kind(*models)
@@ -107,8 +107,8 @@ def machines(draw):
         "pe_state_bytes": pick(0, 2, 32),
         "clock_hz": st.just(1e8),
     }
-    knobs |= {name: draw(ranges[name]) for name in architecture.knobs if name in ranges}
-    return Hardware("random", architecture, CONSTANTS, Design(**knobs))
+    parameters |= {name: draw(ranges[name]) for name in architecture.parameters if name in ranges}
+    return Hardware("random", architecture, CONSTANTS, Design(**parameters))
 
 
 @st.composite
@@ -197,7 +197,7 @@ def exactly(fraction, number):
 
 def compare(recorded, workload, machine):
     """Every count and every energy of both sides."""
-    found, charged = audit(recorded, machine), bill(workload, machine)
+    found, charged = audit(recorded, machine), estimate_energy(workload, machine)
     by_name = dict(zip(charged.layers, np.moveaxis(charged.parts_pj, 1, 0), strict=True))
     assert sorted(by_name) == sorted(layer.name for layer in found.layers)
     for walked in found.layers:
@@ -445,7 +445,7 @@ def test_a_mesh_knows_no_products():
 
 def test_the_call_of_the_readme(key):
     """On every machine that says what it does."""
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "jsnn/README.md").read_text()
     (call,) = re.findall(r"`(jsnn\.energy\.audit\.audit\(.*?\))`", text)
     model, shape = NETWORKS["mlp"]
     frames = jnp.broadcast_to(jax.random.uniform(key, shape[1:]), shape)
@@ -455,7 +455,7 @@ def test_the_call_of_the_readme(key):
     for name in PRESETS:
         walked = eval(call, names | {"machine": get(name)})
         np.testing.assert_allclose(
-            walked.total_pj(), bill(workload, get(name)).total_pj(), rtol=1e-6
+            walked.total_pj(), estimate_energy(workload, get(name)).total_pj(), rtol=1e-6
         )
 
 
@@ -569,7 +569,7 @@ def test_networks(name, key):
         assert sum(layer.spikes.sum() for layer in recorded) > 0
         for machine in PRESETS:
             compare(recorded, workload, get(machine))
-        found, charged = audit(recorded, get(machine)), bill(workload, get(machine))
+        found, charged = audit(recorded, get(machine)), estimate_energy(workload, get(machine))
         np.testing.assert_allclose(found.total_pj(), charged.total_pj(), rtol=1e-9)
         assert found.parts_pj.shape == charged.parts_pj.shape
         (first, *_) = recorded

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 
 from experiments import breakeven as command
-from jsnn.energy import bill
+from jsnn.energy import estimate_energy
 from jsnn.energy.breakeven import (
     break_even,
     rate,
@@ -25,9 +25,9 @@ from jsnn.energy.breakeven import (
     steps,
     sweep,
 )
-from jsnn.energy.qnn import activation_bits, break_even_rate, twin
-from jsnn.energy.qnn import ratio as twin_ratio
-from jsnn.hardware import get, presets
+from jsnn.energy.qnn import activation_bits, break_even_rate, estimate_qnn_energy
+from jsnn.energy.qnn import energy_ratio as qnn_ratio
+from jsnn.hardware import get, machines
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
 
@@ -35,7 +35,7 @@ MESH = get("neuromorphic-22nm")
 FOUR = MESH.with_design(weight_bits=4)
 WIDE = {"fan_in": 4096, "neurons": 4096}
 # A machine of each architecture: constants alone make no other code.
-NAMES = tuple({get(name).architecture.name: name for name in presets()}.values())
+NAMES = tuple({get(name).architecture.name: name for name in machines()}.values())
 
 
 @pytest.mark.parametrize("density", ["average", "measured"])
@@ -44,14 +44,14 @@ def test_ratio_is_that_of_a_layer_written_down(name, density):
     """Traced sizes and steps against the same layer made of whole numbers."""
     share = {"active": 0.3} if density == "measured" else {}
     work = Workload((dense(48, 20, steps=6, rate=0.1, **share),))
-    expected = twin_ratio(work, get(name), density)[0]
+    expected = qnn_ratio(work, get(name), density)[0]
     point = {"steps": 6, "rate": 0.1, "fan_in": 48, "neurons": 20} | share
     assert ratio_at(get(name), **point) == pytest.approx(float(expected), rel=2e-6)
     traced = jax.jit(lambda point: ratio_at(get(name), **point))(point)
     assert traced == pytest.approx(float(expected), rel=2e-6)
 
 
-def test_bits_of_the_twin_are_those_of_the_window():
+def test_bits_of_the_qnn_are_those_of_the_window():
     windows = np.arange(1, 5001)
     bits = np.asarray([activation_bits(int(window)) for window in windows])
     rest = {"rate": 0.01, "fan_in": 64, "neurons": 8}
@@ -70,14 +70,14 @@ def test_bits_of_the_twin_are_those_of_the_window():
 
 
 def test_spiking_layer_keeps_to_the_densities_a_rate_allows():
-    """A twin denser than one spike per input: the spiking side reads weights it has events for."""
+    """A QNN denser than one spike per input: the spiking side reads weights it has events for."""
     machine = get("spatial-45nm")
     point = {"steps": 6, "rate": 0.05, "fan_in": 64, "neurons": 32}
     spiking = dense(64, 32, steps=6, rate=0.05, active=0.3)
     formal = dense(64, 32, steps=6, rate=0.05, active=0.9)
     expected = (
-        bill(Workload((spiking,)), machine).total_pj()
-        / twin(Workload((formal,)), machine).total_pj()
+        estimate_energy(Workload((spiking,)), machine).total_pj()
+        / estimate_qnn_energy(Workload((formal,)), machine).total_pj()
     )
     assert ratio_at(machine, **point, active=0.9) == pytest.approx(float(expected[0]), rel=1e-6)
 
@@ -92,7 +92,7 @@ def test_rate_is_the_closed_form(window, bits):
 
 
 def test_closed_form_ends_where_another_dataflow_is_cheaper():
-    """A twin of few non-zeros sends events too (T = 16); dense spikes of one step always win."""
+    """A QNN of few non-zeros sends events too (T = 16); dense spikes of one step always win."""
     with jax.enable_x64(True):
         assert rate(FOUR, 16, **WIDE) < 0.5 * break_even_rate(16, FOUR, 4096)
         assert float(rate(FOUR, 16, **WIDE)) == pytest.approx(0.0067, abs=5e-5)
@@ -145,7 +145,7 @@ def test_root_against_plain_bisection(along):
     assert found == pytest.approx(left, rel=1e-9)
 
 
-def test_gradients_with_respect_to_every_constant_and_knob():
+def test_gradients_with_respect_to_every_constant_and_parameter():
     inside = FOUR.with_design(weight_fetch_share=0.9, temporal_reuse=0.2, targets_per_message=2)
     leaves, structure = jax.tree.flatten(inside)
 
@@ -196,7 +196,7 @@ def test_no_root_says_who_wins_and_is_nan_under_jit():
     free = FOUR.with_constants(sparse_hop_pj_per_bit=0.0, accumulate_pj=0.0, sram_pj_per_bit=0.0)
     with pytest.raises(ValueError, match="spikes always win"):
         rate(free, 5, **WIDE)
-    with pytest.raises(ValueError, match="twin always wins"):
+    with pytest.raises(ValueError, match="QNN always wins"):
         rate(get("hierarchy-45nm"), 5, **WIDE)
     with pytest.raises(ValueError, match="never rises above one"):
         rate(get("compute-only-45nm"), 5, **WIDE)
@@ -208,7 +208,7 @@ def test_no_root_says_who_wins_and_is_nan_under_jit():
 
 
 def test_first_rise_is_the_break_even():
-    """The twin may win both below and above the rates where spikes do."""
+    """The QNN may win both below and above the rates where spikes do."""
     point = {"steps": 2, "fan_in": 8, "neurons": 8, "weight_bits": 4}
     rates = np.geomspace(1e-6, 1, 4000)
     wins = np.asarray(regime_map(MESH, {"rate": rates}, **point)) <= 1
@@ -234,7 +234,7 @@ def test_a_map_is_its_points(window, fires, bits, hops, targets):
     assert found.shape == (2, 1, 2)
     machine = MESH.with_design(weight_bits=bits, hops=hops, targets_per_message=targets)
     work = Workload((dense(100, 30, steps=window, rate=fires),))
-    expected = twin_ratio(work, machine, "average")[0]
+    expected = qnn_ratio(work, machine, "average")[0]
     assert found[1, 0, 0] == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -274,7 +274,7 @@ def test_layers_in_place_of_a_dense_one():
     last = dense(8, 3, steps=4, rate=0.2, spiking=False, name="last")
     work = Workload((first, middle, last))
     found = ratio_at(MESH, steps=4, rate=0.2, layers=[layer.geometry for layer in work])
-    assert found == pytest.approx(float(twin_ratio(work, MESH)[0]), rel=1e-6)
+    assert found == pytest.approx(float(qnn_ratio(work, MESH)[0]), rel=1e-6)
 
 
 def test_ratio_by_layer():
@@ -284,7 +284,7 @@ def test_ratio_by_layer():
     found = ratio_by_layer(work, MESH)
     assert found.shape == (2, 2)
     for index, layer in enumerate(work):
-        alone = twin_ratio(Workload((layer,)), MESH)
+        alone = qnn_ratio(Workload((layer,)), MESH)
         np.testing.assert_allclose(found[:, index], alone, rtol=1e-6)
     silent = Workload((dense(64, 32, steps=5, rate=0.0, rate_out=0.1),))
     assert np.isposinf(ratio_by_layer(silent, get("compute-only-45nm"))[0, 0])
@@ -431,8 +431,8 @@ def test_vgg16_has_its_weights_and_connections():
         ({"densities": (120,)}, "densities"),
         ({"steps": (0, 1)}, "steps"),
         ({"network": "resnet"}, "network"),
-        ({"design": "weight_bits"}, "knob=number"),
-        ({"design": "cores=3"}, "no knob"),
+        ({"design": "weight_bits"}, "design parameter=number"),
+        ({"design": "cores=3"}, "no design parameter"),
         ({"hardware": "nowhere"}, "unknown hardware"),
     ],
 )

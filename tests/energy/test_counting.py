@@ -1,4 +1,4 @@
-"""What is counted as events: frames of every type, nothing that is none; no parameter is free."""
+"""Events and their counts: frames of every type, nothing that is none; no parameter is free."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ from jsnn.train.evaluation import evaluate, make_eval_step
 from jsnn.train.levers import Lever, Levered, price
 from jsnn.train.objective import Objective
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_train_step
 from jsnn.workload import Workload, require_finite
 from tests.fuzzing import examples
@@ -87,8 +87,8 @@ def test_events_are_those_of_the_whole_numbers_whatever_the_type(dtype):
     first = workload.layers[0]
     np.testing.assert_array_equal(first.input_events, frames.astype(np.int64).sum((0, 2)))
     np.testing.assert_array_equal(first.by_input, frames.astype(np.int64).sum(0))
-    pj = jsnn.bill(workload, MACHINE).total_pj()
-    np.testing.assert_allclose(pj, jsnn.bill(expected, MACHINE).total_pj(), rtol=1e-6)
+    pj = jsnn.estimate_energy(workload, MACHINE).total_pj()
+    np.testing.assert_allclose(pj, jsnn.estimate_energy(expected, MACHINE).total_pj(), rtol=1e-6)
     assert float(pj.mean()) == pytest.approx(69.7e3, rel=0.01)
 
 
@@ -112,7 +112,7 @@ def test_every_layer_counts_every_type_alike(name):
         if dtype not in (np.float16, jnp.bfloat16):
             # In two bytes the network itself may round otherwise.
             jax.tree.map(np.testing.assert_array_equal, workload, expected)
-        arrived = [work.layers[0].arrivals for work in (workload, expected)]
+        arrived = [work.layers[0].events_by_fan_out for work in (workload, expected)]
         np.testing.assert_array_equal(*arrived)
 
 
@@ -134,7 +134,7 @@ def pj_of(layer, frames, variables=None):
     """Total energy inside jit, where nothing can be refused."""
     variables = variables or jax.jit(layer.init)(jax.random.key(0), jnp.zeros(frames.shape))
     workload = jax.jit(lambda frames: jsnn.run(layer, variables, frames)[1])(frames)
-    return np.asarray(jsnn.bill(workload, MACHINE).total_pj())
+    return np.asarray(jsnn.estimate_energy(workload, MACHINE).total_pj())
 
 
 ONES = jnp.ones((4, 2, 8))
@@ -162,7 +162,7 @@ def test_what_is_no_event_is_refused_and_has_no_energy_inside_jit(kind, frames, 
     with pytest.raises(ValueError, match="layer 'layers_0'"):
         jsnn.run(model, variables, frames, plan=Chunked(2))
     workload = jax.jit(lambda frames: jsnn.run(model, variables, frames)[1])(frames)
-    bad = ~np.isfinite(np.asarray(jsnn.bill(workload, MACHINE).total_pj()))
+    bad = ~np.isfinite(np.asarray(jsnn.estimate_energy(workload, MACHINE).total_pj()))
     assert bad[1]
     with pytest.raises(ValueError, match="layer 'layers_0'"):
         require_finite(workload)
@@ -198,7 +198,9 @@ def counted(kind, unit):
     def priced(frames):
         workload = jsnn.run(model, variables, frames)[1]
         machines = MACHINE, get("spatial-45nm")
-        return workload, *(jsnn.bill(workload, machine).total_pj() for machine in machines)
+        return workload, *(
+            jsnn.estimate_energy(workload, machine).total_pj() for machine in machines
+        )
 
     return priced
 
@@ -316,7 +318,9 @@ def test_branches_whose_events_differ_in_value_are_counted_apart():
         np.testing.assert_allclose(workload.layers[-1].input_events, sum(sent_by), **exact)
         walked = audit(record(model, variables, images), get("classical-45nm"))
         np.testing.assert_allclose(
-            walked.total_pj(), jsnn.bill(workload, get("classical-45nm")).total_pj(), rtol=1e-6
+            walked.total_pj(),
+            jsnn.estimate_energy(workload, get("classical-45nm")).total_pj(),
+            rtol=1e-6,
         )
 
 
@@ -347,13 +351,13 @@ def test_signed_events_do_not_cancel_before_they_are_counted(before, dtype):
     np.testing.assert_array_equal(outside.input_events, events)
     walked = audit(record(model, variables, frames), get("classical-45nm"))
     machine = get("classical-45nm")
-    billed = jsnn.bill(Workload((found,)), machine).total_pj()
-    np.testing.assert_allclose(walked.total_pj(), billed, rtol=1e-6)
+    priced = jsnn.estimate_energy(Workload((found,)), machine).total_pj()
+    np.testing.assert_allclose(walked.total_pj(), priced, rtol=1e-6)
     # Declared as spikes, of which none is negative, they are refused.
     wrong = model.clone(layers=(*model.layers[:-1], Spiking(nn.Dense(3), IF())))
     with pytest.raises(ValueError, match="spikes are not negative"):
         jsnn.run(wrong, variables, frames)
-    assert not np.isfinite(ran(wrong, variables, frames)[1].layers[0].arrivals).any()
+    assert not np.isfinite(ran(wrong, variables, frames)[1].layers[0].events_by_fan_out).any()
 
 
 def test_dropout_drops_events_that_cancelled():
@@ -418,7 +422,8 @@ def test_silence_leaves_what_comes_from_outside(model, outside, plan):
         other = jax.jit(lambda v, x: jsnn.run(declared, v, x)[1])(variables, frames)
         for machine in map(get, ("neuromorphic-22nm", "classical-45nm")):
             np.testing.assert_array_equal(
-                jsnn.floor(workload, machine).total_pj(), jsnn.floor(other, machine).total_pj()
+                jsnn.spike_independent_energy(workload, machine).total_pj(),
+                jsnn.spike_independent_energy(other, machine).total_pj(),
             )
 
 
@@ -447,9 +452,11 @@ def test_silence_says_whose_source_nobody_knows():
         silent = workload.silenced()
         taken[kind] = bool(silent["second"].input_events.any())
         with pytest.warns(UserWarning, match=", ".join(map(repr, unknown[kind]))):
-            left = jsnn.floor(workload, get("neuromorphic-22nm"))
-        np.testing.assert_array_equal(left.parts_pj, jsnn.bill(silent, get(left.hardware)).parts_pj)
-        text = "The floor takes what comes into " + ", ".join(unknown[kind])
+            left = jsnn.spike_independent_energy(workload, get("neuromorphic-22nm"))
+        np.testing.assert_array_equal(
+            left.parts_pj, jsnn.estimate_energy(silent, get(left.hardware)).parts_pj
+        )
+        text = "The spike-independent energy takes what comes into " + ", ".join(unknown[kind])
         given = jsnn.energy.report.report(workload, get("neuromorphic-22nm"), draws=2)
         assert text in str(given) and given.to_json()["source_unknown"] == list(unknown[kind])
     assert unknown == {"spikes": ("second", "last"), "events": ("last",)}
@@ -490,7 +497,7 @@ def test_dropout_sums_and_average_pools_train_with_a_finite_loss(dtype):
         def loss(params, network_=network_, frames=frames, variables=variables):
             rngs, given_ = {"dropout": jax.random.key(2)}, {**variables, "params": params}
             passed = forward(network_, given_, frames, train=True, rngs=rngs)
-            return jsnn.bill(passed.workload, MACHINE).total_pj().mean()
+            return jsnn.estimate_energy(passed.workload, MACHINE).total_pj().mean()
 
         value, grads = jax.jit(jax.value_and_grad(loss))(variables["params"])
         assert np.isfinite(value)
@@ -683,7 +690,7 @@ def test_parameters_that_no_record_accounts_for_are_refused_or_listed(what, leav
         ran(model, variables, ONES)
     _, workload = ran(model, variables, ONES, unpriced=(path,))
     said = f"{leaves}: left out by hand"
-    assert said in str(jsnn.bill(workload, MACHINE))
+    assert said in str(jsnn.estimate_energy(workload, MACHINE))
     whole = jsnn.energy.report.report(workload, MACHINE, draws=5)
     assert said in str(whole)
     assert whole.to_json()["left_out"] == leaves.split(", ")
@@ -800,11 +807,11 @@ def test_a_network_that_diverged_has_no_energy_and_is_refused_by_name(leaf):
     synapse[leaf] = synapse[leaf].at[..., 0].set(jnp.nan)
     _, workload = ran(model, variables, ONES)
     for machine in map(get, ("neuromorphic-22nm", "compute-only-45nm", "loihi-14nm")):
-        assert not np.isfinite(np.asarray(jsnn.bill(workload, machine).total_pj())).any()
+        assert not np.isfinite(np.asarray(jsnn.estimate_energy(workload, machine).total_pj())).any()
         with pytest.raises(ValueError, match=r"layer 'layers_1'.*diverge"):
             jsnn.energy.report.report(workload, machine, draws=5)
         with pytest.raises(ValueError, match=r"layer 'layers_1'.*diverge"):
-            jsnn.ratio(workload, machine)
+            jsnn.energy_ratio(workload, machine)
 
 
 def test_an_evaluation_names_the_layer_that_is_not_finite():
@@ -835,7 +842,7 @@ def test_a_training_step_on_what_is_no_event_is_not_finite():
 
     state = init_state(model, optimiser, ONES, seed=0)
     samples, labels = ONES.swapaxes(0, 1), jnp.array([0, 1])
-    state = with_reference(state, initial_bill(state, model, objective, encoder, samples))
+    state = with_reference(state, initial_energy(state, model, objective, encoder, samples))
     step = make_train_step(model, objective, optimiser, encoder)
     for given_, finite in ((samples, True), (0.1 * samples, False), (samples, True)):
         state, terms = step(state, (given_, labels), jnp.arange(2))
@@ -844,7 +851,7 @@ def test_a_training_step_on_what_is_no_event_is_not_finite():
 
 @settings(max_examples=examples(60))
 @given(
-    st.sampled_from(["arrivals", "active", "recurrent_events", "spikes"]),
+    st.sampled_from(["events_by_fan_out", "active", "recurrent_events", "spikes"]),
     st.sampled_from([np.nan, np.inf, -np.inf]),
     st.integers(0, 1),
     st.sampled_from(["neuromorphic-22nm", "spatial-45nm", "event-45nm", "loihi-14nm"]),
@@ -856,7 +863,7 @@ def test_what_is_not_finite_stays_so(field, value, layer, machine):
     broken = dataclasses.replace(broken, **{field: counts.at[0].set(value)})
     layers = tuple(broken if n == layer else whole for n, whole in enumerate(workload))
     pj = np.asarray(
-        jsnn.bill(dataclasses.replace(workload, layers=layers), get(machine)).total_pj()
+        jsnn.estimate_energy(dataclasses.replace(workload, layers=layers), get(machine)).total_pj()
     )
     # Some machines do not ask which inputs were active at all.
     unasked = field == "active" and pj[0] == whole_pj(machine)[0]
@@ -866,7 +873,7 @@ def test_what_is_not_finite_stays_so(field, value, layer, machine):
 
 @functools.cache
 def whole_pj(machine):
-    return np.asarray(jsnn.bill(run_of_two_layers(), get(machine)).total_pj())
+    return np.asarray(jsnn.estimate_energy(run_of_two_layers(), get(machine)).total_pj())
 
 
 @functools.cache
@@ -945,7 +952,9 @@ def test_a_kernel_given_as_one_number_runs_along_the_last_axis():
     workload = ran(layer, variables, frames)[1]
     walked = audit(record(layer, variables, frames), get("classical-45nm"))
     np.testing.assert_allclose(
-        walked.total_pj(), jsnn.bill(workload, get("classical-45nm")).total_pj(), rtol=1e-6
+        walked.total_pj(),
+        jsnn.estimate_energy(workload, get("classical-45nm")).total_pj(),
+        rtol=1e-6,
     )
 
 
@@ -976,7 +985,7 @@ def test_weights_of_a_layer_used_twice_are_stored_and_loaded_once():
     assert stored == 400 * weight_bits / 8 + states
     walked = audit(record(Twice(), variables, frames), machine)
     np.testing.assert_allclose(
-        walked.total_pj(), jsnn.bill(workload, machine).total_pj(), rtol=1e-6
+        walked.total_pj(), jsnn.estimate_energy(workload, machine).total_pj(), rtol=1e-6
     )
 
 
@@ -1015,7 +1024,7 @@ def test_weights_that_two_layers_share_are_stored_and_loaded_once():
     assert stored == (400 * machine.design.weight_bits + 2 * 20 * machine.design.state_bits) / 8
     walked = audit(record(SharedSynapse(), variables, frames), machine)
     np.testing.assert_allclose(
-        walked.total_pj(), jsnn.bill(workload, machine).total_pj(), rtol=1e-6
+        walked.total_pj(), jsnn.estimate_energy(workload, machine).total_pj(), rtol=1e-6
     )
 
 
@@ -1029,18 +1038,18 @@ class Cheaper(Lever):
         return [(layer, machine.with_design(weight_bits=leaves)) for layer, machine in pairs]
 
 
-def test_levers_are_not_forgotten_by_a_bill():
+def test_levers_are_not_forgotten_by_a_energy():
     model = MLP((6,), 3, input_kind="events")
     levered = Levered(model, (Cheaper(),))
     variables = jax.jit(levered.init)(jax.random.key(0), ONES)
     _, workload = ran(levered, variables, ONES)
     timed = get("spatial-45nm")
     for price_it in (
-        jsnn.bill,
-        jsnn.floor,
-        jsnn.avoidable,
-        jsnn.ratio,
-        jsnn.mean_ratio,
+        jsnn.estimate_energy,
+        jsnn.spike_independent_energy,
+        jsnn.spike_dependent_pj,
+        jsnn.energy_ratio,
+        jsnn.mean_energy_ratio,
         jsnn.energy.latency.latency,
         jsnn.energy.report.report,
         lambda *given: jsnn.energy.uncertainty.monte_carlo(jax.random.key(0), *given, 10),
@@ -1052,8 +1061,8 @@ def test_levers_are_not_forgotten_by_a_bill():
         price((), None, workload, MACHINE)
     pairs = price(levered.levers, variables["params"], workload, MACHINE)
     plain = ran(model, {**variables, "params": variables["params"]["network"]}, ONES)[1]
-    less = float(jsnn.energy.bill_layers(pairs).total_pj().mean())
-    assert less < float(jsnn.bill(plain, MACHINE).total_pj().mean())
+    less = float(jsnn.energy.estimate_layers(pairs).total_pj().mean())
+    assert less < float(jsnn.estimate_energy(plain, MACHINE).total_pj().mean())
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 8), (4, 0, 8)])

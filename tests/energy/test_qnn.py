@@ -1,4 +1,4 @@
-"""The twin against the published break-evens and ledgers by hand."""
+"""The QNN against the published break-evens and ledgers by hand."""
 
 import dataclasses
 import math
@@ -10,8 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jsnn.energy import COMPONENTS, bill
-from jsnn.energy.qnn import activation_bits, break_even_rate, ratio, twin, twin_workload
+from jsnn.energy import COMPONENTS, estimate_energy
+from jsnn.energy.qnn import (
+    activation_bits,
+    break_even_rate,
+    energy_ratio,
+    estimate_qnn_energy,
+    qnn_workload,
+)
 from jsnn.hardware import get
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
@@ -38,7 +44,7 @@ def zero_of_log_ratio(steps, low, high, machine_at, rate_at):
     """Bisection for the point where both cost the same, spikes dearer above it."""
     for _ in range(50):
         middle = (low + high) / 2
-        cost = ratio(at_rate(steps, rate_at(middle)), machine_at(middle), density="average")
+        cost = energy_ratio(at_rate(steps, rate_at(middle)), machine_at(middle), density="average")
         low, high = (low, middle) if cost[0] > 1 else (middle, high)
     return low
 
@@ -58,7 +64,9 @@ def test_reconstruction_vectors(rate, pj):
     """T = 5, 4-bit weights, one hop: pJ of a synapse of the quantised network."""
     with jax.enable_x64(True):
         for density in ("measured", "average"):
-            cost = twin(at_rate(5, rate), MESH.with_design(weight_bits=4), density).total_pj()
+            cost = estimate_qnn_energy(
+                at_rate(5, rate), MESH.with_design(weight_bits=4), density
+            ).total_pj()
             assert float(cost[0]) / (3 * FAN_IN) == pytest.approx(pj, abs=1e-6)
 
 
@@ -99,7 +107,7 @@ def test_published_parity_hops(reuse, hops):
 def test_published_vgg16_ratios(steps, rate, published, error):
     """A convolution whose weights are read once for the whole image, 0.64 hops."""
     machine = FOUR.with_design(hops=0.64, weight_fetch_share=0)
-    found = ratio(at_rate(steps, rate), machine, "average")[0]
+    found = energy_ratio(at_rate(steps, rate), machine, "average")[0]
     assert found == pytest.approx(published, rel=error)
 
 
@@ -107,7 +115,7 @@ def test_published_vgg16_ratios(steps, rate, published, error):
 def test_dense_limit(steps, limit):
     """Where dense movement is all there is, T one-bit frames stand against b bits."""
     far = MESH.with_design(hops=1e5)
-    assert ratio(at_rate(steps, 0.9), far, "average")[0] == pytest.approx(limit, rel=1e-3)
+    assert energy_ratio(at_rate(steps, 0.9), far, "average")[0] == pytest.approx(limit, rel=1e-3)
 
 
 @pytest.mark.parametrize(("bits", "switch"), [(2, 0.106), (4, 0.128), (8, 0.168)])
@@ -115,7 +123,7 @@ def test_sparse_to_dense_switch(bits, switch):
     machine = MESH.with_design(weight_bits=bits)
     column = COMPONENTS.index("routing")
     rates = jnp.asarray([switch - 1e-3, switch + 1e-3])
-    routing = bill(at_rate(5, rates), machine).components_pj()[:, column] / (3 * FAN_IN)
+    routing = estimate_energy(at_rate(5, rates), machine).components_pj()[:, column] / (3 * FAN_IN)
     assert routing.tolist() == pytest.approx([5 * (switch - 1e-3) * SPARSE, 5 * DENSE], rel=1e-4)
 
 
@@ -133,7 +141,7 @@ def test_closed_form_without_fan_in_is_the_written_formula():
     assert break_even_rate(1, EIGHT, FAN_IN) == pytest.approx(0.1708, abs=1e-4)
 
 
-def test_break_even_is_differentiable_in_a_knob():
+def test_break_even_is_differentiable_in_a_parameter():
     slope = jax.grad(lambda h: break_even_rate(5, FOUR.with_design(hops=h)))(1.0)
     step = 1e-3
     ends = [break_even_rate(5, FOUR.with_design(hops=1 + s)) for s in (-step, step)]
@@ -151,14 +159,14 @@ def test_break_even_says_where_it_does_not_hold():
 
 def test_density_must_be_known():
     with pytest.raises(ValueError, match="density"):
-        twin(at_rate(5, 0.1), MESH, density="best")
+        estimate_qnn_energy(at_rate(5, 0.1), MESH, density="best")
 
 
-def test_twin_of_a_real_input_layer_keeps_its_bits():
+def test_qnn_of_a_real_input_layer_keeps_its_bits():
     """Ledger of a 20-10 layer, T = 6, 8-bit input: MAC, weight and bias, then one b-bit word."""
     work = Workload((dense(20, 10, steps=6, rate=0.3, input_kind="constant", bias=True),))
     with jax.enable_x64(True):
-        parts = twin(work, get("hierarchy-45nm")).parts_pj[0, 0].tolist()
+        parts = estimate_qnn_energy(work, get("hierarchy-45nm")).parts_pj[0, 0].tolist()
     add16 = 0.03 + 0.07 * 8 / 24
     ram = lambda words, bits: 13.2 + 1.09e-5 * words * bits  # noqa: E731
     expected = {
@@ -174,11 +182,11 @@ def test_twin_of_a_real_input_layer_keeps_its_bits():
 
 
 @pytest.mark.parametrize("kind", ["spikes", "events"])
-def test_twin_of_a_layer_of_events_has_the_bits_of_the_window(kind):
+def test_qnn_of_a_layer_of_events_has_the_bits_of_the_window(kind):
     """30 of 100 inputs fired at least once; T = 6 is 3 bits, wherever the events come from."""
     work = Workload((dense(100, 10, steps=6, rate=0.1, active=0.3, input_kind=kind),))
     with jax.enable_x64(True):
-        cost = twin(work, get("hierarchy-45nm"))
+        cost = estimate_qnn_energy(work, get("hierarchy-45nm"))
     mul8x3 = 0.2 + 2.9 * (24 - 64) / 960
     synapse, moved = (
         float(cost.components_pj()[0, COMPONENTS.index(c)])
@@ -194,13 +202,13 @@ def recurrent(steps=4, inputs=30, neurons=8):
     return dataclasses.replace(layer, recurrent_events=jnp.full(1, 5.0), geometry=geometry)
 
 
-def test_a_network_read_at_every_step_has_a_twin_of_t_binary_passes():
+def test_a_network_read_at_every_step_has_a_qnn_of_t_binary_passes():
     layer = recurrent()
-    (passes,) = twin_workload(Workload((layer,), per_step=True))
+    (passes,) = qnn_workload(Workload((layer,), per_step=True))
     assert passes.steps == 4
     assert passes.macs[0] == pytest.approx(0.2 * 4 * 30 * 8 + 5 * 8)
     assert passes.geometry.weights == passes.geometry.synapses == 30 * 8 + 64
-    cost = twin(Workload((layer,), per_step=True), MESH).components_pj()[0]
+    cost = estimate_qnn_energy(Workload((layer,), per_step=True), MESH).components_pj()[0]
     macs, connections = 0.2 * 4 * 240 + 40, 4 * (240 + 64)
     found = dict(zip(COMPONENTS, cost.tolist(), strict=True))
     assert found["synapse"] == pytest.approx(macs * 0.012 * 8 * 1)
@@ -211,14 +219,14 @@ def test_a_network_read_at_every_step_has_a_twin_of_t_binary_passes():
 
 def test_a_value_above_one_is_one_multiplication():
     layer = dense(10, 5, steps=4, rate=0.5, active=0.2)
-    doubled = dataclasses.replace(layer, arrivals=4 * layer.arrivals)
-    (passes,) = twin_workload(Workload((doubled,), per_step=True))
+    doubled = dataclasses.replace(layer, events_by_fan_out=4 * layer.events_by_fan_out)
+    (passes,) = qnn_workload(Workload((doubled,), per_step=True))
     assert passes.macs[0] == pytest.approx(4 * 0.2 * 50)
 
 
 def test_a_constant_input_is_multiplied_once_in_all_passes():
     layer = dense(10, 5, steps=4, rate=0.5, input_kind="constant")
-    (passes,) = twin_workload(Workload((layer,), per_step=True))
+    (passes,) = qnn_workload(Workload((layer,), per_step=True))
     assert passes.macs[0] == 50 and passes.geometry.input_kind == "constant"
 
 
@@ -230,13 +238,16 @@ def test_ratio_is_the_quotient_and_blind_to_the_batch(name, per_step):
         (dense(12, 8, steps=4, rate=rates, input_kind="analog"), dense(8, 5, steps=4, rate=rates)),
         per_step=per_step,
     )
-    found = ratio(work, get(name))
-    cost = bill(work, get(name)).total_pj() / twin(work, get(name)).total_pj()
+    found = energy_ratio(work, get(name))
+    cost = (
+        estimate_energy(work, get(name)).total_pj()
+        / estimate_qnn_energy(work, get(name)).total_pj()
+    )
     np.testing.assert_allclose(found, cost, rtol=1e-6)
     for b in range(3):
-        alone = ratio(jax.tree.map(lambda x, b=b: x[b : b + 1], work), get(name))
+        alone = energy_ratio(jax.tree.map(lambda x, b=b: x[b : b + 1], work), get(name))
         np.testing.assert_allclose(alone[0], found[b], rtol=1e-6)
-    gradient = jax.grad(lambda w: ratio(w, get(name)).sum())(work)
+    gradient = jax.grad(lambda w: energy_ratio(w, get(name)).sum())(work)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 
 
@@ -244,7 +255,7 @@ def test_ratio_is_the_quotient_and_blind_to_the_batch(name, per_step):
 @given(st.floats(0, 1), st.integers(1, 15))
 def test_average_density_stays_within_the_bounds_of_theorem_2(rate, steps):
     """(1 - gamma) / T <= rate <= 1 - gamma, and no more than every connection."""
-    (layer,) = twin_workload(at_rate(steps, rate), "average")
+    (layer,) = qnn_workload(at_rate(steps, rate), "average")
     density = float(layer.macs[0]) / (3 * FAN_IN)
     assert density / steps <= rate * (1 + 1e-5) + 1e-9
     assert density <= 1 and (rate <= density * (1 + 1e-5) + 1e-9)

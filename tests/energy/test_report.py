@@ -1,4 +1,4 @@
-"""Reports: their numbers against the bills, their text, batteries, and the command."""
+"""Reports: their numbers against the energies, their text, batteries, and the command."""
 
 import dataclasses
 import json
@@ -15,8 +15,8 @@ from matplotlib.image import imread
 
 from experiments import energy_report
 from experiments.runfolder import RunFolder
-from jsnn.energy import bill, floor, op_count_proxy
-from jsnn.energy.qnn import twin
+from jsnn.energy import estimate_energy, op_count_proxy, spike_independent_energy
+from jsnn.energy.qnn import estimate_qnn_energy
 from jsnn.energy.report import battery_life_s, compare, report
 from jsnn.hardware import get
 from jsnn.viz import plots
@@ -38,16 +38,16 @@ def reports():
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_a_report_holds_the_means_of_the_bills(reports, name):
+def test_a_report_holds_the_means_of_the_energies(reports, name):
     one, machine, workload = reports[name], get(name), network()
-    whole, other = bill(workload, machine), twin(workload, machine)
+    whole, other = estimate_energy(workload, machine), estimate_qnn_energy(workload, machine)
     assert one.snn_pj == pytest.approx(float(whole.total_pj().mean()), rel=1e-5)
-    assert one.twin_pj == pytest.approx(float(other.total_pj().mean()), rel=1e-5)
-    assert one.ratio == pytest.approx(one.snn_pj / one.twin_pj)
-    assert one.floor_pj == pytest.approx(
-        float(floor(workload, machine).total_pj().mean()), rel=1e-5
+    assert one.qnn_pj == pytest.approx(float(other.total_pj().mean()), rel=1e-5)
+    assert one.ratio == pytest.approx(one.snn_pj / one.qnn_pj)
+    assert one.spike_independent_pj == pytest.approx(
+        float(spike_independent_energy(workload, machine).total_pj().mean()), rel=1e-5
     )
-    assert one.avoidable_pj == pytest.approx(one.snn_pj - one.floor_pj)
+    assert one.spike_dependent_pj == pytest.approx(one.snn_pj - one.spike_independent_pj)
     assert one.op_count_pj == pytest.approx(float(op_count_proxy(workload).mean()), rel=1e-5)
     by_layer = np.asarray(whole.layers_pj().mean(0) / other.layers_pj().mean(0))
     np.testing.assert_allclose(one.layer_ratios, by_layer, rtol=1e-5)
@@ -57,7 +57,7 @@ def test_a_report_holds_the_means_of_the_bills(reports, name):
 
 def test_the_verdict_comes_with_its_draws(reports):
     for one in reports.values():
-        for what, value in (("snn_pj", one.snn_pj), ("twin_pj", one.twin_pj), ("ratio", one.ratio)):
+        for what, value in (("snn_pj", one.snn_pj), ("qnn_pj", one.qnn_pj), ("ratio", one.ratio)):
             low, high = one.intervals[what]
             assert low < value < high
         assert 0 <= one.wins <= 1 and one.draws == 50
@@ -76,9 +76,9 @@ def test_text_has_three_numbers_side_by_side_and_what_is_not_known(reports):
         text = str(one)
         line = next(l for l in text.splitlines() if "Operation count" in l)
         count, whole, ratio = line.split(" | ")
-        assert count.startswith("Operation count") and whole.startswith("full bill")
-        assert ratio.startswith("ratio to the quantised twin")
-        assert all(mark in text for mark in one.snn.marks)
+        assert count.startswith("Operation count") and whole.startswith("energy estimate")
+        assert ratio.startswith("energy ratio to the QNN")
+        assert all(provenance in text for provenance in one.snn.provenances)
         assert all(reason in text for _, reason in one.snn.unpriced)
         assert ("it loses" if one.ratio > 1 else "it wins") in text
         assert f"costs less in {one.wins:.1%}" in text
@@ -98,25 +98,25 @@ def test_targets_a_message_serves_are_those_of_the_machine():
 def test_json_says_what_the_report_says(reports):
     for one in reports.values():
         content = json.loads(json.dumps(one.to_json(), allow_nan=False))
-        assert content["full_bill_pj"] == one.snn_pj
-        assert content["ratio_to_twin"] == one.ratio
+        assert content["energy_pj"] == one.snn_pj
+        assert content["energy_ratio"] == one.ratio
         assert content["probability_snn_wins"] == one.wins
         assert content["unpriced"] == dict(one.snn.unpriced)
         layers = content["layers"]
         assert [l["layer"] for l in layers] == ["hidden", "out"]
-        assert sum(l["full_bill_pj"] for l in layers) == pytest.approx(one.snn_pj)
-        parts = sum(sum(l["twin_parts_pj"].values()) for l in layers)
-        assert parts == pytest.approx(one.twin_pj)
+        assert sum(l["energy_pj"] for l in layers) == pytest.approx(one.snn_pj)
+        parts = sum(sum(l["qnn_parts_pj"].values()) for l in layers)
+        assert parts == pytest.approx(one.qnn_pj)
         named = {s["name"] for s in content["sensitivities"]}
         machine = get(one.hardware)
-        assert named == {*machine.technology.constants, *machine.design.knobs}
+        assert named == {*machine.technology.constants, *machine.design.parameters}
 
 
-def test_a_network_without_a_spike_has_no_twin_to_lose_to():
+def test_a_network_without_a_spike_has_no_qnn_to_lose_to():
     silent = Workload((dense(10, 5, steps=3, rate=0.0),))
     one = report(silent, get("compute-only-45nm"), draws=2)
-    assert one.twin_pj == 0 < one.snn_pj and one.ratio == math.inf and one.wins == 0
-    assert json.loads(json.dumps(one.to_json(), allow_nan=False))["ratio_to_twin"] is None
+    assert one.qnn_pj == 0 < one.snn_pj and one.ratio == math.inf and one.wins == 0
+    assert json.loads(json.dumps(one.to_json(), allow_nan=False))["energy_ratio"] is None
     assert "it loses" in str(one)
     still = Workload((dense(10, 5, steps=3, rate=0.0, spiking=False),))
     nothing = report(still, get("compute-only-45nm"), draws=2)
@@ -128,15 +128,21 @@ def test_a_network_without_a_spike_has_no_twin_to_lose_to():
 def test_equal_costs_are_a_draw():
     constant = Workload((dense(10, 5, steps=1, rate=1.0, input_kind="constant", spiking=False),))
     one = report(constant, get("compute-only-45nm"), draws=2)
-    assert one.twin_pj > 0
-    equal = dataclasses.replace(one, snn=one.twin)
+    assert one.qnn_pj > 0
+    equal = dataclasses.replace(one, snn=one.qnn)
     assert "it is a draw" in str(equal)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
 def test_counts_that_cannot_be_are_refused(value):
     layer = network()["hidden"]
-    bad = Workload((dataclasses.replace(layer, arrivals=jnp.full_like(layer.arrivals, value)),))
+    bad = Workload(
+        (
+            dataclasses.replace(
+                layer, events_by_fan_out=jnp.full_like(layer.events_by_fan_out, value)
+            ),
+        )
+    )
     for ask in (report, lambda w, m: compare(w, [m])):
         with pytest.raises(ValueError, match=r"'hidden'.*(declares|of at least 0)"):
             ask(bad, get("hierarchy-45nm"))
@@ -156,7 +162,7 @@ def test_nothing_to_report_on_is_refused():
 class Refusing:
     """An architecture that no network fits."""
 
-    name, constants, knobs, unpriced = "refusing", (), (), ()
+    name, constants, parameters, unpriced = "refusing", (), (), ()
 
     def prices(self, technology, design, geometry, temperature=0.0):
         raise ValueError(f"layer {geometry.name!r} does not fit")
@@ -176,7 +182,9 @@ def test_a_machine_that_refuses_is_listed_with_the_reason():
 def test_the_table_has_a_line_for_each_machine(reports):
     found = compare(network(), map(get, MACHINES), draws=2)
     head, *lines = found.table().splitlines()
-    assert head.index("operation count") < head.index("full bill") < head.index("ratio to twin")
+    assert (
+        head.index("operation count") < head.index("energy estimate") < head.index("energy ratio")
+    )
     assert "targets/message" in head
     assert [line.split()[0] for line in lines] == list(MACHINES)
     assert lines[2].endswith("1  DERIVED, SECONDARY") and "–" in lines[0]
@@ -196,12 +204,12 @@ def test_the_ratio_plot_marks_who_wins(reports, tmp_path):
     assert imread(tmp_path / "ratios.png").size
 
 
-def test_a_breakdown_can_name_its_two_bills(reports):
+def test_a_breakdown_can_name_its_two_energies(reports):
     one = reports["hierarchy-45nm"]
-    (axes,) = plots.breakdown(one.snn, one.twin, names=("spiking", "twin")).axes
+    (axes,) = plots.breakdown(one.snn, one.qnn, names=("spiking", "QNN")).axes
     assert [label.get_text() for label in axes.get_yticklabels()][:2] == [
         "whole network  spiking",
-        "whole network  twin",
+        "whole network  QNN",
     ]
 
 
@@ -256,10 +264,10 @@ def test_the_command_finds_the_figures_of_the_run(finished, reported):
     own = next(one for one in found.reports if one.hardware == result["config"]["hardware"])
     for mine, theirs in (
         (own.snn_pj, "total_pj"),
-        (own.twin_pj, "twin_pj"),
-        (own.floor_pj, "floor_pj"),
+        (own.qnn_pj, "qnn_pj"),
+        (own.spike_independent_pj, "spike_independent_pj"),
         (own.op_count_pj, "op_count_pj"),
-        (own.ratio, "ratio_to_twin"),
+        (own.ratio, "energy_ratio"),
     ):
         assert mine == pytest.approx(result[theirs], rel=1e-5), theirs
     assert own.spike_rates == pytest.approx(result["spike_rates"], rel=1e-5)
@@ -302,7 +310,7 @@ def test_a_run_whose_figures_changed_is_named(finished, tmp_path, capsys):
 def test_every_machine_is_meant_by_all(finished):
     _, config = energy_report.stored(str(finished))
     assert energy_report.machine_names("all", config, None) == list(
-        energy_report.jsnn.hardware.presets()
+        energy_report.jsnn.hardware.machines()
     )
     assert energy_report.machine_names(None, config, None) == [config.hardware]
 
@@ -358,10 +366,10 @@ def test_an_output_folder_that_cannot_be_is_refused(tmp_path, finished):
 
 
 def test_latency_and_energy_delay_where_cycles_are_counted():
-    """64 spikes, 2,048 synops and 128 neuron-steps; the twin reads 32 words of 32 connections."""
+    """64 spikes, 2,048 synops and 128 neuron-steps; the QNN reads 32 words of 32 connections."""
     work = Workload((dense(64, 32, steps=4, rate=0.25, active=0.5),))
     found = report(work, get("classical-45nm"), draws=50)
-    cycles = {"snn": 64 + 32 + (2048 + 128) / 256, "twin": (1024 + 32) / 256}
+    cycles = {"snn": 64 + 32 + (2048 + 128) / 256, "qnn": (1024 + 32) / 256}
     assert found.latency_s == pytest.approx({name: n / 200e6 for name, n in cycles.items()})
     product = found.snn_pj * 1e-12 * cycles["snn"] / 200e6
     assert found.energy_delay_js["snn"] == pytest.approx(product)
@@ -381,6 +389,6 @@ def test_the_command_keeps_what_events_save_apart_from_what_memory_saves(
     assert (gain["far"], gain["near"]) == ("classical-45nm", "spatial-45nm")
     far, near = found.reports
     # Means of quotients of samples, against quotients of means.
-    assert gain["by_memory"] == pytest.approx(far.twin_pj / near.twin_pj, rel=0.05)
-    assert gain["by_events"] == pytest.approx(near.twin_pj / near.snn_pj, rel=0.05)
+    assert gain["by_memory"] == pytest.approx(far.qnn_pj / near.qnn_pj, rel=0.05)
+    assert gain["by_events"] == pytest.approx(near.qnn_pj / near.snn_pj, rel=0.05)
     assert "of which local memory gives" in capsys.readouterr().out

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jsnn.energy import bill
-from jsnn.energy.qnn import twin
+from jsnn.energy import estimate_energy
+from jsnn.energy.qnn import estimate_qnn_energy
 from jsnn.energy.uncertainty import SPREAD, Draws, Sensitivity, monte_carlo, ranges, sensitivities
 from jsnn.hardware import Constant, Design, Hardware, Technology, get
 from jsnn.hardware.architectures import ComputeOnly
-from jsnn.hardware.constant import MARKS
+from jsnn.hardware.constant import PROVENANCES
 from jsnn.viz import plots
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
@@ -24,10 +24,10 @@ NEUROMORPHIC = get("neuromorphic-22nm")
 
 
 def constants(**fields):
-    """Constants of which each has its own mark or range."""
+    """Constants of which each has its own provenance or range."""
     return Technology(
         {
-            name: Constant(**({"unit": "pJ", "source": "a paper", "mark": "EXACT"} | given))
+            name: Constant(**({"unit": "pJ", "source": "a paper", "provenance": "EXACT"} | given))
             for name, given in fields.items()
         }
     )
@@ -52,19 +52,25 @@ def lone(**options):
 
 def test_a_range_comes_from_the_constant_or_from_its_mark():
     technology = constants(
-        own={"value": 3.0, "low": 1.0, "high": 4.0, "mark": "RECALLED"},
-        **{mark.lower(): {"value": 6.0, "mark": mark} for mark in MARKS},
+        own={"value": 3.0, "low": 1.0, "high": 4.0, "provenance": "RECALLED"},
+        **{
+            provenance.lower(): {"value": 6.0, "provenance": provenance}
+            for provenance in PROVENANCES
+        },
     )
     found = ranges(technology)
     assert found.pop("own") == (1.0, 4.0)
-    assert found == {mark.lower(): (6 / SPREAD[mark], 6 * SPREAD[mark]) for mark in MARKS}
+    assert found == {
+        provenance.lower(): (6 / SPREAD[provenance], 6 * SPREAD[provenance])
+        for provenance in PROVENANCES
+    }
     doubled = ranges(technology, {"EXACT": 3.0})
     assert doubled["exact"] == (2.0, 18.0) and doubled["derived"] == found["derived"]
 
 
 def test_less_is_assumed_of_what_is_less_known():
-    factors = [SPREAD[mark] for mark in ("EXACT", "SECONDARY", "DERIVED", "RECALLED")]
-    assert set(SPREAD) == set(MARKS) and factors == sorted(set(factors)) and factors[0] > 1
+    factors = [SPREAD[provenance] for provenance in ("EXACT", "SECONDARY", "DERIVED", "RECALLED")]
+    assert set(SPREAD) == set(PROVENANCES) and factors == sorted(set(factors)) and factors[0] > 1
 
 
 @pytest.mark.parametrize(
@@ -90,7 +96,7 @@ def test_a_value_outside_its_own_range_is_refused():
 
 
 @pytest.mark.parametrize("distribution", ["log-uniform", "triangular"])
-def test_draws_price_the_network_and_its_twin_with_the_same_constants(distribution):
+def test_draws_price_the_network_and_its_qnn_with_the_same_constants(distribution):
     """One constant moves: each draw tells it, and everything else must follow from it."""
     machine = chip(
         add_fp32_pj={"value": 2.0, "low": 1.0, "high": 8.0},
@@ -100,7 +106,7 @@ def test_draws_price_the_network_and_its_twin_with_the_same_constants(distributi
         jax.random.key(1), lone(active=0.3), machine, 4000, distribution=distribution
     )
     add = np.asarray(drawn.snn_pj, float) / 500
-    np.testing.assert_allclose(drawn.twin_pj, 300 * (add + 3.0), rtol=1e-5)
+    np.testing.assert_allclose(drawn.qnn_pj, 300 * (add + 3.0), rtol=1e-5)
     assert add.min() >= 1 - 1e-5 and add.max() <= 8 + 1e-5
     shares = np.linspace(0.05, 0.95, 19)
     wide, left = 7.0, 1.0
@@ -147,18 +153,18 @@ def test_a_tie_is_no_win():
 
 @pytest.mark.parametrize("name", ["neuromorphic-22nm", "hierarchy-45nm"])
 @pytest.mark.parametrize("density", ["measured", "average"])
-def test_a_draw_is_the_bill_of_a_machine_with_these_constants(name, density):
-    """No spread: every draw is the plain bill, whichever way the batch is summed."""
-    machine, certain = get(name), dict.fromkeys(MARKS, 1.0)
+def test_a_draw_is_the_energy_of_a_machine_with_these_constants(name, density):
+    """No spread: every draw is the plain energy, whichever way the batch is summed."""
+    machine, certain = get(name), dict.fromkeys(PROVENANCES, 1.0)
     for per_step in (False, True):
         workload = dataclasses.replace(network(), per_step=per_step)
         drawn = monte_carlo(
             jax.random.key(0), workload, machine, 3, spread=certain, density=density
         )
-        spiking = bill(workload, machine).total_pj().mean()
-        other = twin(workload, machine, density).total_pj().mean()
+        spiking = estimate_energy(workload, machine).total_pj().mean()
+        other = estimate_qnn_energy(workload, machine, density).total_pj().mean()
         np.testing.assert_allclose(drawn.snn_pj, float(spiking), rtol=1e-5)
-        np.testing.assert_allclose(drawn.twin_pj, float(other), rtol=1e-5)
+        np.testing.assert_allclose(drawn.qnn_pj, float(other), rtol=1e-5)
 
 
 def test_static_power_burns_as_long_as_the_slowest_layer_of_each_sample():
@@ -172,14 +178,14 @@ def test_static_power_burns_as_long_as_the_slowest_layer_of_each_sample():
     work = Workload(
         tuple(dense(64, 64, steps=4, rate=r, name=n) for n, r in (("a", rates), ("b", rates[::-1])))
     )
-    certain = dict.fromkeys(MARKS, 1.0)
-    whole = float(bill(work, machine).total_pj().mean())
+    certain = dict.fromkeys(PROVENANCES, 1.0)
+    whole = float(estimate_energy(work, machine).total_pj().mean())
     of_mean = jax.tree.map(lambda counts: counts.mean(0, keepdims=True), work)
-    assert float(bill(of_mean, machine).total_pj()[0]) < 0.7 * whole
+    assert float(estimate_energy(of_mean, machine).total_pj()[0]) < 0.7 * whole
     drawn = monte_carlo(jax.random.key(0), work, machine, 2, spread=certain)
     np.testing.assert_allclose(drawn.snn_pj, whole, rtol=1e-5)
-    other = float(twin(work, machine).total_pj().mean())
-    np.testing.assert_allclose(drawn.twin_pj, other, rtol=1e-5)
+    other = float(estimate_qnn_energy(work, machine).total_pj().mean())
+    np.testing.assert_allclose(drawn.qnn_pj, other, rtol=1e-5)
 
 
 def test_chunks_do_not_change_the_draws(monkeypatch):
@@ -187,32 +193,39 @@ def test_chunks_do_not_change_the_draws(monkeypatch):
     monkeypatch.setattr("jsnn.energy.uncertainty._CHUNK_ENTRIES", 12)
     chunked = monte_carlo(jax.random.key(4), network(), NEUROMORPHIC, 7)
     np.testing.assert_allclose(once.snn_pj, chunked.snn_pj, rtol=1e-6)
-    np.testing.assert_allclose(once.twin_pj, chunked.twin_pj, rtol=1e-6)
+    np.testing.assert_allclose(once.qnn_pj, chunked.qnn_pj, rtol=1e-6)
     other = monte_carlo(jax.random.key(5), network(), NEUROMORPHIC, 7)
     assert not np.allclose(once.snn_pj, other.snn_pj)
 
 
 def test_a_few_samples_stand_for_many():
-    """Scaled to the mean of all; without a spread the draws are the plain bill."""
+    """Scaled to the mean of all; without a spread the draws are the plain energy."""
     rates = np.random.default_rng(0).uniform(0.01, 0.5, 40)
     many = Workload((dense(40, 30, steps=4, rate=rates, name="a"),))
-    certain = dict.fromkeys(MARKS, 1.0)
+    certain = dict.fromkeys(PROVENANCES, 1.0)
     drawn = monte_carlo(jax.random.key(0), many, NEUROMORPHIC, 3, spread=certain, most=5)
-    means = (b(many, NEUROMORPHIC).total_pj().mean() for b in (bill, twin))
-    for pj, mean in zip((drawn.snn_pj, drawn.twin_pj), means, strict=True):
+    means = (
+        b(many, NEUROMORPHIC).total_pj().mean() for b in (estimate_energy, estimate_qnn_energy)
+    )
+    for pj, mean in zip((drawn.snn_pj, drawn.qnn_pj), means, strict=True):
         np.testing.assert_allclose(pj, float(mean), rtol=1e-5)
     few, all_ = (monte_carlo(jax.random.key(0), many, NEUROMORPHIC, 3, most=m) for m in (5, 40))
     np.testing.assert_allclose(few.ratio, all_.ratio, rtol=0.1)
     assert not np.allclose(few.ratio, all_.ratio, rtol=1e-6)
 
 
-def test_knobs_are_drawn_where_asked():
-    certain = dict.fromkeys(MARKS, 1.0)
+def test_parameters_are_drawn_where_asked():
+    certain = dict.fromkeys(PROVENANCES, 1.0)
     drawn = monte_carlo(
-        jax.random.key(0), network(), NEUROMORPHIC, 400, spread=certain, knobs={"hops": (0.5, 5.0)}
+        jax.random.key(0),
+        network(),
+        NEUROMORPHIC,
+        400,
+        spread=certain,
+        parameters={"hops": (0.5, 5.0)},
     )
     ends = [
-        float(bill(network(), NEUROMORPHIC.with_design(hops=hops)).total_pj().mean())
+        float(estimate_energy(network(), NEUROMORPHIC.with_design(hops=hops)).total_pj().mean())
         for hops in (0.5, 5.0)
     ]
     assert ends[0] <= drawn.snn_pj.min() < drawn.snn_pj.max() <= ends[1] * (1 + 1e-5)
@@ -225,9 +238,9 @@ def test_knobs_are_drawn_where_asked():
         ({"samples": 0}, "samples to be a whole number of 1"),
         ({"most": 0}, "most to be a whole number of 1"),
         ({"distribution": "normal"}, "log-uniform"),
-        ({"knobs": {"voltage_v": (1, 2)}}, "no knob 'voltage_v'"),
-        ({"knobs": {"hops": (5.0, 1.0)}}, "hops"),
-        ({"knobs": {"temporal_reuse": (0.5, 2.0)}}, "temporal_reuse"),
+        ({"parameters": {"voltage_v": (1, 2)}}, "no design parameter 'voltage_v'"),
+        ({"parameters": {"hops": (5.0, 1.0)}}, "hops"),
+        ({"parameters": {"temporal_reuse": (0.5, 2.0)}}, "temporal_reuse"),
     ],
 )
 def test_draws_that_cannot_be_made_are_refused(options, message):
@@ -244,7 +257,7 @@ def test_an_interval_holds_a_share_between_none_and_all(share):
 @pytest.mark.parametrize("name", ["neuromorphic-22nm", "hierarchy-45nm"])
 def test_elasticities_are_relative_differences(name):
     machine = get(name)
-    if "targets_per_message" in machine.design.knobs:
+    if "targets_per_message" in machine.design.parameters:
         # Off the bound, so that there is a difference to both sides.
         machine = machine.with_design(targets_per_message=2)
     with jax.enable_x64(True):
@@ -252,20 +265,23 @@ def test_elasticities_are_relative_differences(name):
 
         def logs(**changed):
             own = {k: v for k, v in changed.items() if k in machine.technology}
-            knobs = {k: v for k, v in changed.items() if k not in own}
-            moved = machine.with_constants(**own).with_design(**knobs)
-            both = (bill(workload, moved), twin(workload, moved))
+            parameters = {k: v for k, v in changed.items() if k not in own}
+            moved = machine.with_constants(**own).with_design(**parameters)
+            both = (estimate_energy(workload, moved), estimate_qnn_energy(workload, moved))
             return np.log([float(b.total_pj().mean()) for b in both])
 
         found = sensitivities(workload, machine)
-        assert {s.name for s in found} == {*machine.technology.constants, *machine.design.knobs}
+        assert {s.name for s in found} == {
+            *machine.technology.constants,
+            *machine.design.parameters,
+        }
         for s in found:
             # Inside the bounds, shares among them included.
             steps = (-1e-6, 0) if s.name == "weight_fetch_share" else (-1e-6, 1e-6)
             low, high = (logs(**{s.name: s.value * math.exp(step)}) for step in steps)
             slopes = (high - low) / (steps[1] - steps[0])
-            np.testing.assert_allclose([s.energy, s.twin], slopes, atol=2e-5, err_msg=s.name)
-            assert s.ratio == pytest.approx(s.energy - s.twin)
+            np.testing.assert_allclose([s.energy, s.qnn], slopes, atol=2e-5, err_msg=s.name)
+            assert s.ratio == pytest.approx(s.energy - s.qnn)
 
 
 @settings(max_examples=5)
@@ -278,22 +294,24 @@ def test_elasticities_of_the_constants_sum_to_one(rate, steps):
     assert [abs(s.energy) for s in found] == sorted((abs(s.energy) for s in found), reverse=True)
 
 
-def test_a_swing_is_exact_where_the_bill_is_linear():
+def test_a_swing_is_exact_where_the_energy_is_linear():
     machine = get("hierarchy-45nm")
     s = next(s for s in sensitivities(network(), machine) if s.name == "ram_base_pj")
-    before = float(bill(network(), machine).total_pj().mean())
+    before = float(estimate_energy(network(), machine).total_pj().mean())
     for end, change in zip((s.low, s.high), s.swing(), strict=True):
-        moved = float(bill(network(), machine.with_constants(ram_base_pj=end)).total_pj().mean())
+        moved = float(
+            estimate_energy(network(), machine.with_constants(ram_base_pj=end)).total_pj().mean()
+        )
         assert moved / before - 1 == pytest.approx(change, rel=1e-3)
 
 
-def test_knobs_swing_within_their_bounds_and_zero_has_no_swing():
+def test_parameters_swing_within_their_bounds_and_zero_has_no_swing():
     found = {s.name: s for s in sensitivities(network(), NEUROMORPHIC)}
     assert (found["weight_bits"].low, found["weight_bits"].high) == (4, 16)
     assert found["weight_fetch_share"].high == 1
     assert found["targets_per_message"].low == 1
     assert found["temporal_reuse"].swing() == (0.0, 0.0)
-    assert found["hops"].mark == "knob"
+    assert found["hops"].provenance == "parameter"
 
 
 def test_nothing_paid_has_no_elasticity():
@@ -317,11 +335,11 @@ def test_a_tornado_shows_the_swings_longest_first():
     drawn = [next(s for s in found if s.name == label.split()[0]) for label in labels]
     np.testing.assert_allclose(high, [100 * s.swing()[1] for s in drawn])
     np.testing.assert_allclose(bars(ratio)[0], [100 * s.swing("ratio")[0] for s in drawn])
-    assert all(s.mark in label for s, label in zip(drawn, labels, strict=True))
+    assert all(s.provenance in label for s, label in zip(drawn, labels, strict=True))
 
 
 def test_a_tornado_of_nothing_is_refused():
-    still = Sensitivity("add_pj", "EXACT", 1.0, 0.9, 1.1, energy=0.0, twin=0.0)
+    still = Sensitivity("add_pj", "EXACT", 1.0, 0.9, 1.1, energy=0.0, qnn=0.0)
     for nothing in ([], [still], [dataclasses.replace(still, energy=math.nan)]):
         with pytest.raises(ValueError, match="at least one"):
             plots.tornado(nothing)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import jsnn
 from jsnn.data import Delta, Recorded, Shifted
-from jsnn.energy import bill
+from jsnn.energy import estimate_energy
 from jsnn.events import (
     BitFrames,
     EventFrames,
@@ -207,17 +207,21 @@ def test_the_workload_of_a_network_is_exactly_that_of_dense_frames(frames, seed)
     events = scrambled(pack(frames, PLACES), seed)
     (want, dense_work), (got, work) = RUN(variables, jnp.asarray(frames)), RUN(variables, events)
     first, wanted = work["hidden_0"], dense_work["hidden_0"]
-    same(first.arrivals, wanted.arrivals)
+    same(first.events_by_fan_out, wanted.events_by_fan_out)
     same(first.active, wanted.active)
     same(first.by_step, wanted.by_step)
     assert first.geometry == wanted.geometry
     # By hand.
-    same(first.arrivals[:, 0], frames.sum((0, 2)))
+    same(first.events_by_fan_out[:, 0], frames.sum((0, 2)))
     same(first.active[:, 0], (frames.sum(0) > 0).sum(-1).astype(np.float32))
-    same(first.by_step.arrivals[..., 0], frames.sum(-1).T)
+    same(first.by_step.events_by_fan_out[..., 0], frames.sum(-1).T)
     near(got, want, 1e-6)
     machine = get("hierarchy-45nm")
-    near(bill(work, machine).total_pj(), bill(dense_work, machine).total_pj(), 1e-6)
+    near(
+        estimate_energy(work, machine).total_pj(),
+        estimate_energy(dense_work, machine).total_pj(),
+        1e-6,
+    )
 
 
 NETWORK = (lambda model: (model, jax.jit(model.init)(jax.random.key(0), jnp.zeros(SHAPE))))(

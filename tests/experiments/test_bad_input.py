@@ -186,12 +186,12 @@ def test_resume_of_no_run(tmp_path):
         train.run(["--resume", str(tmp_path)])
 
 
-def test_resume_of_a_config_with_other_knobs(finished, tmp_path):
+def test_resume_of_a_config_with_other_options(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "run")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"warp": 9}))
     before = contents(folder)
-    with pytest.raises(ValueError, match=r"config\.json was .* other knobs.*\(warp is unknown\)"):
+    with pytest.raises(ValueError, match=r"config\.json was .* other options.*\(warp is unknown\)"):
         train.run(["--resume", str(folder)])
     assert contents(folder) == before
 

@@ -101,7 +101,7 @@ def test_ours_computes_the_workload_and_learns_from_it():
     first = contestant.calls["bare"]()
     assert first == pytest.approx(wanted, rel=1e-5)
     assert contestant.calls["bare"]() < first
-    # At the start the bill is its own reference: the term adds its weight.
+    # At the start the energy is its own reference: the term adds its weight.
     assert contestant.calls["step"]() == pytest.approx(wanted + ours.ENERGY_WEIGHT, abs=0.02)
     assert contestant.info["step_temporaries_mb"] >= 0
     with pytest.raises(ValueError, match="unknown plan"):
@@ -225,7 +225,7 @@ def test_maps_of_design_points_are_timed(tmp_path):
 
 
 def test_readme_holds_the_table_of_times():
-    readme = (table.ROOT / "README.md").read_text()
+    readme = (table.ROOT / "experiments/benchmarks/README.md").read_text()
     now = table.main(table.Flags(json=str(table.ROOT / table.Flags().json)))
     assert readme == place(readme, now, table.BEGIN, table.END), (
         "these times are not the stored ones: run `python -m experiments.benchmarks.table --write`"
@@ -249,7 +249,7 @@ def test_a_table_of_times_says_who_is_faster():
         "workloads": {"tiny": {"contestants": contestants}},
     }
     header, _, step, forward, _, caption = table.render(found).splitlines()
-    assert header == "| workload | what | jsnn | of it the bill | other |"
+    assert header == "| workload | what | jsnn | of it the energy | other |"
     assert step == "| tiny | training step | 500.0 ms | +2.5 % | – |"
     assert forward == "| tiny | forward pass | 2.0 ms | – | 0.50x |"
     assert "other 1.2" in caption and "kept by jsnn:default" in caption

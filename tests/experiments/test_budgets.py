@@ -1,4 +1,4 @@
-"""How often budgets hold: what is counted, against which front, and the command as a whole."""
+"""Reliability of budgets: what is counted, against which front, and the command as a whole."""
 
 import json
 
@@ -51,13 +51,15 @@ def test_every_budget_counts_once_and_what_has_no_network_as_not_held():
         [
             held(100.0, 98.0, 99.0, 0.81),
             held(100.0, 96.0, 101.0, 0.79, dead=["hidden_0"]),
-            {"value": "1pJ", "error": "below the floor", "dead_layers": []},
+            {"value": "1pJ", "error": "below the spike-independent energy", "dead_layers": []},
         ],
     )
     assert [found[name] for name in budgets.COUNTS] == [3, 1, 2, 1, 1]
     assert found["points_below_front_mean"] == pytest.approx(0.0)
     assert found["points_below_front_worst"] == pytest.approx(1.0)
-    none = summarise(POINTS, [{"value": "1pJ", "error": "below the floor", "dead_layers": []}])
+    none = summarise(
+        POINTS, [{"value": "1pJ", "error": "below the spike-independent energy", "dead_layers": []}]
+    )
     both = together([found, none, found])
     assert [both[name] for name in budgets.COUNTS] == [7, 2, 4, 2, 2]
     assert both["points_below_front"] == pytest.approx((0.0, 0.0))
@@ -65,12 +67,14 @@ def test_every_budget_counts_once_and_what_has_no_network_as_not_held():
     lines = describe({**both, "by_seed": {"0": found, "1": none}})
     assert lines[0].startswith("2 of 7 within 3 % on training, 2 hold on test, 2 dead; ")
     assert len(lines) == 1 + 3 + 1
-    assert "DEAD ['hidden_0']" in lines[2] and lines[4] == "1pJ: below the floor"
+    assert "DEAD ['hidden_0']" in lines[2] and lines[4] == "1pJ: below the spike-independent energy"
     alone = describe({**together([none]), "by_seed": {"0": none}})
     assert alone[0] == "0 of 1 within 3 % on training, 0 hold on test, 0 dead"
 
 
-def test_budgets_are_drawn_between_floor_and_bill_of_each_seed(tmp_path, monkeypatch, capsys):
+def test_budgets_are_drawn_between_spike_independent_energy_and_energy_of_each_seed(
+    tmp_path, monkeypatch, capsys
+):
     trained = {}
 
     def train(wanted, way, workers, say):
@@ -82,7 +86,7 @@ def test_budgets_are_drawn_between_floor_and_bill_of_each_seed(tmp_path, monkeyp
         config = one.config
         if config.energy_budget is None:
             pj = 4000.0 + config.seed - 3000 * (config.energy_weight > 0)
-            return {**point(one.value, pj, 0.9), "test_floor_pj": 1000.0}
+            return {**point(one.value, pj, 0.9), "test_spike_independent_pj": 1000.0}
         limit = float(config.energy_budget.removesuffix("pJ"))
         return held(limit, 0.98 * limit, limit, 0.9)
 
@@ -109,7 +113,9 @@ def test_budgets_are_drawn_between_floor_and_bill_of_each_seed(tmp_path, monkeyp
 def test_nothing_to_save_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(members, "train", lambda *given: {})
     monkeypatch.setattr(
-        members.Member, "read", lambda *given: {**point("0", 1100.0, 0.9), "test_floor_pj": 1000.0}
+        members.Member,
+        "read",
+        lambda *given: {**point("0", 1100.0, 0.9), "test_spike_independent_pj": 1000.0},
     )
     flags = Flags(datasets=("digits",), weights=(0.0,), runs=str(tmp_path), out=str(tmp_path))
     with pytest.raises(ValueError, match="there is nothing to save"):

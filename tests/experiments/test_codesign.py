@@ -10,7 +10,13 @@ from jsnn.hardware import get
 
 def test_a_machine_comes_out_that_can_be_read_back(tmp_path, capsys):
     result = codesign.run(
-        ["--smoke", "--out", str(tmp_path / "run"), "--knobs", "local_bytes=512:65536,pes=16:4096"]
+        [
+            "--smoke",
+            "--out",
+            str(tmp_path / "run"),
+            "--design-parameters",
+            "local_bytes=512:65536,pes=16:4096",
+        ]
     )
     stored = json.loads((tmp_path / "run" / "result.json").read_text())
     assert stored["final"] == result["final"] and len(stored["rows"]) == 2
@@ -23,7 +29,7 @@ def test_a_machine_comes_out_that_can_be_read_back(tmp_path, capsys):
     machine = get(str(tmp_path / "run" / "design.toml"))
     assert machine.name == "spatial-45nm-codesigned"
     design = stored["designs"][stored["chosen"]]
-    assert {n: machine.design.knobs[n] for n in design} == design
+    assert {n: machine.design.parameters[n] for n in design} == design
     costs = stored["cost_on_training_sample"]
     assert costs[stored["chosen"]] == min(costs.values())
     shown = capsys.readouterr().out
@@ -34,11 +40,11 @@ def test_a_machine_comes_out_that_can_be_read_back(tmp_path, capsys):
     ("words", "match"),
     [
         (["--how", "both"], "joint or alternate"),
-        (["--knobs", "pes"], "name=low:high"),
-        (["--knobs", "hops=1:4"], "cannot be trained"),
-        (["--knobs", "pes=16:4096,pes=16:512"], "different names"),
-        (["--knobs", "pes=4096:16"], "low < high"),
-        (["--area-weight", "0", "--knobs", "pes=16:4096"], "nothing pushes pes down"),
+        (["--design-parameters", "pes"], "name=low:high"),
+        (["--design-parameters", "hops=1:4"], "cannot be trained"),
+        (["--design-parameters", "pes=16:4096,pes=16:512"], "different names"),
+        (["--design-parameters", "pes=4096:16"], "low < high"),
+        (["--area-weight", "0", "--design-parameters", "pes=16:4096"], "nothing pushes pes down"),
     ],
 )
 def test_mistakes_are_named(words, match, tmp_path):

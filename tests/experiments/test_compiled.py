@@ -58,7 +58,7 @@ def test_torn_entries_are_replaced_and_read_from_then_on(tmp_path):
     assert start() == (misses - len(damages), len(damages))
     assert sorted(tmp_path.glob(f"*{ENTRY}")) == entries
     assert start() == (misses, 0)
-    # Seen to be whole by now, and damaged afterwards.
+    # Seen to be whole by now, and damaged later.
     last = entries[-1]
     last.write_bytes(last.read_bytes()[::-1])
     assert start() == (misses - 1, 1)

@@ -200,8 +200,8 @@ def test_budgets_run_in_this_process_and_the_infeasible_one_is_named(tmp_path, c
     summary = front.run([*FLAGS, *words, "--out", str(tmp_path / "front")])
     assert [point["label"] for point in summary["points"]] == ["1060pJ"]
     (failed,) = [one for one in summary["members"] if one["error"]]
-    assert failed["value"] == "900pJ" and "its floor is" in failed["error"]
-    assert "its floor is" in capsys.readouterr().out
+    assert failed["value"] == "900pJ" and "its spike-independent energy is" in failed["error"]
+    assert "its spike-independent energy is" in capsys.readouterr().out
 
 
 def test_a_folder_of_another_config_is_refused(tmp_path):
@@ -240,7 +240,7 @@ def test_points_are_chosen_on_validation_and_what_is_over_is_left_out():
     assert [p["dead"] for p in summary["points"]] == [0, 0, 1]
     mean, spread = summary["points"][0]["test_accuracy"]
     assert (mean, spread) == (pytest.approx(0.7), pytest.approx(0.1 * np.sqrt(2)))
-    # One decade below the initial bill, 0.5 and 0.7 above the majority.
+    # One decade below the initial energy, 0.5 and 0.7 above the majority.
     assert summary["hypervolume"][0] == pytest.approx(0.6)
 
 
@@ -250,7 +250,7 @@ def test_the_picture_has_a_bar_for_each_point():
         {"label": "b", "pj": (9e4, 0.0), "accuracy": (0.95, 0.0), "chosen": True},
         {"label": "c", "pj": (2e5, 1e3), "accuracy": (0.8, 0.01), "chosen": False},
     ]
-    axes = plots.front(points, floor_pj=3e4).axes[0]
+    axes = plots.front(points, spike_independent_pj=3e4).axes[0]
     joined = [c.lines[0].get_xydata() for c in axes.containers]
     np.testing.assert_allclose(joined[0], [[40, 90], [90, 95]])
     np.testing.assert_allclose(joined[1], [[200, 80]])

@@ -16,7 +16,8 @@ from jsnn.train import diagnosis
 from jsnn.train.budget import Budget, Infeasible
 
 FLAGS = "--epochs 3 --limit 64 --widths 8 --steps 2 --batch 16 --gain 8".split()
-# Between the floor of this network, 992 pJ, and the 1,034 pJ that it spends untrained.
+# Between the spike-independent energy of this network, 992 pJ, and the 1,034 pJ that it spends
+# untrained.
 BUDGET, LIMIT = "1010pJ", 1010
 
 
@@ -32,7 +33,7 @@ def test_a_run_ends_under_its_budget_and_says_by_how_much(held):
     assert result["config"]["energy_weight"] == 0
     budget = result["budget"]
     one = budget["limits"]["energy_pj"]
-    assert one["limit"] == LIMIT and one["floor"] < LIMIT < one["start"]
+    assert one["limit"] == LIMIT and one["spike_independent"] < LIMIT < one["start"]
     assert one["train"] <= LIMIT and one["holds"]["train"]
     assert budget["training_samples"] == 64
     for split in ("train", "validation", "test"):
@@ -81,9 +82,12 @@ def test_a_warm_start_begins_with_the_network_of_the_other_run(held):
     [
         (
             "--energy-budget 900pJ",
-            r"infeasible budget: energy_pj is limited to 900 \(900 pJ\), its floor is 9",
+            r"infeasible budget: energy_pj is limited to 900 \(900 pJ\), its spike-indep.* is 9",
         ),
-        ("--memory-budget 100B", r"memory_bytes is limited to 100 \(100 B\), its floor is"),
+        (
+            "--memory-budget 100B",
+            r"memory_bytes is limited to 100 \(100 B\), its spike-independent energy is",
+        ),
         ("--latency-budget 1ms", "publishes no times"),
         ("--area-budget 2mm2", "does not say what memories it has"),
         ("--area-budget 2mm2 --hardware yan-v1-spatial", "a machine whose name says its node"),
@@ -100,14 +104,20 @@ def test_what_cannot_be_is_refused_before_a_folder_is_made(flags, message, tmp_p
 
 def test_a_budget_sets_the_weight_of_a_recipe_aside_but_not_a_flag():
     config = configured({"energy_budget": "40nJ"})
-    assert (config.energy_weight, config.living_weight, config.select) == (0.0, 0.1, "last")
-    assert configured({"energy_budget": "40nJ", "living_weight": 1.0}).living_weight == 1
+    assert (config.energy_weight, config.dead_neuron_weight, config.select) == (0.0, 0.1, "last")
+    assert configured({"energy_budget": "40nJ", "dead_neuron_weight": 1.0}).dead_neuron_weight == 1
     assert configured({}).energy_weight == 0.15
 
 
 def record(train_pj: float, dead: list[str]) -> dict:
     shares = {split: 1 - train_pj / 100 for split in ("train", "validation", "test")}
-    one = {"limit": 100.0, "floor": 50.0, "start": 400.0, "multiplier": 0.25, "margin": shares}
+    one = {
+        "limit": 100.0,
+        "spike_independent": 50.0,
+        "start": 400.0,
+        "multiplier": 0.25,
+        "margin": shares,
+    }
     one |= {split: train_pj for split in shares}
     one |= {"holds": {split: share >= 0 for split, share in shares.items()}}
     return {

@@ -28,8 +28,8 @@ def recorded(activity, dtype=np.uint8, seed=0):
     return Dataset("toy", **splits, classes=2, timed=True, dt_s=1e-3)
 
 
-def config(**knobs):
-    return Config(**{"encoder": "recorded", "widths": (8,), "batch": 8, **knobs})
+def config(**options):
+    return Config(**{"encoder": "recorded", "widths": (8,), "batch": 8, **options})
 
 
 def test_dense_frames_are_the_default_and_untouched():
@@ -61,7 +61,7 @@ def test_auto_goes_by_the_rule(activity, platform, wanted):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "dtype", "why"),
+    ("options", "dtype", "why"),
     [
         ({"model": "conv"}, np.uint8, "not dense"),
         ({"input_dropout": 0.1}, np.uint8, "input-dropout"),
@@ -71,13 +71,13 @@ def test_auto_goes_by_the_rule(activity, platform, wanted):
         ({}, np.float32, "recorded events"),
     ],
 )
-def test_what_cannot_read_lists_stays_dense_or_refuses(knobs, dtype, why):
+def test_what_cannot_read_lists_stays_dense_or_refuses(options, dtype, why):
     data = recorded(0.01, dtype)
-    choice, frames = inputs.form(config(input="auto", **knobs), data, "cpu")
+    choice, frames = inputs.form(config(input="auto", **options), data, "cpu")
     assert choice.frames == "dense" and why in choice.reason
     assert frames["train"] is data.train.frames
     with pytest.raises(ValueError, match=why):
-        inputs.form(config(input="events", **knobs), data, "cpu")
+        inputs.form(config(input="events", **options), data, "cpu")
 
 
 def test_negative_frames_and_unknown_words():
@@ -94,8 +94,8 @@ def test_a_run_on_lists_learns_what_a_run_on_frames_learns(monkeypatch, tmp_path
     results, rows = {}, {}
     for form in ("dense", "events"):
         out = tmp_path / form
-        knobs = config(dataset="digits", input=form, epochs=2, loop="step")
-        results[form] = train.main(knobs, out=str(out))
+        options = config(dataset="digits", input=form, epochs=2, loop="step")
+        results[form] = train.main(options, out=str(out))
         rows[form] = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         assert f"input: {form} (as told)" in capsys.readouterr().out
     for dense, lists in zip(rows["dense"], rows["events"], strict=True):
@@ -108,5 +108,5 @@ def test_a_run_on_lists_learns_what_a_run_on_frames_learns(monkeypatch, tmp_path
 
 def test_recipes_say_nothing_of_it():
     # Stored results are those of dense frames, bit for bit.
-    (knob,) = (field for field in dataclasses.fields(Config) if field.name == "input")
-    assert knob.default == "dense"
+    (option,) = (field for field in dataclasses.fields(Config) if field.name == "input")
+    assert option.default == "dense"

@@ -25,14 +25,14 @@ def pruned_run(request, tmp_path_factory):
     return request.param, out, result
 
 
-def test_the_result_holds_both_bills_and_what_is_left(pruned_run):
+def test_the_result_holds_both_energies_and_what_is_left(pruned_run):
     kind, _, result = pruned_run
     entry = result["pruned"]
     assert entry["prune"] == kind
     assert result["parameters"] == 64 * 12 + 12 * 8 + 8 * 10 + 30
     np.testing.assert_allclose(entry["test_accuracy"], result["test_accuracy"], atol=0.02)
     if kind == "units":
-        # What training was billed for is what the smaller network costs.
+        # What training was priced for is what the smaller network costs.
         np.testing.assert_allclose(entry["dense_pj"], result["total_pj"], rtol=1e-5)
         (first, _), (second, _) = entry["units"].values()
         assert (first, second) < (12, 8)
@@ -41,7 +41,7 @@ def test_the_result_holds_both_bills_and_what_is_left(pruned_run):
         counted = [one["neurons"] for one in result["silent_layers"].values()]
         assert counted == [first, second]
     else:
-        # What training was billed for is what its lists cost.
+        # What training was priced for is what its lists cost.
         np.testing.assert_allclose(entry["skipping_pj"], result["total_pj"], rtol=1e-5)
         assert entry["skipping_pj"] < entry["dense_pj"]
         assert entry["weights"] < 64 * 12 + 12 * 8 + 8 * 10
@@ -83,7 +83,7 @@ def test_what_was_written_out_can_be_read(pruned_run):
     assert folder.rows()
 
 
-def test_a_report_on_it_says_where_its_bills_are(pruned_run):
+def test_a_report_on_it_says_where_its_energies_are(pruned_run):
     _, out, _ = pruned_run
     with pytest.raises(ValueError, match="was pruned"):
         energy_report.stored(str(out))

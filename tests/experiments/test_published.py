@@ -89,13 +89,15 @@ GOLDEN = {
 @pytest.mark.parametrize("key", GOLDEN, ids=lambda key: key[1])
 def test_golden_rows(found, key):
     row = next(row for row in found if (row.section, row.what) == key)
-    figure, mark, model = GOLDEN[key]
-    assert (row.published, row.mark) == (pytest.approx(figure), mark)
+    figure, provenance, model = GOLDEN[key]
+    assert (row.published, row.provenance) == (pytest.approx(figure), provenance)
     assert row.model == pytest.approx(model, rel=1e-4)
 
 
 def test_the_fitted_break_even_says_so(found):
-    fitted = [r for r in found if r.section == "2409.08290 break-even" and r.mark != "DERIVED"]
+    fitted = [
+        r for r in found if r.section == "2409.08290 break-even" and r.provenance != "DERIVED"
+    ]
     assert all("by fit" in row.note or "range" in row.note or row.miss for row in fitted)
 
 
@@ -103,7 +105,7 @@ def test_table_holds_every_row_with_mark_and_verdict(found, capsys):
     text = published.render(found)
     lines = text.splitlines()
     for row in found:
-        (line,) = [x for x in lines if x.startswith(f"{row.what}  ") and row.mark in x][:1]
+        (line,) = [x for x in lines if x.startswith(f"{row.what}  ") and row.provenance in x][:1]
         assert row.verdict in line and (row.miss or row.note) in line
     assert "7 known misses" in text and "Not recomputed:" in text
     assert all(what in text and why in text for what, why in published.MISSING)
@@ -131,7 +133,7 @@ def test_a_row_knows_how_far_off_it_is():
     assert between.error == 0 and between.within
     assert dataclasses.replace(between, model=3.3).error == pytest.approx(0.1)
     assert dataclasses.replace(between, model=0.5).error == pytest.approx(-0.5)
-    with pytest.raises(ValueError, match="mark"):
-        dataclasses.replace(row, mark="SURE")
+    with pytest.raises(ValueError, match="expected one of"):
+        dataclasses.replace(row, provenance="SURE")
     with pytest.raises(ValueError, match="range"):
         dataclasses.replace(row, published=(3.0, 1.0))

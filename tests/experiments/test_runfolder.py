@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments import runfolder, train
-from experiments.config import from_json, knob
+from experiments.config import from_json, option
 from experiments.runfolder import CHANGES, RunFolder
 
 ROOT = Path(train.__file__).parents[1]
@@ -21,14 +21,14 @@ ROOT = Path(train.__file__).parents[1]
 class Toy:
     """A config with a field of each type."""
 
-    name: str = knob("a", "a name")
-    seed: int = knob(0, "an integer", least=0)
-    epochs: int = knob(3, "an integer", least=1)
-    rate: float = knob(0.5, "a number", above=0, below=1)
-    widths: tuple[int, ...] = knob((4, 5), "integers")
-    limit: int | None = knob(None, "an integer or none")
-    pair: tuple[float, ...] | None = knob((1.0, 2.0), "numbers or none")
-    norm: bool = knob(False, "a switch")
+    name: str = option("a", "a name")
+    seed: int = option(0, "an integer", least=0)
+    epochs: int = option(3, "an integer", least=1)
+    rate: float = option(0.5, "a number", above=0, below=1)
+    widths: tuple[int, ...] = option((4, 5), "integers")
+    limit: int | None = option(None, "an integer or none")
+    pair: tuple[float, ...] | None = option((1.0, 2.0), "numbers or none")
+    norm: bool = option(False, "a switch")
 
 
 def row(epoch: int) -> dict:
@@ -232,7 +232,7 @@ def test_a_folder_whose_making_was_broken_off(tmp_path):
         ({"norm": 0, "seed": []}, r"seed must be of type int, got \[\]; norm must be of type bool"),
         ({"seed": -1}, "--seed must be at least 0, got -1"),
         ({"rate": 1}, "--rate must be less than 1, got 1"),
-        ({"warp": 9}, "other knobs.*warp is unknown"),
+        ({"warp": 9}, "other options.*warp is unknown"),
     ],
 )
 def test_a_config_is_checked_by_type_and_value(folder, change, message):

@@ -1,4 +1,4 @@
-"""What a run needs before its first step is made as its knobs say."""
+"""Objects of a run before its first step, made as its options say."""
 
 import pytest
 

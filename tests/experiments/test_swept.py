@@ -13,7 +13,7 @@ from jsnn.nn import forward
 from jsnn.surrogate import Sigmoid
 from jsnn.train.evaluation import evaluate, make_eval_step
 from jsnn.train.objective import Objective
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_train_step
 
 TINY = {
@@ -29,7 +29,7 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def swept():
-    return Swept(task_config(TINY), "bill")
+    return Swept(task_config(TINY), "energy")
 
 
 def by_steps(seed, slope, rate, strength):
@@ -46,7 +46,7 @@ def by_steps(seed, slope, rate, strength):
     frames = jnp.asarray(data.train.frames)
     state = init_state(model, optimiser, encoder(jax.random.key(0), frames[:1]), seed)
     sample = jax.random.permutation(jax.random.key(seed), len(frames))[:256]
-    first = initial_bill(state, model, objective, encoder, frames[sample])
+    first = initial_energy(state, model, objective, encoder, frames[sample])
     state = with_reference(state, first)
     step = make_train_step(model, objective, optimiser, encoder)
     for epoch in (1, 2):
@@ -62,9 +62,11 @@ def test_traced_numbers_do_what_written_ones_do(swept):
     numbers = {"seed": 3, "slope": 2.0, "rate": 0.5, "strength": 0.7}
     found, sums = swept.run(Numbers(**numbers)), by_steps(**numbers)
     np.testing.assert_allclose(found["pj"], sums["parts_pj"].sum() / sums["samples"], rtol=1e-4)
-    np.testing.assert_allclose(found["floor_pj"], sums["floor_pj"] / sums["samples"], rtol=1e-5)
+    np.testing.assert_allclose(
+        found["spike_independent_pj"], sums["spike_independent_pj"] / sums["samples"], rtol=1e-5
+    )
     assert found["accuracy"] == sums["accuracy"] / sums["samples"]
-    assert found["finite"] and found["initial_pj"] > found["floor_pj"]
+    assert found["finite"] and found["initial_pj"] > found["spike_independent_pj"]
     assert len(found["samples"]["pj"]) == len(swept.data.test)
     np.testing.assert_allclose(np.mean(found["samples"]["pj"]), found["pj"])
 
@@ -94,7 +96,7 @@ def test_what_is_zero_at_first_is_measured_on_the_network_without_it(monkeypatch
         swept.trained(Numbers(3, 1.0, 1.0, 0.1))
 
 
-@pytest.mark.parametrize("regulariser", ["bill", "squared-rate", "weights-activations"])
+@pytest.mark.parametrize("regulariser", ["energy", "squared-rate", "weights-activations"])
 def test_a_silent_start_gives_no_unit(regulariser):
     """Not even to terms that something is left of without a spike."""
     swept = Swept(task_config(TINY), regulariser)
@@ -107,7 +109,7 @@ def test_a_silent_start_gives_no_unit(regulariser):
 
 def test_an_event_temperature_reaches_the_terms_that_have_one():
     config = task_config({**TINY, "event_temperature": 0.7})
-    for regulariser, found in (("bill", 0.7), ("l1-rate", None)):
+    for regulariser, found in (("energy", 0.7), ("l1-rate", None)):
         objective = Swept(config, regulariser).objective
         assert getattr(objective.regulariser, "event_temperature", None) == found
         assert objective.event_temperature == 0.7
@@ -137,4 +139,4 @@ def test_bad_numbers_are_refused():
     with pytest.raises(ValueError, match="unknown regulariser"):
         Swept(task_config(TINY), "l2")
     with pytest.raises(ValueError, match="fewer than a batch"):
-        Swept(task_config({**TINY, "limit": 8}), "bill")
+        Swept(task_config({**TINY, "limit": 8}), "energy")

@@ -15,7 +15,7 @@ ROOT = Path(table.__file__).parents[1]
 STORED = table.load(ROOT / table.RESULTS)
 
 
-def made(accuracy, total_pj, floor_pj, *, rounded=None, hardware="machine-a", **more):
+def made(accuracy, total_pj, spike_independent_pj, *, rounded=None, hardware="machine-a", **more):
     """A result with the entries that the table reads, of a network of one hidden layer."""
     return {
         "config": {
@@ -30,9 +30,9 @@ def made(accuracy, total_pj, floor_pj, *, rounded=None, hardware="machine-a", **
         "test_accuracy": accuracy,
         "test_accuracy_at_weight_bits": {"weight_bits": 8, "accuracy": rounded or accuracy},
         "total_pj": total_pj,
-        "floor_pj": floor_pj,
-        "avoidable_pj": total_pj - floor_pj,
-        "ratio_to_twin": total_pj / 10_000,
+        "spike_independent_pj": spike_independent_pj,
+        "spike_dependent_pj": total_pj - spike_independent_pj,
+        "energy_ratio": total_pj / 10_000,
         "op_count_pj": total_pj / 2,
         "layers": ["one", "two", "readout"],
         "silent_layers": {"one": {}, "two": {}},
@@ -88,13 +88,13 @@ def test_means_and_spreads():
         | {
             "test accuracy": "97.00 ± 1.00 %",
             "runs": "3",
-            "full bill": "69.7 ± 25.9 nJ",
-            "floor": "10 nJ",
-            "avoidable": "59.7 nJ",
+            "energy estimate": "69.7 ± 25.9 nJ",
+            "spike-independent": "10 nJ",
+            "spike-dependent": "59.7 nJ",
             "less in total": "–",
-            "avoidable gone": "–",
+            "spike-dependent gone": "–",
             "points lost": "–",
-            "ratio to twin": "6.97 ± 2.59",
+            "energy ratio": "6.97 ± 2.59",
         }
         == rows["toy-w0"]
     )
@@ -108,8 +108,8 @@ def test_means_and_spreads():
             "weights at the machine's bits": "94.00 ± 1.41 % (8)",
             "spikes per neuron and step": "0.150, 0.150",
             "seconds": "45",
-            "full bill": "16.0 ± 5.7 nJ",
-            "avoidable": "6,000 pJ",
+            "energy estimate": "16.0 ± 5.7 nJ",
+            "spike-dependent": "6,000 pJ",
             "operation count": "8,000 pJ",
         }
         == rows["toy-energy"]
@@ -119,7 +119,7 @@ def test_means_and_spreads():
         | {
             "test accuracy": "50.00 %",
             "spikes per neuron and step": "–",
-            "full bill": "4.0 pJ",
+            "energy estimate": "4.0 pJ",
         }
         == rows["alone"]
     )
@@ -129,7 +129,7 @@ def test_reductions_are_paired_by_seed():
     row = cells(table.render(RESULTS, BASELINES, {}))["toy-energy"]
     # 60 / 12 and 50 / 20; 1 - 2 / 50 and 1 - 10 / 40; 98 - 97 and 96 - 97. Seed 2 has no partner.
     assert row["less in total"] == "3.8 ± 1.8x"
-    assert row["avoidable gone"] == "85.5 ± 14.8 %"
+    assert row["spike-dependent gone"] == "85.5 ± 14.8 %"
     assert row["points lost"] == "0.00 ± 1.41"
 
 
@@ -201,17 +201,21 @@ def test_results_are_read_case_by_case(tmp_path):
 def test_without_results_the_table_says_so(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"{table.BEGIN}{table.END}")
-    flags = table.Flags(results=str(tmp_path / "none"), readme=str(readme), write=True)
+    front = tmp_path / "front.md"
+    front.write_text(readme.read_text())
+    flags = table.Flags(str(tmp_path / "none"), str(readme), str(front), write=True)
     assert table.main(flags) == table.NONE_YET
-    assert table.NONE_YET in readme.read_text()
+    assert table.NONE_YET in readme.read_text() and table.NONE_YET in front.read_text()
 
 
 def test_readme_holds_the_table_of_the_results():
-    readme = ROOT / "README.md"
+    readme = ROOT / "experiments/README.md"
     now = table.main(table.Flags(results=str(ROOT / table.RESULTS)))
     assert readme.read_text() == table.place(readme.read_text(), now), (
-        "README's table is not that of the results: run `python -m experiments.table --write`"
+        "the table is not that of the results: run `python -m experiments.table --write`"
     )
+    front = (ROOT / "README.md").read_text()
+    assert front == table.place(front, table.render_front(table.load(ROOT / table.RESULTS)))
 
 
 # Scales of constants were absolute then, and are relative now.
@@ -225,7 +229,7 @@ def test_stored_results_are_of_the_commands_as_they_are_now(case):
         flags = parse(train.Flags, result["command"].split()[3:])
         recipe = RECIPES.get(case.flags["dataset"], {})
         config = json.loads(json.dumps(dataclasses.asdict(train.Config(**{**recipe, **flags}))))
-        # Knobs that came later are not in it, and some meant something else before.
+        # Design parameters that came later are not in it, and some meant something else before.
         changed = CHANGED.get(result["versions"]["jsnn"], set())
         kept = {k: v for k, v in result["config"].items() if k not in changed}
         assert {k: config[k] for k in kept} == kept

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from experiments import build, setting, train
-from experiments.config import check, knob, parse
+from experiments.config import check, option, parse
 from experiments.recipes import RECIPES
 from experiments.runfolder import RunFolder
 from jsnn.data import ENCODERS, Dataset
@@ -29,13 +29,13 @@ ROOT = Path(train.__file__).parents[1]
 class Toy:
     """One field of each type."""
 
-    name: str = knob("a", "a name")
-    width: int = knob(3, "an integer", least=1)
-    rate_scale: float = knob(0.5, "a number", above=0, below=1)
-    widths: tuple[int, ...] = knob((4, 5), "integers")
-    limit: int | None = knob(None, "an integer or none", least=2)
-    pair: tuple[int, ...] | None = knob((1, 2), "integers or none")
-    norm: bool = knob(False, "a switch")
+    name: str = option("a", "a name")
+    width: int = option(3, "an integer", least=1)
+    rate_scale: float = option(0.5, "a number", above=0, below=1)
+    widths: tuple[int, ...] = option((4, 5), "integers")
+    limit: int | None = option(None, "an integer or none", least=2)
+    pair: tuple[int, ...] | None = option((1, 2), "integers or none")
+    norm: bool = option(False, "a switch")
 
 
 def test_flags_are_read_by_type():
@@ -80,7 +80,7 @@ def test_a_typo_is_an_error(words, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_help_lists_every_knob_with_its_default(capsys):
+def test_help_lists_every_option_with_its_default(capsys):
     with pytest.raises(SystemExit) as stopped:
         parse(train.Flags, ["--help"])
     assert stopped.value.code == 0
@@ -91,7 +91,7 @@ def test_help_lists_every_knob_with_its_default(capsys):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("options", "message"),
     [
         ({"width": 0}, "--width must be at least 1, got 0"),
         ({"rate_scale": 0.0}, "--rate-scale must be greater than 0, got 0.0"),
@@ -100,10 +100,10 @@ def test_help_lists_every_knob_with_its_default(capsys):
         ({"limit": 1}, "--limit must be at least 2, got 1"),
     ],
 )
-def test_ranges(knobs, message):
+def test_ranges(options, message):
     check(Toy())
     with pytest.raises(ValueError, match=f"^{message}$"):
-        check(Toy(**knobs))
+        check(Toy(**options))
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
@@ -168,12 +168,12 @@ RESULT = {
     "test_accuracy_at_weight_bits",
     "initial_pj",
     "total_pj",
-    "floor_pj",
-    "avoidable_pj",
-    "twin_pj",
-    "ratio_to_twin",
+    "spike_independent_pj",
+    "spike_dependent_pj",
+    "qnn_pj",
+    "energy_ratio",
     "op_count_pj",
-    "bill_pj",
+    "energy_by_layer_pj",
     "spikes",
     "spike_rates",
     "silent_layers",
@@ -226,25 +226,27 @@ def test_result_is_whole_and_on_disk(smoke):
 def test_numbers_of_a_result_agree(smoke):
     result, folder = smoke
     layers = result["layers"]
-    assert layers == ["hidden_0", "readout"] == list(result["bill_pj"])
-    cells = [pj for row in result["bill_pj"].values() for pj in row.values()]
+    assert layers == ["hidden_0", "readout"] == list(result["energy_by_layer_pj"])
+    cells = [pj for row in result["energy_by_layer_pj"].values() for pj in row.values()]
     assert all(pj >= 0 for pj in cells)
     assert sum(cells) == pytest.approx(result["total_pj"], rel=1e-6)
-    assert result["total_pj"] - result["floor_pj"] == pytest.approx(result["avoidable_pj"])
-    assert 0 < result["floor_pj"] <= result["total_pj"]
-    assert result["total_pj"] / result["twin_pj"] == pytest.approx(result["ratio_to_twin"])
+    assert result["total_pj"] - result["spike_independent_pj"] == pytest.approx(
+        result["spike_dependent_pj"]
+    )
+    assert 0 < result["spike_independent_pj"] <= result["total_pj"]
+    assert result["total_pj"] / result["qnn_pj"] == pytest.approx(result["energy_ratio"])
     hidden, steps = 8, result["steps"]
     assert result["spike_rates"][0] == pytest.approx(result["spikes"][0] / (hidden * steps))
     # Weights and biases: constants of neurons are not trained.
     assert result["parameters"] == (64 * 8 + 8) + (8 * 10 + 10)
     for name in result["unpriced"]:
-        assert all(row[name] == 0 for row in result["bill_pj"].values())
+        assert all(row[name] == 0 for row in result["energy_by_layer_pj"].values())
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     chosen = rows[result["chosen_epoch"] - 1]
     assert chosen["validation_accuracy"] == result["validation_accuracy"]
     config = result["config"]
     for row in rows:
-        cost = row["train_energy"] + config["living_weight"] * row["train_silence"]
+        cost = row["train_energy"] + config["dead_neuron_weight"] * row["train_dead_neurons"]
         loss = row["train_task"] + config["energy_weight"] * cost
         assert row["train_loss"] == pytest.approx(loss, rel=1e-5)
         assert row["train_pj"] / result["initial_pj"] == pytest.approx(

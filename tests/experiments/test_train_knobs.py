@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments import energy_report, train
-from experiments.machines import BOUNDS, chosen_knobs, node_nm
+from experiments.machines import BOUNDS, chosen_parameters, node_nm
 from jsnn.hardware import get
 
 SMALL = "--limit 64 --epochs 3 --batch 8 --widths 12 --steps 3 --no-compile-cache".split()
@@ -15,7 +15,7 @@ LIMITS = "--energy-budget 3.7nJ --latency-budget 1us --area-budget 4.5mm2".split
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("machine") / "run"
-    words = ["--hardware", "spatial-45nm", "--knobs", "all", "--knob-rate", "200"]
+    words = ["--hardware", "spatial-45nm", "--design-parameters", "all", "--design-rate", "200"]
     result = train.run([*SMALL, *LIMITS, *words, "--out", str(out)])
     return out, json.loads(json.dumps(result))
 
@@ -25,12 +25,12 @@ def test_the_machine_that_comes_out_can_be_built(trained):
     design = result["design"]
     machine = get(str(out / "design.toml"))
     assert machine.name == design["machine"] == "spatial-45nm-codesigned"
-    built = design["knobs"]["built"]
+    built = design["parameters"]["built"]
     assert set(built) >= {"local_bytes", "pes", "targets_per_message"}
-    assert {n: machine.design.knobs[n] for n in built} == built
+    assert {n: machine.design.parameters[n] for n in built} == built
     assert "weight_bits" in built and "voltage_v" not in built, "a supply was not named"
     assert built["local_bytes"] in {2.0**n for n in range(8, 21)}
-    assert built != design["knobs"]["relaxed"]
+    assert built != design["parameters"]["relaxed"]
     assert set(design["validation"]) == {"relaxed", "built"}
 
 
@@ -53,12 +53,15 @@ def test_a_report_prices_the_run_on_its_own_machine(trained, capsys):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["--knobs", "pes"], "name=low:high"),
-        (["--knobs", "hops=1:4"], "cannot be trained"),
-        (["--knobs", "local_bytes=512:65536"], "nothing pushes local_bytes down"),
-        (["--knobs", "voltage_v=0.6:0.9"], "needs the supply"),
-        (["--knobs", "weight_bits=2:8", "--weight-bits", "4"], "are one thing"),
-        (["--knobs", "all", "--energy-weight", "0", "--weight-bits", "4"], "pushed both ways"),
+        (["--design-parameters", "pes"], "name=low:high"),
+        (["--design-parameters", "hops=1:4"], "cannot be trained"),
+        (["--design-parameters", "local_bytes=512:65536"], "nothing pushes local_bytes down"),
+        (["--design-parameters", "voltage_v=0.6:0.9"], "needs the supply"),
+        (["--design-parameters", "weight_bits=2:8", "--weight-bits", "4"], "are one thing"),
+        (
+            ["--design-parameters", "all", "--energy-weight", "0", "--weight-bits", "4"],
+            "pushed both ways",
+        ),
     ],
 )
 def test_mistakes_are_named(words, complaint, tmp_path):
@@ -69,9 +72,12 @@ def test_mistakes_are_named(words, complaint, tmp_path):
 
 def test_all_are_those_that_what_is_paid_for_pushes_both_ways():
     machine = get("spatial-45nm")
-    every = {knob.name for knob in chosen_knobs("all", machine)}
+    every = {parameter.name for parameter in chosen_parameters("all", machine)}
     assert every <= BOUNDS.keys()
-    calm = {knob.name for knob in chosen_knobs("all", machine, {"task", "capacity", "energy"})}
+    calm = {
+        parameter.name
+        for parameter in chosen_parameters("all", machine, {"task", "capacity", "energy"})
+    }
     assert calm == {"targets_per_message", "weight_bits"} < every
     with pytest.raises(ValueError, match=r"--area-budget needs .* node"):
         node_nm("spatial", "--area-budget")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import anytime, windows
+from experiments import early_exit, windows
 from experiments.runconfig import Config
 from experiments.train import main
 from jsnn.codesign.time_window import Window
@@ -66,7 +66,7 @@ def test_a_run_learns_its_window_stops_early_and_is_looked_at_again(tmp_path):
     assert abs(result["steps"] - found["relaxed"]["steps"]) < 1
     best = max(found["tried_on_validation"], key=lambda row: row["score"])
     assert best["steps"] == result["steps"]
-    # The bill and the answers of the run itself are those without early exit.
+    # The energy and the answers of the run itself are those without early exit.
     without = result["early_exit"]["test_without"]
     assert without["accuracy"] == pytest.approx(result["test_accuracy"])
     assert without["pj"] == pytest.approx(result["total_pj"], rel=1e-4)
@@ -74,8 +74,8 @@ def test_a_run_learns_its_window_stops_early_and_is_looked_at_again(tmp_path):
     assert sum(stopped["histogram"]) == 64 and len(stopped["histogram"]) == result["steps"]
     assert stopped["steps"] <= result["steps"]
 
-    again = anytime.main(str(folder), anytime.Flags(rules="gap", thresholds=3))
-    assert json.loads(json.dumps(again)) == json.loads((folder / "anytime.json").read_text())
+    again = early_exit.main(str(folder), early_exit.Flags(rules="gap", thresholds=3))
+    assert json.loads(json.dumps(again)) == json.loads((folder / "early_exit.json").read_text())
     assert again["early_exit"]["gap"]["chosen"]["test"] == stopped
     assert again["fixed"]["test"][-1] == pytest.approx(without)
     assert [row["steps"] for row in again["fixed"]["test"]] == list(range(1, result["steps"] + 1))

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from jsnn.energy import COMPONENTS, bill
-from jsnn.energy.qnn import ratio
-from jsnn.hardware import Hardware, Technology, get, presets
+from jsnn.energy import COMPONENTS, estimate_energy
+from jsnn.energy.qnn import energy_ratio
+from jsnn.hardware import Hardware, Technology, get, machines
 from jsnn.hardware.architectures import Chip, Itemised, Sata
 from jsnn.hardware.architectures.chip import VOCABULARY
 from jsnn.hardware.architectures.sata import operations_pj, training_counts, training_pj
@@ -59,7 +59,7 @@ def test_figures_of_chips_stand_in_the_catalogue_only():
 
 
 def test_a_chip_says_what_it_prices_static_energy_included():
-    for name in presets():
+    for name in machines():
         assert isinstance(get(name).architecture, Itemised) == isinstance(
             get(name).architecture, Chip
         )
@@ -73,12 +73,12 @@ def test_a_chip_says_what_it_prices_static_energy_included():
 
 def total_pj(name, *layers):
     with jax.enable_x64(True):
-        return float(bill(Workload(layers), get(name)).total_pj()[0])
+        return float(estimate_energy(Workload(layers), get(name)).total_pj()[0])
 
 
 def parts_pj(machine, *layers):
     with jax.enable_x64(True):
-        parts = bill(Workload(layers), machine).components_pj()[0].tolist()
+        parts = estimate_energy(Workload(layers), machine).components_pj()[0].tolist()
     return dict(zip(COMPONENTS, parts, strict=True))
 
 
@@ -87,12 +87,12 @@ def layer(kind="dense", input_kind="spikes", seed=0, steps=5, spiking=True):
     draw = np.random.default_rng(seed).integers
     shape = (4, 4, 6) if kind == "conv" else (9,)
     neurons = math.prod(shape)
-    reaches = (20, 30) if kind == "conv" else (neurons,)
+    fan_outs = (20, 30) if kind == "conv" else (neurons,)
     events = lambda *axes: jnp.asarray(draw(1, 50, (2, *axes)), jnp.result_type(float))  # noqa: E731
     recurrent = events() if kind == "recurrent" else jnp.zeros(2)
     return LayerWorkload(
-        arrivals=events(len(reaches)),
-        active=events(len(reaches)),
+        events_by_fan_out=events(len(fan_outs)),
+        active=events(len(fan_outs)),
         recurrent_events=recurrent,
         spikes=events(*shape) * spiking,
         steps=steps,
@@ -101,8 +101,8 @@ def layer(kind="dense", input_kind="spikes", seed=0, steps=5, spiking=True):
             kind=kind,
             input_kind=input_kind,
             spiking=spiking,
-            reaches=reaches,
-            inputs_by_reach=(26, 6) if kind == "conv" else (32,),
+            fan_outs=fan_outs,
+            inputs_by_fan_out=(26, 6) if kind == "conv" else (32,),
             neurons=neurons,
             fan_in=18 if kind == "conv" else 32,
             fan_out_area=9 if kind == "conv" else 1,
@@ -125,8 +125,8 @@ def conv(inputs, outputs, size, kernel=3, sparsity=0.9, steps=4):
     l = layer("conv", steps=steps)
     geometry = dataclasses.replace(
         l.geometry,
-        reaches=(area * outputs,),
-        inputs_by_reach=(pixels,),
+        fan_outs=(area * outputs,),
+        inputs_by_fan_out=(pixels,),
         neurons=outputs * size**2,
         fan_in=area * inputs,
         fan_out_area=area,
@@ -134,10 +134,10 @@ def conv(inputs, outputs, size, kernel=3, sparsity=0.9, steps=4):
         state_words=1,
         output_shape=(size, size, outputs),
     )
-    arrivals = jnp.full((1, 1), (1 - sparsity) * pixels * steps, jnp.result_type(float))
+    events_by_fan_out = jnp.full((1, 1), (1 - sparsity) * pixels * steps, jnp.result_type(float))
     return dataclasses.replace(
         l,
-        arrivals=arrivals,
+        events_by_fan_out=events_by_fan_out,
         active=jnp.full((1, 1), pixels * 0.5),
         recurrent_events=jnp.zeros(1),
         spikes=jnp.zeros((1, size, size, outputs)),
@@ -149,7 +149,7 @@ def conv(inputs, outputs, size, kernel=3, sparsity=0.9, steps=4):
 
 
 def test_the_families_are_listed_with_a_line_each():
-    lines = presets()
+    lines = machines()
     assert set(CHIPS) | set(ACCELERATORS) <= set(lines)
     assert all(lines[name].strip() and "\n" not in lines[name] for name in lines)
 
@@ -191,17 +191,23 @@ def test_all_others_pay_for_spikes(name):
 
 @pytest.mark.parametrize("name", ["loihi-14nm", "truenorth-28nm", "odin-28nm", *ACCELERATORS[::2]])
 def test_elasticities_are_true_derivatives(name):
-    """Relative changes of every constant and knob, off the steps of whole messages and cores."""
+    """Relative changes of constants and parameters, off the steps of whole messages and cores."""
     with jax.enable_x64(True):
         steps = {"targets_per_message": 1.3, "core_neurons": 7.3, "crossbar": 7.3}
         machine = get(name)
-        known = {knob: v for knob, v in steps.items() if knob in machine.architecture.knobs}
+        known = {
+            parameter: v
+            for parameter, v in steps.items()
+            if parameter in machine.architecture.parameters
+        }
         leaves, structure = jax.tree.flatten(machine.with_design(**known))
         work = Workload((layer("conv"), layer("recurrent"), layer("dense", "constant")))
 
         def log_total(factors):
             scaled = [f * leaf for f, leaf in zip(factors, leaves, strict=True)]
-            return jnp.log(bill(work, jax.tree.unflatten(structure, scaled)).total_pj()).sum()
+            return jnp.log(
+                estimate_energy(work, jax.tree.unflatten(structure, scaled)).total_pj()
+            ).sum()
 
         ones = [jnp.ones(()) for _ in leaves]
         check_grads(log_total, (ones,), order=1, modes=("rev",), eps=1e-5, rtol=1e-5)
@@ -276,12 +282,16 @@ SECONDARY = {
 }
 
 
-@pytest.mark.parametrize("mark", ["EXACT", "SECONDARY"])
-def test_published_constants(mark):
-    """All constants with such a mark, none more and none less."""
-    expected = {"EXACT": EXACT, "SECONDARY": SECONDARY}[mark]
+@pytest.mark.parametrize("provenance", ["EXACT", "SECONDARY"])
+def test_published_constants(provenance):
+    """All constants with such a provenance, none more and none less."""
+    expected = {"EXACT": EXACT, "SECONDARY": SECONDARY}[provenance]
     found = {
-        name: {key: c.value for key, c in get(name).technology.constants.items() if c.mark == mark}
+        name: {
+            key: c.value
+            for key, c in get(name).technology.constants.items()
+            if c.provenance == provenance
+        }
         for name in (*CHIPS, "sata", "spikesim-rram")
     }
     assert {name: values for name, values in found.items() if values} == {
@@ -295,15 +305,15 @@ def test_published_constants(mark):
 def test_survey():
     published = (12.7, 5.3, 26, 2.5, 1.54, 20, 23.6, 45, 10, 2.8)
     assert tuple(c.value for c in chips.SURVEY_PJ_PER_SYNOP.values()) == published
-    assert all(c.mark == "EXACT" for c in chips.SURVEY_PJ_PER_SYNOP.values())
+    assert all(c.provenance == "EXACT" for c in chips.SURVEY_PJ_PER_SYNOP.values())
 
 
 def hand_loihi(l, b):
     g = l.geometry
-    into = [math.ceil(reach / 7) for reach in g.reaches]
-    sent = sum(float(n) * m for n, m in zip(l.arrivals[b], into, strict=True))
+    into = [math.ceil(reach / 7) for reach in g.fan_outs]
+    sent = sum(float(n) * m for n, m in zip(l.events_by_fan_out[b], into, strict=True))
     sent += float(l.recurrent_events[b]) * math.ceil(g.neurons / 7)
-    connected = float(sum(n * r for n, r in zip(l.arrivals[b], g.reaches, strict=True)))
+    connected = float(sum(n * r for n, r in zip(l.events_by_fan_out[b], g.fan_outs, strict=True)))
     connected += float(l.recurrent_events[b]) * g.neurons
     return {
         "synapse": connected * 23.6,
@@ -318,7 +328,7 @@ def test_loihi_by_hand(kind, input_kind):
     """Two hops, seven targets a message; a real-valued word pays as a spike does."""
     l = layer(kind, input_kind, seed=3)
     machine = get("loihi-14nm").with_design(hops=2, targets_per_message=7)
-    parts = bill(Workload((l,)), machine).parts_pj
+    parts = estimate_energy(Workload((l,)), machine).parts_pj
     for b in range(2):
         found = dict(zip(COMPONENTS, parts[b, 0].tolist(), strict=True))
         expected = hand_loihi(l, b)
@@ -330,7 +340,7 @@ def test_loihi_of_sanafe_by_hand():
     flat, deep = layer("dense"), layer("conv")
     machine = get("loihi-sanafe").with_design(hops=3, targets_per_message=8)
     found = parts_pj(machine, flat)
-    synops, arrived = float(flat.synops[0]), float(flat.arrivals[0, 0])
+    synops, arrived = float(flat.synops[0]), float(flat.events_by_fan_out[0, 0])
     fires = float(flat.spikes[0].sum())
     assert found["synapse"] == pytest.approx(synops * 35.5)
     assert found["neuron"] == pytest.approx(9 * 5 * (51.2 + 21.6) + fires * 69.3)
@@ -373,7 +383,7 @@ def test_kerasspiking_processors():
         assert f"{joule:.2e}" == "8.64e-04"
         assert joule == pytest.approx(8.6e-9 * (784 * 128 + 128))
     work = Workload((dense(784, 128, steps=5, rate=0.1),))
-    assert float(ratio(work, get("gpu-kerasspiking"))[0]) == pytest.approx(1.0)
+    assert float(energy_ratio(work, get("gpu-kerasspiking"))[0]) == pytest.approx(1.0)
     cpu, gpu, arm = (
         total_pj(f"{d}-kerasspiking", dense(9, 8, steps=1, rate=0)) for d in ("cpu", "gpu", "arm")
     )
@@ -395,7 +405,7 @@ def test_a_chip_is_complete():
     with pytest.raises(ValueError, match="'firing_neuron_pj' needs 'neuron_pj'"):
         Chip(("firing_neuron_pj",))
     assert set(VOCABULARY.values()) <= set(COMPONENTS)
-    assert loihi.knobs == ("targets_per_message", "hops")
+    assert loihi.parameters == ("targets_per_message", "hops")
 
 
 # ---- silicon
@@ -513,7 +523,7 @@ def test_seneca_by_hand():
     machine = get("seneca-22nm").with_design(targets_per_message=4)
     found = parts_pj(machine, l)
     macs, fed, fires = (float(x[0]) for x in (l.macs, l.recurrent_events, l.spikes.sum(1)))
-    arrived = float(l.arrivals[0, 0])
+    arrived = float(l.events_by_fan_out[0, 0])
     expected = {
         "synapse": macs * 2.8 + fed * 9 * 1.4,
         "neuron": 45 * (3 * 1.4 + 1.2 + 0.5) + fires * (1.1 + 1.4),
@@ -661,7 +671,7 @@ def test_sata_inference_is_the_forward_stage(bugs):
         layers = vgg5()
         architecture = Sata(published_bugs=bugs)
         machine = dataclasses.replace(get("sata"), architecture=architecture)
-        found = bill(Workload(layers), machine.with_design(weight_bits=2)).total_pj()[0]
+        found = estimate_energy(Workload(layers), machine.with_design(weight_bits=2)).total_pj()[0]
         expected = stages(program(4, 2, 0.9, 0.7, bugs), 2)["forward"]
         assert float(found) == pytest.approx(expected, rel=1e-9)
 

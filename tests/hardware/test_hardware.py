@@ -1,4 +1,4 @@
-"""Constants with sources, knobs with bounds, prices without a spike."""
+"""Constants with sources, design parameters with bounds, prices without a spike."""
 
 import dataclasses
 
@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jsnn.hardware import Constant, Design, Hardware, Technology, get, presets
+from jsnn.hardware import Constant, Design, Hardware, Technology, get, machines
 from jsnn.hardware.actions import COMPONENTS, EVENTS
 from jsnn.hardware.architectures import ComputeOnly, Hierarchy
 from jsnn.hardware.architectures.hierarchy import access_pj, add_pj, mul_pj
-from jsnn.hardware.constant import MARKS
+from jsnn.hardware.constant import PROVENANCES
 from jsnn.workload.analytic import dense
 
-NAMES = tuple(presets())
+NAMES = tuple(machines())
 LAYERS = [
     dense(30, 20, steps=4, rate=0.1, input_kind=k, multiplies=1)
     for k in ("spikes", "analog", "constant")
@@ -32,8 +32,8 @@ LAYERS.append(
 
 
 def test_a_constant_needs_unit_source_and_mark():
-    for bad in ({"unit": ""}, {"source": " "}, {"mark": "MAYBE"}, {"value": -1.0}):
-        fields = {"value": 1.0, "unit": "pJ", "source": "paper", "mark": "EXACT"} | bad
+    for bad in ({"unit": ""}, {"source": " "}, {"provenance": "MAYBE"}, {"value": -1.0}):
+        fields = {"value": 1.0, "unit": "pJ", "source": "paper", "provenance": "EXACT"} | bad
         with pytest.raises(ValueError):
             Constant(**fields)
     with pytest.raises(ValueError, match="finite"):
@@ -45,8 +45,8 @@ def test_every_constant_of_a_preset_is_sourced_and_used(name):
     machine = get(name)
     assert set(machine.technology.constants) == set(machine.architecture.constants)
     for constant in machine.technology.constants.values():
-        assert constant.source and constant.unit and constant.mark in MARKS
-    assert set(machine.design.knobs) == set(machine.architecture.knobs)
+        assert constant.source and constant.unit and constant.provenance in PROVENANCES
+    assert set(machine.design.parameters) == set(machine.architecture.parameters)
 
 
 def _all_prices(machine):
@@ -59,7 +59,7 @@ def _all_prices(machine):
     ]
 
 
-# What a knob is moved to; one more than it was, where nothing is said.
+# What a design parameter is moved to; one more than it was, where nothing is said.
 ELSEWHERE = {
     "weight_fetch_share": 0.5,
     "temporal_reuse": 0.5,
@@ -69,7 +69,7 @@ ELSEWHERE = {
     "pes": 1.0,
     "pe_state_bytes": 0.0,
 }
-# Knobs that bound what fits, or the time it takes: they have tests of their own.
+# Design parameters that bound what fits, or the time it takes: they have tests of their own.
 NO_PRICE = {"dram_bytes", "global_bytes", "cores", "core_neurons", "clock_hz"}
 CAPACITIES = {"local_bytes", "queue_events", "core_weight_bytes", "core_state_bytes"}
 # Where movement is free, or memory costs the same at every level.
@@ -84,11 +84,11 @@ FREE = {
 
 def _with_small_memories(machine):
     sizes = {"pe_state_bytes": 1, "local_bytes": 128, "batch": 2}
-    return machine.with_design(**{k: v for k, v in sizes.items() if k in machine.design.knobs})
+    return machine.with_design(**{k: v for k, v in sizes.items() if k in machine.design.parameters})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_constant_and_knob_moves_a_price(name):
+def test_every_constant_and_parameter_moves_a_price(name):
     """As it is, or with memories so small that every level holds something."""
     machines = get(name), _with_small_memories(get(name))
 
@@ -98,13 +98,13 @@ def test_every_constant_and_knob_moves_a_price(name):
     for constant, known in get(name).technology.constants.items():
         other = {constant: 1.5 * known.value + 0.1}
         assert moves(lambda m, other=other: m.with_constants(**other)), constant
-    for knob, value in get(name).design.knobs.items():
-        if knob in NO_PRICE | FREE.get(name, set()):
+    for parameter, value in get(name).design.parameters.items():
+        if parameter in NO_PRICE | FREE.get(name, set()):
             continue
-        if knob == "pes" and get(name).architecture.name != "spatial":
+        if parameter == "pes" and get(name).architecture.name != "spatial":
             continue
-        other = {knob: ELSEWHERE.get(knob, value + 1)}
-        assert moves(lambda m, other=other: m.with_design(**other)), knob
+        other = {parameter: ELSEWHERE.get(parameter, value + 1)}
+        assert moves(lambda m, other=other: m.with_design(**other)), parameter
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -137,7 +137,7 @@ def test_ram_regression(kibibytes, pj):
 def test_unknown_names_say_what_is_valid():
     with pytest.raises(ValueError, match=r"hierarchy-45nm.*valid"):
         get("hierarchy-45m")
-    with pytest.raises(ValueError, match="no knob"):
+    with pytest.raises(ValueError, match="no design parameter"):
         get("compute-only-45nm").with_design(hops=2)
     with pytest.raises(ValueError, match="ram_base_pj"):
         get("compute-only-45nm").with_constants(ram_base_pj=1.0)
@@ -148,7 +148,7 @@ def test_unknown_names_say_what_is_valid():
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "parameters",
     [
         {"weight_bits": 0},
         {"hops": -1},
@@ -157,22 +157,22 @@ def test_unknown_names_say_what_is_valid():
         {"state_bits": float("nan")},
     ],
 )
-def test_knobs_have_bounds(knobs):
-    with pytest.raises(ValueError, match=next(iter(knobs))):
-        Design(**knobs)
+def test_parameters_have_bounds(parameters):
+    with pytest.raises(ValueError, match=next(iter(parameters))):
+        Design(**parameters)
 
 
 @given(st.floats(1, 64), st.floats(0, 100))
-def test_legal_knobs_are_kept(bits, hops):
+def test_legal_parameters_are_kept(bits, hops):
     design = Design(weight_bits=bits, hops=hops)
-    assert design.knobs == {"weight_bits": bits, "hops": hops}
+    assert design.parameters == {"weight_bits": bits, "hops": hops}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_hardware_is_a_pytree_of_constants_and_knobs(name):
+def test_hardware_is_a_pytree_of_constants_and_parameters(name):
     machine = get(name)
     leaves, structure = jax.tree.flatten(machine)
-    assert len(leaves) == len(machine.technology.constants) + len(machine.design.knobs)
+    assert len(leaves) == len(machine.technology.constants) + len(machine.design.parameters)
     assert all(isinstance(leaf, float) for leaf in leaves)
     assert jax.tree.unflatten(structure, leaves) == machine
     assert hash(structure) == hash(jax.tree.structure(machine))
@@ -181,7 +181,7 @@ def test_hardware_is_a_pytree_of_constants_and_knobs(name):
     assert all(jnp.allclose(a, 2 * b) for a, b in zip(jax.tree.leaves(scaled), leaves, strict=True))
 
 
-def test_traced_knobs_pass_and_changing_one_keeps_the_rest():
+def test_traced_parameters_pass_and_changing_one_keeps_the_rest():
     machine = get("neuromorphic-22nm")
     geometry = LAYERS[0].geometry
 
@@ -215,4 +215,4 @@ def test_text_names_every_constant_with_its_source():
     for name in NAMES:
         text = str(get(name))
         for key, constant in get(name).technology.constants.items():
-            assert key in text and constant.source in text and constant.mark in text
+            assert key in text and constant.source in text and constant.provenance in text

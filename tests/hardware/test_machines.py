@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from jsnn.energy import COMPONENTS, bill
+from jsnn.energy import COMPONENTS, estimate_energy
 from jsnn.energy.area import memory_area_mm2
 from jsnn.energy.attribution import attribute
 from jsnn.energy.counting import tally
 from jsnn.energy.latency import latency
-from jsnn.energy.qnn import twin, twin_workload
+from jsnn.energy.qnn import estimate_qnn_energy, qnn_workload
 from jsnn.hardware import Constant, Technology, get
 from jsnn.hardware.architectures import Classical
 from jsnn.workload import ByStep, Workload
@@ -47,8 +47,8 @@ def test_weights_that_fit_no_buffer_are_read_in_dram_and_never_loaded():
     machine = get("classical-45nm").with_design(local_bytes=16, global_bytes=64)
     assert "weights@dram" in units(machine)
     assert "dram" not in units(machine)
-    near = bill(Workload((LAYER,)), get("classical-45nm").with_design(batch=1e9))
-    far = bill(Workload((LAYER,)), machine)
+    near = estimate_energy(Workload((LAYER,)), get("classical-45nm").with_design(batch=1e9))
+    far = estimate_energy(Workload((LAYER,)), machine)
     column = COMPONENTS.index("weight_memory")
     assert far.components_pj()[0, column] > 100 * near.components_pj()[0, column]
 
@@ -64,48 +64,50 @@ def test_states_leave_the_registers_when_these_are_full():
 def test_a_tensor_larger_than_every_memory_is_refused_by_name(name):
     machine = get(name).with_design(dram_bytes=2047)
     with pytest.raises(ValueError, match=r"weights of layer 'first' take 2048 bytes.*dram_bytes"):
-        bill(Workload((LAYER,)), machine)
+        estimate_energy(Workload((LAYER,)), machine)
 
 
 def test_a_network_that_needs_more_cores_than_there_are_is_refused():
     machine = get("event-45nm").with_design(core_weight_bytes=1000, cores=3)
     with pytest.raises(ValueError, match=r"6 cores, the chip has 3: first 3, second 3"):
-        bill(Workload((LAYER, dense(64, 32, steps=4, rate=0.1, name="second"))), machine)
-    assert bill(Workload((LAYER,)), machine).total_pj() > 0
+        estimate_energy(Workload((LAYER, dense(64, 32, steps=4, rate=0.1, name="second"))), machine)
+    assert estimate_energy(Workload((LAYER,)), machine).total_pj() > 0
 
 
 def test_layers_of_one_name_need_cores_each():
     machine = get("event-45nm").with_design(core_weight_bytes=1000, cores=5)
     with pytest.raises(ValueError, match=r"6 cores, the chip has 5: first 3, first 3"):
-        bill(Workload((LAYER, LAYER)), machine)
+        estimate_energy(Workload((LAYER, LAYER)), machine)
 
 
 def test_output_words_larger_than_dram_are_refused():
     """A layer without a state writes 4,096 words of 16 bits; its weights of 8 bits fit."""
-    (layer,) = twin_workload(Workload((dense(1, 4096, steps=1, rate=0.1),)))
+    (layer,) = qnn_workload(Workload((dense(1, 4096, steps=1, rate=0.1),)))
     machine = get("classical-45nm").with_design(dram_bytes=4096, output_bits=16)
     with pytest.raises(ValueError, match="output words of layer 'dense' take 8192 bytes"):
-        bill(Workload((layer,)), machine)
+        estimate_energy(Workload((layer,)), machine)
 
 
 def test_states_in_registers_need_no_dram_and_stored_sums_are_counted():
     """32 words of 16 bits: 64 bytes, in registers or nowhere; a layer without a state has sums."""
     layer = dense(1, 32, steps=4, rate=0.25, name="first")
     machine = get("spatial-45nm").with_design(dram_bytes=63)
-    assert bill(Workload((layer,)), machine).total_pj() > 0
+    assert estimate_energy(Workload((layer,)), machine).total_pj() > 0
     without = machine.with_design(pes=1, pe_state_bytes=1)
-    for work in (Workload((layer,)), twin_workload(Workload((layer,)))):
+    for work in (Workload((layer,)), qnn_workload(Workload((layer,)))):
         with pytest.raises(ValueError, match="states of layer 'first' take 64 bytes"):
-            bill(work, without)
+            estimate_energy(work, without)
 
 
 def test_of_registers_that_are_not_known_yet_nothing_is_said():
     """Registers of 64 bytes hold the states, but under a gradient their size is no number."""
     work = Workload((dense(1, 32, steps=4, rate=0.25, name="first"),))
     machine = get("spatial-45nm").with_design(dram_bytes=63, pe_state_bytes=8)
-    found = jax.value_and_grad(lambda pes: bill(work, machine.with_design(pes=pes)).total_pj()[0])
+    found = jax.value_and_grad(
+        lambda pes: estimate_energy(work, machine.with_design(pes=pes)).total_pj()[0]
+    )
     value, slope = found(8.0)
-    assert value == bill(work, machine.with_design(pes=8.0)).total_pj()[0]
+    assert value == estimate_energy(work, machine.with_design(pes=8.0)).total_pj()[0]
     assert jnp.isfinite(slope)
 
 
@@ -120,7 +122,10 @@ def test_each_sample_is_sent_the_cheaper_way():
     quiet, busy = dense(64, 32, steps=4, rate=0.01), dense(64, 32, steps=4, rate=0.9)
     machine = get("spatial-45nm").with_design(targets_per_message=1)
     column = COMPONENTS.index("routing")
-    sent = [float(bill(Workload((l,)), machine).components_pj()[0, column]) for l in (quiet, busy)]
+    sent = [
+        float(estimate_energy(Workload((l,)), machine).components_pj()[0, column])
+        for l in (quiet, busy)
+    ]
     # 2.56 spikes with an address of 6 bits, against 64 bits in each of 4 steps.
     assert sent == pytest.approx([2.56 * 32 * 7 * 0.25, 4 * 64 * 32 * 0.25])
 
@@ -134,10 +139,10 @@ def test_each_step_is_sent_the_cheaper_way():
     )
     machine = get("spatial-45nm").with_design(targets_per_message=2, hops=1)
     column = COMPONENTS.index("routing")
-    sent = bill(Workload((layer,)), machine).components_pj()[0, column]
+    sent = estimate_energy(Workload((layer,)), machine).components_pj()[0, column]
     assert float(sent) == pytest.approx((4 + 5 + 0) * 0.25)
     whole = dataclasses.replace(layer, by_step=None)
-    sent = bill(Workload((whole,)), machine).components_pj()[0, column]
+    sent = estimate_energy(Workload((whole,)), machine).components_pj()[0, column]
     assert float(sent) == pytest.approx(min(6 * 4, 3 * 5) * 0.25)
 
 
@@ -148,10 +153,12 @@ def test_each_step_is_sent_the_cheaper_way():
     steps=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     bits=st.tuples(st.integers(1, 16), st.integers(1, 16)),
 )
-def test_the_bill_rises_with_rate_time_and_bits(name, rates, steps, bits):
+def test_the_energy_rises_with_rate_time_and_bits(name, rates, steps, bits):
     def total(rate, time, width):
         machine = get(name).with_design(weight_bits=width, state_bits=width + 4)
-        return float(bill(Workload((dense(20, 9, steps=time, rate=rate),)), machine).total_pj()[0])
+        return float(
+            estimate_energy(Workload((dense(20, 9, steps=time, rate=rate),)), machine).total_pj()[0]
+        )
 
     low, high = zip(*(sorted(pair) for pair in (rates, steps, bits)), strict=True)
     for axis in range(3):
@@ -194,11 +201,11 @@ def test_static_energy_is_power_times_latency(name):
     work = Workload((LAYER, dense(32, 10, steps=4, rate=0.5, name="second")))
     column = COMPONENTS.index("static")
     expected = 2e-3 * latency(work, machine).seconds * 1e12
-    found = bill(work, burning)
+    found = estimate_energy(work, burning)
     np.testing.assert_allclose(found.components_pj()[:, column], expected, rtol=1e-6)
     np.testing.assert_allclose(
         jnp.delete(found.parts_pj, column, axis=-1),
-        jnp.delete(bill(work, machine).parts_pj, column, axis=-1),
+        jnp.delete(estimate_energy(work, machine).parts_pj, column, axis=-1),
     )
 
 
@@ -221,7 +228,7 @@ def test_each_layer_burns_static_power_for_its_share_of_the_time(name):
     total = np.maximum(first, second) if machine.architecture.concurrent else first + second
     at_once = total / (first + second)
     expected_pj = 2e-3 * 1e12 * np.stack([first, second], -1) / machine.design.clock_hz
-    found = bill(work, burning).parts_pj[..., COMPONENTS.index("static")]
+    found = estimate_energy(work, burning).parts_pj[..., COMPONENTS.index("static")]
     np.testing.assert_allclose(found, expected_pj * at_once[:, None], rtol=1e-6)
 
 
@@ -230,24 +237,26 @@ def test_hard_choices_keep_their_value_and_gain_a_slope(name):
     """A buffer a little too small, and messages a little too full."""
     machine = get(name)
     small = {"local_bytes": 2000.0, "targets_per_message": 31.0}
-    known = {k: v for k, v in small.items() if k in machine.design.knobs}
+    known = {k: v for k, v in small.items() if k in machine.design.parameters}
     work = Workload((LAYER,))
 
-    def total(knobs, temperature):
-        return bill(work, machine.with_design(**knobs), temperature).total_pj()[0]
+    def total(parameters, temperature):
+        return estimate_energy(work, machine.with_design(**parameters), temperature).total_pj()[0]
 
     hard, soft = (jax.value_and_grad(total)(known, t) for t in (0.0, 0.3))
     assert float(hard[0]) == pytest.approx(float(soft[0]), rel=1e-6)
-    for knob in known:
-        assert np.isfinite(soft[1][knob]) and soft[1][knob] != hard[1][knob], knob
+    for parameter in known:
+        assert np.isfinite(soft[1][parameter]) and soft[1][parameter] != hard[1][parameter], (
+            parameter
+        )
 
 
-def test_the_twin_runs_on_the_same_machine():
+def test_the_qnn_runs_on_the_same_machine():
     """Each word is read once; dense weights without skipping, 1,024 active MACs with it."""
     layer = dense(64, 32, steps=4, rate=0.25, active=0.5)
     for skipping, reads in ((0, 64 * 32), (1, 32 * 32)):
         machine = get("classical-45nm").with_design(zero_skipping=skipping, batch=1e9)
-        parts = twin(Workload((layer,)), machine)
+        parts = estimate_qnn_energy(Workload((layer,)), machine)
         weight_pj = 10.0 / 8
         found = float(parts.components_pj()[0, COMPONENTS.index("weight_memory")])
         assert found == pytest.approx(reads * weight_pj, rel=1e-5)
@@ -266,7 +275,9 @@ def test_gradients_of_rates_are_true(name):
         machine = get(name)
 
         def total(rate):
-            return bill(Workload((dense(20, 9, steps=4, rate=rate),)), machine).total_pj()[0]
+            return estimate_energy(
+                Workload((dense(20, 9, steps=4, rate=rate),)), machine
+            ).total_pj()[0]
 
         check_grads(total, (0.02,), order=1, modes=("rev",))
 
@@ -278,14 +289,14 @@ def test_area_counts_every_bit_once_and_grows_with_each_memory():
     halfway = math.sqrt(22 * 65)
     for node, cell_um2 in ((22, 0.1), (65, 0.57), (90, 1.0), (halfway, math.sqrt(0.1 * 0.57))):
         assert memory_area_mm2(get("classical-45nm"), node) == pytest.approx(bits * cell_um2 * 1e-6)
-    for name, knobs in (
+    for name, parameters in (
         ("event-45nm", ("core_weight_bytes", "core_state_bytes", "cores")),
         ("spatial-45nm", ("local_bytes", "global_bytes", "pes", "pe_state_bytes")),
     ):
         machine = get(name)
-        for knob in knobs:
-            larger = machine.with_design(**{knob: 2 * getattr(machine.design, knob)})
-            assert memory_area_mm2(larger, 45) > memory_area_mm2(machine, 45), knob
+        for parameter in parameters:
+            larger = machine.with_design(**{parameter: 2 * getattr(machine.design, parameter)})
+            assert memory_area_mm2(larger, 45) > memory_area_mm2(machine, 45), parameter
     with pytest.raises(ValueError, match="area is unknown"):
         memory_area_mm2(get("odin-28nm"), 28)
     for node in (7, 21.9, 90.1):
@@ -301,5 +312,7 @@ def test_the_gain_of_events_is_kept_apart_from_that_of_local_memory(rate, wins):
     np.testing.assert_allclose(split.by_memory * split.by_events, split.in_all, rtol=1e-5)
     assert (float(split.by_events[0]) > 1) is wins
     assert ("events save" if wins else "events cost") in str(split)
-    memory = float((twin(work, far).total_pj() / twin(work, near).total_pj())[0])
+    memory = float(
+        (estimate_qnn_energy(work, far).total_pj() / estimate_qnn_energy(work, near).total_pj())[0]
+    )
     assert float(split.by_memory[0]) == pytest.approx(memory)

@@ -14,7 +14,7 @@ from jax.test_util import check_grads
 from jsnn.hardware import Constant, Technology, get
 from jsnn.hardware.architectures import hierarchy
 from jsnn.hardware.arithmetic import ARITHMETIC, arithmetic
-from jsnn.hardware.constant import MARKS
+from jsnn.hardware.constant import PROVENANCES
 from jsnn.hardware.constants import horowitz, memories
 from jsnn.hardware.constants.davidson_furber import DAVIDSON_FURBER
 from jsnn.hardware.constants.lemaire import LEMAIRE_RAM
@@ -210,10 +210,10 @@ def test_the_table_of_horowitz():
         | horowitz.HOROWITZ_SRAM
     )
     assert {name: c.value for name, c in families.items()} == published
-    assert {c.mark for c in families.values()} == {"SECONDARY"}
+    assert {c.provenance for c in families.values()} == {"SECONDARY"}
     dram = horowitz.HOROWITZ_DRAM["dram_pj_per_bit"]
     assert (dram.value * 64, dram.high * 64, dram.low * 32) == (1300, 2600, 640)
-    assert dram.mark == horowitz.HOROWITZ_INT16["add_int16_pj"].mark == "RECALLED"
+    assert dram.provenance == horowitz.HOROWITZ_INT16["add_int16_pj"].provenance == "RECALLED"
 
 
 COLLECTED = {
@@ -229,23 +229,25 @@ COLLECTED = {
 
 @pytest.mark.parametrize("family", COLLECTED)
 def test_collected_figures(family):
-    mark, values = COLLECTED[family]
+    provenance, values = COLLECTED[family]
     constants = getattr(memories, family)
     assert tuple(c.value for c in constants.values()) == values
     # The middle of a published range is ours.
-    assert all(c.mark == mark or name == "sram_small_pj" for name, c in constants.items())
+    assert all(
+        c.provenance == provenance or name == "sram_small_pj" for name, c in constants.items()
+    )
 
 
 def test_davidson_and_furber_count_in_additions():
     values = [c.value for c in DAVIDSON_FURBER.values()]
     assert values == [0.060, 0.293, 0.296, 1, 5, 5, 1, 2]
-    assert DAVIDSON_FURBER["ann_accumulate_units"].mark == "DERIVED"
+    assert DAVIDSON_FURBER["ann_accumulate_units"].provenance == "DERIVED"
 
 
 def test_every_figure_has_a_source_a_mark_and_a_range_around_it():
     assert len(CONSTANTS) > 40
     for constant in CONSTANTS:
-        assert constant.source and constant.unit and constant.mark in MARKS
+        assert constant.source and constant.unit and constant.provenance in PROVENANCES
         if constant.low is not None:
             assert constant.low <= constant.value <= constant.high
 
@@ -401,7 +403,7 @@ def test_scaling_moves_energies_and_times_and_says_so():
     assert after["step_latency_s"] == pytest.approx(1e-6 * delay)
     link = after.constants["link_pj_per_bit"]
     assert (link.low, link.value, link.high) == pytest.approx((energy, 2 * energy, 4 * energy))
-    assert link.mark == "DERIVED" and "a paper" in link.source and "Stillmaker" in link.source
+    assert link.provenance == "DERIVED" and "a paper" in link.source and "Stillmaker" in link.source
     assert "45 nm 0.9 V" in link.source and "14 nm 0.75 V" in link.source
     for name in ("sram_exponent", "dram_pj_per_bit"):
         assert after.constants[name] == before.constants[name]

@@ -6,8 +6,8 @@ import textwrap
 import jax.numpy as jnp
 import pytest
 
-from jsnn.energy import COMPONENTS, bill
-from jsnn.hardware import get, presets, toml
+from jsnn.energy import COMPONENTS, estimate_energy
+from jsnn.hardware import get, machines, toml
 from jsnn.hardware.toml import ARCHITECTURES, dump, load
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
@@ -35,19 +35,21 @@ def written(tmp_path):
 def test_the_example_of_the_module(written):
     machine = load(written())
     assert machine.name == "my-chip-28nm" and machine.architecture.name == "chip"
-    assert machine.design.knobs == {"hops": 2.5, "targets_per_message": 64.0}
+    assert machine.design.parameters == {"hops": 2.5, "targets_per_message": 64.0}
     synop = machine.technology.constants["synop_pj"]
-    assert (synop.value, synop.low, synop.high, synop.mark) == (6.5, 5.9, 8.1, "SECONDARY")
+    assert (synop.value, synop.low, synop.high, synop.provenance) == (6.5, 5.9, 8.1, "SECONDARY")
     assert synop.note == "measured" and "ISSCC 2030" in synop.source
     neuron = machine.technology.constants["neuron_pj"]
     assert neuron.value == 14.0 and neuron.low is None and neuron.note == ""
     assert dict(machine.unpriced).keys() >= {"weight_memory", "state_memory", "static"}
-    parts = dict(zip(COMPONENTS, bill(WORK, machine).components_pj()[0].tolist(), strict=True))
+    parts = dict(
+        zip(COMPONENTS, estimate_energy(WORK, machine).components_pj()[0].tolist(), strict=True)
+    )
     spikes = 10 * 4 * 0.5
     assert parts["synapse"] == pytest.approx(spikes * 6 * 6.5)
     assert parts["neuron"] == pytest.approx(6 * 4 * 14)
     assert parts["routing"] == pytest.approx(spikes * 2.5 * 1.2)
-    assert bill(WORK, machine).marks == ("DERIVED", "SECONDARY")
+    assert estimate_energy(WORK, machine).provenances == ("DERIVED", "SECONDARY")
 
 
 def test_get_takes_the_path(written):
@@ -72,17 +74,23 @@ def _toml(machine):
         ]
     for name, c in machine.technology.constants.items():
         lines += [f"[constants.{name}]", f"value = {c.value!r}"]
-        lines += [f'unit = "{c.unit}"', f"source = '''{c.source}'''", f'mark = "{c.mark}"']
+        lines += [
+            f'unit = "{c.unit}"',
+            f"source = '''{c.source}'''",
+            f'provenance = "{c.provenance}"',
+        ]
         lines += [f"note = '''{c.note}'''"] if c.note else []
         lines += [f"low = {c.low!r}", f"high = {c.high!r}"] if c.low is not None else []
     if architecture.name == "chip":
         lines += ["[unpriced]", *(f"{k} = '''{v}'''" for k, v in architecture.reasons)]
-    return "\n".join([*lines, "[design]", *(f"{k} = {v}" for k, v in machine.design.knobs.items())])
+    return "\n".join(
+        [*lines, "[design]", *(f"{k} = {v}" for k, v in machine.design.parameters.items())]
+    )
 
 
-@pytest.mark.parametrize("name", presets())
+@pytest.mark.parametrize("name", machines())
 def test_every_preset_can_be_written_as_a_file(name, written):
-    """The same constants, knobs and bill; only the name is another."""
+    """The same constants, design parameters and energy; only the name is another."""
     machine = get(name)
     text = _toml(machine)
     # The reset of Loihi is no component; a file has reasons for components only.
@@ -90,7 +98,7 @@ def test_every_preset_can_be_written_as_a_file(name, written):
     copy = load(written(text=text))
     assert copy.technology == machine.technology and copy.design == machine.design
     assert copy.name == f"copy of {name}"
-    found, expected = (bill(WORK, m).parts_pj.tolist() for m in (copy, machine))
+    found, expected = (estimate_energy(WORK, m).parts_pj.tolist() for m in (copy, machine))
     assert found == expected
 
 
@@ -99,12 +107,12 @@ STATIC = """
 value = 2e-6
 unit = "W"
 source = "Doe et al."
-mark = "RECALLED"
+provenance = "RECALLED"
 [constants.step_latency_s]
 value = 1e-3
 unit = "s"
 source = "Doe et al."
-mark = "RECALLED"
+provenance = "RECALLED"
 [unpriced]"""
 
 
@@ -116,7 +124,7 @@ def test_static_power_comes_on_top(written, text):
     static = STATIC.replace("[unpriced]", section)
     machine = load(written((section, static), text=text))
     before, after = (
-        dict(zip(COMPONENTS, bill(WORK, m).components_pj()[0].tolist(), strict=True))
+        dict(zip(COMPONENTS, estimate_energy(WORK, m).components_pj()[0].tolist(), strict=True))
         for m in (plain, machine)
     )
     assert before.pop("static") == 0 and after.pop("static") == pytest.approx(4 * 2e3)
@@ -143,8 +151,11 @@ MISTAKES = {
         (('source = "Doe et al., ISSCC 2030, table 2 (28 nm, 0.6 V)"\n', ""),),
         r"constants\.synop_pj: \['source'\] missing",
     ),
-    "no mark": ((('mark = "SECONDARY"\n', ""),), r"constants\.synop_pj: \['mark'\] missing"),
-    "unknown mark": ((('"SECONDARY"', '"SURE"'),), r"constants\.synop_pj: .*'SURE'"),
+    "no provenance": (
+        (('provenance = "SECONDARY"\n', ""),),
+        r"constants\.synop_pj: \['provenance'\] missing",
+    ),
+    "unknown provenance": ((('"SECONDARY"', '"SURE"'),), r"constants\.synop_pj: .*'SURE'"),
     "negative": (
         (("value = 6.5", "value = -6.5"),),
         r"constants\.synop_pj: expected 0 <= value.*-6.5 pJ: check",
@@ -162,11 +173,23 @@ MISTAKES = {
     ),
     "reason of nothing": ((("weight_memory =", "weights ="),), r"unpriced: unknown \['weights'\]"),
     "both": ((("[unpriced]", '[unpriced]\nsynapse = "free"'),), "synapse.*both"),
-    "missing knob": ((("hops = 2.5", ""),), r"design: .*missing: \['hops'\]"),
-    "unknown knob": ((("hops = 2.5", "hops = 2.5\nhopes = 1"),), r"unknown: \['hopes'\]"),
-    "knob of others": ((("hops = 2.5", "hops = 2.5\nclock_hz = 1e6"),), r"\['clock_hz'\]"),
-    "knob out of bounds": ((("hops = 2.5", "hops = -1"),), r"design: expected 0 <= hops"),
-    "knob no number": ((("hops = 2.5", 'hops = "two"'),), r"design\.hops: expected a number"),
+    "missing design parameter": ((("hops = 2.5", ""),), r"design: .*missing: \['hops'\]"),
+    "unknown design parameter": (
+        (("hops = 2.5", "hops = 2.5\nhopes = 1"),),
+        r"unknown: \['hopes'\]",
+    ),
+    "design parameter of others": (
+        (("hops = 2.5", "hops = 2.5\nclock_hz = 1e6"),),
+        r"\['clock_hz'\]",
+    ),
+    "design parameter out of bounds": (
+        (("hops = 2.5", "hops = -1"),),
+        r"design: expected 0 <= hops",
+    ),
+    "design parameter no number": (
+        (("hops = 2.5", 'hops = "two"'),),
+        r"design\.hops: expected a number",
+    ),
     "static alone": (
         (("[unpriced]", STATIC[: STATIC.index("[constants.step")] + "[unpriced]"),),
         "static_power_w.*belong together",
@@ -211,14 +234,14 @@ def test_a_file_that_is_no_text(tmp_path):
 
 def test_architectures_are_those_of_the_package():
     committed = {"spatial-committed", "neuromorphic-committed"}
-    assert {get(name).architecture.name for name in presets()} | committed == set(ARCHITECTURES)
+    assert {get(name).architecture.name for name in machines()} | committed == set(ARCHITECTURES)
 
 
 # Their remarks about what is no component have no place in a file.
 REMARKS = {"loihi-14nm", "loihi-sanafe"}
 
 
-@pytest.mark.parametrize("name", [name for name in presets() if name not in REMARKS])
+@pytest.mark.parametrize("name", [name for name in machines() if name not in REMARKS])
 def test_a_machine_written_down_is_read_back(name, tmp_path):
     (tmp_path / "mine.toml").write_text(dump(get(name)), encoding="utf-8")
     assert load(tmp_path / "mine.toml") == get(name)

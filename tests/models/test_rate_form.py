@@ -1,4 +1,4 @@
-"""The twin as a trained network: its quantiser, its record, its bill and its gradient."""
+"""The QNN as a trained network: its quantiser, its record, its energy and its gradient."""
 
 import dataclasses
 import functools
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import jsnn
-from jsnn.energy.qnn import activation_bits, twin, twin_workload
+from jsnn.energy.qnn import activation_bits, estimate_qnn_energy, qnn_workload
 from jsnn.models import MLP
-from jsnn.models.rate_form import QuantisedReLU, TwinBill, as_window, twin_mlp, unread_pj
+from jsnn.models.rate_form import QNNEnergy, QuantisedReLU, as_window, qnn_mlp, unread_pj
 from jsnn.neurons import LIF
 from jsnn.nn import run
 from jsnn.train.objective import Objective
@@ -19,7 +19,7 @@ from jsnn.train.objective import Objective
 MACHINE = jsnn.hardware.get("neuromorphic-22nm")
 SPATIAL = jsnn.hardware.get("spatial-45nm")
 STEPS = 6
-MODEL = twin_mlp(MLP((9, 7), 3), activation_bits(STEPS))
+MODEL = qnn_mlp(MLP((9, 7), 3), activation_bits(STEPS))
 FRAMES = jax.random.uniform(jax.random.key(3), (1, 5, 12)) * (jnp.arange(12) > 2)
 
 
@@ -47,7 +47,7 @@ def test_levels_are_those_of_numpy_and_events_are_counted_in_levels():
     levels, logits = by_hand(params)
     for name, expected in zip(("hidden_1", "readout"), levels, strict=True):
         layer = workload[name]
-        np.testing.assert_allclose(layer.arrivals[:, 0], expected.sum(1), rtol=1e-5)
+        np.testing.assert_allclose(layer.events_by_fan_out[:, 0], expected.sum(1), rtol=1e-5)
         np.testing.assert_allclose(layer.active[:, 0], (expected > 0).sum(1), rtol=1e-5)
     # A leaky integrator of one step is a factor.
     factor = outputs / logits
@@ -63,38 +63,40 @@ def test_gradient_is_straight_through_inside_the_clip():
 
 
 @pytest.mark.parametrize("machine", [MACHINE, SPATIAL], ids=lambda machine: machine.name)
-def test_its_bill_is_that_of_what_it_does(machine):
-    """The bill of a workload written out word by word: one frame, non-zeros as they are."""
+def test_its_energy_is_that_of_what_it_does(machine):
+    """The energy of a workload written out word by word: one frame, non-zeros as they are."""
     params, _, workload = recorded()
     levels, _ = by_hand(params)
     shown = [np.asarray(FRAMES[0]) != 0, *(x > 0 for x in levels)]
-    passes = twin_workload(as_window(workload, STEPS))
+    passes = qnn_workload(as_window(workload, STEPS))
     for layer, words in zip(passes, shown, strict=True):
         np.testing.assert_allclose(layer.macs, words.sum(1) * layer.geometry.neurons, rtol=1e-5)
         assert layer.steps == 1 and layer.geometry.state_words == 0
-    measured = TwinBill(machine, STEPS).per_sample(workload)
-    expected = twin(as_window(workload, STEPS), machine).total_pj()
+    measured = QNNEnergy(machine, STEPS).per_sample(workload)
+    expected = estimate_qnn_energy(as_window(workload, STEPS), machine).total_pj()
     np.testing.assert_allclose(measured, expected, rtol=1e-6)
 
 
 def test_measured_and_formula_agree_where_levels_are_uniform():
-    """Theorem 2's mid-point: levels 1 to T alike among the non-zeros, bills and densities equal."""
+    """Theorem 2's mid-point: levels 1 to T alike among the non-zeros; energies, densities equal."""
     _, _, workload = recorded()
     layer = workload["readout"]
     # Six of seven inputs send, one each of the levels 1 to 6.
     even = dataclasses.replace(
         layer,
         active=jnp.full_like(layer.active, 6.0),
-        arrivals=jnp.full_like(layer.arrivals, 1.0 + 2 + 3 + 4 + 5 + 6),
+        events_by_fan_out=jnp.full_like(layer.events_by_fan_out, 1.0 + 2 + 3 + 4 + 5 + 6),
     )
     window = as_window(dataclasses.replace(workload, layers=(even,)), STEPS)
     for machine in (MACHINE, SPATIAL):
-        measured, formula = (twin(window, machine, d).total_pj() for d in ("measured", "average"))
+        measured, formula = (
+            estimate_qnn_energy(window, machine, d).total_pj() for d in ("measured", "average")
+        )
         np.testing.assert_allclose(measured, formula, rtol=1e-6)
     # All at the highest level the formula expects 12 / 7 times as many words, at most all.
-    top = dataclasses.replace(even, arrivals=jnp.full_like(layer.arrivals, 36.0))
+    top = dataclasses.replace(even, events_by_fan_out=jnp.full_like(layer.events_by_fan_out, 36.0))
     window = as_window(dataclasses.replace(workload, layers=(top,)), STEPS)
-    formula = twin_workload(window, "average").layers[0].active
+    formula = qnn_workload(window, "average").layers[0].active
     np.testing.assert_allclose(formula, 7.0)
 
 
@@ -106,15 +108,15 @@ def test_weights_of_zeros_are_those_of_idle_connections():
     np.testing.assert_allclose(
         unread_pj(workload, MACHINE, STEPS), idle * 0.0385 * 8, rtol=1e-4, atol=1e-3
     )
-    with pytest.raises(ValueError, match="has the knob"):
+    with pytest.raises(ValueError, match="has the design parameter"):
         unread_pj(workload, SPATIAL, STEPS)
     with pytest.raises(ValueError, match="charges no weight read"):
         unread_pj(workload, jsnn.hardware.get("compute-only-45nm"), STEPS)
 
 
-def test_training_against_the_bill_lowers_it():
+def test_training_against_the_energy_lowers_it():
     params, _, _ = recorded()
-    term = TwinBill(MACHINE, STEPS)
+    term = QNNEnergy(MACHINE, STEPS)
     constants = jax.jit(MODEL.init)(jax.random.key(1), FRAMES)["constants"]
 
     def value(params):
@@ -134,7 +136,7 @@ def test_training_against_the_bill_lowers_it():
 
 
 def test_it_goes_where_the_spiking_network_goes():
-    """Same parameters but for the law, and an objective takes its bill."""
+    """Same parameters but for the law, and an objective takes its energy."""
     plain = jsnn.models.MLP((9, 7), 3, neuron=LIF())
     shapes = jax.eval_shape(plain.init, jax.random.key(0), FRAMES)["params"]
     params, outputs, workload = recorded()
@@ -143,9 +145,9 @@ def test_it_goes_where_the_spiking_network_goes():
             lambda a, b: a.shape == b.shape, shapes[name]["synapse"], params[name]["synapse"]
         )
         assert all(jax.tree.leaves(same))
-    objective = Objective("cross-entropy", MACHINE, 1.0, regulariser=TwinBill(MACHINE, STEPS))
+    objective = Objective("cross-entropy", MACHINE, 1.0, regulariser=QNNEnergy(MACHINE, STEPS))
     labels = jnp.array([0, 1, 2, 0, 1])
-    unit = TwinBill(MACHINE, STEPS)(workload)
+    unit = QNNEnergy(MACHINE, STEPS)(workload)
     _, terms = objective(jnp.asarray(outputs), labels, workload, unit, None, params)
     np.testing.assert_allclose(terms["energy"], 1, rtol=1e-6)
 
@@ -154,8 +156,8 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="at least one bit"):
         QuantisedReLU(0)
     with pytest.raises(ValueError, match="expected 1 <= steps, found 0"):
-        TwinBill(MACHINE, 0)
+        QNNEnergy(MACHINE, 0)
     with pytest.raises(ValueError, match="at least one bit"):
-        twin_mlp(MLP((4,), 3), 0)
+        qnn_mlp(MLP((4,), 3), 0)
     with pytest.raises(ValueError, match="layer widths"):
-        twin_mlp(MLP((), 3), 2).init(jax.random.key(0), FRAMES)
+        qnn_mlp(MLP((), 3), 2).init(jax.random.key(0), FRAMES)

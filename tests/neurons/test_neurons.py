@@ -1,3 +1,5 @@
+"""Neuron models: the contract of all of them, and each against its equations in NumPy."""
+
 import dataclasses
 import functools
 import math
@@ -101,8 +103,8 @@ class TestContract:
         assert neuron.ops.compares == int(neuron.spiking)
 
     def test_hash_and_equality(self, neuron):
-        twin = dataclasses.replace(neuron)
-        assert twin == neuron and hash(twin) == hash(neuron)
+        same = dataclasses.replace(neuron)
+        assert same == neuron and hash(same) == hash(neuron)
 
     def test_one_compile_for_equal_neurons(self, neuron):
         params, state = self.start(neuron)

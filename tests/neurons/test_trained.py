@@ -39,7 +39,7 @@ from jsnn.nn.layers import Network, Spiking
 from jsnn.readouts import MeanMembrane
 from jsnn.surrogate import ATan, Surrogate
 from jsnn.train.objective import Objective
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_train_step
 from jsnn.train.threshold import with_factor
 from jsnn.unroll import start_fold, unroll
@@ -280,7 +280,9 @@ def test_any_optimiser_on_all_of_params_leaves_constants_as_built():
     model, machine = MLP((16,), 10), get("neuromorphic-22nm")
     objective, optimiser = Objective("cross-entropy", machine), optax.adam(2e-3)
     state = init_state(model, optimiser, encoder(jax.random.key(0), split.frames[:1]), seed=0)
-    state = with_reference(state, initial_bill(state, model, objective, encoder, split.frames[:64]))
+    state = with_reference(
+        state, initial_energy(state, model, objective, encoder, split.frames[:64])
+    )
     before = jax.device_get(state.collections["constants"])
     weights = jax.device_get(state.params)
     step = make_train_step(model, objective, optimiser, encoder)

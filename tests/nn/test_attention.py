@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jsnn.energy import bill, floor, op_count_proxy
+from jsnn.energy import estimate_energy, op_count_proxy, spike_independent_energy
 from jsnn.energy.audit import Product, RecordedLayer, audit
 from jsnn.energy.counting import count, tally
 from jsnn.energy.latency import latency
-from jsnn.energy.qnn import twin, twin_workload
+from jsnn.energy.qnn import estimate_qnn_energy, qnn_workload
 from jsnn.hardware import get
 from jsnn.models import Spikformer
 from jsnn.neurons import LIF, NeuronOps
@@ -72,7 +72,7 @@ def test_the_order_with_fewer_sums_is_chosen():
 
 def compare(recorded, workload, machine):
     """Every count and every energy of both sides."""
-    found, charged = audit(recorded, machine), bill(workload, machine)
+    found, charged = audit(recorded, machine), estimate_energy(workload, machine)
     np.testing.assert_allclose(found.parts_pj, charged.parts_pj, rtol=1e-9)
     for walked, layer in zip(found.layers, workload, strict=True):
         assert walked.name == layer.geometry.name
@@ -105,7 +105,7 @@ def measured(order, heads, ops):
     sizes=st.sampled_from([(1, 2, 1), (3, 2, 1), (4, 4, 2), (2, 6, 2), (5, 3, 3)]),
     order=st.sampled_from(["rows", "columns"]),
     name=st.sampled_from(MACHINES),
-    knobs=st.fixed_dictionaries(
+    parameters=st.fixed_dictionaries(
         {
             "state_bits": st.sampled_from([8, 16]),
             "input_bits": st.sampled_from([1, 8]),
@@ -117,12 +117,12 @@ def measured(order, heads, ops):
         }
     ),
 )
-def agree(seed, rate, sizes, order, name, knobs):
+def agree(seed, rate, sizes, order, name, parameters):
     tokens, features, heads = sizes
     frames = spikes(seed, (3, 2, 3, tokens, features), rate)
     fired = spikes(seed + 1, (3, 2, tokens, features), rate)
     machine = get(name)
-    fits = {k: v for k, v in knobs.items() if k in machine.architecture.knobs}
+    fits = {k: v for k, v in parameters.items() if k in machine.architecture.parameters}
     machine = machine.with_design(**fits)
     ops = NeuronOps(1, 1, 0, 1, 1)
     workload = measured(order, heads, ops)(frames, fired.sum(0))
@@ -143,7 +143,7 @@ def agree(seed, rate, sizes, order, name, knobs):
         ),
     )  # fmt: skip
     compare(recorded, workload, machine)
-    # The twin: one frame of words, where anything fired at least once.
+    # The QNN: one frame of words, where anything fired at least once.
     words = tuple(
         RecordedLayer(
             r.name, r.frames.any(0)[None] * 0.5, 0 * r.spikes[:1], r.wiring, "analog",
@@ -152,7 +152,7 @@ def agree(seed, rate, sizes, order, name, knobs):
         )
         for r in recorded
     )  # fmt: skip
-    compare(words, twin_workload(workload), machine)
+    compare(words, qnn_workload(workload), machine)
 
 
 def test_random_products():
@@ -214,15 +214,15 @@ def test_the_convention_counts_rate_times_dense_operations():
     assert float(op_count_proxy(workload)[0]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_twin_multiplies_words():
+def test_the_qnn_multiplies_words():
     _, workload = tiny()
-    rows, mix = twin_workload(workload)
+    rows, mix = qnn_workload(workload)
     assert [float(l.macs[0]) for l in (rows, mix)] == [2, 2]
     assert [float(l.synops[0]) for l in (rows, mix)] == [0, 0]
     assert float(rows.stored.spikes[0]) == 2 and mix.stored is None
     assert not rows.geometry.writes_words and mix.geometry.writes_words
     for name in MACHINES:
-        assert twin(workload, get(name)).total_pj() > 0
+        assert estimate_qnn_energy(workload, get(name)).total_pj() > 0
 
 
 def within_a_network(workload):
@@ -238,20 +238,22 @@ def within_a_network(workload):
     )
 
 
-def test_silence_leaves_the_floor():
+def test_silence_leaves_the_spike_independent_energy():
     _, workload = tiny()
     for layer, silent in zip(workload, workload.silenced(), strict=True):
-        np.testing.assert_array_equal(silent.arrivals, layer.arrivals)
+        np.testing.assert_array_equal(silent.events_by_fan_out, layer.events_by_fan_out)
     workload = within_a_network(workload)
     for name in MACHINES:
         assert (
-            0 < floor(workload, get(name)).total_pj()[0] < bill(workload, get(name)).total_pj()[0]
+            0
+            < spike_independent_energy(workload, get(name)).total_pj()[0]
+            < estimate_energy(workload, get(name)).total_pj()[0]
         )
         assert latency(workload, get(name)).seconds[0] > 0
 
 
 @pytest.mark.parametrize("order", ["rows", "columns"])
-def test_the_floor_is_the_bill_of_a_silent_run(order):
+def test_the_spike_independent_energy_is_the_energy_of_a_silent_run(order):
     """No spike of queries, keys or values is left in it, whichever of them is the operand."""
     frames = jnp.asarray(spikes(9, (3, 2, 3, 4, 6)), jnp.float32)
     model = layer_of(order)
@@ -261,9 +263,11 @@ def test_the_floor_is_the_bill_of_a_silent_run(order):
     assert float(silent.layers[-1].output_events.sum()) == 0
     for name in MACHINES:
         machine = get(name)
-        left = bill(silent, machine).parts_pj
-        np.testing.assert_allclose(floor(busy, machine).parts_pj, left, rtol=1e-6)
-        assert (bill(busy, machine).parts_pj >= left).all()
+        left = estimate_energy(silent, machine).parts_pj
+        np.testing.assert_allclose(
+            spike_independent_energy(busy, machine).parts_pj, left, rtol=1e-6
+        )
+        assert (estimate_energy(busy, machine).parts_pj >= left).all()
     for layer, empty in zip(busy.silenced(), silent, strict=True):
         for event, times in count(empty).items():
             np.testing.assert_array_equal(count(layer)[event], times, err_msg=event)
@@ -273,7 +277,7 @@ def test_the_floor_is_the_bill_of_a_silent_run(order):
 def test_machines_without_a_price_refuse(name):
     _, workload = tiny()
     with pytest.raises(ValueError, match="no price for products of spikes"):
-        bill(workload, get(name))
+        estimate_energy(workload, get(name))
 
 
 def test_sums_take_cores_once():
@@ -290,7 +294,7 @@ def test_every_query_key_and_value_has_a_gradient(key):
     variables = jax.jit(model.init)(key, frames)
 
     def total(frames, machine):
-        return bill(run(model, variables, frames)[1], machine).total_pj().sum()
+        return estimate_energy(run(model, variables, frames)[1], machine).total_pj().sum()
 
     for name in MACHINES:
         slope = jax.jit(jax.grad(total))

@@ -324,7 +324,7 @@ def test_bad_frames_and_arguments_are_refused(key):
         run(Flatten(), {}, jnp.ones((1, 1, 2)))
 
 
-def test_steps_that_make_one_decision_have_a_twin_that_runs_once():
+def test_steps_that_make_one_decision_have_a_qnn_that_runs_once():
     frames = jnp.ones((4, 2, 5))
     for decides in (True, False):
         readout = PerStep(decides=decides)
@@ -348,12 +348,14 @@ def test_what_came_in_each_step_sums_to_what_came(kind, key):
         _, workload = ran(layer, jax.jit(layer.init)(key, frames), frames)
         (record,) = workload
         by_step = record.by_step
-        np.testing.assert_allclose(by_step.arrivals.sum(1), record.arrivals, rtol=1e-6)
+        np.testing.assert_allclose(
+            by_step.events_by_fan_out.sum(1), record.events_by_fan_out, rtol=1e-6
+        )
         np.testing.assert_array_equal(by_step.recurrent_events.sum(1), record.recurrent_events)
         np.testing.assert_array_equal(by_step.active.sum(1), record.active)
         np.testing.assert_array_equal(by_step.spikes.sum(1), record.output_events)
         assert (by_step.recurrent_events[:, 0] == 0).all()
     assert record.recurrent_events.sum() > 0
     shown = 1 if kind == "constant" else 4
-    assert (by_step.arrivals[:, :shown].sum((0, 2)) > 0).all()
-    assert (by_step.arrivals[:, shown:] == 0).all()
+    assert (by_step.events_by_fan_out[:, :shown].sum((0, 2)) > 0).all()
+    assert (by_step.events_by_fan_out[:, shown:] == 0).all()

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jsnn.energy import bill
-from jsnn.hardware import get, presets, toml
-from jsnn.hardware.constant import MARKS, largest
+from jsnn.energy import estimate_energy
+from jsnn.hardware import get, machines, toml
+from jsnn.hardware.constant import PROVENANCES, largest
 from jsnn.hardware.design import BOUNDS
 from jsnn.hardware.toml import dump, load
 from jsnn.workload import Workload
@@ -27,7 +27,7 @@ CHIPS = ("truenorth-28nm", "odin-28nm", "seneca-22nm", "spinnaker2")
 # A machine of each architecture, and chips that price different things.
 NAMES = sorted(
     {
-        *{get(n).architecture.name: n for n in presets() if n not in REMARKS}.values(),
+        *{get(n).architecture.name: n for n in machines() if n not in REMARKS}.values(),
         *CHIPS,
     }
 )
@@ -89,7 +89,7 @@ def check_that_it_is_what_the_file_says(machine, content: bytes) -> None:
     assert machine.architecture.name == said["architecture"]["name"]
     options = {k: v for k, v in said["architecture"].items() if k != "name"}
     assert options.items() <= vars(machine.architecture).items()
-    assert machine.design.knobs == {k: float(v) for k, v in said.get("design", {}).items()}
+    assert machine.design.parameters == {k: float(v) for k, v in said.get("design", {}).items()}
     constants = machine.technology.constants
     assert constants.keys() == said["constants"].keys()
     for name, entry in said["constants"].items():
@@ -100,7 +100,7 @@ def check_that_it_is_what_the_file_says(machine, content: bytes) -> None:
 
 
 def energies_are_sound(machine) -> None:
-    refusal, priced = outcome(bill, WORK, machine)
+    refusal, priced = outcome(estimate_energy, WORK, machine)
     if refusal is not None:
         # Of the memory or cores that the file states, or a line through prices below zero.
         assert re.search("raise|fit|is negative at", refusal)
@@ -184,24 +184,26 @@ def numbers_up_to(most: float, least: float = 0.0):
 
 @st.composite
 def machines(draw):
-    """Any machine that can be: each word, constant and knob drawn anew."""
+    """Any machine that can be: each word, constant and design parameter drawn anew."""
     machine = MACHINES[draw(st.sampled_from(NAMES))]
     constants = {}
     for name, constant in machine.technology.constants.items():
         low, value, high = sorted(draw(numbers_up_to(largest(constant.unit))) for _ in range(3))
         ends = {"low": low, "high": high} if draw(st.booleans()) else {"low": None, "high": None}
         source = draw(WORDS) + "x"
-        mark = draw(st.sampled_from(sorted(MARKS)))
+        provenance = draw(st.sampled_from(sorted(PROVENANCES)))
         constants[name] = dataclasses.replace(
-            constant, value=value, source=source, mark=mark, note=draw(WORDS), **ends
+            constant, value=value, source=source, provenance=provenance, note=draw(WORDS), **ends
         )
-    knobs = {n: draw(numbers_up_to(BOUNDS[n][1], BOUNDS[n][0])) for n in machine.design.knobs}
+    parameters = {
+        n: draw(numbers_up_to(BOUNDS[n][1], BOUNDS[n][0])) for n in machine.design.parameters
+    }
     machine = dataclasses.replace(
         machine,
         name=draw(WORDS),
         technology=dataclasses.replace(machine.technology, constants=constants),
     )
-    return machine.with_design(**knobs)
+    return machine.with_design(**parameters)
 
 
 def words_of(machine):
@@ -255,10 +257,10 @@ def test_what_no_file_holds_is_refused_by_name():
 def test_adders_whose_line_falls_below_zero_are_refused(machine):
     """0.03 pJ at 8 bits and 0.2 at 32 make -0.02 at one: it was a negative energy."""
     steep = get(machine).with_constants(add_int32_pj=0.2)
-    assert (np.asarray(bill(WORK, steep).parts_pj) >= 0).all()
+    assert (np.asarray(estimate_energy(WORK, steep).parts_pj) >= 0).all()
     narrow = steep.with_design(state_bits=1)
     with pytest.raises(ValueError, match="8- and 32-bit adders is negative at 1"):
-        bill(WORK, narrow)
+        estimate_energy(WORK, narrow)
     # Not known while it is traced, and then nothing rather than less.
-    parts_pj = jax.jit(lambda machine: bill(WORK, machine).parts_pj)(narrow)
+    parts_pj = jax.jit(lambda machine: estimate_energy(WORK, machine).parts_pj)(narrow)
     assert (np.asarray(parts_pj) >= 0).all()

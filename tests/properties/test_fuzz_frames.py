@@ -108,7 +108,7 @@ def compiled(target):
     @jax.jit
     def run(frames):
         _, workload = jsnn.run(model, variables, frames)
-        pj = jnp.stack([jsnn.bill(workload, machine).total_pj() for machine in machines])
+        pj = jnp.stack([jsnn.estimate_energy(workload, machine).total_pj() for machine in machines])
         return workload.layers[0].input_events, pj
 
     return run

@@ -1,4 +1,4 @@
-"""Whatever happens to the files of a run, reading gives what was written or says what is wrong.
+"""Files of a run, damaged in any way: reading gives what was written or says what is wrong.
 
 By hand, with figures:
 `python -m tests.properties.test_fuzz_runs --examples 50000 --seconds 7200 --out FILE`.
@@ -27,7 +27,7 @@ import pytest
 from hypothesis import strategies as st
 
 from experiments import restored
-from experiments.config import knob
+from experiments.config import option
 from experiments.runfolder import RunFolder, keep
 from experiments.summary import versions
 from jsnn.train.checkpoint import Checkpoints
@@ -41,13 +41,13 @@ EPOCHS = 3
 class Toy:
     """A config with a field of each type."""
 
-    name: str = knob("a", "a name")
-    seed: int = knob(0, "an integer", least=0)
-    epochs: int = knob(EPOCHS, "an integer", least=1)
-    rate: float = knob(0.25, "a number", above=0, below=1)
-    widths: tuple[int, ...] = knob((4, 5), "integers")
-    limit: int | None = knob(None, "an integer or none")
-    norm: bool = knob(False, "a switch")
+    name: str = option("a", "a name")
+    seed: int = option(0, "an integer", least=0)
+    epochs: int = option(EPOCHS, "an integer", least=1)
+    rate: float = option(0.25, "a number", above=0, below=1)
+    widths: tuple[int, ...] = option((4, 5), "integers")
+    limit: int | None = option(None, "an integer or none")
+    norm: bool = option(False, "a switch")
 
 
 def tree(epoch: int) -> dict[str, Any]:

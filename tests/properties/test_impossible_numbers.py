@@ -12,15 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jsnn
-from jsnn.energy import bill, breakeven, floor, op_count_proxy
+from jsnn.energy import breakeven, estimate_energy, op_count_proxy, spike_independent_energy
 from jsnn.energy.attribution import attribute
 from jsnn.energy.latency import latency
-from jsnn.energy.qnn import activation_bits, break_even_rate, mean_ratio, ratio, twin
+from jsnn.energy.qnn import (
+    activation_bits,
+    break_even_rate,
+    energy_ratio,
+    estimate_qnn_energy,
+    mean_energy_ratio,
+)
 from jsnn.energy.report import battery_life_s, compare, report
 from jsnn.energy.uncertainty import monte_carlo
-from jsnn.hardware import Design, get, presets
+from jsnn.hardware import Design, get, machines
 from jsnn.hardware.design import BOUNDS
-from jsnn.train.regularisers import TwinRatio
+from jsnn.train.regularisers import EnergyRatio
 from jsnn.workload import Workload, truncation
 from jsnn.workload.analytic import dense
 from tests.fuzzing import examples
@@ -31,7 +37,7 @@ POINT = {"steps": 4, "rate": 0.1, "fan_in": 64, "neurons": 32}
 
 
 def energy(*args, **kwargs):
-    return bill(Workload((dense(*args, **kwargs),)), MESH).parts_pj
+    return estimate_energy(Workload((dense(*args, **kwargs),)), MESH).parts_pj
 
 
 def outcome(call):
@@ -50,20 +56,26 @@ CALLS = {
          "multiplies": 1},
         {},
     ),
-    "bill": (
-        lambda **numbers: bill(RUN, MESH, **numbers).parts_pj,
+    "energy": (
+        lambda **numbers: estimate_energy(RUN, MESH, **numbers).parts_pj,
         {"temperature": 0.5, "event_temperature": 2.0},
         {},
     ),
     "activation_bits": (activation_bits, {"steps": 4}, {}),
-    "twin": (
-        lambda bits: twin(RUN, MESH, bits=bits).parts_pj, {"bits": 3}, {}
+    "qnn": (
+        lambda bits: estimate_qnn_energy(RUN, MESH, bits=bits).parts_pj, {"bits": 3}, {}
     ),
     "break_even_rate": (break_even_rate, {"steps": 5, "fan_in": 64}, {"hardware": MESH}),
     "over": (
-        lambda steps: bill(truncation.over(RUN, steps), MESH).parts_pj, {"steps": 3}, {}
+        lambda steps: estimate_energy(truncation.rescale(RUN, steps), MESH).parts_pj,
+        {"steps": 3},
+        {},
     ),
-    "cut": (lambda steps: bill(truncation.cut(RUN, steps), MESH).parts_pj, {"steps": 3}, {}),
+    "cut": (
+        lambda steps: estimate_energy(truncation.truncate(RUN, steps), MESH).parts_pj,
+        {"steps": 3},
+        {},
+    ),
     "ratio_at": (
         breakeven.ratio_at,
         POINT | {"active": 0.2, "bits": 3, "hops": 2.0, "accumulate_pj": 0.1},
@@ -174,7 +186,7 @@ def test_no_number_of_these_calls_is_left_out():
     ):
         assert set(inspect.signature(function).parameters) - no_numbers <= set(CALLS[name][1])
     tried = {"ratio_at", "break_even", "rate", "sparsity", "steps", "sweep", "regime_map"}
-    # Of two bills, not of numbers.
+    # Of two energies, not of numbers.
     assert set(breakeven.__all__) - tried == {"ratio_by_layer"}
 
 
@@ -209,99 +221,106 @@ def test_a_layer_nobody_can_have(change, message):
 
 def test_rates_of_samples_are_a_list_of_numbers_traced_or_not():
     layers = [dense(8, 4, steps=3, rate=rate) for rate in ([0.1, 0.2], np.array([0.1, 0.2]))]
-    assert layers[0].arrivals.tolist() == layers[1].arrivals.tolist()
-    traced = jax.jit(lambda r: dense(8, 4, steps=3, rate=[r, 2 * r]).arrivals)(0.1)
-    np.testing.assert_allclose(traced, layers[1].arrivals, rtol=1e-6)
+    assert layers[0].events_by_fan_out.tolist() == layers[1].events_by_fan_out.tolist()
+    traced = jax.jit(lambda r: dense(8, 4, steps=3, rate=[r, 2 * r]).events_by_fan_out)(0.1)
+    np.testing.assert_allclose(traced, layers[1].events_by_fan_out, rtol=1e-6)
 
 
 def test_a_layer_somebody_can_have():
     layer = dense(np.int64(8), 4.0, steps=3, rate=1.5, rate_out=1.0, input_kind="events")
     assert layer.geometry.weights == 32 and float(layer.input_events[0]) == 36.0
-    slope = jax.grad(lambda r: bill(Workload((dense(8, 4, steps=3, rate=r),)), MESH).total_pj()[0])
+    slope = jax.grad(
+        lambda r: estimate_energy(Workload((dense(8, 4, steps=3, rate=r),)), MESH).total_pj()[0]
+    )
     assert slope(0.1) > 0
 
 
-@pytest.mark.parametrize("knob", BOUNDS)
-def test_every_knob_is_refused_by_name(knob):
-    low, high = BOUNDS[knob]
+@pytest.mark.parametrize("parameter", BOUNDS)
+def test_every_parameter_is_refused_by_name(parameter):
+    low, high = BOUNDS[parameter]
     assert math.isfinite(high)
-    machines = [m for m in map(get, presets()) if knob in m.architecture.knobs]
-    machine = machines[0] if machines else None
+    able = [m for m in map(get, machines()) if parameter in m.architecture.parameters]
+    machine = able[0] if able else None
     if machine is not None:
-        assert machine.with_design(**{knob: float(high)}).design.knobs[knob] == high
+        assert machine.with_design(**{parameter: float(high)}).design.parameters[parameter] == high
 
     @settings(max_examples=examples(40))
     @given(BAD)
     def check(value):
-        refusal, design = outcome(lambda: Design(**{knob: value}))
+        refusal, design = outcome(lambda: Design(**{parameter: value}))
         if refusal is not None:
-            assert knob in refusal
+            assert parameter in refusal
             if machine is not None:
-                with pytest.raises(ValueError, match=knob):
-                    machine.with_design(**{knob: value})
+                with pytest.raises(ValueError, match=parameter):
+                    machine.with_design(**{parameter: value})
             return
         assert value is None or low <= np.min(value) <= np.max(value) <= high
-        assert design.knobs.keys() <= {knob}
+        assert design.parameters.keys() <= {parameter}
 
     check()
 
 
-def test_knobs_that_are_traced_or_one_for_each_layer_still_pass():
+def test_parameters_that_are_traced_or_one_for_each_layer_still_pass():
     for value in (jnp.float32(4), jnp.bfloat16(4), np.int8(4), jnp.array([4.0, 8.0])):
         assert MESH.with_design(weight_bits=value).design.weight_bits is not None
-    slope = jax.grad(lambda b: bill(RUN, MESH.with_design(weight_bits=b)).total_pj()[0])
+    slope = jax.grad(lambda b: estimate_energy(RUN, MESH.with_design(weight_bits=b)).total_pj()[0])
     assert slope(4.0) > 0
     with pytest.raises(ValueError, match="expected a number for weight_bits, found '8'"):
         MESH.with_design(weight_bits="8")
     with pytest.raises(ValueError, match="accumulate_pj: expected a number"):
         MESH.with_constants(accumulate_pj="8")
     with pytest.raises(ValueError, match="number for weight_bits"):
-        jax.jit(lambda b: bill(RUN, MESH.with_design(weight_bits=b)).total_pj())(True)
+        jax.jit(lambda b: estimate_energy(RUN, MESH.with_design(weight_bits=b)).total_pj())(True)
 
 
 # ---- ratios, and batches without a sample --------------------------------------------------------
 
 QUIET = Workload((dense(100, 10, steps=5, rate=np.array([0.0, 0.2]), rate_out=0.1),))
-FREE = [n for n in presets() if not twin(QUIET, get(n)).total_pj()[0]]
+FREE = [n for n in machines() if not estimate_qnn_energy(QUIET, get(n)).total_pj()[0]]
 
 
-def test_some_machines_charge_the_twin_of_a_silent_sample_nothing():
+def test_some_machines_charge_the_qnn_of_a_silent_sample_nothing():
     assert len(FREE) >= 5
 
 
 @pytest.mark.parametrize("name", FREE)
 def test_a_silent_sample_has_no_ratio_but_the_batch_has(name):
     machine = get(name)
-    with pytest.raises(ValueError, match=rf"samples \[0\] costs nothing on {name}.*mean_ratio"):
-        ratio(QUIET, machine)
-    pj = bill(QUIET, machine).total_pj().mean(), twin(QUIET, machine).total_pj().mean()
-    assert mean_ratio(QUIET, machine) == pytest.approx(float(pj[0] / pj[1]))
-    assert jsnn.mean_ratio(QUIET, machine) == pytest.approx(
+    with pytest.raises(
+        ValueError, match=rf"samples \[0\] costs nothing on {name}.*mean_energy_ratio"
+    ):
+        energy_ratio(QUIET, machine)
+    pj = (
+        estimate_energy(QUIET, machine).total_pj().mean(),
+        estimate_qnn_energy(QUIET, machine).total_pj().mean(),
+    )
+    assert mean_energy_ratio(QUIET, machine) == pytest.approx(float(pj[0] / pj[1]))
+    assert jsnn.mean_energy_ratio(QUIET, machine) == pytest.approx(
         report(QUIET, machine, draws=2).ratio, rel=1e-5
     )
-    assert jnp.isfinite(TwinRatio(machine, "measured")(QUIET))
+    assert jnp.isfinite(EnergyRatio(machine, "measured")(QUIET))
     silent = Workload((dense(100, 10, steps=5, rate=0.0),))
     with pytest.raises(ValueError, match="whole batch"):
-        mean_ratio(silent, machine)
+        mean_energy_ratio(silent, machine)
 
 
 def test_a_silent_sample_inside_jit_and_in_the_words_about_a_gain():
     machine = get(FREE[0])
-    values = jax.jit(lambda w: ratio(w, machine))(QUIET)
+    values = jax.jit(lambda w: energy_ratio(w, machine))(QUIET)
     assert not jnp.isfinite(values[0]) and jnp.isfinite(values[1])
-    assert jnp.isfinite(jax.jit(lambda w: mean_ratio(w, machine))(QUIET))
+    assert jnp.isfinite(jax.jit(lambda w: mean_energy_ratio(w, machine))(QUIET))
     text = str(attribute(QUIET, get("classical-45nm"), machine))
     assert "nan" not in text and "inf" not in text
 
 
 def test_energies_that_are_not_finite_have_no_ratio():
     wild = jax.tree.map(lambda x: x * jnp.nan, RUN)
-    for compared in (ratio, mean_ratio):
+    for compared in (energy_ratio, mean_energy_ratio):
         with pytest.raises(ValueError, match=r"layer 'dense'.*not finite"):
             compared(wild, MESH)
 
 
-def test_points_at_which_the_twin_costs_nothing():
+def test_points_at_which_the_qnn_costs_nothing():
     machine = get(FREE[0])
     point = {"steps": 4, "fan_in": 8, "neurons": 8}
     with pytest.raises(ValueError, match=r"costs nothing on .*'rate': 0\.0"):
@@ -316,19 +335,19 @@ EMPTY = jax.tree.map(lambda x: x[:0], RUN)
 @pytest.mark.parametrize(
     "use",
     [
-        lambda w: bill(w, MESH),
-        lambda w: floor(w, MESH),
+        lambda w: estimate_energy(w, MESH),
+        lambda w: spike_independent_energy(w, MESH),
         op_count_proxy,
-        lambda w: twin(w, MESH),
-        lambda w: ratio(w, MESH),
-        lambda w: mean_ratio(w, MESH),
+        lambda w: estimate_qnn_energy(w, MESH),
+        lambda w: energy_ratio(w, MESH),
+        lambda w: mean_energy_ratio(w, MESH),
         lambda w: latency(w, get("spatial-45nm")),
         lambda w: report(w, MESH, draws=2),
         lambda w: compare(w, [MESH], draws=2),
         lambda w: monte_carlo(jax.random.key(0), w, MESH, 2),
         lambda w: breakeven.ratio_by_layer(w, MESH),
-        lambda w: bill(truncation.over(w, 3), MESH),
-        lambda w: jax.jit(lambda w: bill(w, MESH).total_pj())(w),
+        lambda w: estimate_energy(truncation.rescale(w, 3), MESH),
+        lambda w: jax.jit(lambda w: estimate_energy(w, MESH).total_pj())(w),
     ],
 )
 def test_no_sample_and_no_step_are_refused(use):

@@ -1,4 +1,4 @@
-"""What enters a network, a training step or an evaluation and is none: refused by name."""
+"""Refusals by name: what enters a network, a training step or an evaluation and is none."""
 
 import dataclasses
 
@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 import jsnn
 from jsnn.data import Recorded
-from jsnn.energy import area, attribution, audit, bill_layers, breakeven, dataflow, latency, report
+from jsnn.energy import (
+    area,
+    attribution,
+    audit,
+    breakeven,
+    dataflow,
+    estimate_layers,
+    latency,
+    report,
+)
 from jsnn.energy.qnn import break_even_rate
 from jsnn.energy.uncertainty import monte_carlo, sensitivities
 from jsnn.hardware import get
@@ -25,7 +34,7 @@ from jsnn.train.evaluation import evaluate, make_eval_step
 from jsnn.train.losses import accuracy, cross_entropy
 from jsnn.train.objective import Objective
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_train_step
 from jsnn.workload import Workload, require_finite
 from jsnn.workload.analytic import dense
@@ -141,12 +150,14 @@ def test_a_pool_takes_images():
         Pool("max", 2).apply({}, FRAMES)
 
 
-def test_several_designs_are_no_bill():
+def test_several_designs_are_no_energy():
     _, workload = jsnn.run(MODEL, variables_of(), FRAMES)
     several = MACHINE.with_design(weight_bits=jnp.array([4.0, 8.0]))
-    with pytest.raises(ValueError, match=r"knob weight_bits is an array \[2\].*jax.vmap"):
-        jsnn.bill(workload, several)
-    each_pj = jax.vmap(lambda machine: jsnn.bill(workload, machine).total_pj())(
+    with pytest.raises(
+        ValueError, match=r"design parameter weight_bits is an array \[2\].*jax.vmap"
+    ):
+        jsnn.estimate_energy(workload, several)
+    each_pj = jax.vmap(lambda machine: jsnn.estimate_energy(workload, machine).total_pj())(
         dataclasses.replace(
             several,
             design=jax.tree.map(
@@ -231,17 +242,17 @@ def state_of(model=MODEL):
         ("constant", SAMPLES * np.arange(1, 5)[:, None], "frame 1 differs from frame 0"),
     ],
 )
-def test_a_first_bill_of_what_is_no_event_says_which_value(kind, samples, message):
+def test_a_first_energy_of_what_is_no_event_says_which_value(kind, samples, message):
     model = MLP((6,), 3, input_kind=kind)
     with pytest.raises(ValueError, match=message):
-        initial_bill(state_of(model), model, OBJECTIVE, Recorded(), samples)
+        initial_energy(state_of(model), model, OBJECTIVE, Recorded(), samples)
 
 
-def test_a_reference_is_a_bill_of_some_energy():
+def test_a_reference_is_a_energy_of_some_energy():
     state = state_of()
-    whole = initial_bill(state, MODEL, OBJECTIVE, Recorded(), SAMPLES)
+    whole = initial_energy(state, MODEL, OBJECTIVE, Recorded(), SAMPLES)
     assert float(with_reference(state, whole).reference_pj) > 0
-    with pytest.raises(ValueError, match=r"expected a bill.*found float"):
+    with pytest.raises(ValueError, match=r"expected an EnergyBreakdown.*found float"):
         with_reference(state, 15000.0)
     for factor in (0.0, np.nan, np.inf, -1.0):
         spoilt = dataclasses.replace(whole, parts_pj=whole.parts_pj * factor)
@@ -252,7 +263,7 @@ def test_a_reference_is_a_bill_of_some_energy():
 @pytest.mark.parametrize("index", [[0, 1], (0,), 3, np.array([0.0, 1.0]), np.array([True])])
 def test_an_index_is_an_array_of_integers(index):
     state = state_of()
-    state = with_reference(state, initial_bill(state, MODEL, OBJECTIVE, Recorded(), SAMPLES))
+    state = with_reference(state, initial_energy(state, MODEL, OBJECTIVE, Recorded(), SAMPLES))
     step = make_train_step(MODEL, OBJECTIVE, OPTIMISER, Recorded())
     with pytest.raises(ValueError, match="index of a batch must be an array of integers"):
         step(state, (jnp.asarray(SAMPLES), jnp.asarray(LABELS)), index)
@@ -304,14 +315,14 @@ def test_an_answer_that_is_no_number_is_not_class_zero(labels):
 
 
 CALLS = {
-    "bill": lambda work, name: jsnn.bill(work, name),
-    "floor": lambda work, name: jsnn.floor(work, name),
-    "avoidable": lambda work, name: jsnn.avoidable(work, name),
-    "bill_layers": lambda work, name: bill_layers([(work.layers[0], name)]),
+    "energy": lambda work, name: jsnn.estimate_energy(work, name),
+    "spike_independent": lambda work, name: jsnn.spike_independent_energy(work, name),
+    "spike_dependent_pj": lambda work, name: jsnn.spike_dependent_pj(work, name),
+    "estimate_layers": lambda work, name: estimate_layers([(work.layers[0], name)]),
     "dataflow": lambda work, name: dataflow(work.layers[0], name),
-    "twin": lambda work, name: jsnn.twin(work, name),
-    "ratio": lambda work, name: jsnn.ratio(work, name),
-    "mean_ratio": lambda work, name: jsnn.mean_ratio(work, name),
+    "qnn": lambda work, name: jsnn.estimate_qnn_energy(work, name),
+    "ratio": lambda work, name: jsnn.energy_ratio(work, name),
+    "mean_energy_ratio": lambda work, name: jsnn.mean_energy_ratio(work, name),
     "latency": lambda work, name: latency.latency(work, name),
     "memory_area_mm2": lambda work, name: area.memory_area_mm2(name, 45),
     "attribute": lambda work, name: attribution.attribute(work, name, MACHINE),
@@ -339,8 +350,8 @@ def test_a_machine_is_no_name(call, machine):
 def test_an_energy_that_is_no_number_says_why_where_it_is_printed():
     work = Workload((dense(8, 4, steps=2, rate=0.5),))
     spoilt = jax.tree.map(lambda leaf: leaf * jnp.nan, work)
-    assert "— nan: what was counted is not finite" in str(jsnn.bill(spoilt, MACHINE))
-    assert "nan" not in str(jsnn.bill(work, MACHINE))
+    assert "— nan: what was counted is not finite" in str(jsnn.estimate_energy(spoilt, MACHINE))
+    assert "nan" not in str(jsnn.estimate_energy(work, MACHINE))
 
 
 def test_frames_of_one_sample_are_told_how_to_get_a_batch():

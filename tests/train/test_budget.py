@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jsnn.data import Direct
-from jsnn.energy import bill
+from jsnn.energy import estimate_energy
 from jsnn.energy.area import memory_area_mm2
 from jsnn.energy.latency import latency
 from jsnn.hardware import get
@@ -25,7 +25,7 @@ from jsnn.train.budget import Budget, Infeasible, memory_bytes
 from jsnn.train.evaluation import evaluate, make_eval_step
 from jsnn.train.objective import Objective
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_epoch
 from jsnn.train.threshold import search, with_factor
 from jsnn.units import parse, text
@@ -120,7 +120,7 @@ def test_what_is_spent_is_what_the_other_modules_say():
     budget = Budget(1.0, 1.0, 1.0, 1.0, node_nm=45)
     machine = SPATIAL.with_design(weight_bits=4, state_bits=16)
     pairs = [(layer, machine) for layer in WORK]
-    total_pj = bill(WORK, machine).total_pj()
+    total_pj = estimate_energy(WORK, machine).total_pj()
     found = budget.spent(pairs, total_pj)
     np.testing.assert_array_equal(found["energy_pj"], total_pj)
     np.testing.assert_allclose(found["latency_s"], latency(WORK, machine).seconds, rtol=1e-6)
@@ -140,12 +140,13 @@ def test_memory_holds_each_word_at_its_own_width():
     layer = dataclasses.replace(layer, geometry=geometry)
     narrow = MACHINE.with_design(weight_bits=3, state_bits=12)
     assert float(memory_bytes([(layer, narrow)])) == (10 * 3 + 2 * 12 + 2 * 2 * 12) / 8
-    # A machine without a knob for it has words of 32 bits; layers bring their own widths.
+    # A machine without a design parameter for it has words of 32 bits; layers bring their own
+    # widths.
     plain = get("compute-only-45nm")
     assert float(memory_bytes([(layer, narrow), (layer, plain)])) == 12.75 + (10 + 2 + 4) * 4
 
 
-def test_memory_and_area_pull_on_the_knobs_they_are_made_of():
+def test_memory_and_area_pull_on_the_parameters_they_are_made_of():
     def spent(bits, kilobytes):
         machine = SPATIAL.with_design(weight_bits=bits, local_bytes=1024 * kilobytes)
         budget = Budget(memory_bytes=1.0, area_mm2=1.0, node_nm=45)
@@ -174,9 +175,9 @@ def test_bad_budgets(options, message):
         Budget(**options)
 
 
-def test_a_budget_below_the_floor_is_infeasible_and_says_so():
+def test_a_budget_below_the_spike_independent_energy_is_infeasible_and_says_so():
     budget = Budget(energy_pj=90.0, latency_s=1.0)
-    said = r"energy_pj is limited to 90 \(90 pJ\), its floor is 100 \(100 pJ\)"
+    said = r"energy_pj is limited to 90 \(90 pJ\), its spike-independent energy is 100 \(100 pJ\)"
     with pytest.raises(Infeasible, match=said):
         budget.refuse_below({"energy_pj": 100.0, "latency_s": 0.5})
     budget.refuse_below({"energy_pj": 90.0, "latency_s": 0.5})
@@ -207,7 +208,7 @@ def data():
 def started(objective, optimiser, goal=None, seed=0):
     set_ = data()
     state = init_state(MODEL, optimiser, ENCODER(jax.random.key(0), set_[0][:1]), seed=seed)
-    state = with_reference(state, initial_bill(state, MODEL, objective, ENCODER, set_[0]))
+    state = with_reference(state, initial_energy(state, MODEL, objective, ENCODER, set_[0]))
     return dataclasses.replace(state, goal=goal)
 
 
@@ -218,7 +219,7 @@ def trained():
     order = np.tile(np.arange(8), (STEPS, 1))
     for name, machine in (("energy_pj", MACHINE), ("latency_s", SPATIAL)):
         budget = Budget(**{name: 1.0}, steps=STEPS)
-        objective = Objective("cross-entropy", machine, living_weight=0.1, constraint=budget)
+        objective = Objective("cross-entropy", machine, dead_neuron_weight=0.1, constraint=budget)
         optimiser = make_optimiser(2e-2, STEPS)
         epoch = make_epoch(MODEL, objective, optimiser, ENCODER)
         evaluated = make_eval_step(MODEL, objective, ENCODER)
@@ -228,9 +229,11 @@ def trained():
 
         for seed in range(3):
             first = measure(started(objective, optimiser, seed=seed))
-            start, floor = (float(first[key][name]) / 8 for key in ("spent", "spent_floor"))
+            start, independent = (
+                float(first[key][name]) / 8 for key in ("spent", "spent_spike_independent")
+            )
             for share in (0.3, 0.6):
-                limit = floor + share * (start - floor)
+                limit = independent + share * (start - independent)
                 goal = dataclasses.replace(budget, **{name: limit}).goal({name: start})
                 state, terms = epoch(started(objective, optimiser, goal, seed), data(), order)
                 found.setdefault((name, share), []).append((limit, state, terms, measure(state)))

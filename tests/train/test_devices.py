@@ -137,7 +137,7 @@ def test_joining_with_wrong_numbers(given, message):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("parameters", "message"),
     [
         ({"distributed": "yes"}, "--distributed must be auto or none, got 'yes'"),
         ({"distributed": "auto", "coordinator": "here:80"}, "finds the coordinator"),
@@ -145,9 +145,9 @@ def test_joining_with_wrong_numbers(given, message):
         ({"process": 0}, "--processes and --process need --coordinator"),
     ],
 )
-def test_knobs_that_do_not_go_together(knobs, message):
+def test_parameters_that_do_not_go_together(parameters, message):
     with pytest.raises(ValueError, match=message):
-        Hosts(**knobs).join()
+        Hosts(**parameters).join()
 
 
 def test_without_a_scheduler_auto_is_refused(environment):

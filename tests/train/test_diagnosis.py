@@ -1,3 +1,5 @@
+"""Diagnosis of a run: silent neurons, and the words about accuracy and energy."""
+
 import json
 
 import flax.linen as nn
@@ -32,10 +34,10 @@ def result(**changed):
         "test_majority": 0.1028,
         "initial_pj": 900e3,
         "total_pj": 300e3,
-        "floor_pj": 200e3,
-        "avoidable_pj": 100e3,
-        "twin_pj": 150e3,
-        "ratio_to_twin": 2.0,
+        "spike_independent_pj": 200e3,
+        "spike_dependent_pj": 100e3,
+        "qnn_pj": 150e3,
+        "energy_ratio": 2.0,
         "op_count_pj": 12e3,
         "layers": ["hidden_0", "hidden_1", "readout"],
         "spikes": [40.0, 1234.5, 0.0],
@@ -156,31 +158,31 @@ def test_description_of_a_run():
     assert diagnosis.describe(result()) == [
         "Test accuracy 97.22%; 97.00% with weights rounded to 8 bits; 10.28% by always answering "
         "the commonest class.",
-        "Full bill on hierarchy-45nm, per inference: 900 nJ before training -> 300 nJ after, "
+        "Energy estimate on hierarchy-45nm, per inference: 900 nJ before training -> 300 nJ after, "
         "3x less.",
-        "Floor, with no hidden spike at all: 200 nJ. Still avoidable: 100 nJ, 14.3% of what was "
-        "avoidable before training.",
-        "Three numbers: operation count 12 nJ (synapses only) | full bill 300 nJ | quantised twin "
+        "Spike-independent energy, with no hidden spike at all: 200 nJ. "
+        "Still spike-dependent: 100 nJ, 14.3% of what was spike-dependent before training.",
+        "Three numbers: operation count 12 nJ (synapses only) | energy estimate 300 nJ | QNN "
         "150 nJ.",
-        "The spiking network costs 2x its quantised twin: it loses.",
+        "The spiking network costs 2x its QNN: it loses.",
         "Spikes per neuron and step (per inference): hidden_0 0.0125 (40.0), hidden_1 0.25 "
         "(1,234.5)",
-        "Constants behind the bill: EXACT, SECONDARY.",
+        "Constants behind the energy: EXACT, SECONDARY.",
         "Unpriced on this machine: static, routing (no power published).",
     ]
 
 
 @pytest.mark.parametrize(("ratio", "verdict"), [(1.8, "it loses"), (0.6, "it wins")])
-def test_verdict_against_the_twin(ratio, verdict):
-    text = "\n".join(diagnosis.describe(result(ratio_to_twin=ratio)))
-    assert f"costs {ratio}x its quantised twin: {verdict}." in text
+def test_verdict_against_the_qnn(ratio, verdict):
+    text = "\n".join(diagnosis.describe(result(energy_ratio=ratio)))
+    assert f"costs {ratio}x its QNN: {verdict}." in text
 
 
-def test_a_bill_that_grew_is_said_to_have_grown():
+def test_a_energy_that_grew_is_said_to_have_grown():
     text = "\n".join(diagnosis.describe(result(initial_pj=100e3)))
     assert "3x more" in text
-    # With a floor above the initial bill no share of it can be stated.
-    assert "Still avoidable: 100 nJ." in text
+    # With a spike-independent energy above the initial energy no share of it can be stated.
+    assert "Still spike-dependent: 100 nJ." in text
 
 
 @pytest.mark.parametrize(
@@ -201,6 +203,6 @@ def test_warnings_of_silent_layers(silent, warnings):
 
 def test_a_foreign_result_is_refused():
     partial = result()
-    del partial["floor_pj"]
-    with pytest.raises(ValueError, match="floor_pj"):
+    del partial["spike_independent_pj"]
+    with pytest.raises(ValueError, match="spike_independent_pj"):
         diagnosis.describe(partial)

@@ -9,10 +9,10 @@ import pytest
 
 from experiments import train
 from jsnn.codesign.bit_widths import Bits
-from jsnn.codesign.pruning.carry import carry_out
+from jsnn.codesign.pruning.carry import apply_pruning
 from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning
 from jsnn.codesign.time_window import Window
-from jsnn.energy import bill_layers
+from jsnn.energy import estimate_layers
 from jsnn.export.integer import IntegerNetwork, export
 from jsnn.hardware import get
 from jsnn.models import MLP, SRNN
@@ -52,7 +52,7 @@ def ran(model, variables):
 def test_the_smaller_network_on_its_grids_does_the_same(network, pruning):
     levered = Levered(NETWORKS[network]((7, 5), 3, **FIXED), (*PRUNING[pruning], Bits(4, 8)))
     variables = closed(levered)
-    small = carry_out(levered, variables)
+    small = apply_pruning(levered, variables)
     assert [lever.name for lever in small.levers] == ["bits"]
     outputs, workload = ran(levered, variables)
     less, shrunk = ran(small.model, small.variables)
@@ -66,12 +66,12 @@ def test_the_smaller_network_on_its_grids_does_the_same(network, pruning):
     assert integers.run(FRAMES).equals(outputs).all()
 
 
-def test_the_bill_of_closed_units_is_that_of_the_network_without_them():
+def test_the_energy_of_closed_units_is_that_of_the_network_without_them():
     levered = Levered(MLP((7, 5), 3, **FIXED), (UnitPruning(), Bits(4, 8)))
     variables = closed(levered)
-    small = carry_out(levered, variables)
+    small = apply_pruning(levered, variables)
     totals = [
-        bill_layers(price(one.levers, given["params"], ran(one, given)[1], MACHINE)).total_pj()
+        estimate_layers(price(one.levers, given["params"], ran(one, given)[1], MACHINE)).total_pj()
         for one, given in ((levered, variables), (small.model, small.variables))
     ]
     np.testing.assert_allclose(*totals, rtol=1e-6)
@@ -85,21 +85,21 @@ def test_what_had_to_stay_is_named():
         levered = Levered(MLP((4,), 3, input_kind="events"), PRUNING[kind])
         variables = closed(levered)
         variables["params"]["levers"][kind][name] = leaf
-        assert carry_out(levered, variables).held == (held,)
+        assert apply_pruning(levered, variables).held == (held,)
 
 
 def test_weights_of_closed_units_are_not_taken_twice():
     levered = Levered(MLP((4,), 3, input_kind="events"), (UnitPruning(), WeightPruning()))
     variables = closed(levered)
     workload = ran(levered, variables)[1]
-    with pytest.raises(ValueError, match="weights away twice"):
+    with pytest.raises(ValueError, match="taken away twice"):
         price(levered.levers, variables["params"], workload, MACHINE)
 
 
-def test_without_pruning_there_is_nothing_to_carry_out():
+def test_without_pruning_there_is_nothing_to_apply():
     levered = Levered(MLP((4,), 3, readout=None), (Window(1, 3),))
     with pytest.raises(ValueError, match="expected UnitPruning or WeightPruning"):
-        carry_out(levered, {"params": {}})
+        apply_pruning(levered, {"params": {}})
 
 
 @pytest.fixture(scope="module")

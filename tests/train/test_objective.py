@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jsnn.energy import bill
+from jsnn.energy import estimate_energy
 from jsnn.hardware import get
 from jsnn.neurons import LIF
 from jsnn.nn import run
 from jsnn.nn.layers import Spiking
 from jsnn.surrogate import ATan
 from jsnn.train.losses import accuracy, cross_entropy, every_step, tet
-from jsnn.train.objective import Objective, living
+from jsnn.train.objective import Objective, active_share
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
 
@@ -78,22 +78,22 @@ def silent_network():
 
 def test_living_is_half_at_half_and_pulls_a_silent_layer_up():
     workload = Workload((dense(8, 4, steps=5, rate=0.1, rate_out=0.04),))
-    np.testing.assert_allclose(living(workload), [0.5], rtol=1e-6)
+    np.testing.assert_allclose(active_share(workload), [0.5], rtol=1e-6)
     variables, workload_of = silent_network()
-    assert float(living(workload_of(variables))[0]) == 0
-    grads = jax.grad(lambda v: living(workload_of(v)).sum())(variables)
+    assert float(active_share(workload_of(variables))[0]) == 0
+    grads = jax.grad(lambda v: active_share(workload_of(v)).sum())(variables)
     assert float(grads["params"]["synapse"]["bias"].min()) > 0
 
 
 def test_objective_adds_its_terms():
     workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.0),))
-    objective = Objective("cross-entropy", MACHINE, energy_weight=0.3, living_weight=2.0)
+    objective = Objective("cross-entropy", MACHINE, energy_weight=0.3, dead_neuron_weight=2.0)
     outputs, labels = jnp.zeros((1, 4)), jnp.array([1])
     reference = jnp.float32(1e4)
     loss, terms = objective(outputs, labels, workload, reference)
-    relative = float(bill(workload, MACHINE).total_pj()[0]) / 1e4
+    relative = float(estimate_energy(workload, MACHINE).total_pj()[0]) / 1e4
     np.testing.assert_allclose(terms["energy"], relative, rtol=1e-6)
-    np.testing.assert_allclose(terms["silence"], 1.0)
+    np.testing.assert_allclose(terms["dead_neurons"], 1.0)
     np.testing.assert_allclose(loss, np.log(4) + 0.3 * (relative + 2.0), rtol=1e-6)
     alone, _ = dataclasses.replace(objective, energy_weight=0.0)(
         outputs, labels, workload, reference
@@ -106,7 +106,7 @@ def test_the_silence_term_is_quiet_while_neurons_live():
     _, terms = Objective("cross-entropy", MACHINE, energy_weight=1.0)(
         jnp.zeros((1, 4)), jnp.array([1]), workload, jnp.float32(1)
     )
-    assert float(terms["silence"]) == 0
+    assert float(terms["dead_neurons"]) == 0
 
 
 def test_the_energy_term_reaches_the_weights_of_every_layer(key):
@@ -118,7 +118,7 @@ def test_the_energy_term_reaches_the_weights_of_every_layer(key):
 
     def energy(params):
         _, workload = run(model, {**variables, "params": params}, frames)
-        return bill(workload, MACHINE).total_pj().mean()
+        return estimate_energy(workload, MACHINE).total_pj().mean()
 
     grads = jax.jit(jax.grad(energy))(variables["params"])
     for name in ("hidden_0", "hidden_1"):
@@ -147,8 +147,8 @@ def test_bad_arguments_are_refused():
         Objective("tet", MACHINE, energy_weight=-1)
     with pytest.raises(ValueError, match="energy_weight must not be negative"):
         Objective("tet", MACHINE, energy_weight=float("nan"))
-    with pytest.raises(ValueError, match="living_share"):
-        Objective("tet", MACHINE, living_share=0)
+    with pytest.raises(ValueError, match="least_active_share"):
+        Objective("tet", MACHINE, least_active_share=0)
     for loss, outputs, labels in (
         (cross_entropy, jnp.zeros((2, 3, 4)), jnp.zeros(3, int)),
         (every_step, jnp.zeros((2, 3, 4)), jnp.zeros((2, 3), int)),

@@ -10,19 +10,19 @@ import optax
 import pytest
 
 import jsnn
-from jsnn.energy import bill
-from jsnn.energy.qnn import twin
+from jsnn.energy import estimate_energy
+from jsnn.energy.qnn import estimate_qnn_energy
 from jsnn.neurons import LIF
 from jsnn.nn import run
 from jsnn.surrogate import Sigmoid
 from jsnn.train.objective import Objective
 from jsnn.train.regularisers import (
     REGULARISERS,
+    EnergyRatio,
     Hoyer,
     RateBounds,
     SquaredRate,
     SynopsTarget,
-    TwinRatio,
     WeightsAndActivations,
     make,
     with_unit,
@@ -68,23 +68,23 @@ def by_hand(name, params, workload):
     for layer in layers:
         g = layer.geometry
         if g.input_kind == "spikes":
-            done += np.asarray(layer.arrivals)[:, 0] * g.neurons
+            done += np.asarray(layer.events_by_fan_out)[:, 0] * g.neurons
             wired += g.inputs * g.neurons
         if g.recurrent_weights:
             done += np.asarray(layer.recurrent_events) * g.neurons
             wired += g.neurons**2
     synops = done / (wired * steps)
     sizes = [np.abs(x).sum() for x in jax.tree.leaves(params) if x.ndim == 2]
-    pj = np.asarray(bill(workload, MACHINE).parts_pj).sum((1, 2))
-    twin_pj = np.asarray(twin(workload, MACHINE, "average").parts_pj).sum((1, 2))
+    pj = np.asarray(estimate_energy(workload, MACHINE).parts_pj).sum((1, 2))
+    qnn_pj = np.asarray(estimate_qnn_energy(workload, MACHINE, "average").parts_pj).sum((1, 2))
     bounds = [
         (np.maximum(c.mean(1) / steps - 0.01, 0) ** 2).mean()
         + (np.maximum(0.001 - c / steps, 0) ** 2).mean()
         for c in counts
     ]
     return {
-        "bill": pj.mean(),
-        "twin-ratio": pj.mean() / twin_pj.mean(),
+        "energy": pj.mean(),
+        "energy-ratio": pj.mean() / qnn_pj.mean(),
         "l1-rate": rate.mean(),
         "squared-rate": ((rate - 0.01) ** 2).mean(),
         "hoyer": np.mean([(c.sum(1) ** 2 / squares(c)).mean() / c.shape[1] for c in counts]),
@@ -151,10 +151,10 @@ def test_is_a_mean_over_samples(name):
     """Samples may come twice or in another order, and a batch is the mean of its samples."""
     params, workload, _ = network()
     each = np.array([float(value_of_sample(b)[name]) for b in range(4)])
-    # A ratio is of means: each sample counts by what its twin costs.
+    # A ratio is of means: each sample counts by what its QNN costs.
     weights = np.ones(4)
-    if name == "twin-ratio":
-        weights = np.asarray(twin(workload, MACHINE, "average").total_pj())
+    if name == "energy-ratio":
+        weights = np.asarray(estimate_qnn_energy(workload, MACHINE, "average").total_pj())
     for samples in ([0, 1, 2, 3], [2, 0, 2, 0], [3, 3, 3, 3]):
         whole = values(at(workload, samples), params)[name]
         mean = np.average(each[samples], weights=weights[samples])
@@ -177,8 +177,8 @@ def test_silence_is_finite_and_least_where_it_should_be(name):
     assert finite(slopes_in_silence()[name])
     if name in ("l1-rate", "hoyer", "synaptic-penalty"):
         assert value == 0
-    if name not in ("twin-ratio",):
-        # The twin falls silent too: of two small bills the ratio may be anything.
+    if name not in ("energy-ratio",):
+        # The QNN falls silent too: of two small energies the ratio may be anything.
         assert value < float(values(workload, params)[name])
 
 
@@ -211,12 +211,12 @@ LABELS = jnp.array([0, 1, 2, 0])
 
 @functools.cache
 def losses():
-    """Loss and its gradient under the default, under our bill by name, and under two others."""
+    """Loss and its gradient under the default, under our energy by name, and under two others."""
     params, _, constants = network()
     plain = Objective("cross-entropy", MACHINE, 0.4, ramp_steps=3)
     objectives = {"default": plain} | {
         name: dataclasses.replace(plain, regulariser=make(name, MACHINE))
-        for name in ("bill", "squared-rate", "weights-activations")
+        for name in ("energy", "squared-rate", "weights-activations")
     }
 
     def loss(params, unit, objective):
@@ -230,7 +230,7 @@ def losses():
         for name, objective in objectives.items()
         if objective.regulariser is not None
     }
-    units |= {"default": units["bill"]}
+    units |= {"default": units["energy"]}
     # A program each: of several in one XLA may fuse, and so round, equal sums in different ways.
     found = {}
     for name, objective in objectives.items():
@@ -243,18 +243,20 @@ def keep(key, frames):
     return frames
 
 
-def test_the_bill_as_a_regulariser_is_the_default_bit_for_bit():
-    jax.tree.map(np.testing.assert_array_equal, losses()["default"], losses()["bill"])
+def test_the_energy_as_a_regulariser_is_the_default_bit_for_bit():
+    jax.tree.map(np.testing.assert_array_equal, losses()["default"], losses()["energy"])
 
 
 @pytest.mark.parametrize("name", ["squared-rate", "weights-activations"])
 def test_the_objective_weighs_it_relative_to_its_start(name):
     (loss, terms), grads = losses()[name]
     np.testing.assert_allclose(terms["energy"], 1, rtol=1e-5)
-    cost = 0.4 * 2 / 3 * (terms["energy"] + terms["silence"])
+    cost = 0.4 * 2 / 3 * (terms["energy"] + terms["dead_neurons"])
     np.testing.assert_allclose(loss, terms["task"] + cost, rtol=1e-6)
     _, workload, _ = network()
-    np.testing.assert_allclose(terms["total_pj"], bill(workload, MACHINE).total_pj().mean(), 1e-5)
+    np.testing.assert_allclose(
+        terms["total_pj"], estimate_energy(workload, MACHINE).total_pj().mean(), 1e-5
+    )
     assert finite(grads)
 
 
@@ -264,17 +266,17 @@ def test_a_term_that_starts_at_zero_has_no_unit():
     assert jnp.isnan(with_unit(state, MODELS["mlp"], quiet, keep, FRAMES).reference_pj)
 
 
-def test_the_twin_ratio_falls_where_spikes_are_dearer():
+def test_the_qnn_ratio_falls_where_spikes_are_dearer():
     _, workload, _ = network()
     dear = MACHINE.with_design(hops=4.0)
-    assert float(TwinRatio(dear)(workload)) != float(TwinRatio(MACHINE)(workload))
-    measured = TwinRatio(MACHINE, "measured")(workload)
-    np.testing.assert_allclose(measured, jsnn.mean_ratio(workload, MACHINE), rtol=1e-5)
+    assert float(EnergyRatio(dear)(workload)) != float(EnergyRatio(MACHINE)(workload))
+    measured = EnergyRatio(MACHINE, "measured")(workload)
+    np.testing.assert_allclose(measured, jsnn.mean_energy_ratio(workload, MACHINE), rtol=1e-5)
 
 
 def test_bad_input_is_refused():
     _, workload, _ = network()
-    with pytest.raises(ValueError, match="unknown regulariser 'l2'; there are: bill"):
+    with pytest.raises(ValueError, match="unknown regulariser 'l2'; there are: energy"):
         make("l2", MACHINE)
     with pytest.raises(ValueError, match="target must not be negative"):
         SquaredRate(-0.1)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jsnn.data import Direct
-from jsnn.energy import bill
+from jsnn.energy import estimate_energy
 from jsnn.hardware import get
 from jsnn.models import MLP, ConvNet
 from jsnn.neurons import LIF
@@ -19,7 +19,7 @@ from jsnn.nn.time_plan import WHOLE, Chunked
 from jsnn.train.evaluation import evaluate, make_eval_step
 from jsnn.train.objective import Objective
 from jsnn.train.optimiser import label_params, make_optimiser
-from jsnn.train.state import init_state, initial_bill, with_reference
+from jsnn.train.state import init_state, initial_energy, with_reference
 from jsnn.train.step import make_epoch, make_train_step
 
 # Compiled: a run operation by operation takes longer to start than to finish.
@@ -51,12 +51,12 @@ def data(count=8):
     return jnp.asarray(frames), jnp.asarray(np.arange(count) % 3, jnp.int32)
 
 
-def start(model=MODEL, weight=0.0, rate=5e-2, set_=None, living_weight=1.0, seed=0, **options):
+def start(model=MODEL, weight=0.0, rate=5e-2, set_=None, dead_neuron_weight=1.0, seed=0, **options):
     set_ = set_ or data()
-    objective = Objective("cross-entropy", MACHINE, weight, living_weight=living_weight)
+    objective = Objective("cross-entropy", MACHINE, weight, dead_neuron_weight=dead_neuron_weight)
     optimiser = make_optimiser(rate, 200, schedule="constant", **options)
     state = init_state(model, optimiser, ENCODER(jax.random.key(0), set_[0][:1]), seed=seed)
-    state = with_reference(state, initial_bill(state, model, objective, ENCODER, set_[0]))
+    state = with_reference(state, initial_energy(state, model, objective, ENCODER, set_[0]))
     return state, make_train_step(model, objective, optimiser, ENCODER), objective
 
 
@@ -77,7 +77,7 @@ def test_it_overfits_a_handful_of_samples_and_compiles_once(compilations):
     assert int(state.step) == 300
 
 
-def test_the_energy_term_lowers_the_bill_and_the_relative_bill_starts_at_one():
+def test_the_energy_term_lowers_the_energy_and_the_relative_energy_starts_at_one():
     set_, totals = data(), {}
     for weight in (0.0, 5.0):
         state, step, _ = start(weight=weight)
@@ -93,12 +93,12 @@ def test_a_heavy_energy_weight_kills_layers_and_the_living_term_keeps_them():
     set_, order = data(), np.tile(np.arange(8), (150, 1))
     optimiser = make_optimiser(5e-2, 200, schedule="constant")
 
-    def fewest(living_weight):
+    def fewest(dead_neuron_weight):
         """Spikes of the stiller hidden layer, of three networks."""
-        _, _, objective = start(weight=5.0, living_weight=living_weight)
+        _, _, objective = start(weight=5.0, dead_neuron_weight=dead_neuron_weight)
         epoch = make_epoch(MODEL, objective, optimiser, ENCODER)
         for seed in range(3):
-            state, _, _ = start(weight=5.0, living_weight=living_weight, seed=seed)
+            state, _, _ = start(weight=5.0, dead_neuron_weight=dead_neuron_weight, seed=seed)
             state, _ = epoch(state, set_, order)
             _, workload = ran(MODEL, state.variables, ENCODER(jax.random.key(0), set_[0]))
             yield min(float(layer.output_events.sum()) for layer in workload.layers[:2])
@@ -178,7 +178,7 @@ def test_evaluation_pads_the_last_batch_and_loses_no_sample(compilations):
     with compilations() as compiled:
         sums = evaluate(step, state.variables, (frames, labels), 3, jax.random.key(0))
     _, workload = ran(MODEL, state.variables, ENCODER(jax.random.key(0), frames))
-    priced = bill(workload, MACHINE)
+    priced = estimate_energy(workload, MACHINE)
     assert sums["samples"] == 7
     np.testing.assert_allclose(sums["parts_pj"], priced.parts_pj.sum(0), rtol=1e-5)
     np.testing.assert_allclose(sums["ever"][0], workload.layers[0].spikes.sum(0))
@@ -293,7 +293,8 @@ def test_a_clip_of_nothing_is_refused():
 
 @pytest.mark.parametrize("number", [-1.0, np.nan, np.inf])
 @pytest.mark.parametrize(
-    "name", ["energy_weight", "living_weight", "ramp_steps", "temperature", "event_temperature"]
+    "name",
+    ["energy_weight", "dead_neuron_weight", "ramp_steps", "temperature", "event_temperature"],
 )
 def test_numbers_of_an_objective_are_finite_and_not_negative(name, number):
     with pytest.raises(ValueError, match=f"{name} must not be negative"):

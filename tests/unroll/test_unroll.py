@@ -1,3 +1,5 @@
+"""One population over time: any cut of time gives the same, and gradients are true."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,3 +1,5 @@
+"""Pictures: what they show, and what they refuse."""
+
 import dataclasses
 
 import jax.numpy as jnp
@@ -5,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from jsnn.energy import COMPONENTS, Bill, bill
+from jsnn.energy import COMPONENTS, EnergyBreakdown, estimate_energy
 from jsnn.hardware import get
 from jsnn.units import energy_text, unit_of
 from jsnn.viz import plots
@@ -24,13 +26,13 @@ def metrics(epochs, spikes=(40.0, 50.0, 0.0), **changed):
             "train_loss": 2.2 / epoch,
             "train_task": 2.0 / epoch,
             "train_energy": 1.0 / epoch,
-            "train_silence": 0.0,
+            "train_dead_neurons": 0.0,
             "train_accuracy": 1 - 0.5 / epoch,
             "train_pj": 9e5 / epoch,
             "validation_task": 2.1 / epoch,
             "validation_accuracy": 0.9 - 0.5 / epoch,
             "validation_pj": 9e5 / epoch,
-            "validation_floor_pj": 2e5,
+            "validation_spike_independent_pj": 2e5,
             "spikes": [count / epoch for count in spikes],
             "seconds": float(epoch),
         }
@@ -38,14 +40,14 @@ def metrics(epochs, spikes=(40.0, 50.0, 0.0), **changed):
     return rows
 
 
-def bills():
+def estimates():
     """Of a two-layer network at two rates, batches of two."""
     machine = get("hierarchy-45nm")
 
     def at(rate):
         hidden = dense(64, 32, steps=4, rate=[0.1, 0.3], rate_out=rate, input_kind="events")
         out = dense(32, 10, steps=4, rate=[rate, rate], name="readout", spiking=False)
-        return bill(Workload((hidden, out)), machine)
+        return estimate_energy(Workload((hidden, out)), machine)
 
     return at(0.4), at(0.1)
 
@@ -62,8 +64,10 @@ def test_curves_show_the_numbers_of_the_rows():
     loss, accuracy, energy, activity = plots.curves(metrics(3), LAYERS).axes
     np.testing.assert_allclose(line(loss, "task"), [2, 1, 2 / 3])
     np.testing.assert_allclose(line(accuracy, "validation"), [40, 65, 100 * (0.9 - 0.5 / 3)])
-    np.testing.assert_allclose(line(energy, "bill, validation"), [900, 450, 300])
-    np.testing.assert_allclose(line(energy, "floor: no hidden spike"), [200, 200, 200])
+    np.testing.assert_allclose(line(energy, "energy, validation"), [900, 450, 300])
+    np.testing.assert_allclose(
+        line(energy, "spike-independent energy: no hidden spike"), [200, 200, 200]
+    )
     np.testing.assert_allclose(line(activity, "hidden_1"), [50, 25, 50 / 3])
     assert energy.get_ylabel() == "energy per inference (nJ)"
     assert energy.get_yscale() == "log"
@@ -105,7 +109,9 @@ def test_a_layer_that_dies_is_seen_to_reach_zero():
 
 
 def test_curves_of_a_network_without_spikes_or_energy():
-    rows = metrics(3, spikes=(0.0, 0.0, 0.0), validation_pj=0.0, validation_floor_pj=0.0)
+    rows = metrics(
+        3, spikes=(0.0, 0.0, 0.0), validation_pj=0.0, validation_spike_independent_pj=0.0
+    )
     figure = plots.curves(rows, LAYERS)
     figure.draw_without_rendering()
     assert labels(figure.axes[3]) == [f"{name}: none" for name in LAYERS]
@@ -125,8 +131,8 @@ def test_curves_refuse_what_does_not_fit():
         plots.curves(metrics(2), LAYERS[:2])
 
 
-def test_breakdown_stacks_add_up_to_the_bill():
-    before, after = bills()
+def test_breakdown_stacks_add_up_to_the_energy():
+    before, after = estimates()
     axes = plots.breakdown(before, after).axes[0]
     pj, unit = unit_of(float(before.total_pj().mean()))
     assert axes.get_xlabel() == f"energy per inference ({unit})"
@@ -142,7 +148,7 @@ def test_breakdown_stacks_add_up_to_the_bill():
 
 
 def test_breakdown_names_what_is_unpriced_and_gives_each_component_one_colour():
-    figure = plots.breakdown(*bills())
+    figure = plots.breakdown(*estimates())
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert "static: unpriced" in texts and "weight memory" in texts
@@ -150,14 +156,16 @@ def test_breakdown_names_what_is_unpriced_and_gives_each_component_one_colour():
     assert len(colours) == sum(not text.endswith("unpriced") for text in texts)
 
 
-def test_breakdown_of_the_largest_and_the_smallest_bills():
+def test_breakdown_of_the_largest_and_the_smallest_energies():
     for size in (0.0, 1e-3, 1e12):
-        drawn = Bill(jnp.full((1, 2, len(COMPONENTS)), size), ("a", "b"), "machine", (), ("EXACT",))
+        drawn = EnergyBreakdown(
+            jnp.full((1, 2, len(COMPONENTS)), size), ("a", "b"), "machine", (), ("EXACT",)
+        )
         plots.breakdown(drawn, drawn).draw_without_rendering()
 
 
-def test_breakdown_refuses_bills_that_do_not_compare():
-    before, after = bills()
+def test_breakdown_refuses_energies_that_do_not_compare():
+    before, after = estimates()
     with pytest.raises(ValueError, match="same network on the same machine"):
         plots.breakdown(before, dataclasses.replace(after, hardware="other"))
 
@@ -199,7 +207,7 @@ def test_raster_refuses_what_is_not_spike_trains():
 
 def test_pictures_are_written_where_asked(tmp_path):
     plots.curves(metrics(3), LAYERS, tmp_path / "curves.png")
-    plots.breakdown(*bills(), tmp_path / "breakdown.png")
+    plots.breakdown(*estimates(), tmp_path / "breakdown.png")
     plots.raster({"hidden": np.eye(4)[:, None]}, tmp_path / "raster.png")
     for picture in tmp_path.iterdir():
         assert imread(picture).std() > 0.01

@@ -9,14 +9,14 @@ import pytest
 from jax.test_util import check_grads
 
 import jsnn
-from jsnn.energy import bill, floor
+from jsnn.energy import estimate_energy, spike_independent_energy
 from jsnn.energy.latency import latency
-from jsnn.energy.qnn import twin
+from jsnn.energy.qnn import estimate_qnn_energy
 from jsnn.hardware import get
 from jsnn.nn.spike_products import Attention, product_workloads
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
-from jsnn.workload.truncation import cut, over, taken_at_rates
+from jsnn.workload.truncation import rescale, taken_at_rates, truncate
 
 MACHINES = ("neuromorphic-22nm", "classical-45nm", "event-45nm", "spatial-45nm", "loihi-14nm")
 
@@ -73,29 +73,40 @@ def runs(request):
     return found
 
 
-def test_what_is_cut_is_billed_as_a_run_over_cut_frames(runs):
+def test_what_is_cut_is_priced_as_a_run_over_cut_frames(runs):
     machines = [get(name) for name in ("neuromorphic-22nm", "spatial-45nm")]
 
     @jax.jit
-    def bills(works):
-        found = [[of(work, m).parts_pj for of in (bill, floor) for m in machines] for work in works]
+    def estimates(works):
+        found = [
+            [
+                of(work, m).parts_pj
+                for of in (estimate_energy, spike_independent_energy)
+                for m in machines
+            ]
+            for work in works
+        ]
         return found, [latency(work, machines[-1]).seconds for work in works]
 
     *_, four = runs
     assert not any(taken_at_rates(layer) for layer in four)
-    found = bills([cut(four, steps) for steps in (2, 3, 4)])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, bills(runs))
+    found = estimates([truncate(four, steps) for steps in (2, 3, 4)])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, estimates(runs))
 
 
-def test_between_two_steps_counts_lie_on_a_line_and_the_bill_has_its_slope(runs):
+def test_between_two_steps_counts_lie_on_a_line_and_the_energy_has_its_slope(runs):
     _, three, four = runs
-    for part, a, b in zip(cut(four, 3.25), three, four, strict=True):
-        for name in ("arrivals", "active", "recurrent_events", "output_events"):
+    for part, a, b in zip(truncate(four, 3.25), three, four, strict=True):
+        for name in ("events_by_fan_out", "active", "recurrent_events", "output_events"):
             expected = 0.75 * getattr(a, name) + 0.25 * getattr(b, name)
             np.testing.assert_allclose(getattr(part, name), expected, rtol=1e-6)
     machine = get("hierarchy-45nm")
-    slope = jax.grad(lambda steps: bill(cut(four, steps), machine).total_pj().sum())(3.5)
-    rise = (bill(four, machine).total_pj() - bill(three, machine).total_pj()).sum()
+    slope = jax.grad(
+        lambda steps: estimate_energy(truncate(four, steps), machine).total_pj().sum()
+    )(3.5)
+    rise = (
+        estimate_energy(four, machine).total_pj() - estimate_energy(three, machine).total_pj()
+    ).sum()
     np.testing.assert_allclose(slope, rise, rtol=1e-4)
 
 
@@ -103,20 +114,21 @@ def test_what_no_step_says_is_taken_at_rates(recorded):
     """Attention, and a layer that is known by its sums only."""
     product = recorded.layers[-2]
     assert taken_at_rates(product) == ("active", "spikes", "coincidences")
-    half = cut(Workload((product, dense(4, 3, steps=5, rate=0.5))), 2.5)
+    half = truncate(Workload((product, dense(4, 3, steps=5, rate=0.5))), 2.5)
     np.testing.assert_allclose(half.layers[0].synops, product.synops / 2, rtol=1e-6)
     np.testing.assert_allclose(
-        half.layers[0].arrivals[:, 0],
-        (product.by_step.arrivals[:, :2, 0]).sum(1) + product.by_step.arrivals[:, 2, 0] / 2,
+        half.layers[0].events_by_fan_out[:, 0],
+        (product.by_step.events_by_fan_out[:, :2, 0]).sum(1)
+        + product.by_step.events_by_fan_out[:, 2, 0] / 2,
     )
     whole = dense(4, 3, steps=5, rate=0.5)
-    np.testing.assert_allclose(half.layers[1].arrivals, whole.arrivals / 2)
+    np.testing.assert_allclose(half.layers[1].events_by_fan_out, whole.events_by_fan_out / 2)
 
 
 @pytest.mark.parametrize("steps", [0.5, 6])
 def test_a_window_that_was_not_run_is_not_cut(steps, recorded):
     with pytest.raises(ValueError, match=rf"1 to 5 steps.*found steps = {steps}"):
-        cut(recorded, steps)
+        truncate(recorded, steps)
 
 
 def whole(workload):
@@ -126,14 +138,16 @@ def whole(workload):
 
 
 def test_its_own_window_changes_nothing(recorded):
-    same = over(recorded, 5)
+    same = rescale(recorded, 5)
     recorded = whole(recorded)
     for a, b in zip(jax.tree.leaves(recorded), jax.tree.leaves(same), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
     work = Workload(recorded.layers[:4])
     for name in MACHINES:
         np.testing.assert_allclose(
-            bill(over(work, 5), get(name)).parts_pj, bill(work, get(name)).parts_pj, rtol=1e-6
+            estimate_energy(rescale(work, 5), get(name)).parts_pj,
+            estimate_energy(work, get(name)).parts_pj,
+            rtol=1e-6,
         )
 
 
@@ -142,17 +156,17 @@ def test_a_longer_window_is_the_one_written_down(name):
     """Rates kept, and every input independent of the others: 1 - (1 - 0.2)^2 = 0.36 fire."""
     short = dense(40, 12, steps=4, rate=0.1, active=0.2)
     long = dense(40, 12, steps=8, rate=0.1, active=0.36)
-    found = over(Workload((short,)), 8)
+    found = rescale(Workload((short,)), 8)
     machine = get(name)
-    for of in (bill, floor, twin):
+    for of in (estimate_energy, spike_independent_energy, estimate_qnn_energy):
         np.testing.assert_allclose(
             of(found, machine).parts_pj, of(Workload((long,)), machine).parts_pj, rtol=1e-5
         )
 
 
 def test_the_first_frame_is_shown_once(recorded):
-    first = over(recorded, 10).layers[0]
-    np.testing.assert_array_equal(first.arrivals, recorded.layers[0].arrivals)
+    first = rescale(recorded, 10).layers[0]
+    np.testing.assert_array_equal(first.events_by_fan_out, recorded.layers[0].events_by_fan_out)
     np.testing.assert_array_equal(first.spikes, 2 * recorded.layers[0].spikes)
 
 
@@ -164,23 +178,25 @@ def test_energy_rises_with_time_with_a_true_gradient(name, recorded):
 
         @jax.jit
         def energy(steps):
-            return bill(over(work, steps), machine).total_pj().sum()
+            return estimate_energy(rescale(work, steps), machine).total_pj().sum()
 
         check_grads(energy, (6.3,), order=1, modes=("rev",))
         slope = jax.jit(jax.grad(energy))
         for steps in (1.0, 5.0, 20.0):
             assert np.isfinite(slope(steps)) and slope(steps) > 0
-        time = jax.jit(jax.grad(lambda steps: latency(over(work, steps), machine).seconds.sum()))
+        time = jax.jit(jax.grad(lambda steps: latency(rescale(work, steps), machine).seconds.sum()))
         assert time(6.3) > 0
 
 
 def test_silence_and_full_activity_have_gradients():
     for active, rate in ((0.0, 0.0), (1.0, 1.0)):
         work = Workload((dense(4, 3, steps=2, rate=rate, active=active),))
-        slope = jax.grad(lambda t, w=work: bill(over(w, t), get("spatial-45nm")).total_pj()[0])
+        slope = jax.grad(
+            lambda t, w=work: estimate_energy(rescale(w, t), get("spatial-45nm")).total_pj()[0]
+        )
         assert np.isfinite(slope(3.0))
 
 
 def test_no_window_is_refused():
     with pytest.raises(ValueError, match=r"expected 1 <= steps .*found 0\.5"):
-        over(Workload((dense(4, 3, steps=2, rate=0.1),)), 0.5)
+        rescale(Workload((dense(4, 3, steps=2, rate=0.1),)), 0.5)

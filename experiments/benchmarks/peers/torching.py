@@ -1,4 +1,4 @@
-"""What the peers in PyTorch share: synapses with the workload's weights, step, forward, stream."""
+"""Parts shared by the peers in PyTorch: synapses with given weights, step, forward, stream."""
 
 import importlib.metadata
 import os

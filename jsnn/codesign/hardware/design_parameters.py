@@ -1,11 +1,11 @@
-"""The hardware beside the weights: knobs of the machine as leaves that are trained between bounds.
+"""Design parameters of the machine as leaves that are trained beside the weights, between bounds.
 
 value = low · (high / low)^s   or   low + (high - low) · s,   s = sigmoid(leaf)
 
 Three limits that the machine sets itself are kept by every value that is priced, and felt by how
-far the leaves go beyond them (`Knobs.excess`): a message reaches at most the targets that one place
-holds, a chip has at least the cores that its layers need, and a clock is at most what the supply
-bears.
+far the leaves go beyond them (`DesignParameters.excess`): a message reaches at most the targets
+that one place holds, a chip has at least the cores that its layers need, and a clock is at most
+what the supply bears.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from jsnn.train.levers import Lever, Pairs
 from jsnn.train.optimiser import label_params
 from jsnn.workload import Workload
 
-__all__ = ["Knob", "Knobs", "Supply", "committed", "round_weights", "squared"]
+__all__ = ["DesignParameter", "DesignParameters", "Supply", "committed", "round_weights", "squared"]
 
 Values = Mapping[str, Any]
 
@@ -49,11 +49,11 @@ _PLACES = ("targets_per_message", "pe_state_bytes", *_CORES[1:])
 
 
 @dataclasses.dataclass(frozen=True)
-class Knob:
-    """A knob and the bounds between which it is trained.
+class DesignParameter:
+    """a design parameter and the bounds between which it is trained.
 
     Attributes:
-        name: of the knob (`jsnn.hardware.Design`), or `voltage_v`.
+        name: of the design parameter (`jsnn.hardware.Design`), or `voltage_v`.
         low, high: bounds.
         per_layer: whether each layer has its own; the machine must be able to.
 
@@ -61,8 +61,8 @@ class Knob:
         ValueError: bounds that cross or leave those of the design, between which nothing can be
             built, one for each layer where a machine has but one.
 
-    >>> Knob("local_bytes", 1024, 65536)
-    Knob(name='local_bytes', low=1024, high=65536, per_layer=False)
+    >>> DesignParameter("local_bytes", 1024, 65536)
+    DesignParameter(name='local_bytes', low=1024, high=65536, per_layer=False)
     """
 
     name: str
@@ -131,66 +131,78 @@ class Supply:
 
 
 @dataclasses.dataclass(frozen=True)
-class Knobs(Lever):
-    """Knobs of one machine, trained (table in `jsnn.codesign.hardware.rules`).
+class DesignParameters(Lever):
+    """Design parameters of one machine, trained (table in `jsnn.codesign.hardware.rules`).
 
-    Only knobs that something opposes are taken. With `weight_bits` among them the network runs with
-    weights rounded to that width, so that the task opposes it.
+    Only design parameters that something opposes are taken. With `weight_bits` among them the
+    network runs with weights rounded to that width, so that the task opposes it.
 
     Attributes:
-        hardware: the machine whose knobs they are, where they start.
-        knobs: which, between which bounds.
+        hardware: the machine whose design parameters they are, where they start.
+        parameters: which, between which bounds.
         supply: of the machine; needed by `voltage_v`.
         opposed: bits that another lever or a term of the loss opposes.
         built: whether values are rounded to what can be built, as the network is scored; the
             gradient is then that at the rounded values, handed through.
 
     Raises:
-        ValueError: no knob, one named twice, one the machine has not or that nothing opposes, a
-            start outside the bounds, a voltage without a supply or beyond its law.
+        ValueError: no design parameter, one named twice, one the machine has not or that nothing
+            opposes, a start outside the bounds, a voltage without a supply or beyond its law.
 
     >>> from jsnn.hardware import get
     >>> from jsnn.workload.analytic import dense
     >>> machine = get("spatial-45nm")
-    >>> lever = Knobs(machine, (Knob("local_bytes", 1024, 65536), Knob("pes", 16, 4096)))
+    >>> trained = DesignParameter("local_bytes", 1024, 65536), DesignParameter("pes", 16, 4096)
+    >>> lever = DesignParameters(machine, trained)
     >>> leaves = lever.init(jax.random.key(0), {}, Workload((dense(64, 32, steps=4, rate=0.1),)))
     >>> {name: float(value) for name, value in lever.values(leaves).items()}
     {'local_bytes': 8192.0, 'pes': 256.0}
     """
 
     hardware: Hardware = dataclasses.field(hash=False)
-    knobs: tuple[Knob, ...]
+    parameters: tuple[DesignParameter, ...]
     supply: Supply | None = None
     opposed: tuple[str, ...] = ()
     built: bool = False
-    name: ClassVar[str] = "knobs"
+    name: ClassVar[str] = "design"
 
     def __post_init__(self) -> None:
-        names = [knob.name for knob in self.knobs]
+        names = [parameter.name for parameter in self.parameters]
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"expected knobs of different names, at least one, found {names}")
-        for knob in self.knobs:
-            reason = refusal(self.hardware, knob.name)
-            if reason and not (knob.name in self.opposed and knob.name in RULES):
-                raise ValueError(f"{self.hardware.name}: {knob.name} cannot be trained: {reason}")
-            start = self._start(knob)
-            if not knob.low <= start <= knob.high:
+            raise ValueError(
+                f"expected design parameters of different names, at least one, found {names}"
+            )
+        for parameter in self.parameters:
+            reason = refusal(self.hardware, parameter.name)
+            if reason and not (parameter.name in self.opposed and parameter.name in RULES):
                 raise ValueError(
-                    f"{self.hardware.name} starts with {knob.name} = {start:g}, outside "
-                    f"{knob.low:g} to {knob.high:g}: widen the bounds, or start from a machine "
+                    f"{self.hardware.name}: {parameter.name} cannot be trained: {reason}"
+                )
+            start = self._start(parameter)
+            if not parameter.low <= start <= parameter.high:
+                raise ValueError(
+                    f"{self.hardware.name} starts with {parameter.name} = {start:g}, outside "
+                    f"{parameter.low:g} to {parameter.high:g}: widen the bounds, or start from a "
+                    "machine "
                     "within them (with_design)"
                 )
-            if knob.name == VOLTAGE:
-                for volts in (knob.low, knob.high):
+            if parameter.name == VOLTAGE:
+                for volts in (parameter.low, parameter.high):
                     energy_factor(self.supply.node_nm, volts, self.supply.process)
                 s = self.supply
-                logic_at(self.hardware.technology, s.node_nm, knob.low, knob.high, s.process)
-            if knob.name == "weight_bits" and knob.name not in self.opposed and knob.low < 2:
+                logic_at(
+                    self.hardware.technology, s.node_nm, parameter.low, parameter.high, s.process
+                )
+            if (
+                parameter.name == "weight_bits"
+                and parameter.name not in self.opposed
+                and parameter.low < 2
+            ):
                 raise ValueError("weights are rounded to 2 bits or more: raise low of weight_bits")
 
-    def _start(self, knob: Knob) -> float:
-        if knob.name != VOLTAGE:
-            return float(getattr(self.hardware.design, knob.name))
+    def _start(self, parameter: DesignParameter) -> float:
+        if parameter.name != VOLTAGE:
+            return float(getattr(self.hardware.design, parameter.name))
         if self.supply is None:
             raise ValueError(
                 f"{VOLTAGE} needs the supply that the constants of {self.hardware.name} are for: "
@@ -200,38 +212,38 @@ class Knobs(Lever):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the knobs."""
-        return tuple(knob.name for knob in self.knobs)
+        """Names of the design parameters."""
+        return tuple(parameter.name for parameter in self.parameters)
 
     def init(self, key: jax.Array, variables: Any, workload: Workload) -> dict[str, jax.Array]:
         """Leaves at the machine's own values, at a bound a hundredth of the way inside."""
-        starts = {knob.name: self._start(knob) for knob in self.knobs}
+        starts = {parameter.name: self._start(parameter) for parameter in self.parameters}
         return self.leaves(
             {k.name: jnp.full(len(workload), starts[k.name]) if k.per_layer else starts[k.name]
-             for k in self.knobs}
+             for k in self.parameters}
         )  # fmt: skip
 
     def leaves(self, values: Values) -> dict[str, jax.Array]:
-        """Leaves at which the knobs have these values, a hundredth inside their bounds at least."""
-        shares = {k.name: k.share(values[k.name]) for k in self.knobs}
+        """Leaves at which the parameters have these values, well inside their bounds."""
+        shares = {k.name: k.share(values[k.name]) for k in self.parameters}
         return {
             name: jax.scipy.special.logit(jnp.clip(jnp.asarray(s, float), INSIDE, 1 - INSIDE))
             for name, s in shares.items()
         }
 
     def values(self, leaves: Values) -> dict[str, jax.Array]:
-        """Values of the knobs by name, before the limits that the machine sets itself."""
-        return {k.name: self._value(k, leaves[k.name]) for k in self.knobs}
+        """Values of the parameters by name, before the limits that the machine sets itself."""
+        return {k.name: self._value(k, leaves[k.name]) for k in self.parameters}
 
-    def _value(self, knob: Knob, leaf: jax.Array) -> jax.Array:
-        value = knob.at(jax.nn.sigmoid(leaf))
-        near = build(knob.name, value, knob.low, knob.high)
+    def _value(self, parameter: DesignParameter, leaf: jax.Array) -> jax.Array:
+        value = parameter.at(jax.nn.sigmoid(leaf))
+        near = build(parameter.name, value, parameter.low, parameter.high)
         taken = True if self.built else jnp.abs(value - near) <= NEAR * jnp.abs(near)
         return jnp.where(taken, with_slope(near, value), value)
 
     def buildable(self, values: Values) -> dict[str, jax.Array]:
         """The values rounded to what can be built; once rounded they stay."""
-        bounds = {k.name: (k.low, k.high) for k in self.knobs}
+        bounds = {k.name: (k.low, k.high) for k in self.parameters}
         return {name: build(name, v, *bounds.get(name, ())) for name, v in values.items()}
 
     def settled(self, leaves: Values, pairs: Pairs) -> tuple[dict[str, Any], dict[str, jax.Array]]:
@@ -239,11 +251,12 @@ class Knobs(Lever):
 
         Args:
             leaves: of this lever.
-            pairs: layers and the machine, before these knobs.
+            pairs: layers and the machine, before these design parameters.
 
         Returns:
             Values by name, a clock that follows its supply among them, and the excess by limit:
-            `targets`, `cores` and `clock`, where a knob touches them; 0 where one is kept.
+            `targets`, `cores` and `clock`, where a design parameter touches them; 0 where one is
+            kept.
         """
         asked = self.values(leaves)
         values, excess = self._limited(asked, pairs)
@@ -271,10 +284,12 @@ class Knobs(Lever):
             cores = layers[0][1].design.cores
             excess["cores"] = jax.nn.relu(jnp.log(need / cores))
             if "cores" in values:
-                high = next(k.high for k in self.knobs if k.name == "cores")
+                high = next(k.high for k in self.parameters if k.name == "cores")
                 values["cores"] = jnp.minimum(jnp.maximum(cores, need), high)
         if isinstance(machine, Reaching) and set(_PLACES) & set(values):
-            reach = jnp.stack([jnp.asarray(machine.reach(h.design, l.geometry)) for l, h in layers])
+            reach = jnp.stack(
+                [jnp.asarray(machine.most_targets(h.design, l.geometry)) for l, h in layers]
+            )
             targets = jnp.stack([jnp.asarray(h.design.targets_per_message) for _, h in layers])
             excess["targets"] = jax.nn.relu(jnp.log(targets / reach)).mean()
             if "targets_per_message" in values:
@@ -287,7 +302,7 @@ class Knobs(Lever):
                 fastest = fastest / self.supply.slowdown(values[VOLTAGE])
             clock = values.get("clock_hz", self.hardware.design.clock_hz)
             if "clock_hz" in values:
-                # One that is no knob follows its supply.
+                # One that is no design parameter follows its supply.
                 excess["clock"] = jax.nn.relu(jnp.log(clock / fastest))
             values["clock_hz"] = jnp.minimum(clock, fastest)
         return values, excess
@@ -297,7 +312,7 @@ class Knobs(Lever):
         return squared(self.settled(leaves, pairs)[1])
 
     def price(self, leaves: Values, params: Any, pairs: Pairs) -> Pairs:
-        """The layers on the machine with these knobs."""
+        """The layers on the machine with these design parameters."""
         values, _ = self.settled(leaves, pairs)
         return self.on(values, pairs)
 
@@ -325,13 +340,13 @@ class Knobs(Lever):
         return dataclasses.replace(found, technology=technology)
 
     def network(self, leaves: Values, variables: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The network, its weights rounded to the next whole width where that is a knob."""
+        """The network, its weights rounded to the next whole width where that is trained."""
         if "weight_bits" not in leaves or "weight_bits" in self.opposed:
             return variables
-        knob = next(k for k in self.knobs if k.name == "weight_bits")
+        parameter = next(k for k in self.parameters if k.name == "weight_bits")
         bits = self.values(leaves)["weight_bits"]
         # Always whole: a network that learned on a grid between two widths loses when it is built.
-        bits = with_slope(build(knob.name, bits, knob.low, knob.high), bits)
+        bits = with_slope(build(parameter.name, bits, parameter.low, parameter.high), bits)
 
         def rounded(path, leaf, label):
             narrow = label == "weights" and getattr(path[-1], "key", None) != "bias"

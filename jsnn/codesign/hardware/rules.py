@@ -1,9 +1,11 @@
-"""Which knobs of a machine may be trained, what opposes each, and in which steps it can be built.
+"""Rules for trainable parameters of a design: what opposes each, and the steps it is built in.
 
-A knob that nothing opposes runs into its bound, whatever the network does: it is no choice, and is
+a design parameter that nothing opposes runs into its bound, whatever the network does: it is no
+    choice, and is
 refused. With F = targets_per_message:
 
-| knob                | machines          | pushed up by                        | pushed down by  |
+| design parameter                | machines          | pushed up by                        | pushed
+down by  |
 |---------------------|-------------------|-------------------------------------|-----------------|
 | local_bytes,        | classical,        | energy: what does not fit spills    | area            |
 | global_bytes        | spatial           |                                     |                 |
@@ -47,7 +49,7 @@ SLACK_SHARE = 1e-4
 
 
 class Rule(NamedTuple):
-    """How one knob is trained and built.
+    """How one design parameter is trained and built.
 
     Attributes:
         log: whether it moves in its logarithm.
@@ -98,7 +100,7 @@ _BY_NATURE = {
 
 
 def refusal(hardware: Hardware, name: str) -> str | None:
-    """Why a knob of this machine cannot be trained; None where it can.
+    """Why a design parameter of this machine cannot be trained; None where it can.
 
     >>> from jsnn.hardware import get
     >>> refusal(get("spatial-45nm"), "pes") is None
@@ -111,8 +113,8 @@ def refusal(hardware: Hardware, name: str) -> str | None:
         if not isinstance(architecture, Timed):
             return "it publishes no times: a lower supply is always better"
         return None
-    if name not in architecture.knobs:
-        return f"it has no such knob, only {[*architecture.knobs, VOLTAGE]}"
+    if name not in architecture.parameters:
+        return f"it has no such design parameter, only {[*architecture.parameters, VOLTAGE]}"
     if name in _BY_NATURE:
         return _BY_NATURE[name]
     if name == "state_bits":
@@ -120,7 +122,7 @@ def refusal(hardware: Hardware, name: str) -> str | None:
             "states are not rounded here, so that the task does not feel it: name it in `opposed` "
             "where another lever or term does"
         )
-    if name == "pes" and "pe_state_bytes" not in architecture.knobs:
+    if name == "pes" and "pe_state_bytes" not in architecture.parameters:
         return "its processing elements have no area here: more of them are always better"
     if name == "targets_per_message" and not isinstance(architecture, Reaching):
         return "nothing here says how many targets share a place: more are always better"
@@ -132,7 +134,7 @@ def refusal(hardware: Hardware, name: str) -> str | None:
 
 
 def unopposed(name: str, terms: Collection[str]) -> str | None:
-    """The way, `up` or `down`, in which no term of a cost pushes a knob; None if both are pushed.
+    """The way, `up` or `down`, in which no term of a cost pushes a parameter; None if both are.
 
     >>> unopposed("pes", {"energy"}), unopposed("pes", {"energy", "area"})
     ('down', None)
@@ -143,10 +145,10 @@ def unopposed(name: str, terms: Collection[str]) -> str | None:
 
 
 def build(name: str, value: Any, low: float = 0.0, high: float = math.inf) -> Any:
-    """The value that can be built, by the rule of its knob, within `[low, high]`.
+    """The value that can be built, by the rule of its design parameter, within `[low, high]`.
 
     Args:
-        name: of the knob.
+        name: of the design parameter.
         value: a number or an array, traced or not.
         low, high: plain numbers.
 

@@ -1,4 +1,4 @@
-"""The best design for work that was recorded: knobs alone, by gradient, from several starts."""
+"""The best design for recorded work: parameters alone, by gradient, from several starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jsnn.codesign.hardware.design_parameters import Knobs, squared
+from jsnn.codesign.hardware.design_parameters import DesignParameters, squared
 from jsnn.codesign.hardware.rules import RULES
 from jsnn.codesign.hardware.trade import Trade, check_opposed
 from jsnn.workload import Workload
@@ -33,7 +33,7 @@ class Found:
     """What a search came to.
 
     Attributes:
-        relaxed: values of the knobs by name, the best between their bounds.
+        relaxed: values of the design parameters by name, the best between their bounds.
         relaxed_cost: their cost.
         built: the best that can be built.
         built_cost: its cost.
@@ -52,7 +52,7 @@ class Found:
 
 
 def search(
-    knobs: Knobs,
+    parameters: DesignParameters,
     trade: Trade,
     workload: Workload,
     *,
@@ -61,7 +61,7 @@ def search(
     learning_rate: float = 0.1,
     seed: int = 0,
 ) -> Found:
-    """Values of the knobs that make a recorded workload cheapest, relaxed and built.
+    """Values of the design parameters that make a recorded workload cheapest, relaxed and built.
 
     Adam on all starts at once, the first of them the machine's own values, under a temperature that
     falls. In each step the design is rounded to one that can be built, and scored a second time.
@@ -69,7 +69,7 @@ def search(
     local optimum, if the starts miss the basin of the global one.
 
     Args:
-        knobs: what may be changed.
+        parameters: what may be changed.
         trade: what it costs.
         workload: of a batch.
         steps: of each start.
@@ -78,38 +78,39 @@ def search(
         seed: of the other starts.
 
     Raises:
-        ValueError: a knob that the trade pushes one way only (bits feel no task here), nothing
-            buildable that keeps the limits of the machine, no step or start.
+        ValueError: a design parameter that the trade pushes one way only (bits feel no task here),
+            nothing buildable that keeps the limits of the machine, no step or start.
 
-    >>> from jsnn.codesign.hardware.design_parameters import Knob
+    >>> from jsnn.codesign.hardware.design_parameters import DesignParameter
     >>> from jsnn.hardware import get
     >>> from jsnn.workload.analytic import dense
     >>> work = Workload((dense(64, 32, steps=4, rate=0.25), dense(32, 10, steps=4, rate=0.1)))
-    >>> knobs = Knobs(get("spatial-45nm"), (Knob("local_bytes", 512, 65536),))
-    >>> found = search(knobs, Trade(area_weight=1.0, node_nm=45), work, steps=50, restarts=2)
+    >>> trained = (DesignParameter("local_bytes", 512, 65536),)
+    >>> parameters = DesignParameters(get("spatial-45nm"), trained)
+    >>> found = search(parameters, Trade(area_weight=1.0, node_nm=45), work, steps=50, restarts=2)
     >>> float(found.built["local_bytes"]), found.built_cost < found.start_cost
     (2048.0, True)
     """
     if steps < 1 or restarts < 1:
         raise ValueError(f"expected steps and restarts of 1 or more, found {steps} and {restarts}")
-    check_opposed(knobs, trade.terms)
-    before = [(layer, knobs.hardware) for layer in workload]
+    check_opposed(parameters, trade.terms)
+    before = [(layer, parameters.hardware) for layer in workload]
 
     def cost(leaves: Any, temperature: Any) -> tuple[jax.Array, Any]:
-        values, excess = knobs.settled(leaves, before)
-        return trade(knobs.on(values, before), before, squared(excess), temperature), values
+        values, excess = parameters.settled(leaves, before)
+        return trade(parameters.on(values, before), before, squared(excess), temperature), values
 
     def scored(values: Any) -> tuple[Any, jax.Array]:
-        whole, excess = knobs.construct(values, before)
+        whole, excess = parameters.construct(values, before)
         kept = squared(excess) <= KEPT
-        return whole, jnp.where(kept, trade(knobs.on(whole, before), before), jnp.inf)
+        return whole, jnp.where(kept, trade(parameters.on(whole, before), before), jnp.inf)
 
     optimiser = optax.adam(learning_rate)
 
     def step(state, temperature):
         leaves, moments = state
         (value, relaxed), slopes = jax.value_and_grad(cost, has_aux=True)(leaves, temperature)
-        built, built_cost = scored(knobs.values(leaves))
+        built, built_cost = scored(parameters.values(leaves))
         changes, moments = optimiser.update(slopes, moments, leaves)
         seen = {"relaxed": relaxed, "relaxed_cost": value, "built": built, "built_cost": built_cost}
         return (optax.apply_updates(leaves, changes), moments), seen
@@ -123,7 +124,7 @@ def search(
 
         return jax.vmap(one)(leaves)
 
-    first = knobs.init(jax.random.key(seed), None, workload)
+    first = parameters.init(jax.random.key(seed), None, workload)
     keys = iter(jax.random.split(jax.random.key(seed), len(first)))
     starts = {}
     for name, leaf in first.items():
@@ -133,13 +134,13 @@ def search(
     costs = {name: seen[f"{name}_cost"] for name in ("relaxed", "built")}
     if not np.isfinite(costs["built"]).any():
         raise ValueError(
-            f"{knobs.hardware.name}: nothing that can be built between the bounds of "
-            f"{list(knobs.names)} keeps the limits of the machine: widen them"
+            f"{parameters.hardware.name}: nothing that can be built between the bounds of "
+            f"{list(parameters.names)} keeps the limits of the machine: widen them"
         )
     best = {n: np.unravel_index(np.nanargmin(c), c.shape) for n, c in costs.items()}
     chosen = {n: jax.tree.map(lambda leaf, n=n: leaf[best[n]], seen[n]) for n in costs}
-    built = {name: chosen["built"][name] for name in knobs.names}
-    built, built_cost = _polished(knobs, jax.jit(jax.vmap(scored)), built)
+    built = {name: chosen["built"][name] for name in parameters.names}
+    built, built_cost = _polished(parameters, jax.jit(jax.vmap(scored)), built)
     return Found(
         relaxed=chosen["relaxed"],
         relaxed_cost=float(costs["relaxed"][best["relaxed"]]),
@@ -151,11 +152,13 @@ def search(
     )
 
 
-def _polished(knobs: Knobs, scored: Any, values: dict[str, Any]) -> tuple[dict[str, Any], float]:
-    """The best design that is reached by changing one knob at a time, while that helps."""
+def _polished(
+    parameters: DesignParameters, scored: Any, values: dict[str, Any]
+) -> tuple[dict[str, Any], float]:
+    """The best design that is reached by changing one parameter at a time, while that helps."""
     best = np.inf
     for _ in range(ROUNDS):
-        whole, costs = jax.device_get(scored(_neighbours(knobs, values)))
+        whole, costs = jax.device_get(scored(_neighbours(parameters, values)))
         found = int(np.argmin(costs))
         if not costs[found] < best:
             break
@@ -164,15 +167,15 @@ def _polished(knobs: Knobs, scored: Any, values: dict[str, Any]) -> tuple[dict[s
     return values, best
 
 
-def _neighbours(knobs: Knobs, values: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The design itself and those one step, or a factor of two, away in one knob."""
+def _neighbours(parameters: DesignParameters, values: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The design itself and those one step, or a factor of two, away in one design parameter."""
     found = [values]
-    for knob in knobs.knobs:
-        old, step = np.asarray(values[knob.name]), RULES[knob.name].step
+    for parameter in parameters.parameters:
+        old, step = np.asarray(values[parameter.name]), RULES[parameter.name].step
         for place in np.ndindex(old.shape):
             at = old[place]
             for new in (at / 2, at * 2, at - step, at + step):
                 moved = old.copy()
-                moved[place] = np.clip(new, knob.low, knob.high)
-                found.append({**values, knob.name: moved})
-    return {name: np.stack([np.asarray(one[name]) for one in found]) for name in knobs.names}
+                moved[place] = np.clip(new, parameter.low, parameter.high)
+                found.append({**values, parameter.name: moved})
+    return {name: np.stack([np.asarray(one[name]) for one in found]) for name in parameters.names}

@@ -1,4 +1,4 @@
-"""What a design is worth: energy, latency and area together, so that no knob is free.
+"""Value of a design: energy, latency and area together, so that no parameter is free.
 
 cost = E / E0 + latency_weight · L / L0 + area_weight · A / A0 + excess_weight · excess
 
@@ -13,9 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jsnn.codesign.hardware.design_parameters import Knobs
+from jsnn.codesign.hardware.design_parameters import DesignParameters
 from jsnn.codesign.hardware.rules import RULES, unopposed
-from jsnn.energy import bill_layers
+from jsnn.energy import estimate_layers
 from jsnn.energy.area import memory_area_layers_mm2
 from jsnn.energy.latency import latency_layers
 from jsnn.train.levers import Pairs, price, split
@@ -25,26 +25,27 @@ from jsnn.workload import Workload
 __all__ = ["Trade", "TradeObjective", "check_opposed"]
 
 
-def check_opposed(knobs: Knobs, terms: set[str]) -> None:
-    """ValueError if a knob is pushed one way only by what there is to pay.
+def check_opposed(parameters: DesignParameters, terms: set[str]) -> None:
+    """ValueError if a design parameter is pushed one way only by what there is to pay.
 
     Args:
-        knobs: what is trained.
+        parameters: what is trained.
         terms: out of `jsnn.codesign.hardware.rules.TERMS`.
 
-    >>> from jsnn.codesign.hardware.design_parameters import Knob
+    >>> from jsnn.codesign.hardware.design_parameters import DesignParameter
     >>> from jsnn.hardware import get
-    >>> knobs = Knobs(get("spatial-45nm"), (Knob("pes", 16, 4096),))
-    >>> check_opposed(knobs, {"energy", "latency", "area"})
+    >>> parameters = DesignParameters(get("spatial-45nm"), (DesignParameter("pes", 16, 4096),))
+    >>> check_opposed(parameters, {"energy", "latency", "area"})
     """
-    for name in knobs.names:
-        if name in knobs.opposed:
+    for name in parameters.names:
+        if name in parameters.opposed:
             continue
         if (way := unopposed(name, terms)) is not None:
             pushing = getattr(RULES[name], way)
             raise ValueError(
                 f"nothing pushes {name} {way}: it takes {' or '.join(pushing)} among the terms of "
-                f"the cost, found {sorted(terms)}; give that term a weight or leave the knob out"
+                f"the cost, found {sorted(terms)}; give that term a weight or leave the design "
+                "parameter out"
             )
 
 
@@ -55,7 +56,7 @@ class Trade:
     Attributes:
         latency_weight, area_weight: of L / L0 and A / A0; energy weighs 1.
         node_nm: technology node of the memory cells; needed with an area weight.
-        excess_weight: of `Knobs.excess`.
+        excess_weight: of `DesignParameters.excess`.
         temperature: of hard choices, for their gradient (`jsnn.hardware.relaxation`).
 
     Raises:
@@ -121,9 +122,9 @@ class Trade:
     def __call__(
         self, pairs: Pairs, before: Pairs, excess: Any = 0.0, temperature: Any = None
     ) -> jax.Array:
-        """The cost of a recorded workload; arguments as `beside`, and the excess of the knobs."""
+        """The cost of a recorded workload; arguments as `beside`, and excess of the parameters."""
         temperature = self.temperature if temperature is None else temperature
-        now, then = bill_layers(pairs, temperature), bill_layers(before)
+        now, then = estimate_layers(pairs, temperature), estimate_layers(before)
         energy = now.total_pj().mean() / jax.lax.stop_gradient(then.total_pj().mean())
         beside, _ = self.beside(pairs, before, temperature)
         return energy + beside + self.excess_weight * excess
@@ -136,7 +137,7 @@ class TradeObjective(Objective):
     loss = loss of `Objective` + energy_weight · (latency_weight · L / L0 + area_weight · A / A0)
     + excess_weight · excess
 
-    Energy stands relative to the bill at initialisation, as ever; latency and area relative to
+    Energy stands relative to the energy at initialisation, as ever; latency and area relative to
     those of the same work on the machine before any lever. Latency and area rise with the ramp of
     the energy.
 
@@ -144,7 +145,7 @@ class TradeObjective(Objective):
         trade: weights; its temperature is that of latency.
 
     Raises:
-        ValueError: as `Objective`; a knob that the weights push one way only.
+        ValueError: as `Objective`; a design parameter that the weights push one way only.
     """
 
     trade: Trade = Trade()
@@ -153,7 +154,7 @@ class TradeObjective(Objective):
         super().__post_init__()
         terms = {"task", "capacity"} | (self.trade.terms if self.energy_weight else set())
         for lever in self.levers:
-            if isinstance(lever, Knobs):
+            if isinstance(lever, DesignParameters):
                 check_opposed(lever, terms)
 
     def __call__(
@@ -172,13 +173,13 @@ class TradeObjective(Objective):
         return loss, terms | figures | {"excess": excess, "loss": loss}
 
     def excess(self, params: Any, workload: Workload) -> jax.Array:
-        """By how much the knobs ask for more than their machine can give."""
+        """By how much the design parameters ask for more than their machine can give."""
         total, pairs = jnp.zeros(()), [(layer, self.hardware) for layer in workload]
         if not self.levers:
             return total
         network, leaves = split(params)
         for lever in self.levers:
-            if isinstance(lever, Knobs):
+            if isinstance(lever, DesignParameters):
                 total = total + lever.excess(leaves[lever.name], pairs)
             pairs = lever.price(leaves[lever.name], network, pairs)
         return total

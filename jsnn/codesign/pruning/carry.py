@@ -13,10 +13,10 @@ from jsnn.codesign.pruning.compact import compact
 from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning
 from jsnn.train.levers import NETWORK, Lever, Levered, split, under, without
 
-__all__ = ["Carried", "carry_out"]
+__all__ = ["AppliedPruning", "apply_pruning"]
 
 
-class Carried(NamedTuple):
+class AppliedPruning(NamedTuple):
     """What pruning left.
 
     Attributes:
@@ -34,7 +34,7 @@ class Carried(NamedTuple):
     held: tuple[str, ...]
 
 
-def carry_out(levered: Levered, variables: Mapping[str, Any]) -> Carried:
+def apply_pruning(levered: Levered, variables: Mapping[str, Any]) -> AppliedPruning:
     """Close what is closed for good, take it out, and go on with the other levers.
 
     What the smaller network returns is what the levered one does, up to the order of sums.
@@ -53,7 +53,7 @@ def carry_out(levered: Levered, variables: Mapping[str, Any]) -> Carried:
     >>> levered, frames = Levered(MLP((4,), 3), (UnitPruning(spread=0.0),)), jnp.ones((5, 2, 8))
     >>> variables = levered.init(jax.random.key(0), frames)
     >>> variables["params"]["levers"]["units"]["hidden_0"] = jnp.array([1.0, -1.0, 1.0, -1.0])
-    >>> small = carry_out(levered, variables)
+    >>> small = apply_pruning(levered, variables)
     >>> small.model.widths, small.units["hidden_0"].tolist()
     ((2,), [True, False, True, False])
     """
@@ -86,4 +86,4 @@ def carry_out(levered: Levered, variables: Mapping[str, Any]) -> Carried:
         ]
     if rest:
         found = {**found, "params": {**left, NETWORK: found["params"]}}
-    return Carried(under(model, rest), rest, found, units, tuple(held))
+    return AppliedPruning(under(model, rest), rest, found, units, tuple(held))

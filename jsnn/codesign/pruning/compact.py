@@ -188,7 +188,7 @@ class Sparse(NamedTuple):
         return address_bits(math.prod(taps) * outputs)
 
     def bytes(self, weight_bits: float) -> int:
-        """Size of values of so many bits with their addresses, as the bill has it.
+        """Size of values of so many bits with their addresses, as the energy has it.
 
         >>> Sparse(jnp.ones(3), jnp.arange(3), (4, 4)).bytes(6)
         3

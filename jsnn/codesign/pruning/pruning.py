@@ -1,7 +1,7 @@
-"""Weights and units that are learned away, and what the bill says while they go.
+"""Weights and units that are learned away, and what the energy says while they go.
 
-A decision is exactly 0 or 1 in the network and in the bill; only its derivative is soft. What the
-bill says during training is therefore what the smaller network will cost.
+A decision is exactly 0 or 1 in the network and in the energy; only its derivative is soft. What the
+energy says during training is therefore what the smaller network will cost.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class UnitPruning(Lever):
 
     A closed gate takes the current of its unit (weights, bias and, where there is a norm, its scale
     and shift), so that it never fires, and its neurons, weights, biases and messages out of the
-    bill: all sizes of the layer, and the inputs of the next, shrink with `Σ g`. The bill is that of
-    the network that `jsnn.codesign.pruning.compact` writes out, to the last neuron. At least one
-    unit of a layer stays.
+    energy: all sizes of the layer, and the inputs of the next, shrink with `Σ g`. The energy is
+    that of the network that `jsnn.codesign.pruning.compact` writes out, to the last neuron. At
+    least one unit of a layer stays.
 
     For networks that are a row of layers (`MLP`, `SRNN`, `ConvNet`): the next layer hears the
     units of the one before and nothing else. Scores start near `start`, apart by `spread`, so that
@@ -127,20 +127,20 @@ class WeightPruning(Lever):
 
     m_i = [|w_i| > θ],   θ = exp(leaf) · rms(w),   d m_i := d sigmoid((|w_i| - θ) / (slope · rms))
 
-    The threshold is learned against the bill of a machine that stores and walks only the weights
+    The threshold is learned against the energy of a machine that stores and walks only the weights
     that are left (`Skipping`); on one that does not skip zeros nothing is saved, whatever is zero.
     Forward and recurrent weights have a threshold each, biases are left alone. At least one weight
     of each stays.
 
     Source: learned thresholds with a sigmoid for a derivative, Azarian et al. 2020 (2003.00075);
-    here the loss is the full bill. Not beside `UnitPruning`: weights of closed units would leave
-    the bill twice.
+    here the loss is the energy estimate. Not beside `UnitPruning`: weights of closed units would
+    leave the energy twice.
 
     Attributes:
         start: threshold at the start, in units of the rms of the weights.
         slope: width of the sigmoid, in the same units.
-        skipping: whether the bill is that of a machine that skips; without, pruning is free of
-            any gradient from the bill.
+        skipping: whether the energy is that of a machine that skips; without, pruning is free of
+            any gradient from the energy.
 
     Raises:
         ValueError: a start or a slope that is not positive.
@@ -200,8 +200,8 @@ class WeightPruning(Lever):
             g = layer.geometry
             if not isinstance(g.weights, int):
                 raise ValueError(
-                    f"layer {g.name!r} has fewer units by another lever: the bill would take their "
-                    "weights away twice. Prune units or weights"
+                    f"layer {g.name!r} has fewer units by another lever: their weights would be "
+                    "taken away twice. Prune units or weights"
                 )
             masks = {which: gated(1.0, *pair) for which, pair in gates[g.name].items()}
             priced.append((listed(layer, masks[KERNEL], masks.get(RECURRENT)), hardware))

@@ -1,4 +1,4 @@
-"""A layer with fewer units or fewer weights, as the bill sees it."""
+"""A layer with fewer units or fewer weights, as the energy sees it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def narrowed(
 
     >>> from jsnn.workload.analytic import dense
     >>> less = narrowed(dense(6, 4, steps=1, rate=0.5).geometry, 3, 2, input_channels=6)
-    >>> less.weights, less.reaches, less.inputs
+    >>> less.weights, less.fan_outs, less.inputs
     (6, (2,), 3)
     """
     g = geometry
@@ -46,10 +46,10 @@ def narrowed(
     if (inputs is None) != (input_channels is None):
         raise ValueError("expected inputs and input_channels together")
     if inputs is not None:
-        counts = tuple(_split(g, n, input_channels) * inputs for n in g.inputs_by_reach)
+        counts = tuple(_split(g, n, input_channels) * inputs for n in g.inputs_by_fan_out)
         g = dataclasses.replace(
             g,
-            inputs_by_reach=counts,
+            inputs_by_fan_out=counts,
             fan_in=_split(geometry, g.fan_in, input_channels) * inputs,
             weights=_split(geometry, g.weights, input_channels) * inputs,
         )
@@ -60,7 +60,7 @@ def narrowed(
             weights = _split(geometry, weights, input_channels) * inputs
         g = dataclasses.replace(
             g,
-            reaches=tuple(_split(geometry, reach, channels) * outputs for reach in g.reaches),
+            fan_outs=tuple(_split(geometry, fan_out, channels) * outputs for fan_out in g.fan_outs),
             neurons=pixels * outputs,
             weights=weights * outputs,
             biases=outputs if geometry.biases else 0,
@@ -99,14 +99,14 @@ def listed(
     """What a machine does that stores and walks only weights that are not zero.
 
     `Σ_i arrivals_i · fan-out_i`, each input with the connections that it keeps (`fan_out`): exact,
-    and differentiable in arrivals and masks. Spikes that are fed back count with the mean of the
+    and differentiable in events and masks. Spikes that are fed back count with the mean of the
     layer, for a workload holds their sum only.
 
     Args:
         layer: what the network with its zeros did. Where it does not say from where its arrivals
             came (`by_input`), every input counts with the mean of the layer.
         kept: which forward weights are not zero, shaped as the kernel; in a trace gates of 0 and 1
-            (`jsnn.codesign.pruning.gates.gated`), whose slopes then reach the bill.
+            (`jsnn.codesign.pruning.gates.gated`), whose slopes then reach the energy.
         recurrent_kept: the same of the recurrent weights; None: all.
         brought: `[T, B, *input_shape]` what each input brought in each step (one frame where it
             is constant; `jsnn.nn.event_counts.brought`). Without, a machine that chooses in every
@@ -131,8 +131,8 @@ def listed(
     )
     if layer.by_input is None:
         share = some / g.weights
-        reaches = tuple(reach * share for reach in g.reaches)
-        return dataclasses.replace(layer, geometry=dataclasses.replace(geometry, reaches=reaches))
+        fan_outs = tuple(fan_out * share for fan_out in g.fan_outs)
+        return dataclasses.replace(layer, geometry=dataclasses.replace(geometry, fan_outs=fan_outs))
     each = fan_out(g, layer.by_input.shape[1:], kept).ravel()
     arrived = layer.by_input.reshape(len(layer.by_input), -1)
     by_step = None
@@ -141,9 +141,9 @@ def listed(
         by_step = ByStep(each_sample(came, layer.steps), known.recurrent_events, known.stored)
     return dataclasses.replace(
         layer,
-        arrivals=arrived,
+        events_by_fan_out=arrived,
         active=newly_active(jnp.zeros_like(arrived), arrived),
-        geometry=dataclasses.replace(geometry, reaches=each, inputs_by_reach=(1,) * each.size),
+        geometry=dataclasses.replace(geometry, fan_outs=each, inputs_by_fan_out=(1,) * each.size),
         by_step=by_step,
     )
 

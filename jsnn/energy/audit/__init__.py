@@ -3,9 +3,9 @@
 `jsnn.energy` multiplies totals with prices. The auditor walks a recorded run instead: every step,
 sample and input that is not zero, down an explicit list of the wires behind it, and books each
 action of the tables in `jsnn.hardware.architectures.classical`, `event_driven`, `spatial` and
-`neuromorphic` where it happens. It reads constants and knobs of a machine and nothing else of the
-analytic side; placing of tensors, memory and arithmetic models are written here once more. Both
-must agree: counts exactly, energies to rounding.
+`neuromorphic` where it happens. It reads constants and design parameters of a machine and nothing
+else of the analytic side; placing of tensors, memory and arithmetic models are written here once
+more. Both must agree: counts exactly, energies to rounding.
 
 A sample costs one Python step for each of its events: meant for tests and small networks.
 """

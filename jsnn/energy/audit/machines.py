@@ -32,15 +32,15 @@ class Machine:
 
     def __init__(self, layer: RecordedLayer, hardware: Hardware, wires: Wires) -> None:
         self.layer, self.hardware, self.wires = layer, hardware, wires
-        self.knobs = {name: float(value) for name, value in hardware.design.knobs.items()}
-        self.weight, self.state = self.knobs["weight_bits"], self.knobs["state_bits"]
+        self.parameters = {name: float(value) for name, value in hardware.design.parameters.items()}
+        self.weight, self.state = self.parameters["weight_bits"], self.parameters["state_bits"]
         # A weight with its address.
         self.stored = self.weight + layer.index_bits
-        self.input = self.knobs["input_bits"]
-        self.skipped = Fraction(self.knobs.get("zero_skipping", 0.0))
+        self.input = self.parameters["input_bits"]
+        self.skipped = Fraction(self.parameters.get("zero_skipping", 0.0))
         self.operand = self._operand_bits()
         self.factor_bits = self.operand if layer.product else self.weight
-        self.share = 1 / Fraction(self.knobs.get("batch", 1.0))
+        self.share = 1 / Fraction(self.parameters.get("batch", 1.0))
         self.where: dict[str, tuple[str, float]] = {}
         self.times: dict[tuple, Fraction | int] = {}
         self.prices: dict[tuple, float] = {}
@@ -100,11 +100,13 @@ class Machine:
 
     def send(self, fan_out: int, bits: float) -> None:
         """Messages that reach `fan_out` targets, so many with each."""
-        messages = math.ceil(fan_out / Fraction(self.knobs["targets_per_message"]))
+        messages = math.ceil(fan_out / Fraction(self.parameters["targets_per_message"]))
         self.book("routing", "link", "send", (bits,), messages, lambda: self._message_pj(bits))
 
     def _message_pj(self, bits: float) -> float:
-        return bits * self.knobs["hops"] * float(self.hardware.technology["link_pj_per_bit_hop"])
+        return (
+            bits * self.parameters["hops"] * float(self.hardware.technology["link_pj_per_bit_hop"])
+        )
 
     def _operand_bits(self) -> float:
         """Width of a word of the operand: a sum, a word or a spike."""
@@ -195,13 +197,13 @@ class Machine:
     def nearest(self, tensor: str, need_bits: Fraction) -> tuple[str, float]:
         """The first level whose bank holds the whole tensor, and the size of that bank."""
         for level in ("local", "global", "dram"):
-            size_bits = 8 * self.knobs[f"{level}_bytes"]
+            size_bits = 8 * self.parameters[f"{level}_bytes"]
             if need_bits <= size_bits:
                 return level, size_bits
         raise ValueError(
             f"{self.hardware.name}: the {tensor} of layer {self.layer.name!r} take "
             f"{float(need_bits / 8):.0f} bytes, more than dram_bytes = "
-            f"{self.knobs['dram_bytes']:.0f}"
+            f"{self.parameters['dram_bytes']:.0f}"
         )
 
     def load(self) -> None:
@@ -214,7 +216,7 @@ class Machine:
             self.access("weights", "write", bits, words * self.share)
 
 
-# Column of the bill and name of each tensor in a memory.
+# Column of the energy and name of each tensor in a memory.
 _TENSORS = {
     "weights": ("weight_memory", "weights"),
     "states": ("state_memory", "states"),
@@ -228,23 +230,23 @@ class Classical(Machine):
     """`jsnn.hardware.architectures.classical`, row by row."""
 
     def place(self) -> None:
-        layer, knobs = self.layer, self.knobs
+        layer, parameters = self.layer, self.parameters
         self.where["weights"] = self.nearest("weights", self.weights_bits())
         self.where["states"] = self.nearest("states", self.states_bits(least=0))
-        self.where["queue"] = "queue", knobs["queue_events"] * knobs["event_bits"]
+        self.where["queue"] = "queue", parameters["queue_events"] * parameters["event_bits"]
         if layer.real:
             words = layer.frames[0, 0].size + (layer.operand[0, 0].size if layer.adds_up else 0)
             need_bits = words * Fraction(self.input)
             self.where["words in"] = self.nearest("input words", need_bits)
         if layer.writes_words:
-            need_bits = layer.neurons * Fraction(knobs["output_bits"])
+            need_bits = layer.neurons * Fraction(parameters["output_bits"])
             self.where["words out"] = self.nearest("output words", need_bits)
 
     def inference(self) -> None:
         self.load()
 
     def input_spike(self, fan_out: int, recurrent: bool) -> None:
-        self.access("queue", "read", self.knobs["event_bits"], 1)
+        self.access("queue", "read", self.parameters["event_bits"], 1)
 
     def synops(self, times: int) -> None:
         self.access("weights", "read", self.stored, times)
@@ -254,7 +256,7 @@ class Classical(Machine):
         self.access("words in", "read", self.input, 1)
 
     def operand_spike(self) -> None:
-        self.access("queue", "read", self.knobs["event_bits"], 1)
+        self.access("queue", "read", self.parameters["event_bits"], 1)
 
     def operand_word(self) -> None:
         self.access("words in", "read", self.input, 1)
@@ -272,35 +274,35 @@ class Classical(Machine):
         self.add("neuron", times)
 
     def output_spikes(self, times: int) -> None:
-        self.access("queue", "write", self.knobs["event_bits"], times)
+        self.access("queue", "write", self.parameters["event_bits"], times)
         super().output_spikes(times)
 
     def output_words(self, times: int) -> None:
-        self.access("words out", "write", self.knobs["output_bits"], times)
+        self.access("words out", "write", self.parameters["output_bits"], times)
 
 
 class EventDriven(Machine):
     """`jsnn.hardware.architectures.event_driven`, row by row."""
 
     def place(self) -> None:
-        self.where["weights"] = "core", 8 * self.knobs["core_weight_bytes"]
-        self.where["states"] = "core", 8 * self.knobs["core_state_bytes"]
+        self.where["weights"] = "core", 8 * self.parameters["core_weight_bytes"]
+        self.where["states"] = "core", 8 * self.parameters["core_state_bytes"]
 
     def input_spike(self, fan_out: int, recurrent: bool) -> None:
-        self.send(fan_out, self.knobs["event_bits"])
+        self.send(fan_out, self.parameters["event_bits"])
 
     def synops(self, times: int) -> None:
         self.access("weights", "read", self.stored, times)
         self.synapse(times)
 
     def word_not_zero(self, fan_out: int) -> None:
-        self.send(fan_out, self.knobs["event_bits"] + self.input)
+        self.send(fan_out, self.parameters["event_bits"] + self.input)
 
     def operand_spike(self) -> None:
-        self.send(1, self.knobs["event_bits"])
+        self.send(1, self.parameters["event_bits"])
 
     def operand_word_not_zero(self) -> None:
-        self.send(1, self.knobs["event_bits"] + self.input)
+        self.send(1, self.parameters["event_bits"] + self.input)
 
     def macs(self, times: int) -> None:
         self.factor(times)
@@ -320,7 +322,10 @@ class EventDriven(Machine):
             "core_weight_bytes": self.weights_bits() / 8,
             "core_state_bytes": (self.states_bits(least=1) - elsewhere) / 8,
         }
-        return max(math.ceil(need / Fraction(self.knobs[knob])) for knob, need in needs.items())
+        return max(
+            math.ceil(need / Fraction(self.parameters[parameter]))
+            for parameter, need in needs.items()
+        )
 
 
 class Spatial(Machine):
@@ -329,7 +334,7 @@ class Spatial(Machine):
     def place(self) -> None:
         self.where["weights"] = self.nearest("weights", self.weights_bits())
         need_bits = self.states_bits(least=1)
-        registers = Fraction(self.knobs["pes"]) * Fraction(self.knobs["pe_state_bytes"])
+        registers = Fraction(self.parameters["pes"]) * Fraction(self.parameters["pe_state_bytes"])
         if need_bits <= 8 * registers:
             self.where["states"] = "register", 0.0
         else:
@@ -407,8 +412,8 @@ class Neuromorphic(Machine):
 
     def place(self) -> None:
         self.where["weights"] = self.where["states"] = "sram", 0.0
-        self.fetched = Fraction(self.knobs["weight_fetch_share"])
-        self.kept = Fraction(self.knobs["temporal_reuse"])
+        self.fetched = Fraction(self.parameters["weight_fetch_share"])
+        self.kept = Fraction(self.parameters["temporal_reuse"])
 
     def fetch(self, times: Fraction | int) -> None:
         self.access("weights", "read", self.stored, times * self.fetched)
@@ -416,8 +421,8 @@ class Neuromorphic(Machine):
     def message(self, network: str, bits: float, targets: int) -> None:
         """One target after another, each with its share of a message."""
         price_pj = float(self.hardware.technology[f"{network}_hop_pj_per_bit"])
-        times = targets / Fraction(self.knobs["targets_per_message"])
-        pj = bits * self.knobs["hops"] * price_pj
+        times = targets / Fraction(self.parameters["targets_per_message"])
+        pj = bits * self.parameters["hops"] * price_pj
         self.book("routing", f"link@{network}", "send", (bits,), times, lambda: pj)
 
     def input_spike(self, fan_out: int, recurrent: bool) -> None: ...

@@ -1,4 +1,4 @@
-"""What a layer received and sent in a run."""
+"""Record of a layer: the frames that came in and the spikes that left."""
 
 from __future__ import annotations
 

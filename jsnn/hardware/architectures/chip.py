@@ -78,7 +78,7 @@ _NEEDS = {
     "leakage_power_w": "synop_pj",
     "firing_neuron_pj": "neuron_pj",
 }
-_KNOBS = {
+_PARAMETERS = {
     "message_pj": ("targets_per_message",),
     "hop_pj": ("hops", "targets_per_message"),
     "core_static_power_w": ("core_neurons",),
@@ -149,9 +149,9 @@ class Chip:
         return (*self.reasons, _GRADED) if charged else self.reasons
 
     @property
-    def knobs(self) -> tuple[str, ...]:
-        """Knobs that the constants call for."""
-        named = [knob for name in self.constants for knob in _KNOBS.get(name, ())]
+    def parameters(self) -> tuple[str, ...]:
+        """Design parameters that the constants call for."""
+        named = [parameter for name in self.constants for parameter in _PARAMETERS.get(name, ())]
         return tuple(dict.fromkeys(named))
 
     def prices(
@@ -188,9 +188,9 @@ class Chip:
                 message = message + design.hops * known["hop_pj"]
             targets = design.targets_per_message
             charge(
-                "arrivals_by_reach", "routing", messages(g.reaches, targets, temperature) * message
+                "events_by_fan_out", "routing", messages(g.fan_outs, targets, temperature) * message
             )
-            fed_back = messages((g.recurrent_reach,), targets, temperature)[0]
+            fed_back = messages((g.recurrent_fan_out,), targets, temperature)[0]
             charge("recurrent_events", "routing", fed_back * message)
         if "pass_synapse_pj" in known:
             connections = g.synapses + g.recurrent_weights

@@ -94,7 +94,7 @@ class Classical(Machine):
     skips_weights: ClassVar[bool] = True
     levels: ClassVar[tuple[str, ...]] = ("local", "global", "queue")
     others: ClassVar[tuple[str, ...]] = ("dram_pj_per_bit",)
-    knobs: ClassVar[tuple[str, ...]] = (
+    parameters: ClassVar[tuple[str, ...]] = (
         "weight_bits",
         "state_bits",
         "input_bits",

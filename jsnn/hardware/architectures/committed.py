@@ -23,7 +23,7 @@ class CommittedSpatial(Spatial):
     """`Spatial` whose messages go sparse or dense, layer by layer, for good."""
 
     name: ClassVar[str] = "spatial-committed"
-    knobs: ClassVar[tuple[str, ...]] = (*Spatial.knobs, "dense_share")
+    parameters: ClassVar[tuple[str, ...]] = (*Spatial.parameters, "dense_share")
     chosen_by_step: ClassVar[tuple[str, ...]] = ()
 
     def actions(
@@ -42,7 +42,7 @@ class CommittedNeuromorphic(Neuromorphic):
     """`Neuromorphic` whose layers send sparse or dense for good."""
 
     name: ClassVar[str] = "neuromorphic-committed"
-    knobs: ClassVar[tuple[str, ...]] = (*Neuromorphic.knobs, "dense_share")
+    parameters: ClassVar[tuple[str, ...]] = (*Neuromorphic.parameters, "dense_share")
 
     def actions(
         self,

@@ -48,7 +48,7 @@ class ComputeOnly:
     number: str = "fp32"
     name: ClassVar[str] = "compute-only"
     skips_weights: ClassVar[bool] = True
-    knobs: ClassVar[tuple[str, ...]] = ()
+    parameters: ClassVar[tuple[str, ...]] = ()
     unpriced: ClassVar[tuple[tuple[str, str], ...]] = (
         ("weight_memory", _REASON),
         ("state_memory", _REASON),

@@ -98,7 +98,7 @@ class EventDriven(Machine):
     skips_weights: ClassVar[bool] = True
     levels: ClassVar[tuple[str, ...]] = ("core",)
     others: ClassVar[tuple[str, ...]] = ("link_pj_per_bit_hop",)
-    knobs: ClassVar[tuple[str, ...]] = (
+    parameters: ClassVar[tuple[str, ...]] = (
         "weight_bits",
         "state_bits",
         "input_bits",
@@ -136,12 +136,12 @@ class EventDriven(Machine):
         fetch = () if g.operand else units.access("weights", "read", 1, stored, weights)
         factor = units.operand("read", 1, states) if g.operand else fetch
         n, sum_ = g.state_words, (*state("read", 1), *state("write", 1))
-        per_input = messages(g.reaches, d.targets_per_message, temperature)
-        per_neuron = messages((g.recurrent_reach,), d.targets_per_message, temperature)[0]
+        per_input = messages(g.fan_outs, d.targets_per_message, temperature)
+        per_neuron = messages((g.recurrent_fan_out,), d.targets_per_message, temperature)[0]
         message_bits = d.event_bits + (d.input_bits if g.real else 0)
         return (
             {
-                "arrivals_by_reach": (units.send(per_input, message_bits),),
+                "events_by_fan_out": (units.send(per_input, message_bits),),
                 "recurrent_events": (units.send(per_neuron, d.event_bits),),
                 "synops": (*fetch, *sum_, units.add("synapse")),
                 "macs": (*factor, *sum_, *units.mac()),
@@ -184,7 +184,7 @@ class EventDriven(Machine):
         """
         return ceil(self.filled(design, geometry), temperature)
 
-    def reach(self, design: Design, geometry: Geometry) -> jax.Array:
+    def most_targets(self, design: Design, geometry: Geometry) -> jax.Array:
         """Neurons of a layer that a core can hold: no message reaches more of them.
 
         >>> from jsnn.workload.analytic import dense
@@ -193,7 +193,7 @@ class EventDriven(Machine):
         ...     core_neurons=64,
         ... )
         >>> machine = EventDriven(memory="horowitz-power-law", arithmetic="linear")
-        >>> float(machine.reach(design, dense(100, 100, steps=4, rate=0.1).geometry))
+        >>> float(machine.most_targets(design, dense(100, 100, steps=4, rate=0.1).geometry))
         10.24
         """
         return geometry.neurons / self.filled(design, geometry)
@@ -204,7 +204,7 @@ class EventDriven(Machine):
         """Cycles of one event."""
         share = 1 / (self.cores(design, geometry, temperature) * design.pes)
         return {
-            "arrivals_by_reach": 1.0,
+            "events_by_fan_out": 1.0,
             "recurrent_events": 1.0,
             "synops": 0.0 if geometry.operand else share,
             "operand_reads": share,

@@ -89,7 +89,7 @@ class Hierarchy:
         "ram_slope_pj_per_bit",
         "ram_base_pj",
     )
-    knobs: ClassVar[tuple[str, ...]] = (
+    parameters: ClassVar[tuple[str, ...]] = (
         "weight_bits",
         "state_bits",
         "input_bits",

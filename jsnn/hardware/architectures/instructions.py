@@ -51,7 +51,7 @@ class Instructions:
         "event_pj",
         "message_pj",
     )
-    knobs: ClassVar[tuple[str, ...]] = ("targets_per_message",)
+    parameters: ClassVar[tuple[str, ...]] = ("targets_per_message",)
     unpriced: ClassVar[tuple[tuple[str, str], ...]] = (
         ("activation_movement", "all movement is by messages, under routing"),
         ("static", "a static power is quoted, but a step lasts as long as its load takes"),
@@ -70,11 +70,11 @@ class Instructions:
         targets = design.targets_per_message
         memory = {"weight_memory": load, "state_memory": load + store}
         law = (g.multiplies + g.adds) * a + g.compares * c + (capture if g.spiking else 0.0)
-        per_input = messages(g.reaches, targets, temperature)
+        per_input = messages(g.fan_outs, targets, temperature)
         per_neuron = messages((g.neurons,), targets, temperature)[0]
         return (
             {
-                "arrivals_by_reach": {"routing": per_input * message},
+                "events_by_fan_out": {"routing": per_input * message},
                 "recurrent_events": {"routing": per_neuron * message},
                 "synops": {"synapse": a, **memory},
                 "macs": {"synapse": 2 * a, **memory},

@@ -73,7 +73,7 @@ class Neuromorphic(Acting):
         "sparse_hop_pj_per_bit",
         "dense_hop_pj_per_bit",
     )
-    knobs: ClassVar[tuple[str, ...]] = (
+    parameters: ClassVar[tuple[str, ...]] = (
         "weight_bits",
         "state_bits",
         "input_bits",

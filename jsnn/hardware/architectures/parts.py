@@ -1,4 +1,4 @@
-"""What the machines have in common: units that act, and banks in which tensors lie."""
+"""Parts shared by the machines: units that act, and banks in which tensors lie."""
 
 from __future__ import annotations
 
@@ -206,9 +206,9 @@ def hierarchy(
     )
 
 
-def messages(reaches: Sequence[int], targets: Any, temperature: float) -> jax.Array:
+def messages(fan_outs: Sequence[int], targets: Any, temperature: float) -> jax.Array:
     """`[K]` messages that a value of each fan-out sends: `ceil(fan-out / targets)`."""
-    return ceil(jnp.asarray(reaches) / targets, temperature)
+    return ceil(jnp.asarray(fan_outs) / targets, temperature)
 
 
 def address_bits(senders: Any) -> Any:
@@ -224,7 +224,7 @@ def address_bits(senders: Any) -> Any:
 
 
 def check_dram(design: Design, layer: str, needs_bits: Mapping[str, Any]) -> None:
-    """ValueError if a tensor of a layer is larger than dram; silent about traced knobs."""
+    """ValueError if a tensor of a layer is larger than dram; silent about traced designs."""
     capacities = {level: getattr(design, f"{level}_bytes") for level in ("local", "global", "dram")}
     if not all(is_concrete(v) for v in (*needs_bits.values(), *capacities.values())):
         return

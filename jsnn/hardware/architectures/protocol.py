@@ -1,4 +1,4 @@
-"""What an architecture must offer."""
+"""Protocol of an architecture."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Architecture(Protocol):
     Attributes:
         name: its name.
         constants: names of the constants it takes from a technology.
-        knobs: names of the knobs it takes from a design.
+        parameters: names of the design parameters it takes from a design.
         unpriced: components it has no price for, each with the reason.
     """
 
     name: ClassVar[str]
     constants: ClassVar[tuple[str, ...]]
-    knobs: ClassVar[tuple[str, ...]]
+    parameters: ClassVar[tuple[str, ...]]
     unpriced: ClassVar[tuple[tuple[str, str], ...]]
 
     def prices(
@@ -84,7 +84,7 @@ class Bounded(Protocol):
     """An architecture whose memories or cores can be too small for a network."""
 
     def check(self, layers: Sequence[tuple[Design, Geometry]]) -> None:
-        """ValueError if the layers do not fit; silent about knobs that are traced."""
+        """ValueError if the layers do not fit; silent about design parameters that are traced."""
         ...
 
 
@@ -110,7 +110,7 @@ class Timed(Protocol):
 class Reaching(Protocol):
     """An architecture whose messages go to one place, which holds so many neurons."""
 
-    def reach(self, design: Design, geometry: Geometry) -> Any:
+    def most_targets(self, design: Design, geometry: Geometry) -> Any:
         """Neurons of a layer that a message can reach, a fraction where the last one is cut."""
         ...
 

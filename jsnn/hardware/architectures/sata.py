@@ -99,7 +99,7 @@ class Sata:
         "sram_pj",
         "scratchpad_pj",
     )
-    knobs: ClassVar[tuple[str, ...]] = ("weight_bits", "input_bits")
+    parameters: ClassVar[tuple[str, ...]] = ("weight_bits", "input_bits")
     unpriced: ClassVar[tuple[tuple[str, str], ...]] = (
         ("routing", "the array has no network, its registers are in the price of an operation"),
     )

@@ -113,13 +113,13 @@ class Spatial(Machine):
         "link_pj_per_bit_hop",
     )
     chosen_by_step: ClassVar[tuple[str, ...]] = (
-        "arrivals_by_reach",
+        "events_by_fan_out",
         "recurrent_events",
         "operand_arrivals",
         "steps",
         "frames",
     )
-    knobs: ClassVar[tuple[str, ...]] = (
+    parameters: ClassVar[tuple[str, ...]] = (
         "weight_bits",
         "state_bits",
         "input_bits",
@@ -180,16 +180,16 @@ class Spatial(Machine):
             either["macs"] = (*units.operand("read", d.zero_skipping, states), *either["macs"])
         else:
             either["active_synapses"] = weight(d.zero_skipping)
-        per_input = messages(g.reaches, d.targets_per_message, temperature)
-        per_neuron = messages((g.recurrent_reach,), d.targets_per_message, temperature)[0]
-        everything = sum(m * k for m, k in zip(per_input, g.inputs_by_reach, strict=True))
+        per_input = messages(g.fan_outs, d.targets_per_message, temperature)
+        per_neuron = messages((g.recurrent_fan_out,), d.targets_per_message, temperature)[0]
+        everything = sum(m * k for m, k in zip(per_input, g.inputs_by_fan_out, strict=True))
         everything = everything + g.operand_inputs
         spikes, words = (0, everything) if g.real else (everything, 0)
         value_bits = d.input_bits if g.real else 1
         address, own_address = address_bits(g.inputs), address_bits(g.neurons)
         fed_back = g.neurons * per_neuron if g.feeds_back else 0
         sparse = {
-            "arrivals_by_reach": (units.send(per_input, address + value_bits),),
+            "events_by_fan_out": (units.send(per_input, address + value_bits),),
             "recurrent_events": (units.send(per_neuron, own_address + 1),),
         }
         if g.operand_inputs:
@@ -201,16 +201,16 @@ class Spatial(Machine):
         }
         return either | sparse, either | dense
 
-    def reach(self, design: Design, geometry: Geometry) -> Any:
+    def most_targets(self, design: Design, geometry: Geometry) -> Any:
         """Neurons of a layer whose state one processing element can hold.
 
-        A message that stops at one of them reaches no more targets than that (ours; the bill does
+        A message that stops at one of them reaches no more targets than that (ours; the energy does
         not ask, the designer of a machine does).
 
         >>> from jsnn.workload.analytic import dense
         >>> machine = Spatial(memory="horowitz-power-law", arithmetic="linear")
         >>> layer = dense(100, 100, steps=4, rate=0.1).geometry
-        >>> machine.reach(Design(state_bits=16, pe_state_bytes=64), layer)
+        >>> machine.most_targets(Design(state_bits=16, pe_state_bytes=64), layer)
         32.0
         """
         each = state_bits(design, geometry, least=1) / geometry.neurons

@@ -105,7 +105,7 @@ class SpikeSim:
         "fetch_pj",
         "neuron_pj",
     )
-    knobs: ClassVar[tuple[str, ...]] = ("crossbar", "input_bits")
+    parameters: ClassVar[tuple[str, ...]] = ("crossbar", "input_bits")
     unpriced: ClassVar[tuple[tuple[str, str], ...]] = (
         ("weight_memory", "the weights are the crossbars, loading them is not in the source"),
         ("state_memory", "in the price of the neuron unit"),

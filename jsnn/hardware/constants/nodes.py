@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 _PAPER = "Stillmaker and Baas, Integration 58 (2017) 74-81"
 SOURCE = f"{_PAPER}, as in wromaszkan/nodeScale nodeScale.py@a912c607668e"
-MARK = "SECONDARY"
+PROVENANCE = "SECONDARY"
 
 
 class Node(NamedTuple):

@@ -14,10 +14,10 @@ _PRESETS: dict[str, tuple[str, Hardware]] = {
 }
 
 
-def presets() -> dict[str, str]:
+def machines() -> dict[str, str]:
     """One line about each machine, by name.
 
-    >>> list(presets())[:3]
+    >>> list(machines())[:3]
     ['compute-only-45nm', 'hierarchy-45nm', 'hierarchy-45nm-published']
     """
     return {name: line for name, (line, _) in _PRESETS.items()}

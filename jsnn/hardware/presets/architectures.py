@@ -1,6 +1,7 @@
 """Machines of the three architectures after arXiv 2409.08290 v1.
 
-Their knobs are choices of ours: what to compare with is one's own chip, by `with_design`.
+Their design parameters are choices of ours: what to compare with is one's own chip, by
+    `with_design`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _HIERARCHY = {
     "global_bytes": 1024**2,
     "dram_bytes": 4 * 1024**3,
 }
-_KNOBS = {
+_PARAMETERS = {
     "classical": _HIERARCHY
     | {"output_bits": 8, "event_bits": 16, "queue_events": 1024, "pes": 256, "clock_hz": 200e6},
     "event-driven": {
@@ -51,12 +52,12 @@ _EYERISS = ACCELERGY_EYERISS | ACCELERGY_REST | EYERISS_ARITHMETIC
 
 
 def _machine(
-    name: str, architecture: Architecture, constants: Mapping[str, Constant], **knobs: Any
+    name: str, architecture: Architecture, constants: Mapping[str, Constant], **parameters: Any
 ) -> Hardware:
-    """A machine with the constants its architecture takes and the knobs above."""
+    """A machine with the constants its architecture takes and the design parameters above."""
     taken = {constant: constants[constant] for constant in architecture.constants}
     widths = {"weight_bits": 8, "input_bits": 8}
-    design = Design(**widths | _KNOBS[architecture.name] | knobs)
+    design = Design(**widths | _PARAMETERS[architecture.name] | parameters)
     return Hardware(name, architecture, Technology(taken), design)
 
 

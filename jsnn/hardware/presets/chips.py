@@ -35,9 +35,11 @@ def _chip(
     name: str,
     constants: dict[str, Constant],
     reasons: tuple[tuple[str, str], ...],
-    **knobs: float,
+    **parameters: float,
 ) -> Hardware:
-    return Hardware(name, Chip(tuple(constants), reasons), Technology(constants), Design(**knobs))
+    return Hardware(
+        name, Chip(tuple(constants), reasons), Technology(constants), Design(**parameters)
+    )
 
 
 MACHINES: tuple[tuple[str, Hardware], ...] = (

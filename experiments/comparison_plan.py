@@ -1,0 +1,260 @@
+"""Plan of a comparison of regularisers: the runs of a search, of its choice and of its report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.comparison_analysis import (
+    POINT_LOST,
+    Reported,
+    Trial,
+    averaged,
+    best,
+    choose,
+    promising,
+    ranked,
+)
+from experiments.comparison_tasks import (
+    OURS,
+    PAIRS,
+    RANKING,
+    SHORT,
+    STRONGER,
+    TASKS,
+    TIMES,
+    TRANSFERRED,
+    Grid,
+    Task,
+)
+from experiments.kept_runs import Job, Store
+from experiments.swept import NONE
+
+SEARCH, REPORT = "search", "report"
+
+
+def searches(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
+    """The grid of every regulariser, or a short one of the finalists; then what comes again.
+
+    Cut by slope so that workers end together; none for a task without a search.
+    """
+    if task.search is None:
+        return []
+    names = contestants(name, task, grid, store)
+    rounds = [(task.search, {other: own_grid(task, grid).runs(other) for other in names})]
+    if task.again:
+        second = second_round(name, task, grid, store)
+        rounds += [
+            (flags, {other: seeded(rows, seed) for other, rows in second.items()})
+            for flags, seed in task.again
+        ]
+    return [
+        Job(name, SEARCH, other, {"dataset": name, **task.flags, **flags}, runs)
+        for flags, wanted in rounds
+        for other, rows in wanted.items()
+        for slope in grid.slopes
+        if (runs := tuple(run for run in rows if run["slope"] == slope))
+    ]
+
+
+def own_grid(task: Task, grid: Grid) -> Grid:
+    """What the search of a task runs for each."""
+    return grid if task.searched else dataclasses.replace(grid, strengths=SHORT)
+
+
+def second_round(
+    name: str, task: Task, grid: Grid, store: Store
+) -> dict[str, list[dict[str, float]]]:
+    """Runs of the pairs of each that cost least in the first; none until that is over."""
+    first = {
+        other: kept_trials(name, task, task.search, other, grid.runs(other), store)
+        for other in grid.names
+    }
+    if None in first.values():
+        return {}
+    pairs = {other: promising(trials, first[NONE], PAIRS) for other, trials in first.items()}
+    return {
+        other: [run for run in grid.runs(other) if (run["slope"], run["rate"]) in pairs[other]]
+        for other in grid.names
+    }
+
+
+def seeded(rows: Sequence[Mapping[str, float]], seed: int) -> list[dict[str, float]]:
+    """The same runs of another seed."""
+    return [{**row, "seed": seed} for row in rows]
+
+
+def searched(name: str, task: Task, grid: Grid, store: Store) -> dict[str, list[Trial]]:
+    """What a search found of each for whom it is over: of two rounds, the means over both."""
+    if task.again:
+        runs = second_round(name, task, grid, store)
+    else:
+        names = contestants(name, task, grid, store)
+        runs = {other: own_grid(task, grid).runs(other) for other in names}
+    found = {}
+    for other, rows in runs.items():
+        rounds = [
+            kept_trials(name, task, flags, other, seeded(rows, seed), store)
+            for flags, seed in ((task.search, 0), *task.again)
+        ]
+        if None not in rounds:
+            found[other] = averaged(rounds)
+    return found
+
+
+def reports(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
+    """The chosen runs of every regulariser that is reported, on every block.
+
+    Once those are there, stronger ones follow where the cheapest has not lost a point, weaker ones
+    where all have.
+    """
+    jobs, wanted = [], None
+    for regulariser, (slope, rate, strengths) in chosen(name, task, grid, store).items():
+        found = on_blocks(name, task, regulariser, slope, rate, strengths)
+        points = gathered(found, task, store)
+        if regulariser == NONE and points is not None:
+            wanted = points.accuracy.mean() - POINT_LOST
+        for _ in range(TIMES if regulariser != NONE else 0):
+            if wanted is None or points is None or points.strengths != tuple(strengths):
+                break
+            if not points.comes_down(wanted):
+                strengths = (*strengths, round(strengths[-1] * STRONGER, 9))
+            elif not points.holds(wanted):
+                strengths = (round(strengths[0] / STRONGER, 9), *strengths)
+            else:
+                break
+            found = on_blocks(name, task, regulariser, slope, rate, strengths)
+            points = gathered(found, task, store)
+        jobs += found
+    return jobs
+
+
+def on_blocks(
+    name: str, task: Task, regulariser: str, slope: float, rate: float, strengths: Sequence[float]
+) -> list[Job]:
+    """The same runs on every block."""
+    return [
+        Job(
+            name,
+            REPORT,
+            regulariser,
+            {"dataset": name, **task.flags, **given},
+            tuple(
+                {"seed": block, "slope": slope, "rate": rate, "strength": strength}
+                for strength in strengths
+            ),
+        )
+        for block, given in enumerate(task.blocks)
+    ]
+
+
+def gathered(jobs: Sequence[Job], task: Task, store: Store) -> Reported | None:
+    """Points of one regulariser: strengths that are there on every block; None if none is."""
+    rows: dict[float, list] = {}
+    for job in jobs:
+        for run in job.runs:
+            rows.setdefault(run["strength"], []).append(store.find(job, run))
+    rows = {strength: blocks for strength, blocks in rows.items() if None not in blocks}
+
+    def units(blocks: list[dict], field: str) -> np.ndarray:
+        if not task.pooled:
+            return np.asarray([block[field] for block in blocks])
+        samples = np.concatenate([block["samples"][field] for block in blocks])
+        return samples.reshape(task.repeats, -1).mean(0)
+
+    if not rows:
+        return None
+    columns = (np.stack([units(b, f) for b in rows.values()]) for f in ("accuracy", "pj"))
+    return Reported(*columns, tuple(rows))
+
+
+def chosen(
+    name: str, task: Task, grid: Grid, store: Store
+) -> dict[str, tuple[float, float, tuple[float, ...]]]:
+    """Slope, rate and strengths to report, by regulariser; empty until its search is over.
+
+    Who came to the finalists after a short search is left out until it is searched too.
+    """
+    source, whole = (name, task) if task.search is not None else (task.like, TASKS[task.like])
+    needed = grid.names if whole.searched else (NONE, OURS)
+    wanted = contestants(name, task, grid, store)
+    trials = searched(source, whole, grid, store)
+    if not {*needed} <= {*trials}:
+        return {}
+    free = best(trials[NONE])
+    found = {NONE: (free.slope, free.rate, (0.0,))}
+    for other in wanted:
+        if other in trials and other != NONE:
+            slope, rate, strengths, _ = choose(trials[other], trials[NONE])
+            found[other] = (slope, rate, strengths if task.searched else TRANSFERRED)
+    return found
+
+
+def contestants(name: str, task: Task, grid: Grid, store: Store) -> tuple[str, ...]:
+    """The unconstrained network and all regularisers, or ours and the two best others.
+
+    Without a full search of its own, none until a searched task is over.
+    """
+    if task.searched:
+        return grid.names
+    if not (others := two_best(grid, store)):
+        return ()
+    # Who is among the two may change with runs of a searched task; what was run stays in sight.
+    run = [o for o in grid.others if o not in others and store.runs(name, REPORT, o)]
+    return (NONE, OURS, *others, *run)
+
+
+def two_best(grid: Grid, store: Store) -> list[str]:
+    """Of the others, by their energies on the searched tasks there are; none without one."""
+    estimates = {}
+    for name in RANKING:
+        task = TASKS[name]
+        if points := reported(name, task, grid, store):
+            free = points[NONE]
+            estimates[name] = {other: points[other].at(free) for other in grid.others}
+    return ranked(estimates)[:2] if estimates else []
+
+
+def kept_trials(
+    name: str,
+    task: Task,
+    flags: Mapping[str, Any],
+    other: str,
+    runs: Sequence[Mapping[str, float]],
+    store: Store,
+) -> list[Trial] | None:
+    """These runs of a search; None if any is missing."""
+    job = Job(name, SEARCH, other, {"dataset": name, **task.flags, **flags}, tuple(runs))
+    rows = [store.find(job, run) for run in runs]
+    if None in rows:
+        return None
+    return [
+        Trial(run["slope"], run["rate"], run["strength"], row["accuracy"], row["pj"])
+        for run, row in zip(runs, rows, strict=True)
+    ]
+
+
+def reported(name: str, task: Task, grid: Grid, store: Store) -> dict[str, Reported]:
+    """Points of each reported regulariser on the units of a task; empty until all are there.
+
+    Of the stronger and weaker ones, those that are there. On a task without a search of its own two
+    others are enough, for who is among the two best may change.
+    """
+    jobs, found = reports(name, task, grid, store), {}
+    for regulariser, (_, _, strengths) in chosen(name, task, grid, store).items():
+        points = gathered([job for job in jobs if job.regulariser == regulariser], task, store)
+        if points is not None and {*strengths} <= {*points.strengths}:
+            found[regulariser] = points
+        elif task.searched or regulariser in (NONE, OURS):
+            return {}
+    return found if len(found) >= min(4, len(grid.names)) else {}
+
+
+def spike_independent_pj(name: str, task: Task, grid: Grid, store: Store) -> float:
+    """What the unconstrained network would spend if none of its neurons fired."""
+    jobs = [job for job in reports(name, task, grid, store) if job.regulariser == NONE]
+    rows = [store.find(job, run) for job in jobs for run in job.runs]
+    return float(np.mean([row["spike_independent_pj"] for row in rows]))

@@ -1,0 +1,53 @@
+"""Vocabulary: one word for one thing, and words that were given up stay away."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Words given up, and what is said in their place.
+GIVEN_UP = {
+    "bill": "energy, energy estimate",
+    "twin": "QNN",
+    "avoidable": "spike-dependent",
+    "knob": "design parameter; option",
+    "duel": "comparison of regularisers",
+    "crew": "pool",
+    "ladder": "ablation",
+    "rung": "stage",
+    "anytime": "early exit",
+    "afterwards": "post-training; after training",
+    "prefixes": "answers by step",
+    "carry_out": "apply_pruning",
+}
+# Where such a word is no name of ours.
+EXCEPTIONS = {
+    "CHANGELOG.md": "the table of renames",
+    "tests/test_words.py": "the words themselves",
+    "jsnn/nn/_run.py": "prefixes of paths",
+    "jsnn/workload/workload.py": "prefixes of paths",
+}
+SUFFIXES = {".py", ".md", ".toml", ".ipynb"}
+
+
+def texts() -> list[Path]:
+    """Code and texts under version control, or all there are where there is none."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    names = listed.stdout.splitlines() or [str(p.relative_to(ROOT)) for p in ROOT.rglob("*")]
+    return [ROOT / n for n in names if Path(n).suffix in SUFFIXES and (ROOT / n).is_file()]
+
+
+@pytest.mark.parametrize("word", GIVEN_UP)
+def test_words_that_were_given_up_stay_away(word):
+    """As a word or as a part of a name, in any case."""
+    pattern = re.compile(rf"(?<![a-z]){word}(?:s|ed|ing)?(?![a-z])", re.IGNORECASE)
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
+        for path in texts()
+        if str(path.relative_to(ROOT)) not in EXCEPTIONS
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert not found, f"{word}: say {GIVEN_UP[word]}\n" + "\n".join(found)
