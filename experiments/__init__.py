@@ -1,1 +1,1 @@
-"""One readable file a question; run them as `python -m experiments.NAME`."""
+"""One readable script per question; run them as `python -m experiments.NAME`."""

@@ -1,14 +1,14 @@
-"""Ablation of the levers: the energy at one percentage point lost, one lever more at a time.
+"""Ablation of the levers: the energy at one percentage point lost, one lever added at a time.
 
     python -m experiments.ablation
     python -m experiments.ablation --dataset digits --seeds 0,1 --epochs 40
 
 Stages: no term and float weights (priced with weights and states of 32, of 8 and of the machine's
 own bits), the energy term, weights and states of few bits, pruning, a learned time window, early
-exit. A stage has all levers of those before it. On each, members of several energy weights are
-trained for the first seed; of those that lose at most `--points` of validation accuracy the one
-with the lowest energy is trained for every seed and tested. Runs that are there already are kept;
-figures go to `experiments/results/ablation/`.
+exit. Each stage has all levers of the stages before it. In each, members of several energy weights
+are trained for the first seed; of those that lose at most `--points` percentage points of
+validation accuracy, the one with the lowest energy is trained for every seed and tested. Existing
+runs are kept; figures go to `experiments/results/ablation/`.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from experiments.summary import spread, versions
 from jsnn.energy import estimate_energy
 from jsnn.units import energy_text
 
-# Widths of weights and states of the networks that the stages are held against.
+# Widths of weights and states of the networks that the stages are compared with.
 FLOAT_BITS, INT_BITS = 32, 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What is run."""
+    """Options of the ablation."""
 
     dataset: str = option("fashion-mnist", "name of the data set")
     hardware: str = option("event-45nm", "machine that the energy is priced on")
@@ -67,12 +67,12 @@ class Flags:
 
 
 class Stage(NamedTuple):
-    """One stage above the first.
+    """One stage after the first.
 
     Attributes:
         runs: name of its runs.
-        options: of them, those of the stages below included.
-        exits: whether samples stop once they are sure.
+        options: of its runs, including those of the stages before.
+        exits: whether it uses early exit.
     """
 
     runs: str
@@ -81,7 +81,7 @@ class Stage(NamedTuple):
 
 
 def stages(flags: Flags) -> dict[str, Stage]:
-    """The stages above the first, by name; early exit is another look at the runs below it."""
+    """The stages after the first, by name; early exit evaluates the runs of the stage before."""
     bits = {"weight_bits": flags.weight_bits, "state_bits": flags.state_bits}
     less = bits | {"prune": flags.prune}
     shorter = less | {"window": "learned", "early_exit": "gap", "exit_loss": 0.001}
@@ -95,10 +95,10 @@ def stages(flags: Flags) -> dict[str, Stage]:
 
 
 def main(flags: Flags, command: str = "") -> dict[str, Any]:
-    """Climb; writes and returns the result."""
+    """Run all stages; writes and returns the result."""
     started = time.perf_counter()
     folder = Path(flags.runs) / f"{flags.dataset}-{flags.hardware}"
-    # No grid of weights holds a batch norm, so no stage has one.
+    # Batch norm cannot be quantised, so no stage has one.
     shared = {"dataset": flags.dataset, "hardware": flags.hardware, "norm": False}
     shared |= {n: v for n in ("steps", "epochs", "limit") if (v := getattr(flags, n)) is not None}
 
@@ -116,7 +116,7 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
     first, *rest = flags.seeds
     free_members = [member("free", seed, energy_weight=0.0) for seed in flags.seeds]
     free = train(free_members, {})
-    # Chosen by the first seed, and so measured from where that one stands.
+    # The choice is by the first seed, so the loss is relative to the accuracy of that seed.
     least = free[0]["validation_accuracy"] - flags.points / 100
     rows = {"free": _mean(free), "tried": {}}
     for name, (runs, options, exits) in stages(flags).items():
@@ -146,9 +146,9 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
 
 
 def choose(tried: Sequence[Mapping[str, Any]], least: float) -> float:
-    """The energy weight of the lowest energy that is accurate enough on validation.
+    """The energy weight with the lowest energy among those accurate enough on validation.
 
-    Where none is, that of the most accurate one.
+    If none is, that of the most accurate one.
 
     >>> row = dict(energy_weight=0.1, validation_accuracy=0.90, validation_pj=9.0)
     >>> less = dict(energy_weight=0.4, validation_accuracy=0.88, validation_pj=2.0)
@@ -164,9 +164,9 @@ def choose(tried: Sequence[Mapping[str, Any]], least: float) -> float:
 def times(
     rows: Mapping[str, Any], fp32_pj: float, int8_pj: float, names: Sequence[str]
 ) -> dict[str, Any]:
-    """Factors by which each stage takes less than 32 bits, than 8 bits and than the one below.
+    """Factors by which each stage uses less than 32 bits, than 8 bits and than the stage before.
 
-    Below the first one stands the network without a term at the widths of the machine.
+    Before the first one comes the network without a term at the widths of the machine.
 
     >>> rows = {"free": {"test_pj": [40.0, 0.0]}, "a": {"test_pj": [10.0, 0.0]}}
     >>> times(rows, 160.0, 30.0, ["a"])
@@ -185,7 +185,7 @@ def times(
 
 
 def describe(result: Mapping[str, Any]) -> list[str]:
-    """A line a stage."""
+    """One line per stage."""
     rows, free = result["stages"], result["stages"]["free"]
     base, _ = free["test_accuracy"]
     rounded, _ = free["test_accuracy_rounded"]
@@ -205,10 +205,10 @@ def describe(result: Mapping[str, Any]) -> list[str]:
 
 
 def _read(member: Member, exits: bool) -> dict[str, Any]:
-    """What a stage says of one run; its energy is that of what is run in the end.
+    """What a stage reports of one run; its energy is that of the network that is finally run.
 
-    Of pruned weights what was written out counts: it may cost less than what was trained by, for
-    weights that few bits round to zero are gone too. Early exit is taken down by the same factor.
+    Of pruned weights the exported network counts. It may cost less than the energy in training,
+    since weights that few bits round to zero are gone too. Early exit is scaled by the same factor.
     """
     folder = RunFolder(member.path)
     result = folder.read(folder.result)
@@ -248,7 +248,7 @@ def _read(member: Member, exits: bool) -> dict[str, Any]:
 
 
 def _priced(runs: Sequence[Member], bits: int) -> list[float]:
-    """Mean test energies of runs of one data set, weights and states of so many bits."""
+    """Mean test energies of runs of one data set, with weights and states of `bits` bits."""
     config = runs[0].config
     data = build.dataset(config)
     machine = build.hardware(config, data).with_design(weight_bits=bits, state_bits=bits)

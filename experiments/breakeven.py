@@ -1,15 +1,15 @@
-"""Break-even tables of spikes against their QNN, and maps of who wins.
+"""Break-even tables of spiking networks against their QNN, and maps of which one wins.
 
     python -m experiments.breakeven
     python -m experiments.breakeven --hardware neuromorphic-22nm --design weight_bits=4
     python -m experiments.breakeven --hardware yan-v1-spatial --network vgg16 --out maps
     python -m experiments.breakeven --hardware classical-45nm --node-from-nm 45
 
-All inputs fire at one mean rate. The tables vary one number at a time; each says how many targets a
-message serves, for it moves the verdict. A second table takes the density of the QNN as known
-instead of the mid-point `2·T·s / (T + 1)`, and gives the spikes per synapse `x* = T·s*` at which
-both cost the same, beside the figure published in arXiv 2409.08290 v1. Writes MACHINE.png and
-MACHINE.json.
+All inputs fire at one mean rate. The tables vary one number at a time; each states how many targets
+a message serves, since that affects the verdict. A second table takes the density of the QNN as
+known instead of the mid-point `2·T·s / (T + 1)`, and gives the spikes per synapse `x* = T·s*` at
+which both need the same energy, beside the figure published in arXiv 2409.08290 v1. Writes
+MACHINE.png and MACHINE.json.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from jsnn.nn.synapses import connectivity
 from jsnn.workload import Geometry
 from jsnn.workload.analytic import dense
 
-# All thresholds published for VGG16 in arXiv 2409.08290 v1 are one number of spikes per synapse:
-# s > 92 % (classical) and > 93 % (spatial) at T = 6, s > 97 % at T > 16 (SECONDARY).
+# The thresholds published for VGG16 in arXiv 2409.08290 v1 all are one number of spikes per
+# synapse: s > 92 % (classical) and > 93 % (spatial) at T = 6, s > 97 % at T > 16 (SECONDARY).
 PUBLISHED_X, PUBLISHED_STEPS = (0.45, 0.48), (6, 16)
 SILENT, BUSY = 1e-6, 1.0
-# A map shows ratios up to this and down to its inverse; more is as dark.
+# A map shows ratios up to this and down to its inverse; beyond, the colour does not change.
 DARKEST = 8.0
 LABELS = {
     "rate": "spikes per input and step",
@@ -55,7 +55,7 @@ LABELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Design parameters of the search."""
+    """Options of the search."""
 
     hardware: str = option("neuromorphic-22nm", "machine of both, by name or .toml file")
     design: str = option(
@@ -133,7 +133,7 @@ def vgg16(image: tuple[int, int, int] = (32, 32, 3), classes: int = 10) -> tuple
 
 
 def machine(config: Config) -> Hardware:
-    """The machine of a config with the design parameters that differ."""
+    """The machine of a config, with the design parameters that it changes."""
     hardware, parameters = get(config.hardware), {}
     for pair in filter(None, config.design.split(",")):
         name, _, word = pair.partition("=")
@@ -147,7 +147,7 @@ def machine(config: Config) -> Hardware:
 
 
 def work(config: Config) -> dict[str, Any]:
-    """What runs, as keywords of `regime_map`."""
+    """The network and its activity, as keywords of `regime_map`."""
     if config.network == "dense":
         return {"fan_in": config.fan_in, "neurons": config.neurons}
     if config.network == "vgg16":
@@ -156,7 +156,7 @@ def work(config: Config) -> dict[str, Any]:
 
 
 def axes(config: Config, hardware: Hardware) -> dict[str, tuple[int, ...]]:
-    """What the tables vary: T, and of the rest what this machine and network have."""
+    """Axes of the tables: T, and those of the others that this machine and network have."""
     parameters = {
         "weight_bits": config.weight_bits,
         "hops": config.hops,
@@ -171,8 +171,8 @@ def joined(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], list[tuple[int, ...]]]:
     """One list of design points for many grids, what they share, and the shape of each grid.
 
-    A number that one grid varies and another does not is the option's there: one list compiles
-    once, many would compile many times.
+    A number that another grid varies has its value from `options` in a grid that does not. One list
+    compiles once, many would compile many times.
     """
     names = list(dict.fromkeys(name for grid in grids for name in grid))
     columns, shapes = {name: [] for name in names}, []
@@ -206,7 +206,7 @@ def tables_of(
     ends: Sequence[np.ndarray],
     at_steps: int,
 ) -> dict[str, dict[str, Any]]:
-    """Break-even rates along each axis, and who wins where there is none."""
+    """Break-even rates along each axis, and which side wins where there is none."""
     tables = {}
     for (name, values), found, between in zip(known.items(), rates, ends, strict=True):
         windows = np.asarray(values if name == "steps" else at_steps, float)
@@ -221,7 +221,7 @@ def tables_of(
 
 
 def winner(rate: float, silent: float, busy: float) -> str:
-    """Who wins, in words, by the break-even and the ratios at both ends of the rates.
+    """The winner, in words, by the break-even and the ratios at both ends of the rates.
 
     >>> winner(0.05, 0.2, 2.0), winner(math.nan, 1.2, 2.0), winner(math.nan, 3.0, 0.9)
     ('spikes below', 'the QNN at both ends', 'spikes near rate 1 only')
@@ -234,7 +234,7 @@ def winner(rate: float, silent: float, busy: float) -> str:
 
 
 def by_density(hardware: Hardware, config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Spikes per synapse at break-even for known densities, and the density of the published."""
+    """Break-even spikes per synapse for known densities, and densities of the published ones."""
     shares = [percent / 100 for percent in config.densities]
     windows = list(PUBLISHED_STEPS)
     rest = {name: value for name, value in options.items() if name != "steps"}
@@ -255,7 +255,7 @@ def by_density(hardware: Hardware, config: Config, options: Mapping[str, Any]) -
 
 
 def map_axes(config: Config, known: Sequence[str]) -> list[dict[str, list[float]]]:
-    """Grids of the maps: the rate and one more number each."""
+    """Grids of the maps: the rate and one other number each."""
     finer = {
         "steps": list(range(1, max(config.steps) + 1)),
         "weight_bits": list(range(1, 17)),
@@ -270,7 +270,7 @@ def map_axes(config: Config, known: Sequence[str]) -> list[dict[str, list[float]
 def by_technology(
     config: Config, hardware: Hardware, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Table and map over nodes: what is scaled moves together, DRAM and ratios stay."""
+    """Table and map over nodes: scaled constants change together, DRAM and ratios stay."""
     columns = by_node(hardware.technology, config.node_from_nm, config.nodes)
     rest = {name: value for name, value in options.items() if name not in columns}
     rates = np.geomspace(1e-3, 1, config.resolution)
@@ -287,7 +287,7 @@ def by_technology(
 
 
 def picture(found: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> Figure:
-    """A panel for each map: violet where spikes win, orange where the QNN does, a line between."""
+    """A panel per map: violet where spikes win, orange where the QNN does, a line between."""
     columns = min(3, len(found))
     rows = -(-len(found) // columns)
     figure = Figure(figsize=(4.6 * columns + 1, 3.7 * rows + 0.4), layout="constrained")
@@ -296,7 +296,7 @@ def picture(found: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> F
         axes_.set_axis_off()
     for axes_, (name, one) in zip(panels.flat, found.items(), strict=False):
         ratios = np.clip(np.asarray(one["ratio"]).T, 1 / DARKEST, DARKEST)
-        # PuOr is told apart with every common colour blindness.
+        # The colours of PuOr are distinguishable with every common colour blindness.
         shades = axes_.pcolormesh(
             one[name], one["rate"], ratios, cmap="PuOr_r", shading="nearest", rasterized=True,
             norm=LogNorm(1 / DARKEST, DARKEST),
@@ -319,7 +319,7 @@ def picture(found: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> F
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The tables of a result for the terminal."""
+    """The tables of a result, for the terminal."""
     lines = [result["machine"], result["qnn"], ""]
     for name, table in result["break_even"].items():
         lines.append(f"break-even by {LABELS[name]}  (spikes win below the rate)")
@@ -351,7 +351,7 @@ def _cell(value: float) -> str:
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Search, print, write the picture and the figures."""
+    """Search and print; writes the picture and the figures."""
     hardware, runs = machine(config), work(config)
     options = {**runs, "steps": config.at_steps}
     if config.qnn_bits is not None:
@@ -362,9 +362,9 @@ def main(config: Config) -> dict[str, Any]:
     if what == "dense":
         what = f"{config.fan_in} x {config.neurons}"
     bits = "ceil(log2(T + 1))" if config.qnn_bits is None else str(config.qnn_bits)
-    # A load from memory that both sides share can hide the difference from float32.
+    # Beside a load from memory that both sides share, float32 can lose the difference.
     with jax.enable_x64(True):
-        # What one table varies, all others take from here.
+        # What one table varies, all other tables take from here.
         options = hardware.design.parameters | options
         known = axes(config, hardware)
         alone = [{name: values} for name, values in known.items()]
@@ -407,7 +407,7 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def _without_nan(value: Any) -> Any:
-    """JSON has no nan: null where there is no break-even."""
+    """The value with None in place of NaN, which JSON lacks: no break-even."""
     if isinstance(value, Mapping):
         return {key: _without_nan(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

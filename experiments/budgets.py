@@ -1,14 +1,14 @@
-"""Reliability of budgets: networks trained to budgets between silence and what they would use.
+"""Reliability of budgets: networks trained to budgets from near silence to their free usage.
 
     python -m experiments.budgets
     python -m experiments.budgets --datasets digits --count 5 --epochs 40 --seeds 0,1,2
 
-For each data set a front of energy weights comes first: its member of weight 0 says what the
-network spends without a budget, the others which accuracy an energy buys. Then as many budgets as
-asked for, log-uniform between 1.15 x spike-independent energy and that energy. How many energies
-end within 3 % of their budget on training samples, how many hold on test, how many networks died,
-and how far the accuracy is from the front, over all seeds and of each, goes to
-`experiments/results/budgets/`. Runs that are there already are kept.
+For each data set a Pareto front of energy weights comes first: its member of weight 0 gives the
+energy without a budget, the others the accuracy at each energy. Then as many budgets as asked for
+are drawn log-uniformly between 1.15 x the spike-independent energy and that energy. How many runs
+end within 3 % of their budget on training samples, how many are within it on test, how many
+networks died, and how far the accuracy is from the front, over all seeds and for each, goes to
+`experiments/results/budgets/`. Existing runs are kept.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ COUNTS = ("budgets", "within_3_percent_on_train", "hold_on_validation", "hold_on
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What is run."""
+    """Options of the experiment."""
 
     datasets: tuple[str, ...] = option(("digits", "fashion-mnist"), "names, a,b,c")
     count: int = option(20, "budgets of each data set", least=2)
@@ -87,7 +87,7 @@ def main(flags: Flags, command: str = "") -> dict[str, dict[str, Any]]:
 
 
 def of(dataset: str, flags: Flags, seed: int) -> dict[str, Any]:
-    """Front, budgets and what came of them, for one data set and seed."""
+    """Front, budgets and their results, for one data set and seed."""
     given = {"dataset": dataset, "seed": seed}
     if flags.epochs is not None:
         given["epochs"] = flags.epochs
@@ -110,7 +110,7 @@ def of(dataset: str, flags: Flags, seed: int) -> dict[str, Any]:
             f"{dataset}: the energy without budget, {energy_text(high)}, is not above "
             f"{LOWEST} x spike-independent energy; there is nothing to save"
         )
-    # One in each of as many equal parts of the logarithm.
+    # One budget in each of `count` equal parts of the logarithm.
     places = np.arange(flags.count) + np.random.default_rng(seed).random(flags.count)
     shares = places / flags.count
     budgets = [f"{pj:.1f}pJ" for pj in low * (high / low) ** shares]
@@ -124,11 +124,11 @@ def of(dataset: str, flags: Flags, seed: int) -> dict[str, Any]:
 def summarise(
     points: Sequence[Mapping[str, Any]], held: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Counts over the budgets, and each of them beside the front.
+    """Counts over the budgets, and each budget compared with the front.
 
     Args:
         points: members of the front of weights (`Member.read`).
-        held: members with a budget.
+        held: members trained to a budget.
     """
     rows = []
     for one in held:
@@ -172,10 +172,10 @@ def summarise(
 
 
 def together(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Counts over all seeds, and how far below the front: mean and spread over seeds, worst.
+    """Counts over all seeds, and the distance below the front: mean and spread over seeds, worst.
 
     Args:
-        found: of each seed (`summarise`).
+        found: the summary of each seed (`summarise`).
     """
     trained = [one for one in found if one["points_below_front_mean"] is not None]
     return {
@@ -190,9 +190,9 @@ def together(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def on_front(points: Sequence[Mapping[str, Any]], pj: float) -> float:
-    """Test accuracy that a front of weights has at an energy: linear in its logarithm.
+    """Test accuracy of a front of weights at an energy, linear in the logarithm of the energy.
 
-    The front is that of validation; beyond its ends it is flat.
+    The front is chosen on validation; beyond its ends it is constant.
 
     >>> point = dict(validation_pj=10.0, validation_accuracy=0.5, test_pj=10.0, test_accuracy=0.5)
     >>> dear = dict(validation_pj=1e3, validation_accuracy=0.9, test_pj=1e3, test_accuracy=0.9)
@@ -212,7 +212,7 @@ def on_front(points: Sequence[Mapping[str, Any]], pj: float) -> float:
 
 
 def describe(result: Mapping[str, Any]) -> list[str]:
-    """The counts, and a line for each budget."""
+    """The counts, and one line per budget."""
     said = (
         f"{result['within_3_percent_on_train']} of {result['budgets']} within 3 % on training, "
         f"{result['hold_on_test']} hold on test, {result['dead']} dead"

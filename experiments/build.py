@@ -1,4 +1,4 @@
-"""From a config to the objects it names; an unknown name is an error that lists the valid ones."""
+"""Objects that a config names; an unknown name is an error that lists the valid ones."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ NAMED = {
     "task": TASKS,
     "model": MODELS,
     "neuron": NEURONS,
-    # An own derivative cannot be named.
+    # A custom derivative has no name.
     "surrogate": {name: kind for name, kind in SURROGATES.items() if kind is not Custom},
     "readout": READOUTS,
     "encoder": ENCODERS,
     "precision": PRECISIONS,
 }
 
-# Design parameters of a config that limit what an inference may spend, and what they limit.
+# Options of a config that limit the usage of an inference, and what they limit.
 BUDGETS = {
     "energy_budget": "energy_pj",
     "latency_budget": "latency_s",
@@ -48,7 +48,7 @@ BUDGETS = {
 
 
 def check_names(config) -> None:
-    """Look up every name of a config before its data is read, which can take minutes."""
+    """Look up every name of a config before reading its data, which can take minutes."""
     get_hardware(config.hardware)
     for kind, table in NAMED.items():
         name = getattr(config, kind)
@@ -57,7 +57,7 @@ def check_names(config) -> None:
 
 
 def lookup(kind: str, table: Mapping[str, Any], name: str) -> Any:
-    """`table[name]`, or a ValueError that lists what there is."""
+    """`table[name]`, or a ValueError that lists the valid names."""
     keys = {key.replace("_", "-"): value for key, value in table.items()}
     if name not in keys:
         raise ValueError(f"unknown {kind} {name!r}; valid: {sorted(keys)}")
@@ -65,7 +65,7 @@ def lookup(kind: str, table: Mapping[str, Any], name: str) -> Any:
 
 
 def dataset(config) -> data.Dataset:
-    """The data set of a config, cut to `limit` samples a split if it says so."""
+    """The data set of a config, with at most `limit` samples per split if that is set."""
     options = data_options(config)
     loaded = data.load(config.dataset, config.data_dir, seed=config.split_seed, **options)
     if config.fold is not None:
@@ -79,7 +79,7 @@ def dataset(config) -> data.Dataset:
 
 
 def data_options(config) -> dict[str, Any]:
-    """The data set's options, `key=value` pairs read as the types of their defaults."""
+    """Options of the data set: `key=value` pairs, parsed as the types of their defaults."""
     known, options, given = data.options(config.dataset), {}, {}
     if "image" in known and lookup("model", MODELS, config.model).images:
         options["image"] = True
@@ -97,7 +97,7 @@ def data_options(config) -> dict[str, Any]:
 
 
 def _read(name: str, word: str, default: Any) -> Any:
-    """A word as what the default of its option is; text where that is None."""
+    """A word parsed as the type of its option's default; text if the default is None."""
     kind = str if default is None else type(default)
     if kind is bool:
         if word not in ("True", "False"):
@@ -143,10 +143,10 @@ def encoder(config, loaded: data.Dataset):
 
 
 def limits(config) -> dict[str, float]:
-    """The limits that a config sets, by what they limit, in the units jsnn counts in.
+    """The limits that a config sets, by what they limit, in the units of jsnn.
 
     Raises:
-        ValueError: not a quantity of its kind.
+        ValueError: a limit that is not a quantity of its kind.
     """
     found = {}
     for option, name in BUDGETS.items():
@@ -160,10 +160,10 @@ def limits(config) -> dict[str, float]:
 
 
 def budget(config, steps: int) -> Budget | None:
-    """The budget of a config for a run of so many optimiser steps; None without one.
+    """The budget of a config for a run of `steps` optimiser steps; None without one.
 
     Raises:
-        ValueError: an area on a machine whose name does not say its node.
+        ValueError: an area budget on a machine whose name does not give its technology node.
     """
     limited = limits(config)
     if not limited:
@@ -175,15 +175,15 @@ def budget(config, steps: int) -> Budget | None:
 
 
 def step_s(loaded: data.Dataset) -> float:
-    """Seconds of a step; data without a clock counts a millisecond each."""
+    """Seconds per time step; a millisecond for data without a clock."""
     return loaded.dt_s or 1e-3
 
 
 def levers(config, loaded: data.Dataset, machine: Hardware) -> tuple[Lever, ...]:
-    """What a config trains beside the weights.
+    """Levers of a config: what it trains beside the weights.
 
-    The window stands first, for it must see whole layers; grids behind pruning, for they hold
-    what is left.
+    The window comes first, since it must see whole layers; bit widths come after pruning, since
+    they quantise the remaining weights.
     """
     found = (
         windows.lever(config, encoder(config, loaded), loaded.train.frames),
@@ -195,15 +195,15 @@ def levers(config, loaded: data.Dataset, machine: Hardware) -> tuple[Lever, ...]
 
 
 def trained(config, loaded: data.Dataset, machine: Hardware) -> nn.Module | Levered:
-    """The network of a config as it is trained, with its levers if it has any."""
-    # A learned window reads every step.
+    """The network of a config as it is trained, including any levers."""
+    # A learned window needs the output of every step.
     fold = PerStep(decides=False) if windows.learned(config) else None
     model = network(config, loaded, encoder(config, loaded).input_kind, fold)
     return under(model, levers(config, loaded, machine))
 
 
 def bits(config, machine: Hardware) -> Bits | None:
-    """The lever of bit widths; None where a config asks for no width."""
+    """The lever of bit widths; None if the config sets none."""
     if config.weight_bits is None:
         if config.state_bits is not None:
             raise ValueError("--state-bits needs --weight-bits: decays are as wide as weights")
@@ -213,7 +213,7 @@ def bits(config, machine: Hardware) -> Bits | None:
 
 
 def width(config, name: str, machine: Hardware) -> Width | int | None:
-    """Bits of a config: a number, or `learned` from what the machine has down to 2."""
+    """Bits of a config: a number, or `learned` between the machine's width and 2."""
     word, most = getattr(config, name), machine.design.parameters.get(name, 8)
     if word is None:
         return None
@@ -226,7 +226,7 @@ def width(config, name: str, machine: Hardware) -> Width | int | None:
 
 
 def as_run(config, loaded: data.Dataset, machine: Hardware, variables: Any) -> windows.Chosen:
-    """What is run after training; a learned window has been settled (`windows.settled`)."""
+    """The network as run after training; a learned window is already fixed (`windows.settled`)."""
     return windows.Chosen(trained(config, loaded, machine), variables, encoder(config, loaded))
 
 
@@ -246,7 +246,7 @@ def network(
         "classes": loaded.classes,
         "neuron": law,
         "readout": fold,
-        # Spikes are counted on neurons like the hidden ones; membranes are read off an integrator.
+        # Spike counts need neurons like the hidden ones; membrane readouts need an integrator.
         "readout_neuron": law if fold.needs_spikes else integrator,
         "input_kind": input_kind,
         "dropout": config.dropout,
@@ -257,7 +257,7 @@ def network(
         "use_bias": config.use_bias,
         "recurrent_init": config.recurrent_init,
         "precision": lookup("precision", PRECISIONS, config.precision),
-        # A convolution's batch norm has scales that no grid of weights holds.
+        # The scales of a convolution's batch norm cannot be quantised.
         "normalise": config.weight_bits is None,
     }
     known = inspect.signature(model).parameters
@@ -267,7 +267,7 @@ def network(
 
 
 def optimiser(config, loaded: data.Dataset) -> optax.GradientTransformation:
-    """The optimiser of a config, its schedule as long as the run."""
+    """The optimiser of a config, with a schedule as long as the run."""
     epoch_steps = len(loaded.train) // config.batch
     return make_optimiser(
         config.learning_rate,
@@ -282,20 +282,20 @@ def optimiser(config, loaded: data.Dataset) -> optax.GradientTransformation:
 
 
 def scales(config) -> dict[str, float]:
-    """Factor on the learning rate of each label of constants; those of 0 are not trained."""
+    """Factor on the learning rate of each label of constants; with 0 they are not trained."""
     return {
         "time_constants": config.time_constant_scale,
         "frequencies": config.frequency_scale,
         "thresholds": config.threshold_scale,
-        # What else a neuron trains by its definition, as the adaptation of an AdLIF.
+        # Other constants that a neuron model trains by default, as the adaptation of an AdLIF.
         "neuron": config.time_constant_scale,
     }
 
 
 def as_asked(law: Neuron, config) -> Neuron:
-    """The neuron, training the constants whose learning rate is not 0.
+    """The neuron model, training the constants whose learning rate is not 0.
 
-    Of constants without a label of their own those that its definition trains.
+    Constants without a label of their own are trained if the neuron model trains them by default.
     """
     factors, own = scales(config), law.trainable
     return dataclasses.replace(
@@ -309,7 +309,7 @@ def as_asked(law: Neuron, config) -> Neuron:
 
 
 def lever_rates(config) -> dict[str, float]:
-    """Factor on the learning rate of each lever; those of pruning from trials on digits."""
+    """Factor on the learning rate of each lever; for pruning they come from trials on digits."""
     pruning = {"units": 10.0, "weights": 3.0}
     if config.prune_rate is not None:
         pruning = dict.fromkeys(pruning, config.prune_rate)
@@ -322,7 +322,7 @@ def lever_rates(config) -> dict[str, float]:
 
 
 def neuron(config, dt: float) -> Neuron:
-    """The hidden population of a config."""
+    """The neuron model of the hidden populations of a config."""
     law = lookup("neuron", NEURONS, config.neuron)
     known = inspect.signature(law).parameters
     surrogate = None
@@ -335,7 +335,7 @@ def neuron(config, dt: float) -> Neuron:
         "detach_reset": config.detach_reset,
         "surrogate": surrogate,
     }
-    # The oscillators keep the step of their paper, whatever the clock of the data.
+    # Resonators keep the time step of their paper, whatever the clock of the data.
     if "omega" in known:
         del wanted["dt"]
     options = {name: value for name, value in wanted.items() if name in known and value is not None}
@@ -346,6 +346,6 @@ def readout(config) -> Readout:
     """The readout of a config."""
     chosen = lookup("readout", READOUTS, config.readout)()
     if isinstance(chosen, PerStep) and config.task == "tet":
-        # The loss looks at every step, the decision is one.
+        # The loss uses every step, the decision is a single one.
         return dataclasses.replace(chosen, decides=False)
     return chosen

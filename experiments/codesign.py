@@ -1,13 +1,14 @@
-"""Train a network and the machine it runs on together, and write down the machine that comes out.
+"""Train a network and the machine it runs on together, and write the resulting machine.
 
     python -m experiments.codesign
     python -m experiments.codesign --how alternate --latency-weight 1 --out runs/machine
     python -m experiments.codesign --design-parameters local_bytes=1024:65536,voltage_v=0.55:1
 
-Energy, latency and area of an inference stand in the loss beside the task, each relative to what
-the machine started with. Every few epochs the design is rounded to one that can be built, and both
-are scored. In the end a search on the work of the trained network looks for a better one, and the
-better of the two built designs is written to `design.toml`, which every `--hardware` option takes.
+Energy, latency and area of an inference are terms of the loss beside the task, each relative to its
+value on the initial machine. Every few epochs the design is rounded to one that can be built, and
+both are scored. At the end a search on the workload of the trained network looks for a better
+design, and the better of the two built designs is written to `design.toml`, which every
+`--hardware` option takes.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def main(flags: Flags) -> dict[str, Any]:
     )
     folder = RunFolder.create(flags.out, "codesign", flags)
 
-    # ---- who is trained in which turn ------------------------------------------------------------
+    # ---- what is trained in which turn -----------------------------------------------------------
     frozen = dict.fromkeys(LABELS, 0.0)
     turns = {
         "joint": [({}, flags.design_rate)],
@@ -243,7 +244,7 @@ def _forward(model, encoder, variables, samples):
 
 
 def _scorer(model: Levered, lever: DesignParameters, trade: Trade, encoder):
-    """Accuracy, figures and values of a network with its lever relaxed, or built."""
+    """Accuracy, figures and values of a network with its lever relaxed or built."""
     model = Levered(model.model, (lever,))
 
     @jax.jit
@@ -265,7 +266,7 @@ def _scorer(model: Levered, lever: DesignParameters, trade: Trade, encoder):
 
 
 def _at_bits(lever: DesignParameters, values, variables) -> dict[str, Any]:
-    """Variables of the bare network, its weights rounded where the design says so."""
+    """Variables of the bare network, with weights rounded if the design has a weight width."""
     params = variables["params"]
     whole = dataclasses.replace(lever, built=True)
     leaves = {**params[LEVERS][lever.name]}
@@ -295,7 +296,7 @@ def _line(score: dict[str, Any]) -> str:
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """`main` with a command line."""
+    """Call `main` with a command line."""
     given = parse(Flags, argv, __doc__)
     tiny = {"widths": (16,), "epochs": 2, "every": 1, "limit": 64, "search_steps": 5}
     return main(Flags(**(tiny | {"restarts": 1} if given.get("smoke") else {}) | given))

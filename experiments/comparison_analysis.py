@@ -1,6 +1,6 @@
-"""Fronts of accuracy and energy: which points stand, what an accuracy costs, how sure that is.
+"""Pareto fronts of accuracy and energy: their points, energies at an accuracy and intervals.
 
-Plain NumPy on numbers of runs that are over. A front holds the points that no other point beats in
+Plain NumPy on the figures of finished runs. A front holds the points that no other point beats in
 both; between two of them the logarithm of the energy is linear in the accuracy.
 """
 
@@ -16,7 +16,7 @@ from jsnn.codesign.pareto import pareto
 
 POINT_LOST = 0.01
 DRAWS = 2000
-# Shares of right answers are means in float64.
+# Accuracies are means in float64.
 TIE = 1e-9
 
 
@@ -25,8 +25,8 @@ class Trial:
     """One run of a search.
 
     Attributes:
-        slope, rate, strength: what it was run with.
-        accuracy, pj: of the samples that choose.
+        slope, rate, strength: numbers of the run.
+        accuracy, pj: on the samples that the choice uses.
     """
 
     slope: float
@@ -37,11 +37,11 @@ class Trial:
 
 
 class Choice(NamedTuple):
-    """What is reported of a search.
+    """Curve chosen by a search, to be reported.
 
     Attributes:
-        slope, rate: of the curve with the lowest energy at the accuracy wanted.
-        strengths: those of its runs around that accuracy, ascending.
+        slope, rate: of the curve with the lowest energy at the wanted accuracy.
+        strengths: of its runs around that accuracy, ascending.
         pj: that energy.
     """
 
@@ -60,13 +60,13 @@ class Ratio(NamedTuple):
 
 
 def front(accuracy: Sequence[float], pj: Sequence[float]) -> np.ndarray:
-    """Indices of the points that stand, cheapest first.
+    """Indices of the points on the Pareto front, cheapest first.
 
     >>> front([0.9, 0.8, 0.95], [2.0, 3.0, 5.0]).tolist()
     [0, 2]
     """
     stands = np.flatnonzero(pareto(pj, accuracy))
-    # Of equals the first; on a front what is dearer is more accurate.
+    # Of equals the first; on a front the more expensive point is more accurate.
     _, first = np.unique(np.asarray(accuracy, float)[stands], return_index=True)
     return stands[first]
 
@@ -74,7 +74,7 @@ def front(accuracy: Sequence[float], pj: Sequence[float]) -> np.ndarray:
 def energy_at(accuracy: Sequence[float], pj: Sequence[float], wanted: float) -> float:
     """The energy at an accuracy, on the front; NaN above all points.
 
-    Below all points it is the cheapest energy: nothing is said about what was not run.
+    Below all points it is the lowest energy: there is no extrapolation.
 
     >>> energy_at([0.90, 0.98], [1.0, 100.0], wanted=0.94)
     10.0
@@ -91,17 +91,17 @@ def energy_at(accuracy: Sequence[float], pj: Sequence[float], wanted: float) -> 
 def choose(
     trials: Sequence[Trial], free: Sequence[Trial], lost: float = POINT_LOST, count: int = 3
 ) -> Choice:
-    """The curve over strengths that costs least at so many points lost, and its runs around there.
+    """The curve over strengths with the lowest energy at a loss, and its runs around that loss.
 
     Args:
         trials: of one regulariser: every strength at every pair of slope and rate.
-        free: unconstrained runs; the most accurate of them is what points are lost against, and
-            the expensive end of every curve.
-        lost: share of right answers given up.
+        free: unconstrained runs; the most accurate of them is the reference of the loss, and the
+            expensive end of every curve.
+        lost: accuracy given up.
         count: runs of the curve to report.
 
     Raises:
-        ValueError: nothing to choose from.
+        ValueError: there is nothing to choose from.
     """
     if not trials or not free:
         raise ValueError("a choice needs runs of the regulariser and unconstrained ones")
@@ -119,7 +119,7 @@ def choose(
 def pair_costs(
     trials: Sequence[Trial], free: Sequence[Trial], lost: float = POINT_LOST
 ) -> dict[tuple[float, float], float]:
-    """The energy at so many points lost of every pair of slope and rate, see `choose`."""
+    """The energy at a loss of every pair of slope and rate, see `choose`."""
     end = best(free)
     return {
         pair: energy_at(
@@ -134,7 +134,7 @@ def pair_costs(
 def promising(
     trials: Sequence[Trial], free: Sequence[Trial], count: int
 ) -> list[tuple[float, float]]:
-    """Pairs of slope and rate that cost least, or without a strength those of most accuracy."""
+    """Pairs of slope and rate with the lowest energy, or, without a strength, most accurate."""
     if all(trial.strength == 0 for trial in trials):
         order = sorted(trials, key=lambda t: (-t.accuracy, t.pj))
         return [(trial.slope, trial.rate) for trial in order[:count]]
@@ -143,7 +143,7 @@ def promising(
 
 
 def averaged(rounds: Sequence[Sequence[Trial]]) -> list[Trial]:
-    """Trials of the same numbers on several sets of as many samples.
+    """Trials of the same numbers, averaged over sets of equal size.
 
     >>> averaged([[Trial(1, 1, 0.1, 0.9, 4.0)], [Trial(1, 1, 0.1, 0.8, 2.0)]])[0].pj
     3.0
@@ -159,7 +159,7 @@ def averaged(rounds: Sequence[Sequence[Trial]]) -> list[Trial]:
 
 
 def _curves(trials: Sequence[Trial]) -> dict[tuple[float, float], list[Trial]]:
-    """By pair, weakest first."""
+    """Trials by pair of slope and rate, weakest first."""
     curves: dict[tuple[float, float], list[Trial]] = {}
     for trial in sorted(trials, key=lambda t: t.strength):
         curves.setdefault((trial.slope, trial.rate), []).append(trial)
@@ -167,13 +167,13 @@ def _curves(trials: Sequence[Trial]) -> dict[tuple[float, float], list[Trial]]:
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """The most accurate; of equals the cheapest."""
+    """The most accurate trial; of equals the cheapest."""
     return max(trials, key=lambda trial: (trial.accuracy, -trial.pj))
 
 
 @dataclasses.dataclass(frozen=True)
 class Reported:
-    """Points of one regulariser on units that all regularisers share: samples, or seeds.
+    """Points of one regulariser on units that all regularisers share: samples or seeds.
 
     Attributes:
         accuracy, pj: `[points, units]`.
@@ -185,21 +185,21 @@ class Reported:
     strengths: tuple[float, ...] = ()
 
     def comes_down(self, wanted: float) -> bool:
-        """Whether its cheapest point, the end of its front, is no more accurate than that.
+        """Whether its cheapest point, the end of its front, is at most this accurate.
 
-        If not, the energy at that accuracy is an upper end.
+        If not, the energy at that accuracy is an upper bound.
         """
         return self.accuracy.mean(1)[self.pj.mean(1).argmin()] <= wanted + TIE
 
     def holds(self, wanted: float) -> bool:
-        """Whether any point is as accurate.
+        """Whether any point is at least this accurate.
 
-        If not, the energy there lies on a line to the unconstrained network.
+        If not, the energy there is interpolated towards the unconstrained network.
         """
         return self.accuracy.mean(1).max() >= wanted - TIE
 
     def at(self, free: Reported, lost: float = POINT_LOST, draw: Any = slice(None)) -> float:
-        """The energy at so many points lost against an unconstrained network, `[1, units]`.
+        """The energy at a loss relative to an unconstrained network, `[1, units]`.
 
         That network is the expensive end of the front.
         """
@@ -211,10 +211,10 @@ class Reported:
 def ratio(
     ours: Reported, other: Reported, free: Reported, lost: float = POINT_LOST, draws: int = DRAWS
 ) -> Ratio:
-    """Our energy over another's at equal loss; the interval by paired draws of the units.
+    """Energy with our term over that with another at equal loss, with a paired bootstrap interval.
 
-    A draw takes the same units of ours, of the other and of the unconstrained network, so what is
-    hard for all of them cancels.
+    A draw takes the same units of ours, of the other and of the unconstrained network, so variation
+    common to all of them cancels.
     """
     units = free.accuracy.shape[1]
     for name, points in (("ours", ours), ("other", other)):
@@ -235,7 +235,7 @@ def ratio(
 def difference(
     first: np.ndarray, second: np.ndarray, draws: int = DRAWS
 ) -> tuple[float, float, float]:
-    """Mean of paired differences `[units]`, with the ends of its 95 % interval by draws."""
+    """Mean of paired differences `[units]`, with the ends of its 95 % bootstrap interval."""
     gap = np.asarray(first, float) - np.asarray(second, float)
     random = np.random.default_rng(0)
     means = gap[random.integers(0, len(gap), (draws, len(gap)))].mean(1)
@@ -244,7 +244,7 @@ def difference(
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """The mean of ratios.
+    """Geometric mean of ratios.
 
     >>> geometric_mean([0.5, 2.0])
     1.0
@@ -253,7 +253,7 @@ def geometric_mean(values: Sequence[float]) -> float:
 
 
 def ranked(estimates: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Names by the geometric mean of their energies, each over the least of its task; best first.
+    """Names by the geometric mean of their energies over the lowest of each task; best first.
 
     >>> ranked({"digits": {"a": 2.0, "b": 1.0}, "ev": {"a": 3.0, "b": 4.0}})
     ['b', 'a']

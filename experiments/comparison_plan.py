@@ -37,9 +37,9 @@ SEARCH, REPORT = "search", "report"
 
 
 def searches(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
-    """The grid of every regulariser, or a short one of the finalists; then what comes again.
+    """Search runs: the grid of every regulariser or a short one of the finalists, then round two.
 
-    Cut by slope so that workers end together; none for a task without a search.
+    One job per slope, so that workers end together; none for a task without a search.
     """
     if task.search is None:
         return []
@@ -61,14 +61,14 @@ def searches(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
 
 
 def own_grid(task: Task, grid: Grid) -> Grid:
-    """What the search of a task runs for each."""
+    """The grid that the search of a task runs for each regulariser."""
     return grid if task.searched else dataclasses.replace(grid, strengths=SHORT)
 
 
 def second_round(
     name: str, task: Task, grid: Grid, store: Store
 ) -> dict[str, list[dict[str, float]]]:
-    """Runs of the pairs of each that cost least in the first; none until that is over."""
+    """Runs of the cheapest pairs of each regulariser in round one; none until that is over."""
     first = {
         other: kept_trials(name, task, task.search, other, grid.runs(other), store)
         for other in grid.names
@@ -83,12 +83,12 @@ def second_round(
 
 
 def seeded(rows: Sequence[Mapping[str, float]], seed: int) -> list[dict[str, float]]:
-    """The same runs of another seed."""
+    """The same runs with another seed."""
     return [{**row, "seed": seed} for row in rows]
 
 
 def searched(name: str, task: Task, grid: Grid, store: Store) -> dict[str, list[Trial]]:
-    """What a search found of each for whom it is over: of two rounds, the means over both."""
+    """Trials of each regulariser whose search is over; means over both rounds if there are two."""
     if task.again:
         runs = second_round(name, task, grid, store)
     else:
@@ -106,9 +106,9 @@ def searched(name: str, task: Task, grid: Grid, store: Store) -> dict[str, list[
 
 
 def reports(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
-    """The chosen runs of every regulariser that is reported, on every block.
+    """The chosen runs of every reported regulariser, on every block.
 
-    Once those are there, stronger ones follow where the cheapest has not lost a point, weaker ones
+    Once those exist, stronger ones follow where the cheapest has not lost a point, weaker ones
     where all have.
     """
     jobs, wanted = [], None
@@ -152,7 +152,7 @@ def on_blocks(
 
 
 def gathered(jobs: Sequence[Job], task: Task, store: Store) -> Reported | None:
-    """Points of one regulariser: strengths that are there on every block; None if none is."""
+    """Points of one regulariser: strengths that exist on every block; None if there are none."""
     rows: dict[float, list] = {}
     for job in jobs:
         for run in job.runs:
@@ -176,7 +176,7 @@ def chosen(
 ) -> dict[str, tuple[float, float, tuple[float, ...]]]:
     """Slope, rate and strengths to report, by regulariser; empty until its search is over.
 
-    Who came to the finalists after a short search is left out until it is searched too.
+    One that became a finalist after a short search is left out until it is searched too.
     """
     source, whole = (name, task) if task.search is not None else (task.like, TASKS[task.like])
     needed = grid.names if whole.searched else (NONE, OURS)
@@ -196,19 +196,19 @@ def chosen(
 def contestants(name: str, task: Task, grid: Grid, store: Store) -> tuple[str, ...]:
     """The unconstrained network and all regularisers, or ours and the two best others.
 
-    Without a full search of its own, none until a searched task is over.
+    For a task without a full search of its own, none until a searched task is over.
     """
     if task.searched:
         return grid.names
     if not (others := two_best(grid, store)):
         return ()
-    # Who is among the two may change with runs of a searched task; what was run stays in sight.
+    # The two best may change with runs of a searched task; what was run stays included.
     run = [o for o in grid.others if o not in others and store.runs(name, REPORT, o)]
     return (NONE, OURS, *others, *run)
 
 
 def two_best(grid: Grid, store: Store) -> list[str]:
-    """Of the others, by their energies on the searched tasks there are; none without one."""
+    """The two best others, by their energies on finished searched tasks; none without one."""
     estimates = {}
     for name in RANKING:
         task = TASKS[name]
@@ -238,10 +238,10 @@ def kept_trials(
 
 
 def reported(name: str, task: Task, grid: Grid, store: Store) -> dict[str, Reported]:
-    """Points of each reported regulariser on the units of a task; empty until all are there.
+    """Points of each reported regulariser on the units of a task; empty until all exist.
 
-    Of the stronger and weaker ones, those that are there. On a task without a search of its own two
-    others are enough, for who is among the two best may change.
+    Of the stronger and weaker ones, those that exist. On a task without a search of its own two
+    others are enough, since the two best may change.
     """
     jobs, found = reports(name, task, grid, store), {}
     for regulariser, (_, _, strengths) in chosen(name, task, grid, store).items():
@@ -254,7 +254,7 @@ def reported(name: str, task: Task, grid: Grid, store: Store) -> dict[str, Repor
 
 
 def spike_independent_pj(name: str, task: Task, grid: Grid, store: Store) -> float:
-    """What the unconstrained network would spend if none of its neurons fired."""
+    """Energy of the unconstrained network if none of its neurons fired."""
     jobs = [job for job in reports(name, task, grid, store) if job.regulariser == NONE]
     rows = [store.find(job, run) for job in jobs for run in job.runs]
     return float(np.mean([row["spike_independent_pj"] for row in rows]))

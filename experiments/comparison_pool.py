@@ -1,4 +1,4 @@
-"""Processes that serve the jobs of a comparison, each on a core of its own."""
+"""Processes that serve the jobs of a comparison, each on its own core."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ import numpy as np
 from experiments.kept_runs import Job, Store
 from experiments.reproduce import ONE_CORE, ROOT, TAIL_LINES
 
-# Serves the runs of a job, see there.
+# The module that serves the runs of a job.
 WORKER = (sys.executable, "-m", "experiments.swept")
 
 
 class Pool:
-    """Workers, each on a core of its own, that serve jobs until the time is up."""
+    """Workers, each on its own core, that serve jobs until the time is up."""
 
     def __init__(
         self,
@@ -43,14 +43,14 @@ class Pool:
         self.end = time.monotonic() + 3600 * max_hours if max_hours else float("inf")
 
     def work(self, jobs: Sequence[Job], samples: bool = False) -> None:
-        """Run what is missing of these jobs; what time did not allow is counted in `left`.
+        """Run what is missing of these jobs; runs that time did not allow are counted in `left`.
 
         Args:
-            jobs: what is wanted.
+            jobs: the jobs to serve.
             samples: also keep the accuracy and the energy of every single sample.
 
         Raises:
-            RuntimeError: a worker failed, with the end of what it said.
+            RuntimeError: a worker failed, with the end of its output.
         """
         free: queue.SimpleQueue = queue.SimpleQueue()
         for core in self.cores:
@@ -70,7 +70,7 @@ class Pool:
         self.left += sum(len(job.runs) for job in open_jobs) - sum(served)
 
     def _serve(self, job: Job, samples: bool) -> int:
-        """How many runs of a job were done."""
+        """Serve a job; returns the number of runs done."""
         if time.monotonic() >= self.end:
             return 0
         environment = os.environ | ONE_CORE
@@ -90,13 +90,13 @@ class Pool:
         return done
 
     def _follow(self, job: Job, worker: subprocess.Popen, samples: bool) -> int:
-        """Keep what a worker says, run by run; how many they were."""
+        """Keep the results of a worker, run by run; returns their number."""
         wanted = {"regulariser": job.regulariser, "flags": dict(job.flags), "runs": job.runs}
         try:
             worker.stdin.write(json.dumps(wanted))
             worker.stdin.close()
         except BrokenPipeError:
-            # It ended before it read; its status says why.
+            # The worker ended before it read; its exit status says why.
             return 0
         done = 0
         for run, line in zip(job.runs, worker.stdout, strict=False):

@@ -1,4 +1,4 @@
-"""Table in experiments/README.md of the summary that `experiments.regularisers` left.
+"""Table in experiments/README.md from the summary of `experiments.regularisers`.
 
 python -m experiments.comparison_table
 python -m experiments.comparison_table --write
@@ -25,7 +25,7 @@ BEGIN, END = "<!-- comparison:begin -->", "<!-- comparison:end -->"
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """Where from and where to."""
+    """Options of the command."""
 
     json: str = option(f"{RESULTS}/summary.json", "summary of the comparison")
     readme: str = option("experiments/README.md", "file that holds the table between its markers")
@@ -36,7 +36,7 @@ class Flags:
 
 
 def render(summary: Mapping[str, Any]) -> str:
-    """A column for each task, a row for each regulariser: its energy, and ours over it.
+    """One column per task, one row per regulariser: its energy, and ours over it.
 
     Args:
         summary: of `experiments.regularisers`.
@@ -55,7 +55,7 @@ def render(summary: Mapping[str, Any]) -> str:
 
 
 def main(flags: Flags) -> str:
-    """The table, put into README if asked for."""
+    """The table, written into the README if asked for."""
     return written(render(json.loads(Path(flags.json).read_text())), flags, BEGIN, END)
 
 
@@ -77,7 +77,7 @@ def _cell(name: str, rows: Mapping[str, Any]) -> str:
 
 
 def _sign(row: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:
-    """Of our energy over another's: an upper end above makes it one, below a lower, both none."""
+    """Sign of ours over another's: ours an upper bound: ≤, the other one: ≥, both: None."""
     signs = {(True, True): "", (True, False): "≤ ", (False, True): "≥ "}
     return signs.get((row["reached"], ours["reached"]))
 
@@ -90,7 +90,7 @@ def _over_best(name: str, task: Mapping[str, Any]) -> str:
 
 
 def _silent_over_best(task: Mapping[str, Any]) -> float:
-    """Below this no term can bring the ratio."""
+    """Lower bound of the ratio for any term."""
     best = task["regularisers"][task["best_other"]]
     return task["unconstrained"]["spike_independent_pj"] / best["pj_at_one_point"]
 

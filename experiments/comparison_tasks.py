@@ -21,32 +21,31 @@ OTHERS = (
 )
 SLOPES = RATES = (0.5, 1.0, 2.0)
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
-# Of each regulariser, that come to a second round.
+# Pairs of slope and rate of each regulariser in the second round.
 PAIRS = 3
-# Of a short search, and of a report whose strengths no search chose.
+# Strengths of a short search, and of a report whose strengths no search chose.
 SHORT, TRANSFERRED = (0.3,), (0.1, 0.4, 1.6)
-# A curve that ends above one point lost, or begins below, would pass for dearer than it is.
+# A curve that does not enclose one point lost would seem more expensive than it is.
 STRONGER, TIMES = 3.0, 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a data set is run with.
+    """Options that a data set is run with.
 
     Attributes:
-        flags: of `experiments.train`, over its recipe.
-        search: those of the search besides; None: not searched.
-        again: the same of a second round, each with a seed, in which the cheapest pairs of slope
-            and rate of each are run once more on every one of these; the mean of all rounds
-            chooses.
-        blocks: of the report, one for each block: seeds, splits or folds.
+        flags: of `experiments.train`, in addition to its recipe.
+        search: further flags of the search; None: not searched.
+        again: flags and seed of each part of a second round, on all of which the cheapest pairs
+            of slope and rate of each regulariser are run again; the choice is by the mean of all
+            rounds.
+        blocks: flags of each block of the report: seeds, splits or folds.
         pooled: whether the blocks are folds, whose samples are pooled.
-        repeats: how often the folds come among the blocks; a sample counts with its mean.
-        short: whether the search is of ours and the two best others alone, at one strength.
+        repeats: how often the blocks repeat the folds; a sample counts with its mean.
+        short: whether the search covers only ours and the two best others, at one strength.
         like: the searched task that slope and rate are taken from where there is no search.
-        beside: whether it stands beside the others: it neither says who the two best are nor counts
-            in the geometric mean.
-        seconds: of one run on one core, as measured; what a run took before replaces it.
+        beside: whether it is excluded from the choice of the two best and from the geometric mean.
+        seconds: of one run on one core, as measured; times of earlier runs replace it.
     """
 
     flags: Mapping[str, Any]
@@ -66,14 +65,14 @@ class Task:
         return self.search is not None and not self.short
 
 
-# Of the samples of one fold two to five are a point: who costs least on one may be luck.
+# Two to five samples of one fold are a point: the cheapest on one fold may be so by chance.
 THREE_FOLDS = tuple({"fold": k, "folds": 3, "split_seed": 0} for k in range(3))
 HELD_OUT = THREE_FOLDS[0]
-# What the first round has run, the first fold with seed 0, is not run again.
+# The first round has run the first fold with seed 0; it is not run again.
 TWO_SEEDS = tuple((fold, seed) for seed in (0, 1) for fold in THREE_FOLDS)[1:]
 FIVE_SEEDS = ({},) * 5
 FIVE_SPLITS = tuple({"split_seed": seed} for seed in (11, 12, 13, 14, 15))
-# The search looked at folds of split seed 0; these are cut anew.
+# The search used folds of split seed 0; these are drawn anew.
 FIVE_FOLDS = tuple({"fold": k, "folds": 5, "split_seed": 1} for k in range(5))
 TASKS = {
     "digits": Task(
@@ -93,10 +92,10 @@ TASKS = {
         repeats=3,
     ),
     "fashion-mnist": Task({}, FIVE_SEEDS, seconds=40, like="digits"),
-    # Its neurons, and a decision in every step, are like nothing that is searched in full.
+    # No fully searched task has its neuron model or a decision in every step.
     "qtdb": Task({"epochs": 20}, FIVE_SEEDS, seconds=35, search=HELD_OUT, short=True),
     "nmnist-small": Task({"epochs": 40}, FIVE_FOLDS, seconds=70, pooled=True, like="ev-objects"),
-    # Layers unlike each other: many neurons of few targets, few of many.
+    # Layers that differ: many neurons of small fan-out, few of large fan-out.
     "digits-conv": Task(
         {"dataset": "digits", "model": "conv", "widths": (16, 32), "epochs": 50},
         FIVE_SPLITS,
@@ -106,7 +105,7 @@ TASKS = {
         beside=True,
     ),
 }
-# They say who the two best others are.
+# They determine the two best others.
 RANKING = tuple(name for name, task in TASKS.items() if task.searched and not task.beside)
 CUT = (
     "Cut: one seed in the first round of the search, two in the second; "
@@ -126,7 +125,7 @@ SMOKE = Task(
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """What every regulariser runs.
+    """Grid that every regulariser runs.
 
     Attributes:
         others: regularisers beside ours.
@@ -144,7 +143,7 @@ class Grid:
         return (NONE, OURS, *self.others)
 
     def runs(self, name: str) -> list[dict[str, float]]:
-        """Numbers of the search of a regulariser."""
+        """Runs of the search of a regulariser."""
         strengths = (0.0,) if name == NONE else self.strengths
         return [
             {"seed": 0, "slope": slope, "rate": rate, "strength": strength}

@@ -12,19 +12,19 @@ import jax
 
 from jsnn.data._files import user_cache
 
-# The name JAX gives to an entry ends so.
+# End of the names that JAX gives to entries.
 ENTRY = "-cache"
-# Ours beside it: the SHA-256 of an entry that was found to be whole.
+# Our file beside it: the SHA-256 of an entry that was found to be complete.
 SEAL = "-sha256"
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def keep_compiled() -> Path:
-    """Let JAX keep what it compiles; the folder it does so in, without what is torn.
+    """Let JAX keep what it compiles; returns the folder, cleared of torn entries.
 
-    `$XDG_CACHE_HOME/jsnn/compiled/<host>`, `~/.cache` without that variable: a program made for
-    one processor may not run on the next. A folder chosen before, as by JAX_COMPILATION_CACHE_DIR,
-    stays. To be called before anything is compiled.
+    `$XDG_CACHE_HOME/jsnn/compiled/<host>`, or in `~/.cache` without that variable; by host, since a
+    program compiled for one processor may not run on another. A folder chosen before, as by
+    JAX_COMPILATION_CACHE_DIR, stays. To be called before anything is compiled.
     """
     chosen = jax.config.jax_compilation_cache_dir
     if chosen:
@@ -32,7 +32,7 @@ def keep_compiled() -> Path:
     else:
         folder = user_cache() / "compiled" / (platform.node() or "host")
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        # The step of a small network compiles in less than JAX's least time.
+        # The step of a small network compiles faster than JAX's minimum for keeping it.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     delete_torn(folder)
     return folder
@@ -41,8 +41,8 @@ def keep_compiled() -> Path:
 def delete_torn(folder: Path) -> None:
     """Delete every entry that is not as JAX wrote it, so that JAX writes it anew.
 
-    JAX warns of an entry that it cannot read, but never replaces it. One that was seen before must
-    have the digest of then; a new one must unpack to its end, and its digest is kept.
+    JAX warns of an entry that it cannot read, but never replaces it. An entry seen before must have
+    the same digest; a new one must unpack to its end, and its digest is kept.
     """
     for entry in folder.glob(f"*{ENTRY}"):
         seal = entry.with_name(entry.name.removesuffix(ENTRY) + SEAL)
@@ -56,12 +56,12 @@ def delete_torn(folder: Path) -> None:
                 entry.unlink()
                 seal.unlink(missing_ok=True)
         except OSError:
-            # Another process deleted it meanwhile, or it belongs to another user: JAX sees to it.
+            # Another process deleted it meanwhile, or it is another user's: JAX handles that.
             continue
 
 
 def _unpacks(content: bytes) -> bool:
-    """Whether an entry is a whole stream of zlib or zstandard, one of which JAX packs it with."""
+    """Whether an entry is a complete stream of zlib or zstandard; JAX packs with one of them."""
     if not content.startswith(_ZSTANDARD):
         try:
             zlib.decompress(content)

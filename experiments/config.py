@@ -20,11 +20,11 @@ RULES = {
 
 
 def option(default: Any, text: str, **rules: float) -> Any:
-    """A field of a config with the line that `--help` prints for it.
+    """A field of a config, with its line of `--help`.
 
     Args:
-        default: value where no flag is given.
-        text: the line.
+        default: value if no flag is given.
+        text: the line of `--help`.
         **rules: range of legal values: `least`, `above`, `below`.
     """
     return dataclasses.field(default=default, metadata={HELP: text, **rules})
@@ -40,7 +40,7 @@ def flag(name: str) -> str:
 
 
 def check(config: Any) -> None:
-    """Compare every option with its range, of which NaN is always outside.
+    """Check every option against its range; NaN is always outside.
 
     Raises:
         ValueError: naming the flag, its range and the value.
@@ -54,7 +54,7 @@ def check(config: Any) -> None:
 
 
 def from_json(cls: type, stored: Any, where: Any) -> Any:
-    """A config from what JSON made of it: every field is there, of its type and in its range.
+    """A config from JSON: every field must be there, of its type and in its range.
 
     Args:
         cls: a dataclass whose fields are made by `option`.
@@ -101,14 +101,14 @@ def from_json(cls: type, stored: Any, where: Any) -> Any:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value of JSON is one of a type of a field."""
+    """Whether a value of JSON fits the type of a field."""
     if isinstance(hint, types.UnionType):
         return any(_fits(value, kind) for kind in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         inner = typing.get_args(hint)[0]
         return isinstance(value, list) and all(_fits(part, inner) for part in value)
     if hint is float:
-        # A whole number may stand where a fraction could.
+        # An integer may stand for a float.
         return type(value) in (int, float) and math.isfinite(value)
     return type(value) is hint
 

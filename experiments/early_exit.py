@@ -4,9 +4,9 @@
     python -m experiments.early_exit RUN_FOLDER --rules gap,softmax --exit-loss 0.002
 
 RUN_FOLDER is one of `experiments.train`. Every sample of validation and test runs once; early exit
-at every threshold, each rule with the energy of its check, stands beside the same network stopped
-after 1, 2, ... T steps. One threshold a rule is chosen on validation and reported on test. JSON
-goes to RUN_FOLDER/early_exit.json unless --out says otherwise.
+at every threshold, each rule with the energy of its check, is compared with the same network
+stopped after 1, 2, ... T steps. One threshold per rule is chosen on validation and reported on
+test. JSON goes to RUN_FOLDER/early_exit.json unless --out says otherwise.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from jsnn.codesign import early_exit
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What to try."""
+    """Options of the experiment."""
 
     rules: str = option("gap,softmax,margin,entropy", "rules of early exit, a,b,c")
     exit_loss: float = option(0.0, "validation accuracy that may be lost", least=0, below=1)
@@ -102,7 +102,7 @@ def _tried(found: dict[str, windows.Answers], rule: str, flags: Flags) -> dict[s
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """`main` with a command line."""
+    """Call `main` with a command line."""
     words = list(sys.argv[1:] if argv is None else argv)
     folder = words.pop(0) if words and not words[0].startswith("-") else None
     given = parse(Flags, words, __doc__)

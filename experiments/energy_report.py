@@ -1,13 +1,13 @@
-"""The energy of a trained network, on one machine or on all of them.
+"""The energy estimate of a trained network, on one machine or on all of them.
 
     python -m experiments.energy_report RUN_FOLDER
     python -m experiments.energy_report RUN_FOLDER --hardware all
     python -m experiments.energy_report RUN_FOLDER --hardware hierarchy-45nm,my-chip.toml
     python -m experiments.energy_report RUN_FOLDER --battery-j 1000 --rate-hz 10 --sensor-w 1e-3
 
-RUN_FOLDER is one of `experiments.train`. The network that was tested there is restored, runs over
-the test samples once more and is priced: operation count, energy estimate and energy ratio to the
-QNN side by side, with the interval and the verdict over the ranges of the constants. JSON and
+RUN_FOLDER is one of `experiments.train`. The network that was tested there is restored, run on the
+test samples once more and priced: operation count, energy estimate and energy ratio to the QNN
+side by side, with the interval and the verdict over the ranges of the constants. JSON and
 pictures go to RUN_FOLDER/energy unless --out says otherwise.
 """
 
@@ -49,7 +49,7 @@ DAY_S = 86400
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What to report."""
+    """Options of the report."""
 
     hardware: str | None = option(None, "names or .toml files, a,b,c, or all; none: the run's own")
     split: str = option("test", "samples that the network runs over: test or validation")
@@ -98,7 +98,7 @@ def main(run: str, flags: Flags) -> Comparison:
             f"{config.dataset} has no {flags.split} samples in this run: choose another --split"
         )
 
-    # ---- the network, and what it does ---------------------------------------------------------
+    # ---- the network and its workload ----------------------------------------------------------
     variables, epoch = restored(folder, config, data)
     config = windows.settled(config, folder)
     workload = measured(config, data, variables, samples.frames)
@@ -108,7 +108,7 @@ def main(run: str, flags: Flags) -> Comparison:
         "energy per inference, mean over the samples"
     )
 
-    # ---- what it costs -------------------------------------------------------------------------
+    # ---- its energy ----------------------------------------------------------------------------
     found = compare(workload, machines, draws=flags.draws, seed=flags.seed, density=flags.density)
     lives = {one.hardware: _life(one, flags) for one in found.reports}
     console.print(f"{title}\n", markup=False)
@@ -173,7 +173,7 @@ def stored(run: str) -> tuple[RunFolder, Config]:
 
 
 def machine_names(hardware: str | None, config: Config, folder: RunFolder | None) -> list[str]:
-    """What `--hardware` asks for, every name looked up; ValueError for an unknown one."""
+    """The machines of `--hardware`, every name looked up; ValueError for an unknown one."""
     if hardware is None and config.design_parameters != NO_PARAMETERS:
         names = [str(folder.path / DESIGN)]
     elif hardware is None:
@@ -210,9 +210,9 @@ def restored(folder: RunFolder, config: Config, data) -> tuple[dict[str, Any], i
 
 
 def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray) -> Workload:
-    """What the network does on these samples, encoded as the run encoded them for its test.
+    """Workload of the network on these samples, encoded as the run encoded them for its test.
 
-    Spikes are kept as one sum a sample, which is all that an energy asks of them.
+    Spikes are kept as one sum per sample, which is all that the energy estimate needs.
     """
     network = build.as_run(config, data, build.hardware(config, data), variables)
     model, variables, encoder = network.model, network.variables, network.encoder
@@ -221,8 +221,8 @@ def measured(config: Config, data, variables: dict[str, Any], frames: np.ndarray
     @jax.jit
     def run(variables, frames, key):
         _, workload = jsnn.run(model, variables, encoder(key, frames))
-        # Design parameters are in the machine that the run ended with; other levers were refused
-        # before.
+        # Design parameters are part of the machine that the run ended with; other levers were
+        # refused before.
         return dataclasses.replace(workload, layers=tuple(map(_summed, workload)), levers=())
 
     parts = []
@@ -240,7 +240,7 @@ def _summed(layer: LayerWorkload) -> LayerWorkload:
 
 
 def _gains(workload: Workload, machines: Sequence[Hardware]) -> list[Attribution]:
-    """What local memory and what events save, where machines of one technology are compared."""
+    """Savings by local memory and by events, where machines of one technology are compared."""
     known = {machine.name: machine for machine in machines}
     return [
         attribute(workload, known[far], known[near])
@@ -279,10 +279,10 @@ def _life_lines(one: Report, lives: dict[str, float] | None, flags: Flags) -> li
 def _warn_if_other(
     folder: RunFolder, config: Config, flags: Flags, found: Comparison, console: Console
 ) -> None:
-    """Say so where the run's own figure is another: other data, or another version of the model."""
+    """Warn if the run's own figure differs: other data, or another version of the model."""
     own = next((one for one in found.reports if one.hardware == config.hardware), None)
     whole = flags.split == "test" and flags.limit is None and folder.result.exists()
-    # What was trained with its machine was priced on the machine that came out.
+    # A network trained with its machine was priced on the resulting machine.
     if own is None or not whole or config.design_parameters != NO_PARAMETERS:
         return
     before = folder.read(folder.result)["total_pj"]
@@ -317,7 +317,7 @@ def write(out: Path, content: dict[str, Any], found: Comparison) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> Comparison:
-    """`main` with a command line."""
+    """Call `main` with a command line."""
     words = list(sys.argv[1:] if argv is None else argv)
     folder = words.pop(0) if words and not words[0].startswith("-") else None
     flags = Flags(**parse(Flags, words, __doc__))

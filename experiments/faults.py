@@ -1,11 +1,11 @@
-"""Runs that are killed, torn or out of disk at random file operations, and resumed until they end.
+"""Fault injection: runs killed, torn or out of disk at random file operations, then resumed.
 
     python -m experiments.faults --trials 200 --seed 0 --out experiments/results/faults.json
     python -m experiments.faults --work files --out experiments/results/faults_files.json
 
-Linux with a C compiler. A tiny run is trained undisturbed, and again with a fault at one of its
-operations on files (`faults.c`, preloaded); in every second trial the resumed run meets one too.
-What it ends with is compared bit for bit: metrics, result and last checkpoint, all but clocks.
+Needs Linux and a C compiler. A tiny run is trained undisturbed, and again with a fault at one of
+its file operations (`faults.c`, preloaded); in every second trial the resumed run meets one too.
+The final metrics, result and last checkpoint are compared bit for bit, all but clocks.
 `--work files` trains no network: the same files are written by the same code in less time.
 """
 
@@ -50,7 +50,7 @@ CACHE = {
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
 PRELOADED = "JSNN_FAULTS_PRELOADED"
-# What a traceback names is kept without the folders of the machine.
+# Paths in a traceback are kept without the folders of the machine.
 FOLDERS = re.compile(r"/(?:[^\s/\"']+/)+")
 # A run that was disturbed twice ends with the third process.
 MOST = 6
@@ -58,7 +58,7 @@ MOST = 6
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """How often, and which."""
+    """Options of the experiment."""
 
     trials: int = option(200, "runs that are disturbed", least=1)
     seed: int = option(0, "seed of the operations and faults", least=0)
@@ -74,7 +74,7 @@ class Flags:
 
 
 def main(flags: Flags, scratch: Path, command: str) -> dict[str, Any]:
-    """All trials; returns what is kept of them."""
+    """Run all trials; returns the kept result."""
     rng = random.Random(flags.seed)
     log, plain = scratch / "log", scratch / "undisturbed"
     work = WORKS[flags.work]
@@ -99,7 +99,7 @@ def main(flags: Flags, scratch: Path, command: str) -> dict[str, Any]:
 def _summary(
     flags: Flags, command: str, operations: int, trials: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What is kept of the trials so far."""
+    """Kept result of the trials so far."""
     ends = collections.Counter(trial["end"] for trial in trials)
     return {
         "command": command,
@@ -162,7 +162,7 @@ def _trial(
 
 
 def _content(path: Path, scratch: Path) -> Any:
-    """What a run ended with, all but its clock; read in a process of its own."""
+    """Final content of a run, all but its clock; read in its own process."""
 
     def read() -> None:
         folder = RunFolder(path)
@@ -258,7 +258,7 @@ WORKS = {"training": _training, "files": _files}
 def _disturbed(
     work: Callable[[Path], None], path: Path, kind: str, at: int, log: Path
 ) -> tuple[int, str]:
-    """How a run with a fault ended, and what it said on standard error."""
+    """Exit status of a run with a fault, and its standard error."""
 
     def armed() -> None:
         arm = ctypes.CDLL(None).fault_arm
@@ -270,7 +270,7 @@ def _disturbed(
 
 
 def _forked(work: Callable[[], None], said: Path) -> tuple[int, str]:
-    """How a process ends that does this (minus a signal), and what it says on standard error."""
+    """Exit status (or minus the signal) of a process doing this work, and its standard error."""
     sys.stdout.flush()
     process = os.fork()
     if process == 0:
@@ -287,7 +287,7 @@ def _forked(work: Callable[[], None], said: Path) -> tuple[int, str]:
 
 
 def _code(work: Callable[[], None]) -> int:
-    """What the interpreter would exit with."""
+    """Exit status that the interpreter would have."""
     try:
         work()
     except SystemExit as stop:
@@ -306,7 +306,7 @@ def _code(work: Callable[[], None]) -> int:
 
 
 def compiler() -> str | None:
-    """The C compiler at hand, None if there is none or this is not Linux."""
+    """The available C compiler; None if there is none or this is not Linux."""
     found = [name for name in ("cc", "gcc", "clang") if shutil.which(name)]
     return found[0] if found and sys.platform == "linux" else None
 
@@ -320,7 +320,7 @@ def build(folder: Path) -> Path:
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """`main` with a command line, in a process that has the library preloaded."""
+    """Call `main` with a command line, in a process that has the library preloaded."""
     flags = Flags(**parse(Flags, argv, __doc__))
     words = sys.argv[1:] if argv is None else list(argv)
     with tempfile.TemporaryDirectory() as scratch:

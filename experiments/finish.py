@@ -1,4 +1,4 @@
-"""From the chosen epoch to the result: window, budget, test once, and what its levers come to."""
+"""Result of a run from its chosen epoch: window, budget, the single test and its levers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from jsnn.train.state import TrainState
 def score_of(
     config: Config, row: dict, sums: dict, reference_pj: float, hold: holding.Hold | None
 ) -> float:
-    """What an epoch is chosen by: the trade of the loss, with accuracy in place of its task."""
+    """Score that an epoch is chosen by: the loss, with accuracy in place of its task term."""
     if hold is not None:
         return row["validation_accuracy"] - hold.penalty(sums)
     return row["validation_accuracy"] - config.energy_weight * row["validation_pj"] / reference_pj
@@ -70,13 +70,13 @@ def finish(
     if config.prune != "none":
         small, exact["pruned"] = _pruned(made, chosen, config, test_key, path)
         grids, cut = small.model, small.variables
-        # Units that are gone are not silent.
+        # Pruned units do not count as silent.
         ever = [
             np.asarray(spikes)[..., small.units.get(name, slice(None))]
             for name, spikes in zip(first.layers, ever, strict=True)
         ]
     if config.weight_bits is not None:
-        # What was tested ran on its grids already.
+        # The tested network was quantised already.
         bits, rounded = config.weight_bits, sums
         shown = (data.test.frames, data.test.labels)
         report = integers.report(grids, cut, made.encoder, shown, test_key, config.batch)
@@ -95,7 +95,7 @@ def finish(
     result = {
         "config": dataclasses.asdict(config),
         "chosen_epoch": epoch,
-        # Of samples that were trained on it would say nothing.
+        # On samples that were trained on it would mean nothing.
         "validation_accuracy": None if config.refit else validation_accuracy,
         "test_accuracy": measured["accuracy"],
         "test_accuracy_at_weight_bits": {
@@ -130,7 +130,7 @@ def finish(
 
 
 def _early_exit(config: Config, made: Setting, chosen: TrainState) -> dict[str, Any]:
-    """What stopping each sample once sure gives on test, the threshold chosen on validation."""
+    """Result of early exit on test, with the threshold chosen on validation."""
     network = windows.Chosen(made.model, jax.device_get(chosen.variables), made.encoder)
     rule, found = config.early_exit, []
     for number, split in enumerate((made.validation, made.test)):
@@ -142,7 +142,7 @@ def _early_exit(config: Config, made: Setting, chosen: TrainState) -> dict[str, 
 def _settle(
     config: Config, made: Setting, begun: Begun, chosen: TrainState
 ) -> tuple[Setting, TrainState, dict[str, Any]]:
-    """Whole steps for a learned window: of those on both sides the better on validation."""
+    """Whole steps for a learned window: rounded up or down, the better on validation."""
     (lever,) = (one for one in made.levers if isinstance(one, Window))
     leaf = jax.device_get(chosen.params[LEVERS][lever.name])
     rest = tuple(one for one in made.levers if one is not lever)
@@ -178,7 +178,7 @@ def _settle(
 def _built(
     config: Config, made: Setting, begun: Begun, chosen: TrainState, path: Path
 ) -> tuple[Setting, dict[str, Any]]:
-    """The setting on the machine that can be built; that one and the relaxed one on validation."""
+    """The setting on the machine that can be built; scores of it and the relaxed one."""
     lever = next(one for one in made.levers if isinstance(one, DesignParameters))
 
     def on(built: bool) -> Setting:
@@ -194,7 +194,7 @@ def _built(
     key = jax.random.key(config.seed)
     frames = made.encoder(key, made.data.train.frames[: config.batch])
     work = run(made.model, variables, frames)[1]
-    # The last lever: what it is given is what all others leave.
+    # This lever comes last: it is given the workload after all others.
     before = tuple(one for one in made.levers if one is not lever)
     params = without(variables["params"], lever.name)
     work = dataclasses.replace(work, levers=tuple(one.name for one in before))
@@ -211,7 +211,7 @@ def _built(
 def _pruned(
     made: Setting, chosen: TrainState, config: Config, key: jax.Array, path: Path
 ) -> tuple[AppliedPruning, dict[str, Any]]:
-    """The pruned network, written out, and what it measured on test: an entry of the result."""
+    """The pruned network, exported, and its measurements on test: an entry of the result."""
     frames, labels = test = made.data.test.frames, made.data.test.labels
 
     def measure(small: AppliedPruning) -> dict[str, float]:

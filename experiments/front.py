@@ -1,4 +1,4 @@
-"""A whole front of accuracy and energy: many weights or budgets x seeds, one program for all.
+"""Pareto front of accuracy and energy: many weights or budgets x seeds, one program for all.
 
     python -m experiments.front --weights 0,0.05,0.15,0.5 --seeds 0,1
     python -m experiments.front --budgets 45nJ,70nJ,120nJ --warm-start neighbour --out runs/front
@@ -42,7 +42,7 @@ WARM = ("none", "first", "neighbour")
 
 @dataclasses.dataclass(frozen=True)
 class Front:
-    """What the members of a front differ in, and how they are trained."""
+    """Options of a front: the differences between its members, and how they are trained."""
 
     weights: tuple[float, ...] | None = option(None, "energy weights of the members, a,b,c")
     budgets: tuple[str, ...] | None = option(None, "or their energy budgets, as 45nJ,70nJ")
@@ -72,7 +72,7 @@ class Front:
 
     @property
     def values(self) -> list[float | str]:
-        """From the member that may spend most to the one that may spend least."""
+        """Values of the members, from the highest permitted usage to the lowest."""
         if self.weights is not None:
             return sorted(self.weights)
         return sorted(self.budgets, key=lambda word: -parse_quantity(word, "energy"))
@@ -82,10 +82,10 @@ def main(front: Front, config: Config, folder: RunFolder, command: str = "") -> 
     """Train what is missing, summarise; writes and returns the summary.
 
     Args:
-        front: its members.
-        config: of all of them, but for seed, weight and budget.
+        front: the options of the front.
+        config: of all members, except seed, weight and budget.
         folder: of the front.
-        command: what it was started by.
+        command: the command line that started it.
     """
     console = Console(highlight=False, soft_wrap=True)
     if config.refit:
@@ -121,7 +121,7 @@ def main(front: Front, config: Config, folder: RunFolder, command: str = "") -> 
 
 
 def plan(front: Front, config: Config, folder: Path) -> list[list[Member]]:
-    """The members, in phases: what starts from another network comes behind it."""
+    """The members, in phases: one that starts from another network comes after it."""
 
     def member(value: float | str, seed: int, after: Path | None) -> Member:
         kind = {"energy_weight": value} if front.weights is not None else {"energy_budget": value}
@@ -143,15 +143,15 @@ def plan(front: Front, config: Config, folder: Path) -> list[list[Member]]:
 
 
 def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Points by value, means and standard deviations over seeds; the front; what it holds.
+    """Points by value, with means and standard deviations over seeds; the front; its hypervolume.
 
     A point is a value whose members all ended within their budgets. Which of them form the front is
     decided on validation. The hypervolume is that of the chosen points on test, seed by seed, in
-    decades of energy below the energy at initialisation x share of right answers above the
-    majority.
+    decades of energy below the energy at initialisation x accuracy above that of the majority
+    class.
 
     Args:
-        found: by member, from `Member.read`.
+        found: one entry per member, from `Member.read`.
     """
     points = []
     for value in dict.fromkeys(one["value"] for one in found):
@@ -184,7 +184,7 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def describe(summary: Mapping[str, Any]) -> list[str]:
-    """A line for each point, best first, and what went wrong."""
+    """One line per point, best first, and what went wrong."""
     lines = ["", f"{'point':>10}  {'test accuracy':>16}  {'test energy':>18}  runs"]
     for point in summary["points"]:
         (accuracy, a), (pj, p) = point["test_accuracy"], point["test_pj"]
@@ -205,7 +205,7 @@ def describe(summary: Mapping[str, Any]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Flags(Config, Front):
-    """The options of a front, those of its runs, and where it goes."""
+    """Options of a front, those of its runs, and where it is written."""
 
     out: str | None = option(None, "folder of the front; none: a new one below runs/")
     resume: str | None = option(None, "go on with the front in this folder")
@@ -215,7 +215,7 @@ class Flags(Config, Front):
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """What the folder of a front is resumed from."""
+    """The stored options that a front is resumed from."""
 
     command: str
     front: Front
@@ -223,7 +223,7 @@ class Kept:
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """`main` with a command line."""
+    """Call `main` with a command line."""
     flags = parse(Flags, argv, __doc__)
     words = [] if argv is None else list(argv)
     command = shlex.join(["python", "-m", "experiments.front", *(words or sys.argv[1:])])

@@ -1,4 +1,4 @@
-"""Budget of one run: refused where silence costs more, reached at the end, told by split."""
+"""Budget of one run: feasibility check, final thresholds and usage on each split."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from jsnn.train.state import TrainState
 from jsnn.train.threshold import search, turned
 from jsnn.units import text
 
-# Training samples that thresholds are set by; more would say the same.
+# Training samples that thresholds are set on; more would not change them.
 SAMPLES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
 class Hold:
-    """A budget and what a run needs to keep it.
+    """A budget and what a run needs to stay within it.
 
     Attributes:
         budget: the limits.
-        start: what the network spends before training, by what is limited.
-        independent: what it spends when none of its own neurons fires, levers as they start.
+        start: usage of the network before training, by what is limited.
+        independent: usage if none of its own neurons fires, with levers at their start.
     """
 
     budget: Budget
@@ -41,7 +41,7 @@ class Hold:
         return "budget " + ", ".join(text(limit, RESOURCES[name]) for name, limit in limits)
 
     def penalty(self, sums: dict) -> float:
-        """The term of the loss for an evaluated set, the limits at their end."""
+        """The penalty of the loss on an evaluated set, at the final limits."""
         goal = self.budget.goal(self.start)
         return float(self.budget.penalty(goal, spent(sums))[0])
 
@@ -50,8 +50,8 @@ class Hold:
     ) -> tuple[TrainState, dict[str, Any]]:
         """The network with the thresholds that bring it under its budget, and a record.
 
-        Thresholds are lowered only where a limit was felt in training: a network that never needed
-        what it may spend is left as it is. The record holds the accuracy before and after.
+        Thresholds are lowered only if a limit was active in training: a network that never reached
+        its limit is left as it is. The record holds the accuracy before and after.
 
         Args:
             made: setting of the run.
@@ -106,7 +106,7 @@ class Hold:
         return state, _measured(record, "validation", validation)
 
     def tested(self, record: dict[str, Any], sums: dict) -> dict[str, Any]:
-        """The record with what was measured on test."""
+        """The record with the usage on test."""
         return _measured(record, "test", sums)
 
     def check(self, record: Mapping[str, Any], folder: Path) -> None:
@@ -126,10 +126,10 @@ class Hold:
 
 
 def start(budget: Budget, made, variables: Any, config) -> Hold:
-    """What a budget asks of a network that starts from these variables.
+    """The budget of a network that starts from these variables.
 
     Raises:
-        Infeasible: a limit below the spike-independent energy, where no lever could lower that.
+        Infeasible: a limit below the spike-independent usage, if no lever can lower that.
     """
     sums = on_training(made, variables, config)
     independent = {
@@ -151,7 +151,7 @@ def on_training(made, variables: Any, config) -> dict:
 
 
 def spent(sums: dict) -> dict[str, float]:
-    """Means of what is limited."""
+    """Mean usage of what is limited."""
     return {name: float(value / sums["samples"]) for name, value in sums["spent"].items()}
 
 
@@ -167,7 +167,7 @@ def _measured(record: dict[str, Any], split: str, sums: dict) -> dict[str, Any]:
             **one,
             split: values[name],
             "holds": {**one.get("holds", {}), split: share <= 1},
-            # Share of the limit that is left; negative: over it.
+            # Share of the limit that is left; negative: exceeded.
             "margin": {**one.get("margin", {}), split: 1 - share},
         }
     return {**record, "limits": limits}

@@ -14,7 +14,7 @@ from jsnn.train.devices import AUTO, Devices, join, take
 
 @dataclasses.dataclass(frozen=True)
 class Hosts:
-    """The options of where; a run may go on elsewhere, so none of them is part of its config."""
+    """Options of where a run is computed; not in its config, as it may continue elsewhere."""
 
     devices: int | None = option(
         None, "devices that share each batch; none: one, or all of several processes", least=1
@@ -28,7 +28,7 @@ class Hosts:
         """Become one of several processes, if the options say so.
 
         Raises:
-            ValueError: options that do not go together.
+            ValueError: options that contradict each other.
         """
         numbers = (self.processes, self.process)
         if self.distributed is not None:
@@ -51,7 +51,7 @@ HERE = Hosts()
 
 
 class Onlooker(RunFolder):
-    """A run's folder as all but the first process see it: they read, the first one writes."""
+    """A run's folder for all processes but the first: they read, the first one writes."""
 
     def lock(self, advice: str = "") -> None:
         """Nothing."""
@@ -73,10 +73,10 @@ class Onlooker(RunFolder):
 
 
 def taken(devices: Devices, resume: RunFolder) -> RunFolder:
-    """The folder of an earlier run, as this process may use it: locked by the first one.
+    """The folder of an earlier run as this process may use it: locked by the first one.
 
     Raises:
-        BlockingIOError: another run is going on in it.
+        BlockingIOError: another run is using it.
     """
     if not devices.first:
         return Onlooker(resume.path)
@@ -91,13 +91,13 @@ def folder(
 
     Args:
         devices: of the run.
-        out: where; None names one, in a single process only.
+        out: its path; None chooses one, in a single process only.
         name: of the data set.
         config: of the run.
         resume: the folder of an earlier run (from `taken`), or None.
 
     Raises:
-        ValueError: several processes and no name that they share.
+        ValueError: several processes and no path that they share.
         OSError: see `RunFolder.create`.
     """
     if resume is not None:

@@ -1,4 +1,4 @@
-"""Recorded inputs as dense frames or as lists of events, as told or by rule."""
+"""Recorded inputs as dense frames or as lists of events, by option or by rule."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def form(
 ) -> tuple[Choice, Mapping[str, np.ndarray | EventFrames]]:
     """Whether inputs come as lists of events, and the frames of every split in that form.
 
-    Lists give the same sums in another order, so that a run with them is not bit for bit the run
+    Lists give the same sums in another order, so a run with them differs by rounding from the run
     with dense frames.
 
     Args:
         config: of the run; its `input` is `dense`, `events`, or `auto` for `jsnn.events.choose`.
-        data: recordings as they were loaded.
+        data: recordings as loaded.
         platform: of the device, as `cpu` or `gpu`.
 
     Raises:
@@ -39,7 +39,7 @@ def form(
         raise ValueError(f"--input events cannot be had: {hindrance}; leave it dense")
     if hindrance:
         return Choice("dense", hindrance), frames
-    # One length for all splits: what is compiled for one serves the others.
+    # One length for all splits: a program compiled for one serves the others.
     places = max(_fullest(values) for values in frames.values())
     choice = Choice("events", "as told")
     if config.input == "auto":
@@ -52,7 +52,7 @@ def form(
 
 
 def _hindrance(config, data: Dataset) -> str | None:
-    """Why the first layer cannot read lists of events; None if it can."""
+    """The reason why the first layer cannot read lists of events; None if it can."""
     if config.encoder != "recorded" or data.analog:
         return "only recorded events are lists"
     if config.model not in ("mlp", "srnn"):
@@ -67,5 +67,5 @@ def _hindrance(config, data: Dataset) -> str | None:
 
 
 def _fullest(frames: np.ndarray) -> int:
-    """Events of the frame that has most, at least one."""
+    """Largest number of events in a frame, at least one."""
     return max(1, int(frames.reshape(*frames.shape[:2], -1).sum(-1, dtype=np.int64).max()))

@@ -1,4 +1,4 @@
-"""Report of a run trained on grids: bits by layer, and the integers that do the same."""
+"""Report of a run with quantised weights: bits by layer and the equivalent integer network."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from jsnn.train.losses import accuracy
 
 
 def report(model: Levered, variables: Any, encoder, data, key, batch: int) -> dict[str, Any]:
-    """Bits by layer, the integer network (or why there is none) and how it does on a set.
+    """Bits by layer, the integer network (or why there is none) and its accuracy on a set.
 
     Args:
-        model: with its levers.
-        variables: of it.
+        model: the network with its levers.
+        variables: of the model.
         encoder: of samples.
         data: samples and labels.
         key: for the encoder.

@@ -1,4 +1,4 @@
-"""Runs that were kept, one by one, and which of a job's are still missing."""
+"""Kept results of runs, and the runs of a job that are still missing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Job:
     Attributes:
         task, stage, regulariser: where their results are kept.
         flags: of `experiments.train`.
-        runs: their numbers.
+        runs: numbers of each run.
     """
 
     task: str
@@ -31,7 +31,7 @@ class Job:
     runs: tuple[Mapping[str, float], ...]
 
     def config(self, run: Mapping[str, float]) -> dict[str, Any]:
-        """What a kept run is known by."""
+        """Config that identifies a kept run."""
         return {"flags": self._as_read, **run}
 
     @functools.cached_property
@@ -41,24 +41,24 @@ class Job:
 
 
 class Store:
-    """Results by task, stage and regulariser, a file each; safe between threads, one process."""
+    """Results by task, stage and regulariser, a file each; thread-safe within one process."""
 
     def __init__(self, folder: Path, line: str):
         self.folder, self.line, self._lock = folder, line, threading.Lock()
         self._known: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
-        # A line of the file for each, so that only the new one is written anew.
+        # The line of the file for each result, so that only a new one is encoded.
         self._lines: dict[Path, dict[str, str]] = {}
 
     def file(self, task: str, stage: str, regulariser: str) -> Path:
-        """Where they lie."""
+        """File of these results."""
         return self.folder / task / f"{stage}-{regulariser}.json"
 
     def runs(self, task: str, stage: str, regulariser: str) -> list[dict[str, Any]]:
-        """Those there are."""
+        """Results kept so far."""
         return [*self._rows(task, stage, regulariser).values()]
 
     def find(self, job: Job, run: Mapping[str, float]) -> dict[str, Any] | None:
-        """The result of a run with this very config."""
+        """The result of a run with exactly this config, or None."""
         return self._rows(job.task, job.stage, job.regulariser).get(_key(job.config(run)))
 
     def _rows(self, task: str, stage: str, regulariser: str) -> dict[str, dict[str, Any]]:
@@ -73,12 +73,12 @@ class Store:
                     f"{file} is damaged ({type(error).__name__}: {error}): put it back, or move it "
                     "away to run what it held again"
                 ) from error
-            # Of two threads that read it, both must go on with one table.
+            # Two threads that read it must share one table.
             self._known.setdefault(place, rows)
         return self._known[place]
 
     def keep(self, job: Job, run: Mapping[str, float], result: Mapping[str, Any]) -> None:
-        """Add a result; the file is whole at any time."""
+        """Add a result; the file is complete at any time."""
         with self._lock:
             rows, config = self._rows(job.task, job.stage, job.regulariser), job.config(run)
             key = _key(config)

@@ -1,4 +1,4 @@
-"""Design parameters that a run trains beside its network, and the machine that comes out."""
+"""Design parameters that a run trains beside its network, and the resulting machine."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def chosen_parameters(
     Args:
         words: `all`, or name=low:high,…
         machine: whose design parameters they are.
-        terms: of `jsnn.codesign.hardware.rules.TERMS`; `all` leaves out what they push one way
-            only.
+        terms: of `jsnn.codesign.hardware.rules.TERMS`; `all` leaves out parameters that they
+            push one way only.
 
     Raises:
-        ValueError: a pair that does not read.
+        ValueError: a pair that cannot be parsed.
     """
     if words == ALL:
         names = [name for name in BOUNDS if refusal(machine, name) is None]
@@ -69,7 +69,7 @@ def chosen_parameters(
 
 
 def node_nm(hardware: str, asking: str) -> float:
-    """The technology node that a machine's name says; ValueError, naming who asks, if it does not.
+    """The technology node in a machine's name; ValueError, naming the option, if there is none.
 
     >>> node_nm("spatial-45nm", "--area-budget")
     45.0
@@ -92,8 +92,8 @@ def lever(config, machine: Hardware, limited: Collection[str]) -> DesignParamete
         limited: what its budgets limit (`jsnn.train.budget.RESOURCES`).
 
     Raises:
-        ValueError: design parameters that cannot be trained, or that what is paid for pushes one
-            way only.
+        ValueError: design parameters that cannot be trained, or that the terms of the loss push
+            one way only.
     """
     if config.design_parameters == NONE:
         return None
@@ -120,7 +120,7 @@ def lever(config, machine: Hardware, limited: Collection[str]) -> DesignParamete
             f"{sorted(terms)}; limit "
             "more (--latency-budget, --area-budget) or take another --hardware"
         )
-    # Limits must hold on a machine that can be built, and rounding up at the end would break them.
+    # Limits apply to a machine that can be built; rounding up only at the end would break them.
     found = DesignParameters(machine, parameters, supply, built=bool(limited))
     check_opposed(found, terms)
     return found
@@ -131,8 +131,8 @@ def written(lever: DesignParameters, leaves: Any, pairs: Pairs, path: Path) -> d
 
     Args:
         lever: of the run.
-        leaves: of it.
-        pairs: what a batch does, on the machine before these design parameters.
+        leaves: of the lever.
+        pairs: workload of a batch, on the machine before these design parameters.
         path: folder of the run.
     """
     relaxed, whole = (dataclasses.replace(lever, built=built) for built in (False, True))

@@ -35,7 +35,7 @@ class Member:
 
     Attributes:
         name: of its folder.
-        value: what its point is called.
+        value: name of its point.
         config: of the run.
         path: its folder.
     """
@@ -56,10 +56,10 @@ class Member:
         return folder.result.exists()
 
     def read(self, error: str | None) -> dict[str, Any]:
-        """What a summary says of it.
+        """Its entry in a summary.
 
         Args:
-            error: why it has no network within its budget, None if it has.
+            error: why its budget was not met; None if it was.
         """
         said = {
             "name": self.name,
@@ -105,14 +105,14 @@ def train(
     """Train the members that have no result yet; returns why each infeasible one is so.
 
     Args:
-        members: that may all be trained at once.
+        members: members that may be trained at the same time.
         way: `turns`, `vmap`, or `auto`: vmap where there is an accelerator.
         workers: processes of `turns`.
         say: prints a line.
-        made: as for `serve`, where one process takes turns.
+        made: as for `serve`, if one process trains in turns.
 
     Raises:
-        RuntimeError: a process failed, with what it said.
+        RuntimeError: a process failed, with its output.
     """
     missing = [member for member in members if not member.done]
     failed = {member.name: error for member in members if (error := _refused(member))}
@@ -137,11 +137,11 @@ def train(
 def serve(
     members: Iterable[Member], made: dict[Any, Setting] | None = None
 ) -> Iterator[tuple[Member, str | None]]:
-    """One after another in this process, each program compiled once: member and, if so, why not.
+    """Train in this process, each program compiled once; gives each member and why infeasible.
 
     Args:
         members: to train.
-        made: settings by program that earlier calls have made, which gets those made here.
+        made: settings by program from earlier calls; those made here are added.
     """
     made = {} if made is None else made
     for member in members:
@@ -176,7 +176,7 @@ def _folder(member: Member) -> RunFolder:
 
 
 def _refused(member: Member) -> str | None:
-    """Why a member that was trained before is not within its budget."""
+    """The reason why a member trained before is not within its budget."""
     if not member.done:
         return None
     folder = RunFolder(member.path)
@@ -197,7 +197,7 @@ def _line(member: Member) -> str:
 
 
 def _in_processes(members: Sequence[Member], workers: int) -> Iterator[tuple[Member, str | None]]:
-    """Members as they end, from workers that take the next one when they have ended one."""
+    """Members as they end, from workers that each take the next one when done."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if cores and workers > len(cores):
         raise ValueError(f"--workers must be at most {len(cores)}, the cores; got {workers}")
@@ -224,7 +224,7 @@ def _in_processes(members: Sequence[Member], workers: int) -> Iterator[tuple[Mem
 
 def _feed(waiting, ended, core: int | None) -> None:
     """A worker process and the members it is given, one by one."""
-    # On Linux it is the calling thread that is pinned, and the children it starts.
+    # On Linux this pins the calling thread and the children it starts.
     if core is not None:
         os.sched_setaffinity(0, {core})
     with tempfile.TemporaryFile("w+") as said, _worker(said) as process:
@@ -279,7 +279,7 @@ if __name__ == "__main__":
     from experiments.compiled import keep_compiled
 
     keep_compiled()
-    # Libraries print to standard output; answers go where it led, their words to standard error.
+    # Libraries print to standard output; that goes to standard error, answers to the original.
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     try:

@@ -10,16 +10,16 @@ import ctypes
 import os
 from typing import NamedTuple
 
-# What glibc calls it in the environment, its number for mallopt (malloc.h), the value.
+# Name in the environment of glibc, number for mallopt (malloc.h), value.
 _SETTINGS = (
-    # No block is mapped by itself, and the top of the heap stays.
+    # No block is mapped separately, and the top of the heap is kept.
     ("MALLOC_MMAP_MAX_", -4, 0),
     ("MALLOC_TRIM_THRESHOLD_", -1, -1),
     # The heaps of other threads end at 64 MiB and are unmapped when they are empty.
     ("MALLOC_ARENA_MAX", -8, 1),
 )
 
-# The same for a process that is yet to start.
+# The same, for the environment of a process to be started.
 KEEPING = {name: str(value) for name, _, value in _SETTINGS}
 
 
@@ -35,12 +35,12 @@ class Kept(NamedTuple):
 
 
 def keep_memory() -> Kept:
-    """Let the process keep what it frees, for the next call to take; through glibc's `mallopt`.
+    """Let the process keep freed memory for later calls, through glibc's `mallopt`.
 
     To be called before other threads allocate, so before anything is computed. It costs memory:
-    the process stays as large as it ever was, and what differs in size leaves gaps. Nothing is
-    changed where the C library is another one, and nothing that the environment chose
-    (`MALLOC_...`, `GLIBC_TUNABLES`). An allocator loaded before glibc's own does not listen.
+    the process stays at its peak size, and blocks of different sizes leave gaps. Nothing is changed
+    with another C library, nor what the environment sets (`MALLOC_...`, `GLIBC_TUNABLES`). An
+    allocator preloaded in place of glibc's own is not affected.
 
     Returns:
         Whether it was done, and the reason, to be printed.
@@ -49,7 +49,7 @@ def keep_memory() -> Kept:
         if name in os.environ:
             return Kept(False, f"as {name} says")
     library = _c_library()
-    # Other libraries number the options differently.
+    # Other C libraries number the options differently.
     if not (hasattr(library, "gnu_get_libc_version") and hasattr(library, "mallopt")):
         return Kept(False, "the C library is not glibc")
     refused = [name for name, number, value in _SETTINGS if not library.mallopt(number, value)]

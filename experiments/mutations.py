@@ -1,18 +1,18 @@
-"""A campaign of mutations: single changes drawn at random, and whether a test notices them.
+"""Mutation testing: single changes drawn at random, and whether a test detects them.
 
     pip install cosmic-ray
     python -m experiments.mutations --seed 0 --count 100 --json experiments/results/mutations.json
 
-Minutes a mutation, so it is run by hand, not by CI. The areas (`AREAS`) take turns; in each, a
-place is drawn among all that Cosmic Ray's operators can change, then one of the changes there. Left
-out are those that any test notices at once (bitwise operators and identities in place of arithmetic
-and comparisons, what does not compile) and annotations, which nothing evaluates. Each mutation is
-made in a copy of the tree, where the doctests of its module and the test files of its area run
-until the first failure.
+A mutation takes minutes, so this is run by hand, not by CI. The areas (`AREAS`) take turns; in
+each, a place is drawn among all that Cosmic Ray's operators can change, then one of the changes
+there. Left out are those that any test detects at once (bitwise operators and identities in place
+of arithmetic and comparisons, code that does not compile) and annotations, which nothing evaluates.
+Each mutation is made in a copy of the tree, where the doctests of its module and the test files of
+its area run until the first failure.
 
-The file is written after every mutation and read at the start: the same command goes on where it
-stopped, more are added by a higher `--count`, and `--again` repeats what survived. To an entry that
-changes no behaviour add `"equivalent": "the reason"` by hand; it is kept.
+The file is written after every mutation and read at the start: the same command continues where it
+stopped, a higher `--count` adds mutations, and `--again` repeats those that survived. To an entry
+that changes no behaviour add `"equivalent": "the reason"` by hand; it is kept.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
 }
-# Cosmic Ray's operators that change behaviour in ways a slip of the hand does.
+# Cosmic Ray's operators whose changes resemble a programmer's slip.
 OPERATORS = re.compile(
     r"core/(?:AddNot|NumberReplacer|RemoveDecorator|ZeroIterationForLoop|Replace(?:"
     r"AndWithOr|OrWithAnd|TrueWithFalse|FalseWithTrue|BreakWithContinue|ContinueWithBreak"
@@ -145,14 +145,14 @@ OPERATORS = re.compile(
     r"|BinaryOperator_(?:BitAnd_BitOr|BitOr_BitAnd)"
     r"|ComparisonOperator_(?:Eq|NotEq|Lt|LtE|Gt|GtE|Is|IsNot)_(?:Eq|NotEq|Lt|LtE|Gt|GtE|IsNot)))"
 )
-# Most of the tests' time goes into compiling.
+# Most of the tests' time is compilation.
 COMPILE_QUICKLY = "from tests.compiler_flags import WANTED, known; print(*known(WANTED))"
 FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What to draw, and where to keep it."""
+    """Options of the campaign."""
 
     json: str = option("experiments/results/mutations.json", "file for the list")
     seed: int = option(0, "seed of the draw")
@@ -189,7 +189,7 @@ class Mutation:
 
     def code(self, source: str) -> str:
         """The changed file."""
-        # Not at the top: the rest of this module needs no Cosmic Ray.
+        # Imported here, since the rest of this module does not need Cosmic Ray.
         from cosmic_ray.mutating import mutate_code
         from cosmic_ray.plugins import get_operator
 
@@ -202,7 +202,7 @@ class Mutation:
 
 
 def draw(root: Path, areas: Sequence[str], seed: int, count: int) -> list[Mutation]:
-    """So many mutations, areas in turn: a place among all places, then a change possible there.
+    """`count` mutations, areas in turn: a place among all places, then a change possible there.
 
     The first ones are the same for every count.
     """
@@ -257,7 +257,7 @@ def possible(area: str, file: str, source: str) -> Iterator[Mutation]:
 
 
 def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """From where to where the annotations of a file reach, as (line, column)."""
+    """Start and end of each annotation of a file, as (line, column)."""
     found = []
     for node in ast.walk(ast.parse(source)):
         for field in ("annotation", "returns"):
@@ -271,7 +271,7 @@ def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
 
 @functools.cache
 def compile_flags(tree: Path, python: str) -> str:
-    """Those under which the workers of the test suite compile."""
+    """Compiler flags that the workers of the test suite use."""
     told = subprocess.run([python, "-c", COMPILE_QUICKLY], cwd=tree, capture_output=True, text=True)
     return told.stdout.strip()
 
@@ -281,7 +281,7 @@ def run_tests(tree: Path, python: str, files: Sequence[str], seconds: float) -> 
     command = [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
     environment = {
         "XLA_FLAGS": compile_flags(tree, python),
-        # Of the programs a mutation changes few.
+        # A mutation changes few of the compiled programs.
         "JAX_COMPILATION_CACHE_DIR": str(tree / ".compiled"),
         **os.environ,
         "PYTHONPATH": str(tree),
@@ -307,7 +307,7 @@ def run_tests(tree: Path, python: str, files: Sequence[str], seconds: float) -> 
     if process.returncode == 0:
         return {"outcome": "survived"} | report
     failed = FIRST_FAILURE.search(printed)
-    # Where nothing could even be collected, the last line says why.
+    # If no test could be collected, the last line says why.
     by = failed[1] if failed else printed.strip().splitlines()[-1]
     return {"outcome": "killed", "by": by} | report
 
@@ -339,7 +339,7 @@ def copy_tree(into: Path) -> None:
 
 
 def try_out(tree: Path, mutation: Mutation, flags: Flags) -> dict[str, Any]:
-    """Make one mutation in the tree, test it, and take it back."""
+    """Make one mutation in the tree, test it, and undo it."""
     file = tree / mutation.file
     source = file.read_text()
     file.write_text(mutation.code(source))
@@ -351,7 +351,7 @@ def try_out(tree: Path, mutation: Mutation, flags: Flags) -> dict[str, Any]:
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """How many were noticed, of those that change what the code does.
+    """Number of mutations detected, among those that change behaviour.
 
     >>> summary([{"outcome": "killed"}, {"outcome": "survived", "equivalent": "same sum"}])
     {'drawn': 2, 'killed': 1, 'timeout': 0, 'survived': 1, 'equivalent': 1, 'noticed': 1.0}
@@ -365,7 +365,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def known_rows(file: Path, flags: Flags) -> dict[tuple, dict[str, Any]]:
-    """What an earlier call of the same draw found out; ValueError if the file is of another."""
+    """Results of an earlier call of the same draw; ValueError if the file is of another."""
     if not file.exists():
         return {}
     document = json.loads(file.read_text())
@@ -383,7 +383,7 @@ def known_rows(file: Path, flags: Flags) -> dict[tuple, dict[str, Any]]:
 
 
 def campaign(flags: Flags) -> dict[str, Any]:
-    """Draw, try out, and keep the list after every mutation."""
+    """Draw and test mutations; the file is written after each."""
     out, rows, passed = Path(flags.json), [], set()
     known = known_rows(out, flags)
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
@@ -410,7 +410,7 @@ def campaign(flags: Flags) -> dict[str, Any]:
 
 
 def check_unchanged(tree: Path, mutation: Mutation, flags: Flags) -> None:
-    """ValueError if the tests of a mutation fail without it, too."""
+    """Raise ValueError if the tests of a mutation fail without it too."""
     files = files_of(mutation.area, mutation.file)
     report = run_tests(tree, flags.python, files, 60 * flags.minutes)
     if report["outcome"] != "survived":
@@ -421,7 +421,7 @@ def check_unchanged(tree: Path, mutation: Mutation, flags: Flags) -> None:
 
 
 def _key(row: dict[str, Any]) -> tuple:
-    """What makes a row the same mutation in a later tree, its lines moved or not."""
+    """Key of a mutation that stays the same when its lines move."""
     return row["file"], row["operator"], *row["diff"]
 
 

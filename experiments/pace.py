@@ -1,4 +1,4 @@
-"""Time plan and loop of a run, by rule or as told."""
+"""Time plan and loop of a run, by rule or by option."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from jsnn.nn.time_plan import Choice, choose, kept_bytes, read
 from jsnn.workload import Workload
 
 LOOPS = ("epoch", "step", "host")
-# Multiply-adds of a training step's forward pass below which a CPU gains from an epoch in one call:
-# at 118 million it took 0.71 of the time (0.13 on tiny networks), at 204 million 1.06.
+# Multiply-adds of a training step's forward pass below which a CPU is faster with an epoch in one
+# call: at 118 million it took 0.71 of the time (0.13 on tiny networks), at 204 million 1.06.
 SMALL_MACS = 150e6
-# The share of an accelerator's memory that a whole set may take.
+# Share of an accelerator's memory that the whole training set may take.
 SET_SHARE = 0.5
 
 
 class Loop(NamedTuple):
-    """How batches are made and steps are called, and why so.
+    """Way in which batches are made and steps are called, and the reason.
 
     Attributes:
-        kind: `epoch` (all steps of an epoch in one call, the set on the device), `step` (a call
-            a step, the set on the device) or `host` (a call a step, one batch at a time moved).
+        kind: `epoch` (all steps of an epoch in one call, the set on the device), `step` (one call
+            per step, the set on the device) or `host` (one call per step, each moving a batch).
         reason: in words.
     """
 
@@ -31,7 +31,7 @@ class Loop(NamedTuple):
 
 
 def window(word: str, workload: Workload, batch: int, norm: bool) -> Choice:
-    """The plan that `--plan` names, or for `auto` that of the rule (`jsnn.nn.time_plan.choose`).
+    """The plan of `--plan`, or for `auto` that of the rule (`jsnn.nn.time_plan.choose`).
 
     Args:
         word: of the flag.
@@ -49,12 +49,12 @@ def window(word: str, workload: Workload, batch: int, norm: bool) -> Choice:
 def loop(
     word: str, workload: Workload, batch: int, set_bytes: int, platform: str, room: int | None
 ) -> Loop:
-    """The loop that `--loop` names, or the rule's choice for `auto`.
+    """The loop of `--loop`, or the rule's choice for `auto`.
 
-    A set beyond its share of the device's memory stays on the host. Else an epoch is one call,
-    which saves the host's work for each step. XLA's CPU code is slower inside a scan: 1.3x for
-    large matrices; convolutions of jsnn took 0.7 to 1.2 of the time, the weight gradients of XLA's
-    own up to 10x. There a CPU makes single calls.
+    A set larger than its share of the device's memory stays on the host. Otherwise an epoch is one
+    call, which saves the host's work for each step. XLA's CPU code is slower inside a scan: 1.3x
+    for large matrices; convolutions of jsnn took 0.7 to 1.2 of the time, the weight gradients of
+    XLA's own up to 10x. In these cases a CPU makes one call per step.
 
     Args:
         word: of the flag.
@@ -62,7 +62,7 @@ def loop(
         batch: samples of a step.
         set_bytes: size of the training set.
         platform: of the device, as `cpu` or `gpu`.
-        room: bytes of the device's memory; None where it does not say, as a CPU.
+        room: bytes of the device's memory; None where unknown, as for a CPU.
 
     Raises:
         ValueError: an unknown word.
@@ -84,7 +84,7 @@ def loop(
 
 
 def room_of(device: jax.Device) -> int | None:
-    """Bytes of a device's memory, where it says so."""
+    """Bytes of a device's memory; None if it does not report them."""
     return (device.memory_stats() or {}).get("bytes_limit")
 
 

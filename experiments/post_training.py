@@ -1,14 +1,14 @@
-"""A regulariser's networks, and what can be done after training: bits, pruning, a shorter window.
+"""Post-training compression of regularised networks: fewer bits, pruning, a shorter window.
 
     python -m experiments.post_training --regulariser l1-rate
     python -m experiments.post_training --dataset fashion-mnist --no-norm --points 1,2
 
-What others do who count after training, and the bar that levers in the loss have to clear. Networks
-of several strengths and seeds are trained; then weights are rounded to few bits, all but the
-largest of each layer are dropped, and the window is cut. For each of `--points` the combination of
-least mean energy that loses at most so much of mean validation accuracy is tested. Pruned networks
-are priced as lists of weights or in full, whatever is less; states are priced narrow without being
-rounded, which is in their favour. Figures go to `experiments/results/post_training/`.
+The baseline that levers in the loss have to beat. Networks of several strengths and seeds are
+trained; then weights are rounded to few bits, all but the largest of each layer are dropped, and
+the window is truncated. For each of `--points` the combination with the lowest mean energy that
+loses at most so many percentage points of mean validation accuracy is tested. Pruned networks are
+priced as lists of weights or in full, whichever is less; states are priced at few bits without
+being rounded, which favours this baseline. Figures go to `experiments/results/post_training/`.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from jsnn.nn import forward
 from jsnn.train.losses import accuracy
 from jsnn.units import energy_text
 
-# Shares of right answers come in float32.
+# Accuracies are in float32.
 TIE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What is run."""
+    """Options of the experiment."""
 
     regulariser: str = option("energy", "name of the regulariser (`jsnn/train/regularisers.py`)")
     dataset: str = option("digits", "name of the data set")
@@ -111,7 +111,7 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         ]
 
     def chosen(points: float) -> dict[str, Any]:
-        """The cheapest that is accurate enough, tested."""
+        """The cheapest combination that is accurate enough, tested."""
         enough = within(rows, base, points)
         priced = enough or [max(rows, key=lambda row: row["accuracy"])]
         print(f"{points} points: {len(enough)} of {len(rows)} are accurate enough", flush=True)
@@ -140,7 +140,7 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         "validation_accuracy_without": float(base),
         "test_without": _columns(measured(free[0.0], "test", as_it_is)),
         "chosen": [chosen(points) for points in flags.points],
-        # In full, so that other accuracies can be looked up; an energy where it was asked for.
+        # All of them, so that other accuracies can be looked up; energies only where computed.
         "combinations": rows,
         "seconds": round(time.perf_counter() - started, 3),
         "versions": versions(),
@@ -152,7 +152,7 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
 
 
 def named(flags: Flags) -> str:
-    """Name of the result: what networks were trained on, with and for.
+    """Name of the result: data set, options, machine and regulariser of its networks.
 
     >>> named(Flags(regulariser="l1-rate", norm=False, slope=2))
     'digits-no-norm-l1-rate-slope-2'
@@ -169,7 +169,7 @@ def named(flags: Flags) -> str:
 
 
 def within(rows: list[dict[str, Any]], base: float, points: float) -> list[dict[str, Any]]:
-    """Rows that lose at most so many points, those that lose just as many among them.
+    """Rows that lose at most `points` percentage points, exactly as many included.
 
     >>> within([{"accuracy": 0.89}, {"accuracy": 0.88}], 0.9, 1.0)
     [{'accuracy': 0.89}]
@@ -178,7 +178,7 @@ def within(rows: list[dict[str, Any]], base: float, points: float) -> list[dict[
 
 
 def describe(result: dict[str, Any]) -> str:
-    """What came of it: a line for the network without a term, two for each choice."""
+    """The result: a line for the network without a term, two for each choice."""
     rows = [("no term", result["test_without"])]
     for one in result["chosen"]:
         term = f"{result['flags']['regulariser']} {one['strength']}"
@@ -209,7 +209,7 @@ def _networks(swept: Swept, flags: Flags, strengths: tuple[float, ...]) -> dict[
 
 
 def _cut(variables: dict, bits: int, density: float) -> dict:
-    """Variables with the largest weights of each layer, rounded."""
+    """Variables with only the largest weights of each layer, rounded."""
     params = masked(variables["params"], magnitude_mask(variables["params"], density))
     return {**variables, "params": rounded(params, bits)}
 

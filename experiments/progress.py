@@ -15,7 +15,7 @@ class Progress:
     """Steps done, and the newest row of metrics.
 
     Args:
-        console: where to.
+        console: console to print on.
         total: steps of the run.
         done: steps done before.
     """
@@ -41,7 +41,7 @@ class Progress:
         self._bar.stop()
 
     def step(self, steps: int = 1) -> None:
-        """Optimiser steps are done."""
+        """Count optimiser steps as done."""
         self._done += steps
         self._bar.advance(self._task, steps)
 

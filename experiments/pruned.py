@@ -30,7 +30,7 @@ def lever(name: str, hardware: Hardware) -> Lever | None:
     """The lever that `--prune` names; None leaves the network as it is.
 
     Raises:
-        ValueError: an unknown name, or weights on a machine that walks every one.
+        ValueError: an unknown name, or weights on a machine that reads every one.
     """
     if name != "none" and name not in KINDS:
         raise ValueError(f"--prune must be one of {['none', *KINDS]}, got {name!r}")
@@ -50,12 +50,12 @@ def written_out(
     path: Path,
     prune: str,
 ) -> dict[str, Any]:
-    """Write the pruned network below the run folder and measure it; an entry of the result.
+    """Export the pruned network below the run folder and measure it; an entry of the result.
 
-    `dense_pj` is the energy where every stored weight is walked. Where the machine can skip zeros,
-    `skipping_pj` is that of lists of the weights that are not zero, each with its address. It is at
-    most what training goes by: a weight that its grid of few bits rounds to zero is none either,
-    and a machine that chooses in every step does so.
+    `dense_pj` is the energy with every stored weight read. Where the machine can skip zeros,
+    `skipping_pj` is that of lists of the nonzero weights, each with its address. It is at most the
+    energy in training: weights that few bits round to zero are left out too, and a machine that
+    chooses its dataflow in every step does so.
 
     Args:
         small: the network.
@@ -63,7 +63,7 @@ def written_out(
         frames: the test samples in batches, `[T, B, ...]` each.
         measure: test accuracy and dense energy.
         path: folder of the run.
-        prune: as for `lever`; where weights went, lists of those left are stored.
+        prune: as for `lever`; for `weights`, lists of the remaining ones are stored.
     """
     model = small.model.model if small.levers else small.model
     variables = tree = jax.device_get(dict(deployed_as_run(small.levers, small.variables)))
@@ -109,7 +109,7 @@ def written_out(
 
 
 def lines(entry: dict[str, Any] | None) -> list[str]:
-    """The entry in words; nothing of a network that was not pruned."""
+    """The entry in words; no lines for a network that was not pruned."""
     if entry is None:
         return []
     found = [f"Pruned ({entry['prune']}), written out: test accuracy {entry['test_accuracy']:.4f}"]

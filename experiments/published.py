@@ -1,10 +1,10 @@
-"""Every published figure that can be recomputed: what was printed, what jsnn gives, how far apart.
+"""Published figures that can be recomputed: printed value, value from jsnn and error.
 
     python -m experiments.published
     python -m experiments.published --json experiments/results/published.json
 
-Figures that the model misses stay in the table. DERIVED ones were worked out or fitted, by us or by
-others: agreement with them is agreement between two calculations, not with a measurement.
+Figures that the model does not reproduce stay in the table. DERIVED ones were calculated or fitted,
+by us or by others: agreement with them is between two calculations, not with a measurement.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from experiments.figures.row import Row
 FAMILIES = (conventions, reconstruction, machines, measured)
 HEADER = ("figure", "published", "provenance", "jsnn", "error", "within")
 
-# Published, but not to be computed from what was published.
+# Published, but not computable from what was published.
 MISSING = (
     ("TC-LIF table 2: LSTM 2834.7, LIF 23.8, TC-LIF 28.2 nJ", "layer sizes are not in the text"),
     ("Yin et al.: which task has which ratio", "sizes and rates are not in the text"),
@@ -41,7 +41,7 @@ MISSING = (
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """Where to."""
+    """Options of the command."""
 
     json: str | None = option(None, "file for the figures as JSON")
 
@@ -50,13 +50,13 @@ class Flags:
 
 
 def rows() -> list[Row]:
-    """Every figure, in 64 bits."""
+    """Every figure, computed in 64 bits."""
     with jax.enable_x64(True):
         return [row for family in FAMILIES for row in family.rows()]
 
 
 def render(found: Sequence[Row]) -> str:
-    """The table as text, a block for each section, and what is missing."""
+    """The table as text, one block per section, and what is missing."""
     lines, widths = [], _widths(found)
     for section in dict.fromkeys(row.section for row in found):
         lines += ["", section]
@@ -73,7 +73,7 @@ def render(found: Sequence[Row]) -> str:
 
 
 def as_json(found: Sequence[Row]) -> dict[str, Any]:
-    """The same for machines."""
+    """The table as JSON."""
     figures = [
         {
             **dataclasses.asdict(row),
@@ -91,7 +91,7 @@ def as_json(found: Sequence[Row]) -> dict[str, Any]:
 
 
 def main(flags: Flags) -> list[Row]:
-    """Print the table, write the file if asked for."""
+    """Print the table; writes the file if asked for."""
     found = rows()
     print(render(found))
     if flags.json:

@@ -3,13 +3,12 @@
     python -m experiments.qnn_comparison
     python -m experiments.qnn_comparison --tasks digits --windows 4 --seeds 0 --epochs 20
 
-For each window T the weight of the energy is swept on both sides: the spiking network's in its
-    loss,
-the measured QNN's in the loss of the QNN, whose activations have ceil(log2(T + 1)) bits. Both are
-trained against `--hardware` and priced on every machine below. Energies are read off both fronts at
-the same accuracy, half a point below what both reach; below 1 the spikes win. Accuracies are means
-over folds of the training samples. An energy whose runs are all more accurate than that is an upper
-end and marked ≤. Runs that are there with the same numbers are not run again.
+For each window T the energy weight is swept on both sides: in the loss of the spiking network, and
+in that of the QNN with its measured energy, whose activations have ceil(log2(T + 1)) bits. Both are
+trained against `--hardware` and priced on every machine below. Energies are read off both Pareto
+fronts at the same accuracy, half a percentage point below what both reach; below 1 the spikes win.
+Accuracies are means over folds of the training samples. An energy whose runs are all more accurate
+than that is an upper bound, marked ≤. Existing runs with the same numbers are not repeated.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ RESULTS = "experiments/results/qnn_comparison"
 SPIKES, QNN = "spikes", "qnn"
 TASKS = ("digits", "fashion-mnist")
 STRENGTHS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-# Share of right answers below what both sides reach, where they are compared.
+# The comparison is at this much accuracy below what both sides reach.
 BELOW = 0.005
 
 
@@ -53,10 +52,10 @@ class Row:
 
     Attributes:
         preset: its name.
-        hops, targets: of a message, and neurons that one serves; no hop is movement inside a core.
-        skipping: whether weights whose activation is zero are not read: by the machine's design
-            parameter, or as a saving of the QNN alone where it has none (there spikes fetch weights
-            one by one).
+        hops, targets: hops of a message, and neurons that it serves; 0 hops: inside a core.
+        skipping: whether weights whose activation is zero are skipped: by the machine's design
+            parameter, or for the QNN alone if the machine has none (there spikes fetch weights one
+            by one).
     """
 
     preset: str
@@ -65,7 +64,7 @@ class Row:
     skipping: int
 
     def hardware(self, input_bits: int | None) -> Hardware:
-        """With real-valued inputs as wide as the data's."""
+        """The machine, its real-valued inputs as wide as the data's."""
         machine = get_hardware(self.preset)
         parameters = {"hops": self.hops, "targets_per_message": self.targets}
         if "zero_skipping" in machine.architecture.parameters:
@@ -75,7 +74,7 @@ class Row:
         return machine.with_design(**parameters)
 
     def qnn_pj(self, workload: Workload, machine: Hardware, steps: int) -> jax.Array:
-        """`[B]` pJ of a QNN, on its machine."""
+        """Energy of a QNN on the machine, `[B]` in pJ."""
         read = QNNEnergy(machine, steps).per_sample(workload)
         if self.skipping and "zero_skipping" not in machine.architecture.parameters:
             return read - unread_pj(workload, machine, steps)
@@ -83,7 +82,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As printed.
+        """Name as printed.
 
         >>> Row("spatial-45nm", 1, 16, 0).name
         'spatial-45nm, 1 hops, 16 targets, every weight read'
@@ -102,7 +101,7 @@ ROWS = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What is run."""
+    """Options of the comparison."""
 
     tasks: str = option("digits", f"of {', '.join(TASKS)}, comma-separated")
     windows: tuple[int, ...] = option((2, 4, 6), "time windows T")
@@ -130,16 +129,16 @@ class Flags:
 
     @property
     def names(self) -> list[str]:
-        """Tasks."""
+        """Names of the tasks."""
         return [word for word in self.tasks.split(",") if word]
 
     @property
     def weights(self) -> list[float]:
-        """Strengths."""
+        """Energy weights."""
         return [float(word) for word in self.strengths.split(",")]
 
     def task_flags(self, name: str) -> dict[str, Any]:
-        """Of `experiments.train`, the same for both sides."""
+        """Flags of `experiments.train` for a task, the same for both sides."""
         flags: dict[str, Any] = {"dataset": name, "hardware": self.hardware, "norm": False}
         if self.epochs is not None:
             flags["epochs"] = self.epochs
@@ -149,7 +148,7 @@ class Flags:
 
 
 def main(flags: Flags) -> dict[str, Any]:
-    """Run what is missing, write and print who wins; returns it."""
+    """Run what is missing; writes, prints and returns which side wins."""
     folder = Path(
         "runs/qnn-comparison-smoke" if flags.smoke and flags.out == RESULTS else flags.out
     )
@@ -174,14 +173,14 @@ def jobs(flags: Flags, name: str, steps: int, side: str) -> Iterator[Job]:
             {"seed": seed, "slope": 1.0, "rate": 1.0, "strength": strength}
             for strength in flags.weights
         )
-        # Its clip levels are trained, as those who proposed them do.
+        # Clip levels of the QNN are trained, as in the work that proposed them.
         shown = {"steps": steps} if side == SPIKES else {"steps": 1, "threshold_scale": 1.0}
         given = {**flags.task_flags(name), **shown, **FIVE_FOLDS[seed]}
         yield Job(name, f"T{steps}", side, given, runs)
 
 
 def train(flags: Flags, store: Store, name: str, steps: int, side: str) -> None:
-    """Run what is missing of one side."""
+    """Run the missing runs of one side."""
     for job in jobs(flags, name, steps, side):
         missing = [run for run in job.runs if store.find(job, run) is None]
         if not missing:
@@ -189,7 +188,7 @@ def train(flags: Flags, store: Store, name: str, steps: int, side: str) -> None:
         swept = make(job, steps, side)
         for run in missing:
             result = swept.run(Numbers(**run))
-            # Of the QNN it would be the energy of a spiking network of one step.
+            # For the QNN it would be the energy of a spiking network of one step.
             for field in ("samples", "pj", "spike_independent_pj", "initial_pj", "spike_rates"):
                 result.pop(field)
             store.keep(job, run, result)
@@ -221,7 +220,7 @@ def make(job: Job, steps: int, side: str) -> Swept:
 
 
 def compare(flags: Flags, store: Store, name: str, steps: int) -> Iterator[dict[str, Any]]:
-    """Who wins on each machine at one accuracy."""
+    """Energy ratio on each machine at equal accuracy."""
     accuracy, rows = {}, {}
     for side in (SPIKES, QNN):
         found = [
@@ -263,7 +262,7 @@ def at_one_accuracy(
 
     Args:
         accuracy, pj: `[seeds, strengths]` of each side.
-        draw: seeds that are taken.
+        draw: indices of the seeds to use.
     """
     means = {side: found[draw].mean(0) for side, found in accuracy.items()}
     wanted = float(min(found.max() for found in means.values()) - BELOW)
@@ -273,7 +272,7 @@ def at_one_accuracy(
 def interval(
     accuracy: Mapping[str, np.ndarray], pj: Mapping[str, np.ndarray]
 ) -> tuple[float, float]:
-    """Ends of the 95 % interval of spikes over QNN, by draws of seeds, the same of both."""
+    """Ends of the 95 % interval of the energy ratio, by paired draws of seeds."""
     seeds, random, drawn = len(accuracy[SPIKES]), np.random.default_rng(0), []
     for draw in random.integers(0, seeds, (DRAWS, seeds)):
         _, estimates = at_one_accuracy(accuracy, pj, draw)
@@ -283,7 +282,7 @@ def interval(
 
 
 def describe(line: dict[str, Any]) -> str:
-    """One comparison for a reader."""
+    """One comparison as a line of text."""
     wins = "QNN wins" if line["winner"] == QNN else "spikes win"
     sign = {side: "" if down else "≤ " for side, down in line["comes_down"].items()}
     return (

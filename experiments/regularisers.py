@@ -5,16 +5,16 @@
     python -m experiments.regularisers --smoke
 
 Searched tasks: every regulariser runs every slope of the surrogate x learning rate x strength once,
-judged on a third of the training samples, its three cheapest pairs of slope and rate on the other
-two thirds as well, and on all three with another seed. What costs least at one point lost there is
-run again, three strengths around that loss, on fresh splits or folds; what does not lose a point
-there gets three times the strength, what loses one at all of them a third, up to five times. The
-other tasks run ours and the two best others, with slope and rate of the searched task of their
-kind, or of a short search of their own: every pair at one strength. All figures are of the last
-epoch.
+evaluated on a third of the training samples; its three cheapest pairs of slope and rate run on the
+other two thirds as well, and on all three with another seed. The pair with the lowest energy at one
+percentage point lost is run again, at three strengths around that loss, on fresh splits or folds.
+If no strength loses a point there, a strength three times as high is added; if all do, a third of
+the lowest, up to five times. The other tasks run our term and the two best others, with slope and
+rate of the searched task of their kind, or of a short search of their own: every pair at one
+strength. All figures are of the last epoch.
 
-Each run is kept as soon as it is over, below `experiments/results/regularisers`; one that is there
-with the same numbers is not run again. `summary.json` there holds what comes out.
+Each run is kept as soon as it is over, below `experiments/results/regularisers`; an existing run
+with the same numbers is not repeated. `summary.json` there holds the results.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ from experiments.summary import versions
 from experiments.swept import NONE
 
 RESULTS = "experiments/results/regularisers"
-# Of a worker: imports, data, and tracing a program that may have been compiled before.
+# Start of a worker: imports, data, and tracing a program that may be compiled already.
 START_SECONDS = 15
 
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What is run, and how."""
+    """Options of the comparison."""
 
     tasks: str = option(",".join(TASKS), "tasks, comma-separated")
     max_hours: float | None = option(None, "start no run after so many hours", above=0)
@@ -106,7 +106,7 @@ def main(flags: Flags) -> dict[str, Any]:
                 f"{name} is run with the two best others of a searched task, and none is over: "
                 f"--tasks {','.join(RANKING)} first"
             )
-        # What a second round runs is known once the first is over.
+        # The runs of a second round are known once the first is over.
         for _ in range(1 + bool(task.again)):
             if not pool.left:
                 pool.work(searches(name, task, grid, store))
@@ -122,7 +122,7 @@ def main(flags: Flags) -> dict[str, Any]:
 
 
 def summarise(store: Store, grid: Grid) -> dict[str, Any]:
-    """What comes out of the runs there are."""
+    """Results of the runs so far."""
     known = {"digits": SMOKE} if grid is SMALL_GRID else TASKS
     tasks = {}
     for name, task in known.items():
@@ -172,7 +172,7 @@ def summarise(store: Store, grid: Grid) -> dict[str, Any]:
 
 
 def units(task: Task, count: int) -> str:
-    """What a mean is taken over.
+    """Units that a mean is taken over.
 
     >>> units(TASKS["ev-objects"], 576)
     '576 pooled samples, 3 runs of each'
@@ -183,7 +183,7 @@ def units(task: Task, count: int) -> str:
 
 
 def without(summary: Mapping[str, Any]) -> str:
-    """Of the geometric mean: tasks that do not count.
+    """Words on the tasks that do not count in the geometric mean.
 
     >>> without({"tasks": {"a": {"beside": False}, "b": {"beside": True}}})
     ' without b'
@@ -193,15 +193,15 @@ def without(summary: Mapping[str, Any]) -> str:
 
 
 def sign_of(row: Mapping[str, Any]) -> str:
-    """Of an energy at one point lost: ≤ where no run came down to it, ≈ where all lost more.
+    """Sign of an energy at one point lost: ≤ if no run lost that much, ≈ if all lost more.
 
-    The one is an upper end, the other lies on a line to the unconstrained network.
+    The former is an upper bound, the latter is interpolated towards the unconstrained network.
     """
     return ("" if row["held"] else "≈") if row["reached"] else "≤"
 
 
 def describe(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Lines for a reader."""
+    """The summary as lines of text."""
     for name, task in summary["tasks"].items():
         free = task["unconstrained"]
         shown = f"{free['accuracy']:.2%}, {free['pj'] / 1e3:,.1f} nJ"
@@ -224,10 +224,10 @@ def describe(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def estimate(tasks: Mapping[str, Task], grid: Grid, store: Store, workers: int) -> str:
-    """How long what is missing takes, by what runs took before."""
+    """Time that the missing runs will take, estimated from earlier runs."""
 
     def missing(jobs: Sequence[Job]) -> list[int]:
-        """Runs that each unfinished job lacks."""
+        """Number of runs that each unfinished job lacks."""
         lacks = [sum(store.find(job, run) is None for run in job.runs) for job in jobs]
         return [count for count in lacks if count]
 
@@ -235,7 +235,7 @@ def estimate(tasks: Mapping[str, Task], grid: Grid, store: Store, workers: int) 
     for name, task in tasks.items():
         left = missing(searches(name, task, grid, store))
         known = reports(name, task, grid, store)
-        # Before the search is over: what will be chosen, one job for each block and regulariser.
+        # Before the search is over: the runs to be chosen, one job per block and regulariser.
         names = len(grid.names) - 1 if task.searched else 3
         later = missing(known) if known else [1, *[3] * names] * len(task.blocks)
         runs, jobs = sum(left) + sum(later), len(left) + len(later)

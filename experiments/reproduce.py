@@ -1,10 +1,10 @@
-"""Run what stands behind README's table: every case, run by run, each on a core of its own.
+"""Reproduction of the table in the README: every case, run by run, one core per run.
 
     python -m experiments.reproduce
     python -m experiments.reproduce --only digits,qtdb-10 --seeds 0 --workers 1
 
-Each run leaves its result, and the command that makes it, below `experiments/results`. A run whose
-result is there already is skipped, so a table that was broken off is taken up where it stopped.
+Each run writes its result, and the command that makes it, below `experiments/results`. A run whose
+result exists is skipped, so an interrupted reproduction continues where it stopped.
 `python -m experiments.table` turns the results into the table.
 """
 
@@ -28,7 +28,7 @@ from experiments.config import check, flag, option, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "experiments/results"
-# A timing of one core, whatever the machine has beside it.
+# Times are of one core, however many the machine has.
 ONE_CORE = {
     "JAX_PLATFORMS": "cpu",
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
@@ -39,13 +39,13 @@ SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
         name: its name, and that of its folder below the results.
         flags: of `experiments.train`, by field.
         runs: what differs from run to run, under the name of the run's result.
-        note: what a reader must know beside its figures.
+        note: what a reader must know about its figures.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Case:
 
 
 def seeds(*numbers: int) -> dict[str, dict[str, Any]]:
-    """A run for each seed.
+    """One run per seed.
 
     >>> seeds(0, 1)
     {'0': {'seed': 0}, '1': {'seed': 1}}
@@ -64,7 +64,7 @@ def seeds(*numbers: int) -> dict[str, dict[str, Any]]:
 
 
 def splits(*numbers: int) -> dict[str, dict[str, Any]]:
-    """A run for each seed, on a split into training and test samples of its own.
+    """One run per seed, each on its own split into training and test samples.
 
     >>> splits(3)
     {'3': {'seed': 3, 'split_seed': 3}}
@@ -73,7 +73,7 @@ def splits(*numbers: int) -> dict[str, dict[str, Any]]:
 
 
 def folds(count: int) -> dict[str, dict[str, Any]]:
-    """A run for each fold of the training samples, each with a seed of its own.
+    """One run per fold of the training samples, each with its own seed.
 
     >>> folds(2)
     {'0': {'folds': 2, 'fold': 0, 'seed': 0}, '1': {'folds': 2, 'fold': 1, 'seed': 1}}
@@ -82,7 +82,7 @@ def folds(count: int) -> dict[str, dict[str, Any]]:
 
 
 def speakers(options: str = "") -> dict[str, dict[str, Any]]:
-    """A run for each speaker of fsdd, who is left out of training.
+    """One run per speaker of fsdd, who is left out of training.
 
     >>> speakers("steps=32")["theo"]
     {'data_options': 'steps=32,holdout=speaker,speaker=theo', 'seed': 0}
@@ -98,7 +98,7 @@ def speakers(options: str = "") -> dict[str, dict[str, Any]]:
 
 
 FIVE = seeds(0, 1, 2, 3, 4)
-# The recipe was looked for on splits 0 to 5, 7 and 8; these had not been tested on when it was set.
+# The recipe was searched on splits 0 to 5, 7 and 8; these had not been tested on when it was set.
 FRESH = splits(11, 12, 13, 14, 15)
 DIGITS = {"dataset": "digits"}
 QTDB = {"dataset": "qtdb"}
@@ -134,7 +134,7 @@ CASES = (
     ),
 )
 
-# With the energy term: what it is compared with. Same network, seeds, schedule and machine.
+# Cases with the energy term: their baseline of the same network, seeds, schedule and machine.
 BASELINES = {
     "digits-neuromorphic-energy": "digits-neuromorphic-w0",
     "digits-hierarchy-energy": "digits-hierarchy-w0",
@@ -145,7 +145,7 @@ BASELINES = {
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What is run, and how."""
+    """Options of the command."""
 
     only: str = option("", "cases, comma-separated; digits stands for all that start with digits-")
     data_dir: str | None = option(None, "folder that holds the data; none: JSNN_DATA")
@@ -207,7 +207,7 @@ def select(cases: Sequence[Case], only: str) -> list[Case]:
 
 
 def words(case: Case, name: str) -> list[str]:
-    """The command line of a run behind `experiments.train`.
+    """Arguments of `experiments.train` for a run.
 
     >>> words(Case("toy", {"widths": (8, 4), "norm": True, "limit": None}, seeds(3)), "3")
     ['--widths', '8,4', '--norm', '--limit', 'none', '--seed', '3']
@@ -223,17 +223,17 @@ def words(case: Case, name: str) -> list[str]:
 
 
 def command(case: Case, name: str) -> str:
-    """What a reader types for a run."""
+    """The command of a run as a reader types it."""
     return shlex.join(["python", "-m", "experiments.train", *words(case, name)])
 
 
 def result_file(case: Case, name: str, out: Path) -> Path:
-    """Where the result of a run lies."""
+    """File of the result of a run."""
     return out / case.name / f"{name}.json"
 
 
 def is_done(case: Case, name: str, out: Path) -> bool:
-    """Whether there is a result of this very command; one of other flags is run anew."""
+    """Whether there is a result of this exact command; one of other flags is run again."""
     file = result_file(case, name, out)
     return file.exists() and json.loads(file.read_text())["command"] == command(case, name)
 
@@ -242,11 +242,11 @@ def run(case: Case, name: str, out: Path, data_dir: str | None) -> str:
     """Run once and keep the result; returns a line about it.
 
     Raises:
-        RuntimeError: the run failed, or wrote what must not be kept; with the end of its output.
+        RuntimeError: the run failed, or its result must not be kept; with the end of its output.
     """
     started = time.perf_counter()
     environment = os.environ | ONE_CORE
-    # Not a flag: the folder of the data is no part of what the run is.
+    # Not a flag: the folder of the data is not part of the run's config.
     folder = data_dir or os.environ.get("JSNN_DATA")
     if folder:
         environment["JSNN_DATA"] = str(Path(folder).resolve())
@@ -277,14 +277,14 @@ def run(case: Case, name: str, out: Path, data_dir: str | None) -> str:
 
 
 def _cores() -> list[int]:
-    # macOS and Windows cannot pin; there the number of workers is all that is kept to.
+    # macOS and Windows cannot pin; there only the number of workers is respected.
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def _pin(core: int) -> None:
-    # On Linux it is the calling thread that is pinned, and the children it starts.
+    # On Linux this pins the calling thread and the children it starts.
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
 

@@ -1,4 +1,4 @@
-"""Contents of a run folder restored: the state, and the network as it was tested."""
+"""Restored contents of a run folder: the state, and the network as tested."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jsnn.train.threshold import turned
 def record(
     folder: RunFolder, epoch: int, best: dict[str, Any], rows: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    """What a checkpoint says beside its arrays.
+    """Record that a checkpoint holds beside its arrays.
 
     Args:
         folder: of the run, whose config made the checkpoint.
@@ -27,15 +27,15 @@ def record(
 
 
 def check(folder: RunFolder, checkpoints: Checkpoints, epochs: int | None = None) -> None:
-    """Compare the config of a run with the one that its newest checkpoint is of.
+    """Compare the config of a run with that of its newest checkpoint.
 
     Args:
         folder: of the run.
         checkpoints: of the run.
-        epochs: how many the run shall have; None: as many as its config says.
+        epochs: number of epochs the run shall have; None: that of its config.
 
     Raises:
-        ValueError: the config was changed, or more epochs are done.
+        ValueError: the config was changed, or more epochs are done already.
     """
     if checkpoints.latest() is None:
         folder.refuse_edited()
@@ -52,7 +52,7 @@ def check(folder: RunFolder, checkpoints: Checkpoints, epochs: int | None = None
 def network(folder: RunFolder, like: TrainState) -> tuple[TrainState, int]:
     """State and epoch of the chosen network.
 
-    With a budget the factor that the run put on its thresholds is on them.
+    With a budget, the thresholds include the factor that the run applied to them.
 
     Args:
         folder: of the run.

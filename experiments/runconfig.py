@@ -12,8 +12,9 @@ from experiments.recipes import RECIPES
 from experiments.unread import refuse_unread
 from jsnn.train.objective import EVENT_TEMPERATURE
 
-# At a dead-neuron weight of 1 a network of digits stayed 5 % above its 41 nJ and lost 2 points. In
-# the last epoch the limit has come down and the network has settled at it.
+# With a dead-neuron weight of 1 a network of digits stayed 5 % above its 41 nJ and lost 2
+# percentage points. By the last epoch the limit has reached its end and the network has settled at
+# it.
 UNDER_A_BUDGET = {"energy_weight": 0.0, "dead_neuron_weight": 0.1, "select": "last"}
 
 
@@ -107,7 +108,7 @@ class Config:
     design_rate: float = option(
         5.0, "learning rate of the design parameters / that of weights", least=0
     )
-    # how
+    # how it is trained
     warm_start: str | None = option(None, "folder of a run whose network to start from")
     seed: int = option(0, "seed of weights, batches and encoders", least=0)
     epochs: int = option(100, "passes over the training samples", least=1)
@@ -172,11 +173,11 @@ def configured(flags: dict[str, Any], smoke: bool = False) -> Config:
     """The config of flags: recipe of the data set, `--smoke`, a budget, then the flags.
 
     Raises:
-        ValueError: flags that do not fit, or that this run would not read.
+        ValueError: flags that do not fit, or that this run would not use.
     """
     recipe = RECIPES.get(flags.get("dataset", Config.dataset), {})
     short = {"epochs": 2, "limit": 256} if smoke else {}
-    # A budget takes the place of the recipe's weight, not of one that was asked for.
+    # A budget replaces the recipe's energy weight, not one that was asked for.
     limited = any(flags.get(name) for name in BUDGETS)
     config = Config(**recipe | short | (UNDER_A_BUDGET if limited else {}) | flags)
     refuse_unread(flags, config)

@@ -1,7 +1,7 @@
-"""The folder of one run: config, metrics, checkpoints, result; a kill loses nothing.
+"""Folder of one run: config, metrics, checkpoints, result; a kill loses nothing saved.
 
 Every file that is read again carries the sha256 of its content (of each row, for the metrics), is
-replaced whole, and is on disk before what relies on it. A folder belongs to one process at a time.
+replaced as a whole, and is on disk before files that rely on it. One process at a time may use it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ except ImportError:  # not a POSIX system
 DIGEST = "sha256"
 CHANGES = "epochs_changed"
 ROW = "row"
-# What flock answers on a file system that has no locks.
+# Errors of flock on a file system without locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -60,7 +60,7 @@ class RunFolder:
 
         Raises:
             FileExistsError: `out` holds files already, of another run or of something else.
-            BlockingIOError: another process is making it.
+            BlockingIOError: another process is creating it.
             OSError: it cannot be written to.
         """
         folder = cls._numbered(Path("runs"), name) if out is None else cls._named(Path(out))
@@ -77,7 +77,7 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
         folder.lock("choose another --out")
         try:
-            # Another process may have ended here in between.
+            # Another process may have created and left the folder meanwhile.
             folder._refuse_taken()
         except FileExistsError:
             folder.release()
@@ -101,7 +101,7 @@ class RunFolder:
                 return folder
 
     def _refuse_taken(self) -> None:
-        # A process that was killed while it made the folder leaves no more than these.
+        # A process killed while creating the folder leaves at most these files.
         unborn = {self.lock_file.name, self.config.with_suffix(".partial").name}
         path = self.path
         if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - unborn):
@@ -113,7 +113,7 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: str) -> RunFolder:
-        """The folder of an earlier run; FileNotFoundError if it is none."""
+        """The folder of an earlier run; FileNotFoundError if there is none."""
         folder = cls(Path(path))
         if not folder.config.exists():
             begun = folder.config.with_suffix(".partial").exists()
@@ -126,9 +126,9 @@ class RunFolder:
     # ---- one process at a time -------------------------------------------------------------------
 
     def lock(self, advice: str = "wait for it to end, or stop it") -> None:
-        """Keep other processes out; nothing if this object has done so already.
+        """Keep other processes out; does nothing if this object has the lock already.
 
-        The system lets go of the lock when the process ends, however it ends. Where it has no
+        The system releases the lock when the process ends, however it ends. Where there are no
         locks, a line on standard error says so.
 
         Raises:
@@ -182,11 +182,10 @@ class RunFolder:
         Args:
             cls: dataclass of the config.
             given: flags given now.
-            free: those that may say something else than the run did; they win.
+            free: names of flags that may differ from those of the run; they win.
 
         Raises:
-            ValueError: the file is damaged, a field is not what it must be, or a flag says
-                something else.
+            ValueError: the file is damaged, a field is invalid, or a flag differs from the run.
         """
         stored, _ = self._stored()
         stored.pop(CHANGES, None)
@@ -205,11 +204,11 @@ class RunFolder:
         return dataclasses.replace(config, **new)
 
     def content(self) -> dict[str, Any]:
-        """What config.json holds: the config, and how its epochs were changed since."""
+        """Content of config.json: the config, and later changes of its epochs."""
         return self._stored()[0]
 
     def refuse_edited(self) -> None:
-        """ValueError unless config.json is as it was written; where no checkpoint knows better."""
+        """Raise ValueError if config.json was edited; for a run without a checkpoint."""
         stored, digest = self._stored()
         if digest != _digest(stored, self.config.name):
             raise ValueError(
@@ -218,9 +217,9 @@ class RunFolder:
             )
 
     def refuse_unlike(self, known: Any) -> None:
-        """Compare config.json with what a checkpoint knows of it.
+        """Compare config.json with the copy in a checkpoint.
 
-        A checkpoint from before the epochs were changed knows the config of then.
+        A checkpoint from before a change of the epochs holds the earlier config.
 
         Args:
             known: `content` when the checkpoint was written.
@@ -233,7 +232,7 @@ class RunFolder:
             raise ValueError(f"the checkpoint in {self.path} does not say which config it is of")
         before, changes = stored, _changes(stored, self.config)
         while before != known and changes and before["epochs"] == changes[-1]["to"]:
-            # What no checkpoint knows yet is vouched for by the digest.
+            # Changes that no checkpoint holds yet are checked by the digest.
             self.refuse_edited()
             *changes, last = changes
             before = {**before, "epochs": last["from"], CHANGES: changes}
@@ -253,13 +252,13 @@ class RunFolder:
         )
 
     def change_epochs(self, epochs: int, done: int) -> str | None:
-        """Make the run of another length, from here on; returns a line that says so.
+        """Change the number of epochs of the run; returns a line that says so.
 
         The result of the run as it was is kept as `result-after-N.json`.
 
         Args:
-            epochs: how many the run shall have, at least `done`.
-            done: how many are done.
+            epochs: number the run shall have, at least `done`.
+            done: number already done.
         """
         stored = self.content()
         before = stored["epochs"]
@@ -287,7 +286,7 @@ class RunFolder:
     # ---- what the run writes ---------------------------------------------------------------------
 
     def write(self, file: Path, content: Any) -> None:
-        """Write JSON with its digest, whole or not at all; OSError if the disk refuses."""
+        """Write JSON with its digest, completely or not at all; OSError if the disk refuses."""
         with self._saying_what(file):
             replace(file, _json(sealed(content, file.name)))
 
@@ -296,7 +295,7 @@ class RunFolder:
 
         Raises:
             FileNotFoundError: there is none.
-            ValueError: it is not as it was written.
+            ValueError: it was changed since it was written.
         """
         return opened(_parsed(file), file.name, file, f"--resume {self.path} writes it again")
 
@@ -313,7 +312,7 @@ class RunFolder:
                 raise
 
     def sync(self) -> None:
-        """See that the metrics are on disk, before a checkpoint that counts on them."""
+        """Force the metrics to disk, before a checkpoint that relies on them."""
         with self._saying_what(self.metrics):
             _sync(self.metrics)
             _sync_folder(self.path)
@@ -322,7 +321,7 @@ class RunFolder:
         """The metrics so far, by epoch.
 
         Args:
-            through: the last epoch of those that must all be there; None: whichever there are.
+            through: last epoch up to which all rows must exist; None: whichever exist.
 
         Raises:
             ValueError: damaged lines, two rows of one epoch, or epochs without a row, all named.
@@ -340,7 +339,7 @@ class RunFolder:
         return [by_epoch[epoch] for epoch in sorted(by_epoch) if epoch <= last]
 
     def row(self, epoch: int) -> dict[str, Any]:
-        """The metrics of one epoch; ValueError if they are not there or not as they were."""
+        """The metrics of one epoch; ValueError if they are missing or damaged."""
         for row in self.rows():
             if row["epoch"] == epoch:
                 return row
@@ -350,12 +349,12 @@ class RunFolder:
         )
 
     def rewind(self, rows: Sequence[dict[str, Any]]) -> str | None:
-        """Make the metrics these; returns a line on what was wrong with them.
+        """Reset the metrics to these rows; returns a line on what was wrong with them.
 
         Later rows, which the run will write again, are dropped.
 
         Args:
-            rows: of all epochs so far, as the checkpoint knows them.
+            rows: of all epochs so far, as stored in the checkpoint.
         """
         by_epoch, wrong = self._lines()
         unlike = [
@@ -387,7 +386,7 @@ class RunFolder:
             except ValueError:
                 wrong.append(f"line {number} is not as it was written")
                 continue
-            # The same row twice says nothing new.
+            # A repeated identical row is harmless.
             if _digest(by_epoch.setdefault(row["epoch"], row), ROW) != _digest(row, ROW):
                 wrong.append(f"line {number} is a second row of epoch {row['epoch']}")
         return by_epoch, wrong
@@ -400,12 +399,12 @@ class RunFolder:
 
 
 def sealed(content: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Content and its digest, in which the kind is too: one file is not taken for another."""
+    """Content and its digest, which includes the kind: no file passes for another kind."""
     return {**content, DIGEST: _digest(content, kind)}
 
 
 def opened(stored: Any, kind: str, where: Any, advice: str) -> dict[str, Any]:
-    """Content that `sealed` sealed; ValueError if it is not as it was."""
+    """Content that `sealed` sealed; ValueError if it was changed."""
     advice = f": {advice}" if advice else ""
     if not isinstance(stored, dict) or DIGEST not in stored:
         raise ValueError(f"{where} is damaged, or of an older version: it has no {DIGEST}{advice}")
@@ -423,7 +422,7 @@ def _digest(content: Any, kind: str) -> str:
 
 
 def _plain(content: Any) -> Any:
-    """Content as JSON gives it back."""
+    """Content as it is after a round trip through JSON."""
     return json.loads(json.dumps(content))
 
 
@@ -446,7 +445,7 @@ def _loaded(text: bytes) -> Any:
 
 
 def _changes(stored: dict[str, Any], file: Path) -> list[dict[str, int]]:
-    """How the epochs of a run were changed."""
+    """Changes of the epochs of a run."""
     changes = stored.get(CHANGES, [])
     whole = isinstance(changes, list) and all(
         isinstance(one, dict)
@@ -478,7 +477,7 @@ def _numbers(epochs: Iterable[int]) -> str:
 
 
 def replace(file: Path, text: str) -> None:
-    """Write a file whole or not at all; it is on disk before its name is."""
+    """Write a file completely or not at all; its content is on disk before its name."""
     partial = file.with_suffix(".partial")
     try:
         with partial.open("w") as stream:
@@ -493,7 +492,7 @@ def replace(file: Path, text: str) -> None:
 
 
 def keep(file: Path, content: Any) -> None:
-    """Write JSON whole or not at all, its folder made where it is missing."""
+    """Write JSON completely or not at all; a missing folder is created."""
     file.parent.mkdir(parents=True, exist_ok=True)
     replace(file, _json(content))
 
@@ -507,7 +506,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """See that the names in a folder are on disk; Windows cannot open folders and need not."""
+    """Force the names in a folder to disk; Windows cannot open folders and need not."""
     if os.name != "nt":
         _sync(path)
 
@@ -521,6 +520,6 @@ def _saying(what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # With an errno OSError makes the fitting subclass.
+        # Given an errno, OSError creates the matching subclass.
         reason = error.strerror or error
         raise OSError(error.errno, f"{what} ({reason}): {advice}") from error

@@ -31,21 +31,21 @@ from jsnn.train.step import make_epoch, make_train_step
 
 
 class Setting(NamedTuple):
-    """What runs of one config share, whatever their seeds, weights and budgets: compiled once.
+    """Objects that runs of one config share for all seeds, weights and budgets: compiled once.
 
     Attributes:
-        devices: that it runs on.
+        devices: devices of the runs.
         data, hardware, encoder, network, levers: of the config.
         model: the network with its levers.
         objective, optimiser: of the config.
         epoch_steps: optimiser steps of an epoch.
         shapes: one encoded sample.
         traced: shapes of a workload.
-        window, loop: how steps are carried out (`experiments.pace`).
+        window, loop: time plan and loop of steps (`experiments.pace`).
         input: dense frames or lists of events.
         given: frames of every split in that form.
-        train: training samples where its loop wants them.
-        advance: an epoch or a step.
+        train: training samples where the loop needs them.
+        advance: function that runs an epoch or a step.
         eval_step: of `jsnn.train.evaluation.make_eval_step`.
     """
 
@@ -71,12 +71,12 @@ class Setting(NamedTuple):
 
     @property
     def validation(self) -> tuple:
-        """Frames and labels."""
+        """Frames and labels of the validation set."""
         return self.given["validation"], self.data.validation.labels
 
     @property
     def test(self) -> tuple:
-        """Frames and labels."""
+        """Frames and labels of the test set."""
         return self.given["test"], self.data.test.labels
 
 
@@ -84,9 +84,9 @@ class Begun(NamedTuple):
     """A run before its first step.
 
     Attributes:
-        state: of the run, with its goal.
+        state: of the run, with its limits or energy weight (`TrainState.goal`).
         first: energy of the untrained network.
-        hold: what a budget asks for, None without one.
+        hold: the budget of the run, None without one.
     """
 
     state: TrainState
@@ -95,7 +95,7 @@ class Begun(NamedTuple):
 
 
 def program(config: Config) -> tuple:
-    """What runs must have in common to share a setting: all but seeds, weights and sizes."""
+    """Key of configs that share a setting: all but seeds, weights and sizes."""
     shown = dataclasses.asdict(config)
     limited = tuple(name for name in BUDGETS if shown.pop(name) is not None)
     for own in ("seed", "energy_weight", "warm_start"):
@@ -104,7 +104,7 @@ def program(config: Config) -> tuple:
 
 
 def prepare(config: Config, devices: Devices) -> Setting:
-    """Everything that does not depend on the seed or the size of a weight or budget."""
+    """Objects that do not depend on the seed or the size of a weight or budget."""
     build.check_names(config)
     data = build.dataset(config)
     hardware = build.hardware(config, data)
@@ -174,7 +174,7 @@ def begin(config: Config, made: Setting, devices: Devices, own: bool = True) -> 
 
     Args:
         config: of the run.
-        made: of this config, or of one that differs in seed, weight or size of a budget only.
+        made: setting of this config, or of one that differs only in seed, weight or budget size.
         devices: of the run.
         own: whether the setting was made for this config alone.
 
@@ -203,7 +203,7 @@ def begin(config: Config, made: Setting, devices: Devices, own: bool = True) -> 
 
 
 def goalless(state: TrainState) -> TrainState:
-    """What is kept of a state: its goal follows from the config."""
+    """The state without its goal, which follows from the config, as it is kept."""
     return dataclasses.replace(state, goal=None)
 
 
@@ -221,7 +221,7 @@ def _loop(config: Config, workload: jsnn.Workload, train) -> pace.Loop:
 
 
 def _workload(model, state: TrainState, frames, task: str, labels) -> jsnn.Workload:
-    """What a pass records; ValueError if its outputs do not fit the task."""
+    """Workload of a forward pass; ValueError if its outputs do not fit the task."""
     passed = forward(model, state.variables, frames)
     TASKS[task](passed.outputs, labels)
     return passed.workload

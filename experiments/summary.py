@@ -23,7 +23,7 @@ MULTIPLIER = "multiplier_"
 
 
 def means(terms: list[dict], sums: dict, first: jsnn.EnergyBreakdown) -> dict[str, Any]:
-    """One row of metrics: training terms averaged over the epoch, validation over its set."""
+    """One row of metrics: means of training terms over the epoch and of the validation set."""
     names = ("loss", "task", "energy", "dead_neurons", "accuracy")
     names += tuple(name for name in terms[0] if name.startswith(MULTIPLIER))
     trained = {f"train_{name}": float(np.mean([term[name] for term in terms])) for name in names}
@@ -81,7 +81,7 @@ def at_bits(state: TrainState, bits: int) -> TrainState:
 
 
 def rounded(params: Any, bits: int) -> Any:
-    """Parameters with weights of so many bits."""
+    """Parameters with weights rounded to `bits` bits."""
     return jax.tree.map(
         lambda leaf, label: fake_quantise(leaf, bits) if label == "weights" else leaf,
         params,
@@ -95,14 +95,14 @@ def plain(tree: Any) -> Any:
 
 
 def parameters(state: TrainState) -> int:
-    """Trained numbers of a network; those of its levers apart."""
+    """Number of trained parameters of a network, without those of its levers."""
     levered = set(state.params) == {NETWORK, LEVERS}
     trained = state.params[NETWORK] if levered else state.params
     return sum(leaf.size for leaf in jax.tree.leaves(trained))
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation of a sample; 0 of one value.
+    """Mean and sample standard deviation; the latter is 0 for one value.
 
     >>> spread([1.0, 3.0]), spread([2.0])
     ((2.0, 1.4142135623730951), (2.0, 0.0))
@@ -117,7 +117,7 @@ def since(moment: float) -> float:
 
 
 def versions() -> dict[str, str]:
-    """Of python, jsnn and what its results depend on."""
+    """Versions of python, jsnn and the packages that its results depend on."""
     return {"python": platform.python_version(), "jsnn": jsnn.__version__, **_installed()}
 
 

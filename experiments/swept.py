@@ -1,8 +1,8 @@
 """Runs of one task that differ in numbers only, through one compiled program.
 
 Slope of the surrogate, learning rate, strength and seed are traced, so the runs of a regulariser
-on a task compile once. Read as `{"regulariser", "flags", "runs"}` from standard input, each run
-becomes a line of JSON on standard output:
+on a task compile once. Runs are read as `{"regulariser", "flags", "runs"}` from standard input;
+each gives a line of JSON on standard output:
 
     echo '{"regulariser": "l1-rate", "flags": {"dataset": "digits", "epochs": 3}, "runs":
         [{"seed": 0, "slope": 1, "rate": 1, "strength": 0.3}]}' | python -m experiments.swept
@@ -40,20 +40,20 @@ from jsnn.workload import Workload
 
 NONE = "none"
 FIRST_SAMPLES = 256
-# Sets whose sizes differ by a few samples, as folds do, share a program.
+# Sets whose sizes differ by a few samples, as of folds, share a program.
 SIZE_STEP = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Numbers:
-    """What runs through one program differ in.
+    """Numbers in which the runs of one program differ.
 
     Attributes:
         seed: of weights, batches and encoders.
-        slope: factor on the slope of the surrogate, whose area stays.
+        slope: factor on the slope of the surrogate, whose area is kept.
         rate: factor on the learning rate.
-        strength: weight of the regulariser relative to its value at initialisation, or where
-            nothing fires there on the network trained without it.
+        strength: weight of the regulariser relative to its value at initialisation or, if nothing
+            fires there, on the network trained without it.
     """
 
     seed: int
@@ -78,7 +78,7 @@ class Steeper(Surrogate):
     slope: Any
 
     def derivative(self, x: jax.Array) -> jax.Array:
-        """See the class."""
+        """The derivative of the class."""
         return self.slope * self.base.derivative(self.slope * x)
 
 
@@ -100,9 +100,9 @@ class Swept:
 
         Args:
             config: of the task.
-            regulariser: its name, `none` for the energy unweighed, or one of one's own.
+            regulariser: its name, `none` for no weight on the energy, or a custom one.
             model: in place of the network of the config.
-            price: figures `[B]` of a workload, in a tree, whose means each run gives besides.
+            price: function of a workload to a tree of figures `[B]`; runs also give their means.
 
         Raises:
             ValueError: names or data that do not fit.
@@ -140,7 +140,7 @@ class Swept:
         self._units: dict[int, float] = {}
 
     def run(self, numbers: Numbers) -> dict[str, Any]:
-        """Train to the end, test once: means, and accuracy and pJ of every sample."""
+        """Train to the end and test once: means, and accuracy and pJ of every sample."""
         started = time.perf_counter()
         state, initial_pj, finite = self.trained(numbers)
         right, pj, spike_independent_pj, rates, prices = self._tested(state, numbers)
@@ -157,10 +157,10 @@ class Swept:
         }
 
     def trained(self, numbers: Numbers) -> tuple[TrainState, float, bool]:
-        """State after the last epoch, the energy before the first, and whether all stayed finite.
+        """State after the last epoch, energy before the first, and whether all stayed finite.
 
-        Where nothing fires at initialisation a regulariser is zero or what is left of it without
-        spikes: its unit is then its value on the network trained without it.
+        If nothing fires at initialisation, a regulariser is zero or only its part without spikes:
+        its unit is then its value on the network trained without it.
 
         Raises:
             ValueError: a regulariser that is zero on both.
@@ -193,7 +193,7 @@ class Swept:
         return self._units[seed]
 
     def _to_the_end(self, state: TrainState, numbers: Numbers) -> tuple[TrainState, bool]:
-        """All epochs, and whether all stayed finite."""
+        """State after all epochs, and whether all stayed finite."""
         config = self.config
         goal = {"energy_weight": jnp.float32(numbers.strength)}
         state = dataclasses.replace(state, goal=goal)
@@ -222,7 +222,7 @@ class Swept:
         return dataclasses.replace(state, reference_pj=unit), priced.reference_pj
 
     def _fires(self, state, frames) -> jax.Array:
-        """Whether any neuron does; networks without spiking neurons have no need to."""
+        """Whether any neuron fires; true for networks without spiking neurons."""
         workload = as_trained(state, self.model, self.encoder, frames).workload
         counts = [layer.output_events.sum() for layer in workload if layer.geometry.spiking]
         return jnp.asarray(sum(counts) > 0 if counts else True)
@@ -244,7 +244,7 @@ class Swept:
         return state, terms["finite"].all()
 
     def _optimiser(self, rate):
-        # All that AdamW changes is proportional to its learning rate.
+        # The whole update of AdamW is proportional to its learning rate.
         return optax.chain(build.optimiser(self.config, self.data), optax.scale(rate))
 
     def _judge(self, variables, samples, labels, key):
@@ -284,7 +284,7 @@ def _named(
 
 
 def _steeper(model: nn.Module, slope: Any) -> nn.Module:
-    """The network with its surrogate steeper; itself if it has none."""
+    """The network with a steeper surrogate; unchanged if it has none."""
     neuron = getattr(model, "neuron", None)
     surrogate = getattr(neuron, "surrogate", None)
     if surrogate is None:
@@ -301,7 +301,7 @@ def task_config(flags: Mapping[str, Any]) -> Config:
 
 
 def _padded(array: np.ndarray) -> np.ndarray:
-    """The array with zeros behind it that no index names."""
+    """The array padded with zeros that no index refers to."""
     more = -len(array) % SIZE_STEP
     return np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)])
 

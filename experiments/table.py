@@ -35,7 +35,7 @@ ACCURACY = (
     "spikes per neuron and step",
     "seconds",
 )
-# What README shows, on neuromorphic-22nm.
+# Rows of the README, on neuromorphic-22nm.
 FRONT = ("digits-neuromorphic-energy", "qtdb-100-energy", "ev-objects-energy", "fashion-mnist")
 HEADLINE = ("case", "network", "test accuracy", "energy", "less than without", "energy ratio")
 ENERGY = (
@@ -54,7 +54,7 @@ ENERGY = (
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """Where from and where to."""
+    """Options of the command."""
 
     results: str = option(RESULTS, "folder of the results")
     readme: str = option("experiments/README.md", "file that holds the table between its markers")
@@ -84,10 +84,10 @@ def render(
     Args:
         results: by case and run.
         baselines: for a case with the energy term, the case of weight 0 it is compared with.
-        notes: what is to be said beside a case.
+        notes: a note per case.
 
     Raises:
-        ValueError: a case and its baseline are not of one machine.
+        ValueError: a case and its baseline are on different machines.
     """
     if not results:
         return NONE_YET
@@ -101,7 +101,7 @@ def render(
 
 
 def place(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
-    """`text` with the table between its markers; ValueError if it has not one pair of them."""
+    """`text` with the table between its markers; ValueError without exactly one pair of them."""
     if not (text.count(begin) == text.count(end) == 1 and text.index(begin) < text.index(end)):
         raise ValueError(f"expected one {begin} and behind it one {end}; put them where it belongs")
     head, _, rest = text.partition(begin)
@@ -109,7 +109,7 @@ def place(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
 
 
 def written(table: str, flags: Any, begin: str = BEGIN, end: str = END) -> str:
-    """The table, put into `flags.readme` if `flags.write` asks for it."""
+    """The table, written into `flags.readme` if `flags.write` is set."""
     if flags.write:
         readme = Path(flags.readme)
         readme.write_text(place(readme.read_text(), table, begin, end))
@@ -128,7 +128,7 @@ def command(flags_type: type, main: Callable[[Any], str], description: str) -> N
 
 
 def main(flags: Flags) -> str:
-    """The table, put into README if asked for."""
+    """The table, written into the README if asked for."""
     results = load(Path(flags.results))
     if flags.write:
         front = Path(flags.front)
@@ -138,7 +138,7 @@ def main(flags: Flags) -> str:
 
 
 def render_front(results: Mapping[str, Runs]) -> str:
-    """Four rows: accuracy, energy, energy ratio and what the energy term took away."""
+    """Four rows: accuracy, energy, energy ratio and the reduction by the energy term."""
     rows = []
     for name in (name for name in FRONT if name in results):
         runs = list(results[name].values())
@@ -150,7 +150,7 @@ def render_front(results: Mapping[str, Runs]) -> str:
 
 
 def reduction(run: Result, baseline: Result) -> dict[str, float]:
-    """What the energy term did to one run: the factor in total, the share gone, the points lost.
+    """Effect of the energy term on one run: factor in total, share removed, points lost.
 
     less = total_0 / total,   gone = 1 - dependent / dependent_0,   points = 100 (acc_0 - acc)
 
@@ -202,7 +202,7 @@ def _rates(runs: list[Result]) -> str:
 
 def _energy(runs: list[Result]) -> list[str]:
     totals = [run["total_pj"] for run in runs]
-    # Mean and spread in the unit of the mean.
+    # Mean and spread, both in the unit of the mean.
     pj, unit = unit_of(statistics.fmean(totals))
     energy = spread([total / pj for total in totals], "{:,.1f}".format)
     parts = (
@@ -222,7 +222,7 @@ def _against(name: str, results: Mapping[str, Runs], baselines: Mapping[str, str
     if len(machines) > 1:
         raise ValueError(f"{name} and {baseline} must be of one machine, found {sorted(machines)}")
     rows = [reduction(*pair) for pair in pairs]
-    # A run that has no partner is in the other columns, and must not pass for one that has.
+    # A run without a baseline is in the other columns only; the cell must show that.
     few = f" (n = {len(rows)})" if len(rows) < len(results[name]) else ""
     return [
         spread([row["less"] for row in rows], "{:.1f}".format) + f"x{few}",
@@ -251,7 +251,7 @@ def _caption(results: Mapping[str, Runs], notes: Mapping[str, str]) -> Iterable[
     said = {}
     for runs in results.values():
         texts = {run["data_notes"] for run in runs.values()}
-        # What is not the same for all runs is said by the case's own note.
+        # Notes that differ between runs are given by the case's own note.
         if len(texts) == 1:
             said[next(iter(runs.values()))["config"]["dataset"]] = texts.pop()
     yield from (f"{dataset}: {text}" for dataset, text in said.items() if text)

@@ -1,4 +1,4 @@
-"""Runs that take every step at once: one vmapped epoch for all members, shared by the devices."""
+"""Runs trained in lockstep: one vmapped epoch for all members, distributed over devices."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from jsnn.train.evaluation import evaluate
 def train(
     configs: Sequence[Config], made: Setting, devices: Devices, folders: Sequence[RunFolder]
 ) -> list[str | None]:
-    """Train the members in lockstep; why each infeasible one is so, None for the others.
+    """Train the members in lockstep; returns why each is infeasible, None for the others.
 
     Each has the keys, batches and numbers of its own run, so that it becomes the same network up to
-    rounding. Evaluations of one epoch share a key. A group that was broken off starts afresh.
+    rounding. Evaluations of one epoch share a key. An interrupted group starts again.
 
     Args:
-        configs: of the members, of one program (`experiments.train.program`).
+        configs: of the members, which share one program (`experiments.setting.program`).
         made: their setting.
-        devices: one, of each member before it begins and after it has ended.
+        devices: a single device, for each member before it begins and after it has ended.
         folders: of their runs.
 
     Raises:
-        ValueError: the set does not fit the device, so that epochs are not single calls.
-        FloatingPointError: a member left the finite numbers.
+        ValueError: the set does not fit on the device, so that epochs are not single calls.
+        FloatingPointError: a value of a member is not finite.
     """
     if made.loop.kind != "epoch":
         raise ValueError(
@@ -105,7 +105,7 @@ def train(
 
 
 def even(members: int, devices: int) -> int:
-    """As many of the devices as can have the same number of members each.
+    """The largest number of devices that can have the same number of members each.
 
     >>> [even(members, 8) for members in (16, 12, 7, 3)]
     [8, 6, 7, 3]
@@ -114,14 +114,14 @@ def even(members: int, devices: int) -> int:
 
 
 def _placement(members: int) -> tuple[NamedSharding, NamedSharding]:
-    """Where a leading axis of so many members stands, and where what they share."""
+    """Sharding of arrays with a leading axis of members, and of arrays they share."""
     there = jax.local_devices()
     mesh = Mesh(np.array(there[: even(members, len(there))]), ("member",))
     return NamedSharding(mesh, Spec("member")), NamedSharding(mesh, Spec())
 
 
 def _end(config, made, begun: Begun, last, picked, epoch, rows, folder, started) -> str | None:
-    """Write everything of a member; why it is infeasible, None if it is not."""
+    """Write all files of a member; returns why it is infeasible, None if it is not."""
     folder.rewind(rows)
     best = {"score": 0.0, "task": 0.0, "epoch": epoch}
     record = restored.record(folder, config.epochs, best, rows)
@@ -152,7 +152,7 @@ def _where(mask: np.ndarray, new: Any, old: Any) -> Any:
 
 
 def _member(states: Any, n: int) -> Any:
-    """One state of many, on one device; its goal follows from the config."""
+    """One state of many, on one device, without its goal, which follows from the config."""
     own = jax.device_put(jax.tree.map(lambda leaf: leaf[n], states), jax.local_devices()[0])
     return dataclasses.replace(own, goal=None)
 

@@ -1,12 +1,12 @@
-"""Train a spiking network against the energy of its inference.
+"""Train a spiking network against the energy estimate of its inference.
 
     python -m experiments.train
     python -m experiments.train --dataset qtdb --energy-weight 0.05 --out runs/qtdb
     python -m experiments.train --resume runs/qtdb
     python -m experiments.train --resume runs/qtdb --epochs 200
 
-The default run learns scikit-learn's digits. What a data set is trained with unless a flag says
-otherwise stands in `experiments/recipes.py`; expected figures are in experiments/README.md.
+The default run learns scikit-learn's digits. The defaults of each data set are in
+`experiments/recipes.py`; expected figures are in experiments/README.md.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ def main(
     Args:
         config: of the run.
         out: folder of the run; None: a new one.
-        resume: folder of an earlier run to go on with.
+        resume: folder of an earlier run to continue.
         where: devices and processes.
-        made: a setting shared with other runs, which then prints and draws nothing.
+        made: a setting shared with other runs; the run then prints and draws nothing.
 
     Raises:
         Infeasible: the budget is below the spike-independent energy, or the trained network is
             above it.
-        KeyboardInterrupt: Ctrl-C, with a line on what was kept.
+        KeyboardInterrupt: Ctrl-C, with a line on what was saved.
     """
     started, devices = time.perf_counter(), where.take(config.batch)
     quiet = made is not None
@@ -147,7 +147,7 @@ def _train(
         while epoch < config.epochs:
             epoch += 1
             order = draw_order(config, epoch, len(data.train), epoch_steps)
-            # Between two steps only if no epoch would be lost.
+            # Stop between two steps only if the epoch before is saved.
             stop = asked if kept.epoch == epoch - 1 else None
             state, terms = _epoch(loop.kind, made.advance, state, made.train, order, progress, stop)
             _stop_if_not_finite(terms, (epoch - 1) * epoch_steps, kept)
@@ -197,7 +197,7 @@ def draw_order(config: Config, epoch: int, samples: int, steps: int) -> np.ndarr
 def _show(
     config, made: Setting, first, chosen: TrainState, sums, result, rows, folder, console
 ) -> None:
-    """Pictures, and the lines to read at the end."""
+    """Draw the pictures and print the final lines."""
     parts_pj = np.asarray(sums["parts_pj"] / sums["samples"])[None]
     final = dataclasses.replace(first, parts_pj=parts_pj)
     plots.curves(rows, first.layers, folder.path / "curves.png")
@@ -239,11 +239,11 @@ def _epoch(
 
 
 class Kept:
-    """What the folder of a run keeps, and when it is time to keep more.
+    """Checkpoints of a run, and when the next one is due.
 
     A checkpoint is due after the first epoch of a process, and whenever `seconds` have passed since
-    the last or saving costs at most `SHARE` of the time: short runs are saved after every epoch or
-    so, none loses more than `seconds` and an epoch.
+    the last or saving takes at most `SHARE` of the time: short runs are saved after nearly every
+    epoch, none loses more than `seconds` and an epoch.
 
     Args:
         folder, checkpoints: of the run.
@@ -267,11 +267,11 @@ class Kept:
 
     @property
     def command(self) -> str:
-        """What goes on with the run."""
+        """The command that continues the run."""
         return f"python -m experiments.train --resume {shlex.quote(str(self.folder.path))}"
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint; of several processes the first one's clock says."""
+        """Whether a checkpoint is due; of several processes the clock of the first one decides."""
         passed = np.inf if self._at is None else since(self._at)
         now = passed > self._seconds or self._cost <= self.SHARE * passed
         if jax.process_count() > 1:
@@ -284,7 +284,7 @@ class Kept:
         """Write a checkpoint.
 
         Args:
-            epoch: that has ended.
+            epoch: the epoch that has ended.
             state: at its end.
             best: the chosen state, with its score, task and epoch.
             rows: metrics of all epochs.
@@ -312,13 +312,13 @@ class Kept:
 
 
 class Asked:
-    """Whether Ctrl-C asked the run to stop, which it does when it has saved its epoch.
+    """Whether Ctrl-C asked the run to stop, which it does once its epoch is saved.
 
-    A second Ctrl-C stops it where it is.
+    A second Ctrl-C stops it at once.
 
     Args:
-        wanted: whether to listen; Python listens in its main thread only, and a handler that
-            someone else has put there stays.
+        wanted: whether to listen; Python listens in its main thread only, and a handler
+            installed by other code stays.
     """
 
     def __init__(self, wanted: bool):
@@ -357,7 +357,7 @@ def _stop_if_not_finite(terms: list[dict], before: int, kept: Kept) -> None:
 def _evaluated(
     made: Setting, state: TrainState, config: Config, epoch: int, kept: Kept
 ) -> dict[str, Any]:
-    """Sums over the validation set."""
+    """Sums over the validation set, evaluated."""
     key = jax.random.key(config.seed)
     try:
         return evaluate(made.eval_step, state.variables, made.validation, config.batch, key)
@@ -375,7 +375,7 @@ def _stop_if_not_finite_after(row: dict, kept: Kept) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """`main` with a command line."""
+    """Call `main` with a command line."""
     flags = parse(Flags, argv, __doc__)
     out, resume, smoke = (flags.pop(name, None) for name in ("out", "resume", "smoke"))
     options = [field.name for field in dataclasses.fields(Hosts)]
@@ -401,7 +401,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Flags(Hosts, Config):
-    """The options of a run, where it is computed and where it goes."""
+    """Options of a run, where it is computed and where it is written."""
 
     out: str | None = option(None, "folder of the run; none: a new one below runs/")
     resume: str | None = option(None, "go on with the run in this folder, bit for bit")

@@ -1,4 +1,4 @@
-"""Flags that a run would not read: refused, so that nobody reports what they did not change."""
+"""Refusal of flags that a run would not use, so that nobody reports a change without effect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from experiments.build import MODELS, NEURONS, lookup, readout
 from experiments.config import flag
 
 OF_MODELS = ("gain", "norm", "hidden", "use_bias", "recurrent_init", "dropout", "input_dropout")
-# Flags of laws, and what a law calls them.
+# Flags of neuron models, and the names of their arguments.
 OF_NEURONS = {
     "tau_steps": "tau_mem",
     "reset": "reset",
@@ -19,7 +19,7 @@ OF_NEURONS = {
     "surrogate": "surrogate",
 }
 OF_INTEGRATORS = ("readout_tau_steps", "readout_gain")
-# Flags that only mean something beside another one: whether that one is there, and what it is.
+# Flags that depend on another one: whether that one is set, and its name.
 BESIDE = {
     "exit_loss": (lambda config: config.early_exit is not None, "--early-exit"),
     "prune_rate": (lambda config: config.prune != "none", "--prune"),
@@ -33,14 +33,14 @@ BESIDE = {
 
 
 def refuse_unread(flags: Mapping[str, Any], config: Any) -> None:
-    """Compare what was asked for with what the run reads.
+    """Compare the given flags with those that the run uses.
 
-    What a recipe carries for its own model and the run does not read is left in peace, and so is a
-    flag that asks for the default.
+    Options of a recipe that the run does not use are accepted, and so is a flag that sets its
+    default.
 
     Args:
         flags: those given.
-        config: the run that they make.
+        config: the config that they give.
 
     Raises:
         ValueError: a flag that would change nothing.

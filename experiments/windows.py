@@ -1,4 +1,4 @@
-"""Time window of a run: all steps, the first N, as many as training finds, or until sure."""
+"""Time window of a run: all steps, the first N, a learned number, or early exit."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from jsnn.hardware import Hardware
 from jsnn.train.levers import Levered
 
 LEARNED = "learned"
-# Readouts that have an answer after every step, and how a learned window makes it.
+# Readouts with an answer after every step, and how a learned window computes it.
 READS = {"mean-membrane": "mean", "last-membrane": "last"}
-# What is said of a window beside its steps.
+# Measurements reported of a window beside its steps.
 SHOWN = ("accuracy", "total_pj")
-# Thresholds that are tried, beside infinity.
+# Number of thresholds that are tried, beside infinity.
 THRESHOLDS = 200
 
 
@@ -31,8 +31,8 @@ class First:
     """An encoder that shows the first steps only.
 
     Attributes:
-        encoder: makes frames `[T, B, ...]`.
-        steps: how many of them are shown.
+        encoder: encoder to frames `[T, B, ...]`.
+        steps: number of frames that are shown.
 
     Raises:
         ValueError: on call, for frames of fewer steps.
@@ -43,7 +43,7 @@ class First:
 
     @property
     def input_kind(self) -> str:
-        """That of the encoder."""
+        """Input kind of the encoder."""
         return self.encoder.input_kind
 
     def __call__(self, key: jax.Array, batch: jax.Array) -> jax.Array:
@@ -58,7 +58,7 @@ class First:
 
 
 def check(config) -> None:
-    """Whether the window and the early exit of a config make sense, before any data is read.
+    """Check the window and the early exit of a config, before any data is read.
 
     Raises:
         ValueError: naming the flag.
@@ -99,21 +99,21 @@ def _read(word: str | None) -> int | tuple[int | None, int | None] | None:
 
 
 def learned(config) -> bool:
-    """Whether training finds the window."""
+    """Whether the window is learned."""
     return isinstance(_read(config.window), tuple)
 
 
 def shown(config, encoder: Any) -> Any:
-    """The encoder of a config, cut where it names a number of steps."""
+    """The encoder of a config, truncated if the config sets a number of steps."""
     bounds = _read(config.window)
     return First(encoder, bounds) if isinstance(bounds, int) else encoder
 
 
 def lever(config, encoder: Any, samples: np.ndarray) -> Window | None:
-    """The learned window of a config, for samples `[B, ...]`; None where it names none.
+    """The learned window of a config, for samples `[B, ...]`; None if it has none.
 
     Raises:
-        ValueError: it is longer than the frames, or they have one step only.
+        ValueError: it is longer than the frames, or they have only one step.
     """
     if not learned(config):
         return None
@@ -129,11 +129,11 @@ def lever(config, encoder: Any, samples: np.ndarray) -> Window | None:
 
 
 class Chosen(NamedTuple):
-    """What is run after training: no lever, whole steps.
+    """Network as run after training: no window lever, whole steps.
 
     Attributes:
         model, variables: the network.
-        encoder: that shows as many steps.
+        encoder: encoder that shows that number of steps.
     """
 
     model: nn.Module | Levered
@@ -142,7 +142,7 @@ class Chosen(NamedTuple):
 
 
 def settled(config, folder: RunFolder):
-    """The config of a finished run with the steps that it is run with, where it learned them.
+    """The config of a finished run, with a learned window replaced by its final steps.
 
     Raises:
         FileNotFoundError: the run is not finished.
@@ -163,8 +163,8 @@ class Answers(NamedTuple):
     Attributes:
         outputs: `[T, N, C]`.
         labels: `[N]`.
-        pj: `[T, N]`, without a check of confidence.
-        checked_pj: `[T, N]` by rule, its check in every step included.
+        pj: `[T, N]`, without the check of an early exit.
+        checked_pj: `[T, N]` by rule, including its check in every step.
     """
 
     outputs: np.ndarray
@@ -181,15 +181,15 @@ def answers(
     key: jax.Array,
     rules: tuple[str, ...],
 ) -> Answers:
-    """Run a set once, price every prefix of every sample.
+    """Run a set once and price every prefix of every sample.
 
     Args:
-        network: what is run.
-        hardware: what it is priced on.
+        network: network to run.
+        hardware: machine that it is priced on.
         data: frames `[N, ...]` and labels.
         batch: samples at a time.
         key: for the encoder, as `jsnn.train.evaluation.evaluate` takes it.
-        rules: of early exit, whose checks are priced.
+        rules: rules of early exit, whose checks are priced.
     """
 
     levers = getattr(network.model, "levers", ())
@@ -217,14 +217,14 @@ def answers(
 
 
 def curve(found: Answers, rule: str, thresholds: jax.Array) -> early_exit.TradeOff:
-    """Accuracy against steps and energy over these thresholds, the check included."""
+    """Accuracy against steps and energy over these thresholds, including the check."""
     pj = found.checked_pj[rule]
     over = early_exit.trade_off(found.outputs, found.labels, pj, rule, thresholds)
     return jax.tree.map(np.asarray, over)
 
 
 def exits(validation: Answers, test: Answers, rule: str, loss: float) -> dict[str, Any]:
-    """Early exit by a threshold chosen on validation: what it gives on test, as JSON."""
+    """Result on test of early exit by a threshold chosen on validation, as JSON."""
     thresholds = early_exit.grid(early_exit.RULES[rule].confidence(validation.outputs), THRESHOLDS)
     tried = curve(validation, rule, thresholds)
     number = early_exit.choose(tried, loss)
@@ -251,7 +251,7 @@ def fixed(found: Answers) -> list[dict[str, float]]:
 
 
 def rows(found: early_exit.TradeOff) -> list[dict[str, float | None]]:
-    """A curve as JSON; the threshold that nothing exceeds is None."""
+    """A curve as JSON; an infinite threshold is None."""
     return [_row(found, number) for number in range(len(found.thresholds))]
 
 
@@ -269,7 +269,7 @@ def _finite(threshold: Any) -> float | None:
 
 
 def describe(result: Mapping[str, Any]) -> list[str]:
-    """A learned window and an early exit in words; nothing of a run that had neither."""
+    """A learned window and an early exit in words; no lines for a run with neither."""
     lines = []
     if "window" in result:
         relaxed, whole = result["window"]["relaxed"], result["window"]["whole"]

@@ -1,8 +1,8 @@
-"""Spiking neural networks in JAX, trained against the energy they would burn on real hardware.
+"""Spiking neural networks in JAX, trained against an estimate of their energy on hardware.
 
-Rooms from the top of the house down: `neurons`, `unroll`, `readouts`, `events`, `workload`,
-`hardware`, `energy` and `data` know no module system; `nn`, `models`, `train`, `codesign` and
-`export` are built on flax.linen.
+Packages, each importing only from those before it: `neurons`, `unroll`, `readouts`, `events`,
+`workload`, `hardware`, `energy` and `data` are independent of flax; `nn`, `models`, `train`,
+`codesign` and `export` are built on flax.linen.
 """
 
 from jsnn import (

@@ -1,4 +1,4 @@
-"""Checks of numbers written by hand: what is none, or out of range, is refused by name."""
+"""Checks of numbers from the user: what is no number, or out of range, is refused by name."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def whole_number(name: str, value: Any, low: int, high: int) -> int:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, cut to a line.
+    """A value for a message, shortened to one line.
 
     >>> shown(10**5000), shown("8")
     ('an integer of 16610 bits', "'8'")
@@ -77,10 +77,10 @@ def shown(value: Any) -> str:
 
 
 class _Short(reprlib.Repr):
-    """Texts of any value: long ones cut, deep ones not followed to their end."""
+    """Text of any value: long ones are shortened, deep ones not followed to their end."""
 
     def repr_int(self, x: int, level: int) -> str:
-        # More digits than Python writes down.
+        # More digits than Python prints.
         return f"an integer of {x.bit_length()} bits" if x.bit_length() > 256 else repr(x)
 
 

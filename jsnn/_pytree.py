@@ -1,4 +1,4 @@
-"""Checked dataclasses that are pytrees too."""
+"""Checked dataclasses that are also pytrees."""
 
 from __future__ import annotations
 

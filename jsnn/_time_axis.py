@@ -1,4 +1,4 @@
-"""The time axis of `[T, B, ...]`: joined with the batch, parted again, summed over."""
+"""The time axis of `[T, B, ...]`: merged with the batch, split again, summed over."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from jax import Array
 def merge(values: Array) -> Array:
     """`[T, B, ...]` to `[T B, ...]`; time is the inner axis where the batch is spread over devices.
 
-    There every device keeps the samples it has. With time outside, its rows would lie strewn over
-    the merged axis, a layout that XLA has not: it would gather them all on every device.
+    There every device keeps the samples it has. With time outside, its rows would be scattered over
+    the merged axis, a layout that XLA lacks: it would gather them all on every device.
 
     >>> merge(jnp.arange(6).reshape(3, 2))
     Array([0, 1, 2, 3, 4, 5], dtype=int32)
@@ -63,5 +63,5 @@ _total.defvjp(_total_forward, _total_backward)
 
 
 def spread() -> bool:
-    """Whether what is traced will run on many devices, as `jsnn.train.devices` says meanwhile."""
+    """Whether the traced code will run on many devices, as `jsnn.train.devices` sets it."""
     return jax.sharding.get_abstract_mesh().size > 1

@@ -17,7 +17,7 @@ def grid_step(top: Any, high: Any) -> jax.Array:
     """Step of a grid whose highest level, the integer `high`, lies at `top`: `top / high`.
 
     At least the smallest normal number of the type: below it processors count as zero, and a value
-    over a step of zero is no number. NaN and infinity stay.
+    divided by a step of zero is not a number. NaN and infinity stay.
 
     >>> grid_step(jnp.array([1.27, 0.0]), 127).tolist()
     [0.01, 0.0]
@@ -105,9 +105,9 @@ def scale_gradient(values: jax.Array, factor: Any) -> jax.Array:
 
 @jax.custom_vjp
 def bounded(values: jax.Array, low: Any, high: Any) -> jax.Array:
-    """Values clipped to `[low, high]`; no gradient descends further out, and all lead back in.
+    """Values clipped to `[low, high]`; gradients that lead further out are zero, others pass.
 
-    A plain clip has no gradient outside, so that what once left would never return.
+    A plain clip has no gradient outside, so a value that once left would never return.
 
     >>> [float(jax.grad(lambda x: slope * bounded(x, 2.0, 8.0))(9.0)) for slope in (-1, 1)]
     [0.0, 1.0]
@@ -131,14 +131,14 @@ bounded.defvjp(_bounded_forward, _bounded_backward)
 def power_of_two(exponent: Any) -> jax.Array:
     """`2^round(e)`, exactly; gradient `ln 2 · 2^round(e)`, straight through the rounding.
 
-    Exponents are held within ±32.
+    Exponents are clipped to ±32.
 
     >>> power_of_two(jnp.array([-3.0, 0.4, 10.0])).tolist()
     [0.125, 1.0, 1024.0]
     """
     exponent = jnp.asarray(exponent)
     whole = jax.lax.stop_gradient(jnp.round(jnp.clip(exponent, *_EXPONENTS)))
-    # Not exp2, which is out by a bit here and there.
+    # Not exp2, which is sometimes off by one bit.
     power = jnp.ldexp(jnp.ones((), exponent.dtype), whole.astype(jnp.int32))
     return power + power * jnp.log(jnp.asarray(2, exponent.dtype)) * (
         exponent - jax.lax.stop_gradient(exponent)
@@ -163,7 +163,7 @@ def levels(bits: Any) -> tuple[Any, Any]:
     >>> [level.tolist() for level in levels(jnp.array([2.0, 8.0]))]
     [[-2.0, -128.0], [1.0, 127.0]]
     """
-    # A number stays one, which takes on the type of what it meets.
+    # A Python number stays one, and takes on the type of the array it is combined with.
     half = 2.0 ** (round(bits) - 1) if isinstance(bits, int | float) else power_of_two(bits - 1)
     return -half, half - 1
 
@@ -175,7 +175,7 @@ def on_grid(values: jax.Array, step: jax.Array, low: Any, high: Any) -> jax.Arra
 
     dq/dx = 1 between the ends, 0 beyond; dq/dstep = round(x / step) - x / step between them, `low`
     or `high` beyond; dq/dlow and dq/dhigh = step where that end clips. An infinite x does not
-    become the end of the grid but NaN: a network that diverged is to be seen.
+    become the end of the grid but NaN: a network that diverged must be noticed.
 
     Source: Esser et al. 2020, LSQ (1902.08153), eq. 1-5.
 

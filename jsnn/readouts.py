@@ -211,11 +211,11 @@ class Several:
 
     @property
     def min_steps(self) -> int:
-        """The most that any of them needs."""
+        """The largest that any of them needs."""
         return max(r.min_steps for r in self.readouts)
 
     def init(self, shape: tuple[int, ...], dtype: Any = jnp.float32) -> tuple:
-        """What each carries."""
+        """The carry of each."""
         return tuple(r.init(shape, dtype) for r in self.readouts)
 
     def update(self, carry: tuple, potential: Array, spikes: Array, t: Array):
@@ -235,7 +235,7 @@ class Several:
 def decides_per_step(readout: Readout | None) -> bool:
     """Whether a layer with this readout makes a decision in each step (`Workload.per_step`).
 
-    One of every step does, unless it says otherwise by an attribute `decides`.
+    A readout of every step does, unless its attribute `decides` is False.
 
     >>> decides_per_step(PerStep()), decides_per_step(Several((PerStep(decides=False),)))
     (True, False)

@@ -64,7 +64,7 @@ _spike.defvjp(_spike_forward, _spike_backward)
 
 
 class Surrogate:
-    """What every surrogate has: `derivative(x)`, and a call that is the spike function."""
+    """Base of every surrogate: `derivative(x)`, and a call that is the spike function."""
 
     def derivative(self, x: Array) -> Array:
         """Stand-in for the derivative of the step, same shape and dtype as x."""

@@ -1,4 +1,4 @@
-"""Quantities for the reader, and as people write them: the unit that keeps numbers short."""
+"""Quantities as text and from text, in the unit that keeps numbers short."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ AFFINE = [n for n in NEURONS if getattr(n, "reset", "") == "none" or type(n) in 
 
 
 def name_of(neuron):
-    """Law, reset and whether the reset is detached."""
+    """Neuron, reset and whether the reset is detached."""
     detached = "detached" if getattr(neuron, "detach_reset", False) else ""
     return f"{type(neuron).__name__} {getattr(neuron, 'reset', '')} {detached}".strip()
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "jsnn"
-# Files of tests that hardly compile; of the rest, tests with the mark on themselves.
+# Files of tests that hardly compile; of the rest, tests that carry the mark themselves.
 FILES = (
     "test_architecture.py",
     "test_compiler_flags.py",

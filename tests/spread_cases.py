@@ -56,7 +56,7 @@ class Case:
         self.parts = self.model, self.objective, self.optimiser, self.encoder
         shown = self.encoder(jax.random.key(0), frames[:1])
         state = init_state(self.model, self.optimiser, shown, seed=0)
-        # Any unit of the energy serves; numbers of the host are donated by nobody.
+        # Any unit of energy will do; numbers on the host are never donated.
         self.first = jax.device_get(dataclasses.replace(state, reference_pj=jnp.float32(2e3)))
 
     def on(self, count: int):

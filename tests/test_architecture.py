@@ -37,7 +37,7 @@ ORDER = [
     "viz",
 ]
 CORE = ORDER[: ORDER.index("nn")]
-# Rooms from which no other one imports.
+# Packages from which no other one imports.
 LEAVES = {"codesign", "data", "export", "viz"}
 
 
@@ -122,7 +122,7 @@ for info in pkgutil.walk_packages(jsnn.__path__, "jsnn."):
 
 
 def floors() -> dict[str, int]:
-    """Of each room: one more than the highest floor that it imports from."""
+    """Level of each package: one more than the highest level that it imports from."""
     above = {name: set() for name in ORDER}
     for path in MODULES:
         if (here := room(path)) in above:

@@ -1,1 +1,1 @@
-"""Timings, each against something else in the same process, in turns."""
+"""Timings, each relative to another timing taken in turns in the same run."""

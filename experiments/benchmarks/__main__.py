@@ -6,12 +6,13 @@
     python -m experiments.benchmarks --peers --peer-python spyx=PATH --peer-python snntorch=PATH
     python -m experiments.benchmarks --against FOLDER               # compared with another checkout
 
-Every contestant lives in a process of its own and they are timed in turns, so that ratios within a
-round mean something on a busy machine. A peer runs in this interpreter unless another is given; one
-that cannot be had is reported with the reason. See `workloads.py` for what is computed.
+Every contestant has its own process and they are timed in turns, so that ratios within a round are
+meaningful on a busy machine. A peer runs in this interpreter unless another is given; one that
+cannot be run is reported with the reason. See `workloads.py` for what is computed.
 
 On Linux jsnn's processes keep the memory that they free, as `experiments.train` does
-(`experiments/memory.py`); --peer-keep-memory starts the peers alike, --no-keep-memory nobody.
+(`experiments/memory.py`); with --peer-keep-memory the peers do too, with --no-keep-memory none
+does.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from experiments.benchmarks.contest import Entry, compete
 from experiments.benchmarks.measuring import report
 from experiments.benchmarks.peers import PEERS
 
-# One size at a time, the others as in the workload `shd`.
+# One size varies at a time, the others are those of the workload `shd`.
 CURVES = {
     "steps": (25, 50, 100, 250, 500, 1000),
     "width": (32, 128, 512, 1024),
@@ -42,7 +43,7 @@ CURVES = {
 
 
 def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     everyone = tuple(Entry(*peer).label for peer in _peers())
     parser = argparse.ArgumentParser(
         prog="python -m experiments.benchmarks",
@@ -134,7 +135,7 @@ def _peers() -> list[tuple[str, str]]:
 
 
 def main(given: argparse.Namespace) -> dict[str, Any]:
-    """Measure, print a line for each figure, and write the file if one is named."""
+    """Measure and print a line per figure; writes the file if one is named."""
     device = {"gpu": "cuda", "tpu": "tpu"}.get(jax.default_backend(), "cpu")
     top = ceilings()
     print(
@@ -200,7 +201,7 @@ def _line(name, sizes, label, call, figure, figures) -> str:
 
 
 def _told(given: argparse.Namespace) -> list[str]:
-    """The flags of a run without paths: what another machine needs to run it again."""
+    """Flags of a run without paths, with which another machine can repeat it."""
     words = [f"--workload {','.join(given.workload)}", f"--plans {','.join(given.plans)}"]
     words.append(f"--rounds {given.rounds}")
     words += ["--scaling"] if given.scaling else []

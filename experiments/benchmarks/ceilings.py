@@ -12,7 +12,7 @@ from experiments.benchmarks.workloads import Workload, flops, traffic
 def ceilings(side: int = 2048, words: int = 2**25, rounds: int = 9) -> dict[str, float]:
     """FLOP/s of a float32 product of two `side` x `side` matrices, byte/s of `1.1 x + y`.
 
-    The best of several rounds: a ceiling is not a habit.
+    The best of several rounds, since these are upper limits.
     """
     a, b = jnp.full((side, side), 0.5), jnp.full((side, side), 0.25)
     x, y = jnp.ones(words), jnp.ones(words)

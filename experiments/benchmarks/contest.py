@@ -1,4 +1,4 @@
-"""Workers side by side: start them, ask them in turns, keep what could not be measured."""
+"""Workers of all contestants: started together, timed in turns, failures recorded."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ class Entry:
     """A library and how it is run.
 
     Attributes:
-        library, mode: what it is to do differently, for jsnn a plan.
+        library, mode: its name and a variant of how it runs, for jsnn a plan.
         python: the interpreter.
-        keeps_memory: whether its process starts with what `experiments.memory.keep_memory` sets.
-        root: the checkout whose code runs, and its name in reports where it is not this one.
+        keeps_memory: whether its process starts with the settings of
+            `experiments.memory.keep_memory`.
+        root, version: the checkout whose code runs, and its name in reports if it is not this one.
 
     >>> Entry("snntorch", "compile").label
     'snntorch:compile'
@@ -58,7 +59,7 @@ class Entry:
 
 
 class Worker:
-    """One process of `experiments.benchmarks.worker`; see there for what it answers."""
+    """One process of `experiments.benchmarks.worker`; its answers are described there."""
 
     def __init__(
         self, entry: Entry, workload: str, sizes: Mapping[str, int] | None = None, device="cpu"
@@ -68,7 +69,7 @@ class Worker:
         # Several processes share a device: none may take all of its memory.
         environment = {
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            # The last line that a process says is its error, not jax's advice on tracebacks.
+            # The last line of a process must be its error, not jax's advice on tracebacks.
             "JAX_TRACEBACK_FILTERING": "off",
             **os.environ,
         }
@@ -94,15 +95,15 @@ class Worker:
         self.counts: dict[str, int] = {}
 
     def ask(self, **question: Any) -> dict:
-        """One question, one answer."""
-        # If the process has ended, the answer that does not come says why.
+        """Send one question and return its answer."""
+        # If the process has ended, the missing answer below reports why.
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(question) + "\n")
             self.process.stdin.flush()
         return self._answer()
 
     def warm(self, call: str) -> None:
-        """Call it for the first time (compiling) and see how often it fits into a slice."""
+        """Call it for the first time (compiling) and find how often it fits into a slice."""
         found = self.ask(call=call, count=1)
         self.first[call], self.values[call] = found["seconds"][0], found["value"]
         one = min(self.ask(call=call, count=2)["seconds"])
@@ -118,7 +119,7 @@ class Worker:
         self._open.close()
 
     def _hush(self) -> None:
-        # A process that has ended leaves a last question in the pipe.
+        # A process that has ended leaves the last question in the pipe.
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
 
@@ -136,7 +137,7 @@ class Worker:
 def workers(
     entries: Sequence[Entry], workload: str, sizes: Mapping[str, int], device: str
 ) -> Iterator[tuple[dict[str, Worker], dict[str, str]]]:
-    """Workers by label, and why the others are missing."""
+    """Workers by label, and the reason for each missing one."""
     found, missing = {}, {}
     with contextlib.ExitStack() as stack:
         for entry in entries:
@@ -160,9 +161,9 @@ def compete(
     """Time every call of every entry in turns.
 
     Returns:
-        `contestants` by label, each with its calls, and `missing`, why by label. `over_reference`
-        is the ratio to the first entry within each round; `energy_term` the ratio of our step with
-        energy term and records to the one without.
+        `contestants` by label, each with its calls, and `missing`, the reasons by label.
+        `over_reference` is the ratio to the first entry within each round; `energy_term` the ratio
+        of our step with energy term and records to the one without.
 
     Raises:
         Missing: the first entry, which the others are compared with, cannot be measured.

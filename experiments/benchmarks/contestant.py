@@ -10,8 +10,8 @@ class Contestant(NamedTuple):
     """Calls that a worker times; each returns a float only once its work is done.
 
     Attributes:
-        calls: by name: `step` (a training step), `forward` (loss alone), `bare` (ours: a step
-            without energy term and records), `stream` (one frame, state carried on).
+        calls: by name: `step` (a training step), `forward` (loss only), `bare` (jsnn only: a step
+            without energy term and records), `stream` (one frame, state kept between calls).
         info: facts for the report; may grow as calls are made.
     """
 

@@ -28,7 +28,7 @@ MACHINES = ("neuromorphic-22nm", "classical-45nm", "event-45nm", "spatial-45nm")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Design parameters of the benchmark."""
+    """Options of the benchmark."""
 
     rounds: int = option(9, "pairs of timed slices", least=3)
     slice: int = option(20, "energies in a slice, and a pass", least=1)
@@ -37,7 +37,7 @@ class Config:
 
 
 def main(config: Config) -> dict:
-    """Time passes and energies, alternating, and write the medians."""
+    """Time forward passes and energy estimates in turns, and write the medians."""
     frames = jax.random.bernoulli(jax.random.key(0), RATE, (STEPS, BATCH, config.width))
     frames = frames.astype(jnp.float32)
     model = MLP(

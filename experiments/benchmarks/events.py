@@ -3,10 +3,10 @@
     taskset -c 0 python -m experiments.benchmarks.events
 
 Forward, backward and Adam, the energy term on; shapes of SHD (700-128-128-20, 128 samples). Frames
-are random, each input sending with the same probability; `fullest` has lists as long as a set with
-a few full frames asks for. The forward pass of a convolution is measured too: XLA's, and each event
-adding a patch of the kernel to the output, as a loop over events and as a scatter. Writes
-`experiments/results/benchmarks/events.json`; `jsnn.events.choose` is made from it.
+are random, each input active with the same probability; `fullest` has lists as long as a set with a
+few full frames needs. The forward pass of a convolution is measured too: XLA's, and one in which
+each event adds a patch of the kernel to the output, as a loop over events and as a scatter. Writes
+`experiments/results/benchmarks/events.json`, on which the rule `jsnn.events.choose` is based.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ SAMPLES, INPUTS, WIDTHS, CLASSES = 128, 700, (128, 128), 20
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Design parameters of the benchmark."""
+    """Options of the benchmark."""
 
     rounds: int = option(9, "pairs of timed calls", least=3)
     steps: tuple[int, ...] = option((100, 250), "lengths of the window")
     out: str = option(f"{FOLDER}/events.json", "where the figures go")
 
 
-# name: share of inputs that send in a frame, shortest list
+# name: share of inputs active in a frame, shortest list
 CASES = {
     "1 %": (0.01, 0),
     "2 %": (0.02, 0),
@@ -53,7 +53,7 @@ CASES = {
 
 
 def times(runs: dict, rounds: int) -> tuple[dict, dict]:
-    """Milliseconds of every run, and of each but `dense` the ratio to that one in its round."""
+    """Milliseconds of every run, and the ratio of each to `dense` within its round."""
     timers = {
         name: functools.partial(seconds, functools.partial(run, *arguments), 1)
         for name, (run, arguments) in runs.items()
@@ -64,7 +64,7 @@ def times(runs: dict, rounds: int) -> tuple[dict, dict]:
 
 
 def compare(steps: int, activity: float, least: int, rounds: int) -> dict:
-    """Times and memory of both ways on one case, and the ratio of each pair."""
+    """Times and memory of both methods on one case, and the ratio of each pair."""
     draw = np.random.default_rng(0)
     frames = (draw.random((steps, SAMPLES, INPUTS)) < activity).astype(np.float32)
     packed = pack(frames)
@@ -150,7 +150,7 @@ def convolve(activity: float, rounds: int) -> dict:
     def scattered(kernel, numbers):
         patches = kernel[::-1, ::-1].transpose(2, 0, 1, 3)
         rows, columns, sources = places(numbers)
-        # Far below the image, where an update is dropped.
+        # Far outside the image, where an update is dropped.
         rows = jnp.where(numbers < packed.size, rows, 2 * height)
         out = jnp.zeros((count, height + 2, width + 2, features))
         for down in range(3):

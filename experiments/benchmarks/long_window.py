@@ -1,11 +1,11 @@
-"""A long window in chunks against all at once, and a stream of single frames.
+"""Long window in chunks against the whole window, and a stream of single frames.
 
     python -m experiments.benchmarks.long_window
 
-Dense 700-128-128-20 on events (2 % of inputs a step). First value and gradient of a training loss
-with the energy in it, for 128 samples: bytes of XLA's temporaries and time, plans in turns. Then a
+Dense 700-128-128-20 on events (2 % of inputs per step). First value and gradient of a training loss
+with the energy term, for 128 samples: bytes of XLA's temporaries and time, plans in turns. Then a
 stream of one sample: a frame through `jsnn.nn.stream`, through a jitted `jsnn.step`, and through a
-program that takes and gives the same arrays but computes next to nothing. Writes
+program with the same input and output arrays that computes next to nothing. Writes
 `experiments/results/benchmarks/long_window.json`.
 """
 
@@ -35,7 +35,7 @@ LAW, INTEGRATOR = LIF(tau_mem=20e-3), LI(tau_mem=20e-3)
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Design parameters of the benchmark."""
+    """Options of the benchmark."""
 
     steps: int = option(1000, "steps of the long window", least=2)
     batch: int = option(128, "samples of a training step", least=1)
@@ -98,7 +98,7 @@ def window(config: Config) -> dict:
 
 
 def stream(config: Config) -> dict:
-    """Microseconds a frame of one sample."""
+    """Microseconds per frame of one sample."""
     model = MLP(WIDTHS, CLASSES, LAW, PerStep(), INTEGRATOR, input_kind="events", gain=0.5)
     frames = jax.random.bernoulli(jax.random.key(0), RATE, (64, 1, INPUTS)).astype(jnp.float32)
     frames = [jax.device_put(frame) for frame in frames]

@@ -1,4 +1,4 @@
-"""Parts shared by all benchmarks: timing in turns, spreads, the machine in words, the file."""
+"""Parts shared by all benchmarks: timing in turns, spreads, machine description, file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from experiments.memory import KEEPING
 
 FOLDER = "experiments/results/benchmarks"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-# What decides how many threads a library takes, which device, and what `free` gives back.
+# Variables that set a library's threads and device, and the memory that `free` returns.
 SWITCHES = ("XLA_FLAGS", "JAX_PLATFORMS", "OMP_NUM_THREADS", "GLIBC_TUNABLES", *KEEPING)
 
 Rows = dict[str, list[float]]
 
 
 def seconds(run: Callable[[], Any], count: int) -> float:
-    """Wall time of one of `count` calls, to the last result."""
+    """Wall time per call of `count` calls, until the last result."""
     started = time.perf_counter()
     for _ in range(count):
         result = run()
@@ -35,7 +35,7 @@ def seconds(run: Callable[[], Any], count: int) -> float:
 
 
 def in_turns(timers: Mapping[str, Callable[[], float]], rounds: int) -> Rows:
-    """Call every timer once a round, in order, so that drifts of the machine meet all of them.
+    """Call every timer once a round, in order, so that drifts of the machine affect all.
 
     >>> in_turns({"one": lambda: 1.0, "two": lambda: 2.0}, rounds=2)
     {'one': [1.0, 1.0], 'two': [2.0, 2.0]}
@@ -66,7 +66,7 @@ def ratio(rows: Rows, over: str, under: str) -> dict[str, float]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores this process may use, memory, device and versions; no names of hosts."""
+    """Processor, cores this process may use, memory, device and versions; no host names."""
     device = jax.devices()[0]
     return {
         "processor": _processor(),

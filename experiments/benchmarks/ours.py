@@ -1,8 +1,8 @@
-"""The workloads in jsnn: a training step with the energy term on, the same without, a stream.
+"""Workloads in jsnn: a training step with and without the energy term, and a stream.
 
 The step is cross entropy + 0.1 x energy term with the energy estimate on `neuromorphic-22nm`,
 counted from records per sample, backward, Adam on the weights. `bare` is that step without energy
-term and records, over the whole window; `forward` gives the loss alone. The neurons subtract the
+term and records, over the whole window; `forward` gives only the loss. The neurons subtract the
 threshold where they spike, before the next decay, with a detached reset and the surrogate 1 / (1 +
 25 |x|)^2.
 """
@@ -45,7 +45,7 @@ PLANS = (DEFAULT, *POPULATION_PLANS, EVENTS, CHUNKED + "<steps>")
 
 
 class Plans(NamedTuple):
-    """How a workload is computed.
+    """Execution plans of a workload.
 
     Attributes:
         population: plan of the hidden populations; None: by rule.
@@ -82,10 +82,10 @@ def plans(mode: str) -> Plans:
 
 
 def network(workload: Workload, streaming: bool = False, plan: str | None = None) -> nn.Module:
-    """The workload's network of jsnn's layers; streaming, its readout gives every step."""
+    """The workload's network in jsnn; if streaming, its readout gives every step."""
     layers = []
     last = workload.synapses[-1]
-    # What the first synapse sees; a pool of four spikes sends quarters.
+    # Input kind of the first synapse; a pool of four spikes gives quarters.
     events = "events" if workload.density is not None else "analog"
     kind, unit = ("constant" if workload.still else events), 1.0
     for stage in workload.stages:
@@ -103,7 +103,7 @@ def network(workload: Workload, streaming: bool = False, plan: str | None = None
 
 
 def make(workload: Workload, plan: str, device: str) -> Contestant:
-    """Compiled lazily, on the first call of each.
+    """The contestant, each of its calls compiled on first use.
 
     Raises:
         ValueError: no such plan, or events for a workload without any.
@@ -184,7 +184,7 @@ def _stream(workload: Workload, frames) -> Contestant:
     variables = _variables(model, frames, workload)
     stream = make_stream(model, variables, frames[0])
     state = stream.start(frames[0])
-    # As a sensor gives it and a program reads it: indexing on the device would be timed too.
+    # On the host, as from a sensor: indexing on the device would be timed too.
     frame = np.asarray(frames[0])
 
     def one():
@@ -225,7 +225,7 @@ def _neuron(stage: Stage):
             beta=gain * workloads.ADAPTATION / memory,
             detach_reset=True,
             surrogate=Scaled(SuperSpike(workloads.SLOPE / gain), 1 / gain),
-            # Constants stay, as in the peers.
+            # Constants are not trained, as in the peers.
             trainable=(),
         )
     # A mean of currents is read by an integrator too: ten outputs.
@@ -239,7 +239,7 @@ def _readout(stage: Stage, streaming: bool):
 
 
 def _variables(model: nn.Module, frames, workload: Workload) -> dict:
-    """As initialised, with the workload's weights in place of the drawn ones."""
+    """Initial variables, with the workload's weights in place of the drawn ones."""
     variables = jax.jit(model.init)(jax.random.key(0), frames)
     params = {name: dict(layer) for name, layer in variables["params"].items()}
     arrays = iter(workloads.weights(workload))

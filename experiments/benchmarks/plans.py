@@ -4,8 +4,8 @@
 
 Gradients of parameters, currents and recurrent weights. The shapes are those of networks that are
 trained on SHD (feed-forward and recurrent), of the Open Neuromorphic benchmark and of QTDB; the
-currents are random. Temporaries are what XLA says it needs beside arguments and results. Writes
-`experiments/results/benchmarks/plans.json`.
+currents are random. Temporaries are the memory that XLA reports beside arguments and results.
+Writes `experiments/results/benchmarks/plans.json`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PLANS = ("scan", "fused")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Design parameters of the benchmark."""
+    """Options of the benchmark."""
 
     rounds: int = option(11, "pairs of timed calls", least=3)
     out: str = option("experiments/results/benchmarks/plans.json", "where the figures go")

@@ -30,7 +30,7 @@ FIGURES = (
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Design parameters of the benchmark."""
+    """Options of the benchmark."""
 
     seeds: tuple[int, ...] = option((0, 1, 2), "seeds of the runs")
     epochs: int = option(train.Config.epochs, "epochs of a run", least=1)
@@ -41,7 +41,7 @@ class Config:
 
 
 def main(config: Config) -> dict:
-    """Train and write figures, and what bf16 adds to each, in pairs of one seed."""
+    """Train and write the figures, and their differences with bf16, paired by seed."""
     runs = {name: [] for name in PRECISIONS}
     with tempfile.TemporaryDirectory() as folder:
         for seed in config.seeds:

@@ -2,10 +2,9 @@
 
     python -m experiments.benchmarks.qtdb_step
 
-The bare step knows nothing of layers, workloads or energies: weights in a dict, the equations of
-    the
-neuron in the scan, cross entropy at every step, AdamW. The input is random spikes of the data's
-shape and rate, so no file is needed. Writes `experiments/results/benchmarks/qtdb_step.json`.
+The bare step has no layers, workloads or energies: weights in a dict, the equations of the neuron
+in the scan, cross entropy at every step, AdamW. The input is random spikes of the data's shape and
+rate, so no file is needed. Writes `experiments/results/benchmarks/qtdb_step.json`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ DT_S, TAU_S = 4e-3, 80e-3
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Design parameters of the benchmark."""
+    """Options of the benchmark."""
 
     rounds: int = option(15, "pairs of timed slices", least=3)
     slice: int = option(3, "steps in a slice", least=1)
@@ -44,7 +43,7 @@ class Config:
 
 
 def bare_step(params, optimiser):
-    """State and jitted step of the loop without jsnn."""
+    """State and jitted training step without jsnn."""
     spike = DoubleGaussian()
 
     def forward(p, frames):
@@ -82,7 +81,7 @@ def bare_step(params, optimiser):
 
 
 def main(config: Config) -> dict:
-    """Time both, alternating, and write the medians."""
+    """Time both in turns, and write the medians."""
     draw = np.random.default_rng(0)
     frames = jnp.asarray(draw.random((BATCH, STEPS, CHANNELS)) < RATE, jnp.int8)
     labels = jnp.asarray(draw.integers(0, CLASSES, (BATCH, STEPS)), jnp.int32)

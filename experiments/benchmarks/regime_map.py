@@ -1,9 +1,10 @@
-"""Time of a map of 10,000 design points, ratios and break-evens, after compiling.
+"""Time of a map of 10,000 design points, energy ratios and break-evens, after compiling.
 
     python -m experiments.benchmarks.regime_map
 
-The ratio spikes / QNN over a grid of time steps and rates, and the break-even rate over a grid of
-time steps and fan-ins, by one vmap each. Writes `experiments/results/benchmarks/regime_map.json`.
+The energy ratio SNN / QNN over a grid of time steps and rates, and the break-even rate over a grid
+of time steps and fan-ins, by one vmap each. Writes
+`experiments/results/benchmarks/regime_map.json`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MACHINES = ("neuromorphic-22nm", "classical-45nm", "event-45nm", "spatial-45nm")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Design parameters of the benchmark."""
+    """Options of the benchmark."""
 
     side: int = option(100, "points along each of the two axes", least=2)
     rounds: int = option(9, "timed maps of each kind and machine", least=1)

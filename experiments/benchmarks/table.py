@@ -1,4 +1,4 @@
-"""Table of times in its README from what `experiments.benchmarks --peers --json` left.
+"""Table of times in the README here, from a file of `experiments.benchmarks --peers --json`.
 
 python -m experiments.benchmarks.table
 python -m experiments.benchmarks.table --write
@@ -23,7 +23,7 @@ OURS = "jsnn"
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """Where from and where to."""
+    """Options of the command."""
 
     json: str = option("experiments/results/benchmarks/peers.json", "file of the benchmark")
     readme: str = option(
@@ -36,10 +36,10 @@ class Flags:
 
 
 def render(found: Mapping[str, Any]) -> str:
-    """A row for each workload and mode: our time, and how many times as long the others take.
+    """One row per workload and mode: our time, and the times of the others relative to it.
 
     Args:
-        found: the file of `experiments.benchmarks`.
+        found: content of the file of `experiments.benchmarks`.
     """
     workloads = found["workloads"]
     others = dict.fromkeys(n for w in workloads.values() for n in w["contestants"])
@@ -68,7 +68,7 @@ def render(found: Mapping[str, Any]) -> str:
 
 
 def main(flags: Flags) -> str:
-    """The table, put into README if asked for."""
+    """The table, written into the README if asked for."""
     return written(render(json.loads(Path(flags.json).read_text())), flags, BEGIN, END)
 
 

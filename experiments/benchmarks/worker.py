@@ -1,4 +1,4 @@
-"""A process that holds one library and times its calls when asked; runs in any interpreter.
+"""Process that loads one library and times its calls on request; runs in any interpreter.
 
     python -m experiments.benchmarks.worker '{"library": "norse", "mode": "", "workload": "shd",
                                               "sizes": {}, "device": "cpu"}'
@@ -21,7 +21,7 @@ from experiments.benchmarks import workloads
 
 
 def serve(task: dict, lines, answer) -> None:
-    """Build the contestant, say so, and answer until the lines end."""
+    """Build the contestant, report that, and answer until the lines end."""
     home = "experiments.benchmarks"
     started = time.perf_counter()
     if task["library"] == "jsnn":
@@ -53,7 +53,7 @@ def timed(call, count: int) -> dict:
 
 
 def memory(call) -> dict:
-    """Peak of resident memory: of the process until now, and of one more call where Linux tells.
+    """Peak resident memory: of the process so far and, on Linux, of one more call.
 
     The first holds the compiler's memory too.
     """
@@ -74,7 +74,7 @@ def _high_water_mb() -> float:
 
 
 def main() -> None:
-    # Libraries print to standard output; answers go where it led, their words to standard error.
+    # Libraries print to standard output; that goes to standard error, answers to the original.
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     serve(json.loads(sys.argv[1]), sys.stdin, lambda found: print(json.dumps(found), file=out))

@@ -1,4 +1,4 @@
-"""The workloads of the benchmark, for every library alike: shapes, inputs, weights, FLOPs.
+"""Workloads of the benchmark, the same for every library: shapes, inputs, weights, FLOPs.
 
 NumPy only, so that a peer's interpreter needs nothing of this project. Frames are `[T, B, ...]`,
 images channels last; weights `[inputs, outputs]` or `[height, width, inputs, outputs]`.
@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 
-BETA, THRESHOLD, SLOPE = 0.95, 1.0, 25.0  # decay a step, threshold, slope of the surrogate
+BETA, THRESHOLD, SLOPE = 0.95, 1.0, 25.0  # decay per step, threshold, surrogate slope
 ADAPTATION_DECAY, ADAPTATION = 0.97, 0.2
 LEARNING_RATE = 1e-3
 DT_S = 1e-3
@@ -36,8 +36,8 @@ VGG11 = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512, 
 class Stage:
     """A synapse (3x3 convolutions keep the size; pools average 2x2) and the neurons behind it.
 
-    `adaptive` neurons feed back to all of their layer; `integrator` is a leaky readout whose mean
-    is the result; the last stage's spikes (`lif`) or currents (`none`) are averaged over time.
+    `adaptive` neurons feed back to their whole layer; `integrator` is a leaky readout whose mean is
+    the result; the last stage's spikes (`lif`) or currents (`none`) are averaged over time.
     `gain` scales the random weights; `size` is height and width of the image that comes in.
     """
 
@@ -78,7 +78,7 @@ def get(name: str, **sizes: int) -> Workload:
     `width` and `layers` are those of the hidden layers of `shd` and `stream`.
 
     Raises:
-        ValueError: an unknown name, or a size that this workload has not.
+        ValueError: an unknown name, or a size that this workload does not have.
 
     >>> get("shd", steps=10, layers=3).steps
     10
@@ -107,7 +107,7 @@ def inputs(workload: Workload, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def weights(workload: Workload, seed: int = 1) -> list[np.ndarray]:
-    """Of each stage with weights, in order; for `adaptive` the recurrent ones follow."""
+    """Weights of each stage, in order; for `adaptive` the recurrent ones follow."""
     draw = np.random.default_rng(seed)
 
     def normal(shape, gain):
@@ -124,10 +124,10 @@ def weights(workload: Workload, seed: int = 1) -> list[np.ndarray]:
 
 
 def flops(workload: Workload) -> dict[str, float]:
-    """Dense FLOPs, 2 a multiply-add, of a forward pass and of a training step.
+    """Dense FLOPs, 2 per multiply-add, of a forward pass and of a training step.
 
-    Backward is a product for the weights and one for the inputs of every synapse but the first. A
-    still image is counted at every step, as a library that does not know it stands still works.
+    Backward is one product for the weights of every synapse, and one for the inputs of all but the
+    first. A still image is counted at every step, as for a library that does not exploit it.
     """
     frames = workload.steps * workload.batch
     each = []

@@ -1,1 +1,1 @@
-"""Published figures beside what jsnn makes of them, a module for each kind."""
+"""Published figures compared with those of jsnn, one module per kind."""

@@ -24,7 +24,7 @@ INT = Technology(horowitz.HOROWITZ_INT)
 
 
 def rows() -> Iterator[Row]:
-    """All of them."""
+    """Rows of all counting rules."""
     yield from _operations()
     yield from _spikformer()
     yield from _memories()
@@ -53,7 +53,7 @@ def _operations() -> Iterator[Row]:
         yield Row(OPERATIONS, f"MAC / AC, {what}", ratio, "", "SECONDARY", mac / add, allowed)
     half = floats["mul_fp16_pj"] + floats["add_fp16_pj"]
     yield Row(OPERATIONS, "MAC, fp16", 1.5, "pJ", "SECONDARY", half, 1e-6)
-    # 2.51 million already holds the rate; the published ratio has it twice.
+    # 2.51 million already includes the rate; the published ratio applies it twice.
     ann, snn, rate = 18.39e6 * 4.6, 2.51e6 * 0.9, 0.1366
     yield Row(
         OPERATIONS,
@@ -66,7 +66,7 @@ def _operations() -> Iterator[Row]:
         "an error of the paper's",
     )
     yield Row(OPERATIONS, "the same, rate once", 37.4, "", "DERIVED", ann / snn, 0.005)
-    # Additions alone, 8-bit, of arXiv 2409.08290 v1 at no sparsity and six steps.
+    # Additions only, 8-bit, of arXiv 2409.08290 v1 at no sparsity and six steps.
     flat = arithmetic("int8")
     spiking, frame = 6 * flat.add_pj(INT, 8.0), flat.mul_pj(INT, 8.0, 8.0) + flat.add_pj(INT, 8.0)
     what = "2409.08290 v1: SNN / ANN by additions alone, T = 6, every input fires"
@@ -87,7 +87,8 @@ def _spikformer() -> Iterator[Row]:
     macs = float(count(stem)["macs"][0])
     what, note = "FLOPs of the first convolution", "implied by the printed energies"
     yield Row(SPIKFORMER, what, 0.34696e9, "", "DERIVED", macs, 0.001, note)
-    # The 7 x 7 stem of its rivals, 147 inputs, 64 channels, 112² places, counted in one step only.
+    # The 7 x 7 stem of the networks it is compared with, 147 inputs, 64 channels, 112² places,
+    # counted in one step only.
     once = dense(147 * 64, 112**2, steps=1, rate=1.0, input_kind="constant")
     rival = float(count(once)["macs"][0])
     what = "FLOPs of the stem of SEW and ResNet"
@@ -118,7 +119,7 @@ def _memories() -> Iterator[Row]:
 
 
 def _frame(layer: LayerWorkload, **geometry) -> LayerWorkload:
-    """One frame without zeros of a network without a state."""
+    """One frame without zeros, in a network without state."""
     plain = dict.fromkeys(("state_words", "multiplies", "adds", "compares", "adds_per_spike"), 0)
     changed = dataclasses.replace(layer.geometry, spiking=False, **plain, **geometry)
     words = jnp.full_like(layer.events_by_fan_out, changed.inputs)

@@ -1,4 +1,4 @@
-"""Chips and accelerators: what their papers and programs print, from the presets."""
+"""Chips and accelerators: figures of their papers and programs, from the presets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPIKESIM, FURBER = "SpikeSim", "Davidson and Furber 2021"
 
 
 def rows() -> Iterator[Row]:
-    """All of them."""
+    """Rows of all machines."""
     yield from _keras_and_seneca()
     yield from _truenorth()
     yield from _odin()

@@ -1,7 +1,7 @@
 """Keyword spotting on six devices, from the powers and rates that were measured.
 
 Blouw et al. 2019, paper/power_summary.tex table 1 and logs of abr/power_benchmarks@fce95c86615a. A
-network of 390-256-256-29, one inference at a time. What an inference costs is arithmetic on power
+network of 390-256-256-29, one inference at a time. The energy per inference is computed from power
 and rate; only the number of multiplications and the operations of Loihi come from the model.
 """
 
@@ -43,7 +43,7 @@ DEVICES = (
     Device("NCS 2", 0.496, 1.438, 464.6, 2.03, 7.5, None, None),
     Device("Loihi", 0.029, 0.110, 296, 0.27, None, 0.37, None),
 )
-# Batches of 64: mJ an inference.
+# Batches of 64: mJ per inference.
 JETSON_BATCHED_MJ = 0.102
 
 
@@ -52,7 +52,7 @@ def _mj(power_w: float, rate_hz: float) -> float:
 
 
 def rows() -> Iterator[Row]:
-    """All of them."""
+    """Rows of all devices."""
     layers = tuple(
         dense(a, b, steps=1, rate=1.0, input_kind="analog", name=f"{a}-{b}")
         for a, b in itertools.pairwise(WIDTHS)

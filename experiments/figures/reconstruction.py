@@ -1,8 +1,8 @@
 """Results of arXiv 2409.08290 v2 to v6, by the reconstruction that was fitted to some of them.
 
-Three constants were fitted to these same results, so that a row here says how well a model of that
-form can hold all of them at once; it is no independent test. Rates and pairings that the paper's
-text would settle are inferred where a note says so.
+Three constants were fitted to these same results, so a row here shows how well a model of that form
+fits all of them at once; it is no independent test. Rates and pairings that the paper's text would
+determine are inferred where a note says so.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ FIT = "by fit"
 # Hops of VGG16 on the mesh of the paper.
 VGG_HOPS = 0.64
 VGG_RATIOS = {4: 1.026, 5: 1.406, 6: 1.824, 7: 2.243}
-# What the reconstruction needs for these, DERIVED when it was made.
+# Values that the reconstruction needs for these, DERIVED when it was made.
 VGG_RATES = {4: 0.064, 5: 0.071, 6: 0.077, 7: 0.081}
 VGG_RANGE = (0.0549, 0.0852)
-# Price of a sparse bit over that of a dense one: least and most over twelve networks, and the T for
-# which the reconstruction lies outside.
+# Energy of a sparse bit over that of a dense one: lowest and highest over twelve networks, and the
+# T for which the reconstruction lies outside.
 ETA_SWEEP = {1: (0.594, 0.872, (3, 5, 6, 7)), 4: (0.541, 1.020, (6, 7))}
 TOO_SPARSE = "at the mid-point density the QNN sends too few events; the real one is not published"
 
@@ -39,7 +39,7 @@ def machine(weight_bits: int = 4, **parameters: float) -> Hardware:
 
 
 def vgg() -> Hardware:
-    """The same for a large convolution, whose weights are fetched so rarely that they are free."""
+    """The same for a large convolution, whose rare weight fetches cost nothing."""
     return machine(hops=VGG_HOPS, weight_fetch_share=0)
 
 
@@ -49,7 +49,7 @@ def ratio(hardware: Hardware, steps: int, rate: float) -> float:
 
 
 def rows() -> Iterator[Row]:
-    """All of them."""
+    """Rows of all results."""
     yield from _break_even()
     yield from _hops_and_switch()
     yield from _networks()
@@ -175,7 +175,7 @@ def _networks() -> Iterator[Row]:
 
 
 def _rate_at(steps: int, wanted: float) -> float:
-    """Rate at which VGG16 has a ratio, by bisection."""
+    """Rate at which VGG16 has a given energy ratio, by bisection."""
     low, high = 0.0, 0.2
     for _ in range(30):
         middle = (low + high) / 2
@@ -187,7 +187,7 @@ def _rate_at(steps: int, wanted: float) -> float:
 
 
 def _dense_limits() -> Iterator[Row]:
-    """Both QNNs send dense frames and nothing else costs anything: T / ceil(log2(T + 1))."""
+    """Ratio if both send dense frames and nothing else costs energy: T / ceil(log2(T + 1))."""
     nothing = {"accumulate_pj": 0.0, "sram_pj_per_bit": 0.0, "mac_pj_per_bit2": 0.0}
     frames = machine(hops=4.75).with_constants(sparse_hop_pj_per_bit=1e6, **nothing)
     limits = {steps: ratio(frames, steps, 0.1) for steps in (1, 3, 4, 5, 6, 7, 8, 15)}

@@ -1,4 +1,4 @@
-"""One published figure and the model's."""
+"""Row of a published figure and the figure of the model."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from jsnn.hardware.constant import PROVENANCES
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A published figure, what the model gives and how far they may be apart.
+    """A published figure, that of the model and the permitted difference.
 
     Attributes:
-        section: what it belongs to.
-        what: the figure.
+        section: section of the table.
+        what: name of the figure.
         published: the number, or `(low, high)` where a range was published.
         unit: of both.
         provenance: how well the published number is known (`jsnn.hardware.constant.PROVENANCES`).
-        model: what jsnn gives.
+        model: value from jsnn.
         allowed: largest relative error that counts as reproduced; 0 for a range.
-        note: what a reader must know, such as that the model was fitted to it.
+        note: remark for the reader, such as that the model was fitted to it.
         miss: why it is not reproduced; empty where it should be.
 
     Raises:
@@ -53,7 +53,7 @@ class Row:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Both ends of what was published."""
+        """Both ends of the published range."""
         if isinstance(self.published, tuple):
             return self.published
         return self.published, self.published
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def within(self) -> bool:
-        """Whether the model is as near as it should be; a miss may be far off."""
+        """Whether the error is within `allowed`; always true for a known miss."""
         return abs(self.error) <= self.allowed
 
     @property

@@ -1,1 +1,1 @@
-"""Convolution, pooling and precision: the forms that are fast."""
+"""Fast forms of convolution, pooling and mixed precision."""

@@ -3,11 +3,11 @@
     y[n, p, o] = sum_(t, c) x[n, s p + d t - low, c] w[t, c, o],   t the taps of the kernel
 
 with strides s, dilation d and padding (low, high). XLA's CPU convolution is fast forward where the
-image is at least as large as the kernel and there are channels enough. On smaller images (2x2
+image is at least as large as the kernel and there are enough channels. On smaller images (2x2
 pixels under 3x3 taps), and in gradients inside a scan, it takes ten to a hundred times as long as
-the matrix products below; with few channels twice to ten times as long as with neighbouring pixels
-taken for channels; over many images the gradient of a kernel three times as long as in pieces that
-stay in the caches.
+the matrix products below; with few channels, two to ten times as long as when neighbouring
+pixels are treated as channels; and the gradient of a kernel over many images takes three times as
+long as in pieces that stay in the caches.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _COLUMN_BYTES = 16 * 2**20
 # neighbours taken together would be multiplied with too many zeros.
 _FEW, _VERY_FEW = 16, 4
 
-# Images whose gradient of a kernel is computed at a time.
+# Number of images for which the gradient of a kernel is computed at a time.
 _IMAGES = 8
 
 
@@ -158,7 +158,7 @@ def _narrow(shape: _Shape, x: Array, w: Array) -> bool:
 
 
 def _by_neighbours(shape: _Shape, x: Array, w: Array) -> Array:
-    """Outputs that lie side by side as channels of one, from a kernel that reaches over them all.
+    """Outputs that lie side by side as channels of one, from one wide kernel.
 
     y[n, m q + j, o] = sum_(t, c) x[n, s m q + t - low, c] w'[t, c, j, o],
     w'[t, c, j, o] = w[t - s j, c, o],   j < m, the smallest number with more than 16 outputs
@@ -183,7 +183,7 @@ def _by_neighbours(shape: _Shape, x: Array, w: Array) -> Array:
 
 
 def _by_columns(shape: _Shape, x: Array, w: Array) -> Array:
-    """One matrix product of what every output sees with the kernel."""
+    """One matrix product of the patches that the outputs see with the kernel."""
     seen = jnp.stack([x_t for _, x_t in _taps(shape, x, w)], axis=-3)
     kernel = w.reshape(-1, w.shape[-2], shape.groups, w.shape[-1] // shape.groups)
     y = jnp.einsum("...tgc,tcgo->...go", seen, kernel, precision=shape.precision)
@@ -193,7 +193,7 @@ def _by_columns(shape: _Shape, x: Array, w: Array) -> Array:
 def _weight_gradient(shape: _Shape, x: Array, w: Array, g: Array) -> Array:
     """A few images at a time where these are larger than the kernel, which is read each time."""
     pieces, rest = divmod(len(x), _IMAGES)
-    # A piece of images that lie on many devices would be gathered on each of them.
+    # A piece of images spread over many devices would be gathered on each of them.
     if pieces < 2 or x.size + g.size < w.size or spread():
         return _weight_gradient_at_once(shape, x, w, g)
 
@@ -207,10 +207,10 @@ def _weight_gradient(shape: _Shape, x: Array, w: Array, g: Array) -> Array:
 
 
 def _weight_gradient_at_once(shape: _Shape, x: Array, w: Array, g: Array) -> Array:
-    """As a convolution of images with what came back, channels as images and images as channels.
+    """Convolution of images with the incoming gradient, channels and images exchanged.
 
-    XLA does the same outside a scan; written out, it stays fast inside. With strides, dilation or
-    groups: one matrix product a tap, what it saw by what came back.
+    XLA does the same outside a scan; spelled out here, it stays fast inside. With strides, dilation
+    or groups: one matrix product per tap, of what it saw and the incoming gradient.
     """
     if {*shape.strides, *shape.dilation, shape.groups} == {1}:
         last = x.ndim - 1
@@ -225,7 +225,7 @@ def _weight_gradient_at_once(shape: _Shape, x: Array, w: Array, g: Array) -> Arr
 
 
 def _input_gradient(shape: _Shape, x: Array, w: Array, g: Array) -> Array:
-    """As the convolution of `g` with the kernel turned round, or tap by tap through columns."""
+    """As the convolution of `g` with the kernel reversed, or tap by tap through columns."""
     columns = g[..., 0].size * math.prod(w.shape[:-2]) * x.shape[-1] * x.dtype.itemsize
     if set(shape.strides) == {1} and _covers(g, w) and columns > _COLUMN_BYTES:
         return _xla(_turned_shape(shape, w), g, _turned(w, shape.groups))
@@ -237,7 +237,7 @@ def _input_gradient(shape: _Shape, x: Array, w: Array, g: Array) -> Array:
     total = None
     for number, (start, _) in enumerate(_taps(shape, x, w)):
         here = back[..., number, :]
-        # Where the tap looked in the padded image, and zeros between where it strode.
+        # The positions that the tap read in the padded image, with zeros between its strides.
         space = [
             (begin - low, size + low - begin - stride * (count - 1) - 1, stride - 1)
             for begin, (low, _), size, count, stride in zip(
@@ -250,7 +250,7 @@ def _input_gradient(shape: _Shape, x: Array, w: Array, g: Array) -> Array:
 
 
 def _taps(shape: _Shape, x: Array, w: Array) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """Where each tap starts in the padded image; what it sees, `[N, ..., groups, C / groups]`."""
+    """Start of each tap in the padded image, and what it sees, `[N, ..., groups, C / groups]`."""
     padded = jnp.pad(x, ((0, 0), *shape.pads, (0, 0)))
     kernel, axes = w.shape[:-2], range(x.ndim - 2)
     outputs = [

@@ -1,7 +1,7 @@
 """Pooling over space, window = stride.
 
-XLA's own gradient of a max pool costs the CPU ten times its forward pass, inside a scan far more:
-a maximum is taken by slices, and a mean has a gradient of its own.
+XLA's own gradient of a max pool costs the CPU ten times its forward pass, inside a scan far more.
+Here a maximum is taken by slices, and a mean has a gradient of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ POOLS = ("max", "average")
 
 
 def pool(images: Array, kind: Literal["max", "average"], window: int) -> Array:
-    """`[N, H, W, C]` to `[N, H // window, W // window, C]`; rows and columns left over are cut off.
+    """`[N, H, W, C]` to `[N, H // window, W // window, C]`; rows and columns left over are dropped.
 
     y[n, i, j] = max or mean over (a, b) of x[n, window i + a, window j + b]
 
@@ -50,7 +50,7 @@ def pool(images: Array, kind: Literal["max", "average"], window: int) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _mean(images: Array, window: int) -> Array:
-    # Unlike a sum of slices, XLA computes it once for all who read it.
+    # Unlike a sum of slices, XLA computes it once for all its readers.
     size = (1, window, window, 1)
     return lax.reduce_window(images, 0.0, lax.add, size, size, "VALID") / window**2
 

@@ -18,9 +18,9 @@ class Precision:
     """Width of the operands of products; sums, currents and neurons stay float32.
 
     `bf16` rounds both operands to 8 significant bits, adds up in float32, and treats the gradients
-    alike: what comes back and the operand it meets are rounded, the result is float32 (of a
+    alike: the incoming gradient and the other operand are rounded, the result is float32 (for a
     convolution: rounded once more). 0/1 spikes are exact in it, weights and real inputs are not, so
-    a membrane near its threshold may decide otherwise.
+    a membrane near its threshold may fire otherwise.
 
     Attributes:
         operands: `f32` or `bf16`.

@@ -1,6 +1,6 @@
-"""Bits as a lever: learned step sizes and learned widths of weights and states, by layer.
+"""Bit widths as a lever: learned step sizes and widths of weights and states, by layer.
 
-What runs is on the grids (`network`), and each layer is priced at its widths (`price`).
+The network runs on the grids (`network`), and each layer is priced at its widths (`price`).
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from jsnn.workload import Geometry, Workload
 
 __all__ = ["Bits", "Width"]
 
-# A network without a name of its own layers is one layer of this name (`jsnn.nn.layers.Spiking`).
+# Name of the layer in a network that is a single unnamed layer (`jsnn.nn.layers.Spiking`).
 _ALONE = "layer"
 
-# Ranges that are tried at the start, as shares of the largest value.
+# Ranges that are tried for the start, as shares of the largest value.
 _SHARES = tuple(share / 16 for share in range(1, 17))
 
-# Membranes start with room for so many thresholds, or standard deviations of a readout's current.
+# Initial range of membranes, in thresholds or standard deviations of a readout's current.
 _ROOM = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Width:
-    """Bits of a word: where they start and between which bounds they are learned.
+    """Bits of a word: the initial number, and the bounds between which it is learned.
 
     Attributes:
-        start: bits at first, within the bounds.
-        least, most: bounds; where they are equal the width is given and nothing is learned.
+        start: initial bits, within the bounds.
+        least, most: bounds; if they are equal the width is fixed.
 
     Raises:
         ValueError: bounds below 2 (a signed grid of one bit holds no positive value) or above 24,
@@ -73,16 +73,16 @@ class Width:
 
     @classmethod
     def of(cls, width: int | Width) -> Width:
-        """A width as it is, or a given number of bits."""
+        """A `Width` unchanged; a number of bits as a fixed width."""
         return width if isinstance(width, Width) else cls(width, width, width)
 
     @property
     def learned(self) -> bool:
-        """Whether there is anything to learn."""
+        """Whether the bounds differ."""
         return self.least < self.most
 
     def whole(self, leaf: jax.Array | None) -> jax.Array:
-        """The bits that are run and priced: whole, within the bounds; gradient straight through."""
+        """The bits that are run and priced: whole, within the bounds; straight-through gradient."""
         if not self.learned:
             return jnp.float32(self.start)
         return round_through(bounded(leaf, float(self.least), float(self.most)))
@@ -94,26 +94,28 @@ class Bits(Lever):
 
     weight grid: `s {-2^(b-1), ..., 2^(b-1) - 1}`, `s = top / (2^(b-1) - 1)`, `top = 2^leaf`
 
-    The step is learned as a range: at given bits the same as LSQ (a step's logarithm moves with its
-    range's), and with learned bits a bit less doubles the step, so that the task feels every bit by
-    the rounding it causes. Kernel and recurrent weights have a range each and share their bits.
-    Decays are as wide as weights, biases as states, as in `jsnn.hardware.Design`.
+    The step is learned through its range. At fixed bits this is LSQ (the logarithm of a step moves
+    with that of its range); with learned bits, one bit less doubles the step, so that the task loss
+    gives each bit a gradient through the rounding it causes. Kernel and recurrent weights have a
+    range each and share their bits. Decays are as wide as weights, biases as states, as in
+    `jsnn.hardware.Design`.
 
     States are quantised where the populations are `jsnn.neurons.Fixed`; the gain of their current
-    then goes into the weights, and what runs is a network of integers
+    then moves into the weights, and the network that runs is one of integers
     (`jsnn.export.integer.export`).
 
-    Leaves, filed under the names of the layers: `kernel`, `recurrent`, `state` (log2 of ranges) and
-    where they are learned `weight_bits`, `state_bits`.
+    Leaves, by name of the layer: `kernel`, `recurrent`, `state` (log2 of ranges) and, if learned,
+    `weight_bits`, `state_bits`.
 
     Attributes:
-        weights: bits of weights and decays; a number is given, a `Width` learned.
+        weights: bits of weights and decays; a number is fixed, a `Width` learned.
         states: bits of membranes and biases; None leaves membranes in floating point.
-        power_of_two: steps are rounded to powers of two, straight through; states need it.
+        power_of_two: steps are rounded to powers of two, with straight-through gradients; states
+            need it.
 
     Raises:
-        ValueError: states without steps that are powers of two; widths whose products float32
-            does not hold exactly (24 bits).
+        ValueError: states without steps that are powers of two; widths whose products are not
+            exact in float32 (24 bits).
 
     Source: Esser et al. 2020 (1902.08153); widths beside steps: Uhlich et al. 2020 (1905.11452).
 
@@ -148,11 +150,11 @@ class Bits(Lever):
 
     @property
     def lowers_spike_independent(self) -> bool:
-        """Only widths that are learned may."""
+        """Whether any width is learned."""
         return any(width is not None and width.learned for width in (self.weights, self.states))
 
     def init(self, key: jax.Array, variables: Mapping[str, Any], workload: Workload) -> Any:
-        """Ranges of least squared error of the weights; of states, room for a few thresholds."""
+        """Ranges of least squared error for weights, of a few thresholds for states."""
 
         def start(layer, constants, path):
             self._check(layer, constants, path)
@@ -171,7 +173,7 @@ class Bits(Lever):
         return _by_layer(start, variables["params"], constants_of(variables))
 
     def network(self, leaves: Any, variables: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Weights on their grids; populations told theirs."""
+        """Weights rounded to their grids; populations with the grids of their states."""
         params, constants = variables["params"], constants_of(variables)
 
         def weights(layer, constants, path):
@@ -238,7 +240,7 @@ class Bits(Lever):
         return {**layer, **new}
 
     def _told(self, leaves: Mapping[str, Any], constants: Mapping[str, Any]) -> dict[str, Any]:
-        """Constants of a population on the grid of its states, the gain left to the weights."""
+        """Constants of a population with the grid of its states; the gain goes into the weights."""
         widths, size = self._widths(leaves), constants["gain"].size
         told = {
             "state_step": self._step(leaves["state"], widths["state_bits"], size),
@@ -252,9 +254,9 @@ class Bits(Lever):
         }
 
     def _step(self, log2_top: jax.Array, bits: jax.Array, count: int) -> jax.Array:
-        """The step of a range; its gradient scaled as LSQ's.
+        """The step of a range; its gradient is scaled as in LSQ.
 
-        That of the bits is not, for it stands against the energy's.
+        The gradient to the bits is not scaled, as the energy's gradient opposes it.
         """
         _, high = levels(bits)
         top = jnp.exp2(scale_gradient(log2_top, lsq_gradient_scale(count, bits)))
@@ -298,7 +300,7 @@ def _by_layer(
 ) -> dict[str, Any]:
     """A tree of `function(parameters, constants, path)` of every layer.
 
-    A layer is what has constants of a `neuron`.
+    A layer is a subtree with constants of a `neuron`.
     """
     if "neuron" in constants:
         return function(params, constants["neuron"], path)
@@ -320,13 +322,13 @@ def _at(tree: Any, path: tuple[str, ...]) -> Any:
 
 
 def _of(leaves: Any, geometry: Geometry) -> Mapping[str, Any]:
-    """The leaves of the layer that a record is of: its name is the way to its parameters."""
+    """The leaves of a recorded layer, whose name is the path of its parameters."""
     # A layer used twice is recorded twice, under `name` and `name#2`.
     path = tuple(geometry.name.partition("#")[0].split("/"))
     if path == (_ALONE,) and _ALONE not in leaves:
         return leaves
     if geometry.kind == "product":
-        # Stages of one layer.
+        # Stages share one layer.
         path = path[:-1]
     try:
         return _at(leaves, path)
@@ -342,10 +344,10 @@ def _weights(layer: Mapping[str, Any]) -> dict[str, jax.Array]:
 
 
 def _best_top(values: jax.Array, bits: float) -> jax.Array:
-    """The range of least squared error among sixteen; 1 where all values are zero.
+    """The range of least squared error among sixteen; 1 if all values are zero.
 
-    The paper's start, 2 mean|w| / sqrt(2^(b-1) - 1), is a step: at 8 bits its range spans 18
-    standard deviations of a normal distribution.
+    The initial step of the paper, 2 mean|w| / sqrt(2^(b-1) - 1), gives a range of 18 standard
+    deviations of a normal distribution at 8 bits.
     """
     top = jnp.max(jnp.abs(values))
     top = jnp.where(top > 0, top, 1.0)
@@ -355,12 +357,12 @@ def _best_top(values: jax.Array, bits: float) -> jax.Array:
 
     def error(share):
         wrong = lsq(values, grid_step(share * top, high), bits) - values
-        # In units of a power of two near the range: squares of 1e-36 are zero in float32.
+        # In units of a power of two near the range: the square of 1e-36 is zero in float32.
         return jnp.square(jnp.ldexp(wrong, -exponent)).sum()
 
     shares = jnp.asarray(_SHARES)
     best = top * shares[jax.lax.map(error, shares).argmin()]
-    # Its logarithm is trained, and that of zero is no number to start from.
+    # Its logarithm is trained, and that of zero is not finite.
     return jnp.maximum(best, jnp.finfo(best.dtype).tiny)
 
 
@@ -370,8 +372,8 @@ def _first_range(layer: Mapping[str, Any], constants: Mapping[str, Any]) -> jax.
     kernel = layer.get("synapse", {}).get("kernel")
     if kernel is None:
         return jnp.float32(_ROOM)
-    # A leaky integrator settles at gain / (1 - a) times its current; a is not known here, so that
-    # the range starts at that of the current before its gain.
+    # A leaky integrator settles at gain / (1 - a) times its current. As a is not known here, the
+    # range starts at that of the current before its gain.
     columns = kernel.reshape(-1, kernel.shape[-1])
     return _ROOM * jnp.max(jnp.linalg.norm(columns, axis=0))
 

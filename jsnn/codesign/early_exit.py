@@ -1,9 +1,10 @@
-"""Answers before the window ends: each sample stops once sure, and pays for its own steps only.
+"""Early exit: each sample stops once it is confident, and is charged for its own steps only.
 
     k = first step whose confidence exceeds the threshold, else T;   energy = energy of k steps
 
-One pass says what the network answers after every step and what it did until then; each prefix is
-then priced on any machine, and any number of thresholds are tried without running it again.
+One pass gives the answers of the network after every step and its workload up to there. The energy
+of each number of steps follows on any machine, and any number of thresholds can be tried without
+another pass.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ __all__ = [
 
 
 class Rule(NamedTuple):
-    """How sure an answer is.
+    """A measure of the confidence of an answer.
 
     Attributes:
         confidence: logits `[..., C]` to `[...]`.
-        compares: that it takes of each class in each step, to find the largest logits.
-        free: what it takes beside and nobody has priced; empty if nothing.
+        compares: comparisons per class and step that it needs, to find the largest logits.
+        free: its further operations, which are not priced; empty if there are none.
     """
 
     confidence: Callable[[jax.Array], jax.Array]
@@ -67,7 +68,7 @@ def _certainty(outputs: jax.Array) -> jax.Array:
 
 
 # softmax: the largest probability (SEENN-I); entropy: 1 - H / ln C (DT-SNN); margin: between the
-# two largest probabilities; gap: between the two largest logits, which takes compares only.
+# two largest probabilities; gap: between the two largest logits, which takes comparisons only.
 RULES: dict[str, Rule] = {
     "softmax": Rule(lambda outputs: jax.nn.softmax(outputs).max(-1), 1, "softmax"),
     "entropy": Rule(_certainty, 0, "softmax and entropy"),
@@ -79,15 +80,15 @@ RULES: dict[str, Rule] = {
 def answers_by_step(
     model: nn.Module, variables: Mapping[str, Any], frames: jax.Array
 ) -> tuple[jax.Array, Workload]:
-    """Run a network once: `[T, B, C]` answers after 1 to T steps, and what it did, step by step.
+    """Run a network once: `[T, B, C]` answers after 1 to T steps, and the workload of each step.
 
-    Frame after frame, in evaluation mode; the workload is that of `jsnn.run` with everything known
-    of each step, so that `jsnn.workload.truncation.truncate` of it is exact for every network. A
-    readout of every step (`PerStep`) answers with its mean until then.
+    Frame after frame, in evaluation mode. The workload is that of `jsnn.run` with all counts per
+    step, so that `jsnn.workload.truncation.truncate` is exact for every network. The answer of a
+    readout of every step (`PerStep`) is its mean up to that step.
 
     Args:
-        model: of causal layers; a `Levered` network runs under its levers, but those that act on
-            outputs, which see whole windows, are left out.
+        model: of causal layers; a `Levered` network runs under its levers, except for their effect
+            on outputs, which needs the whole window.
         variables: what `model.init` returned, or trained since.
         frames: `[T, B, ...]`.
 
@@ -111,7 +112,7 @@ def answers_by_step(
         with causal(length):
             return network.apply({**clean, **given}, outside(cut), False, mutable=mutable)
 
-    # Of this call only what starts a window is used; under jit the rest is never computed.
+    # Only the initial states of this call are used; under jit the rest is never computed.
     probed, begun = piece({}, frames[:1], START, WORKLOAD)
     layers = records(begun[WORKLOAD])
     first = begun.get(START, {}), jax.tree.map(jnp.zeros_like, _ends(layers))
@@ -133,12 +134,12 @@ def answers_by_step(
 
 
 def _ends(layers: Sequence[LayerWorkload]) -> list[jax.Array]:
-    """What left each neuron, summed over time only."""
+    """Spikes that each neuron sent, summed over time only."""
     return [layer.spikes for layer in layers]
 
 
 class _Step(NamedTuple):
-    """One step of a layer; `met` are operands that were active for the first time."""
+    """One step of a layer; `met` counts operands that were active for the first time."""
 
     by_step: ByStep
     met: jax.Array
@@ -181,13 +182,13 @@ def energy_by_step(
 ) -> jax.Array:
     """`[T, B]` pJ of each sample if it stopped after 1 to T steps.
 
-    Exact where `jsnn.workload.truncation.taken_at_rates` names nothing, as for what
-    `answers_by_step` returns. Lists of pruned weights are as exact as those of a whole window
-    (`jsnn.codesign.pruning.sizes.listed`), for that says from where events came in each step too.
+    Exact where `jsnn.workload.truncation.taken_at_rates` names nothing, as for the workload from
+    `answers_by_step`. Lists of pruned weights are then as exact as those of a whole window
+    (`jsnn.codesign.pruning.sizes.listed`), since that workload has the source of events per step.
 
     Args:
         workload: of a run over T steps.
-        hardware: what it runs on.
+        hardware: the machine that it runs on.
         levers: of the network (`jsnn.train.levers`).
         params: of a `Levered` network; only levers read them.
 
@@ -208,10 +209,10 @@ def energy_by_step(
 
 
 def with_check(workload: Workload, rule: str) -> Workload:
-    """The workload with the compares of a rule in every step, in its last layer.
+    """The workload with the comparisons of a rule in every step added to its last layer.
 
-    Some of each class, and one with the threshold; priced as those of a neuron are. What a rule
-    takes beside is in `RULES[rule].free`.
+    Those of each class, and one with the threshold, priced as comparisons of a neuron. Operations
+    of the rule that are not priced are in `RULES[rule].free`.
 
     >>> from jsnn.workload.analytic import dense
     >>> work = Workload((dense(8, 3, steps=5, rate=0.1),))
@@ -227,7 +228,7 @@ def with_check(workload: Workload, rule: str) -> Workload:
 
 
 def exit_steps(confidence: jax.Array, threshold: jax.Array | float) -> jax.Array:
-    """`[B]` steps after which samples stop: the first that is surer than the threshold, else T.
+    """`[B]` steps after which samples stop: the first with confidence above the threshold, else T.
 
     >>> exit_steps(jnp.array([[0.2, 0.9], [0.8, 0.9], [0.3, 0.9]]), 0.5)
     Array([2, 1], dtype=int32)
@@ -237,7 +238,7 @@ def exit_steps(confidence: jax.Array, threshold: jax.Array | float) -> jax.Array
 
 
 def stopped(values: jax.Array, steps: jax.Array) -> jax.Array:
-    """Of `[T, B, ...]` the row of each sample's last step, `[B, ...]`.
+    """The entries of `[T, B, ...]` at each sample's last step, `[B, ...]`.
 
     >>> stopped(jnp.array([[1, 2], [3, 4]]), jnp.array([2, 1]))
     Array([3, 2], dtype=int32)
@@ -246,11 +247,11 @@ def stopped(values: jax.Array, steps: jax.Array) -> jax.Array:
 
 
 class TradeOff(NamedTuple):
-    """What early exit gives at each of n thresholds, `[n]` each.
+    """Results of early exit at each of n thresholds, `[n]` each.
 
     Attributes:
-        thresholds: of the confidence; at infinity nothing stops early.
-        accuracy: share of right answers.
+        thresholds: of the confidence; at infinity no sample stops early.
+        accuracy: share of correct answers.
         steps: mean number of steps.
         pj: mean energy of a sample.
         histogram: `[n, T]` samples that stop after 1 to T steps.
@@ -270,12 +271,12 @@ def trade_off(
     rule: str,
     thresholds: Sequence[float] | jax.Array,
 ) -> TradeOff:
-    """Accuracy against steps and energy, threshold by threshold.
+    """Accuracy, mean steps and mean energy at each threshold.
 
     Args:
-        outputs: `[T, B, C]` answers after every step, of `answers_by_step`.
+        outputs: `[T, B, C]` answers after every step, from `answers_by_step`.
         labels: `[B]`.
-        pj: `[T, B]`, of `energy_by_step`.
+        pj: `[T, B]`, from `energy_by_step`.
         rule: one of `RULES`.
         thresholds: `[n]`.
 
@@ -314,7 +315,7 @@ def trade_off(
 
 
 def grid(confidence: jax.Array, size: int) -> jax.Array:
-    """`[size + 1]` thresholds that matter: quantiles of all confidences, and infinity.
+    """`[size + 1]` thresholds to try: quantiles of all confidences, and infinity.
 
     >>> grid(jnp.array([[0.1, 0.3], [0.2, 0.5]]), 3).tolist()
     [0.10000000149011612, 0.25, 0.5, inf]
@@ -324,13 +325,13 @@ def grid(confidence: jax.Array, size: int) -> jax.Array:
 
 
 def choose(found: TradeOff, loss: float = 0.0) -> int:
-    """Number of the cheapest threshold at most `loss` of accuracy below the run of all steps.
+    """Index of the cheapest threshold whose accuracy is at most `loss` below that of all steps.
 
-    Choose on samples that are not those you report. The highest of several that cost the same.
+    Choose on other samples than those reported. Of equally cheap thresholds the highest is taken.
 
     Args:
-        found: with a threshold of infinity in it, which nothing exceeds.
-        loss: share of right answers that may be lost.
+        found: must contain a threshold of infinity, which nothing exceeds.
+        loss: share of correct answers that may be lost.
 
     Raises:
         ValueError: a negative loss, or no threshold of infinity.
@@ -346,7 +347,7 @@ def choose(found: TradeOff, loss: float = 0.0) -> int:
     if not np.isposinf(thresholds).any():
         raise ValueError("expected a threshold of infinity among those tried: the run of all steps")
     least = accuracy[np.isposinf(thresholds).argmax()] - loss
-    # A share of so many samples is rounded.
+    # Tolerance for the rounding of shares.
     fits = accuracy >= least - 1e-6
     cheapest = pj[fits].min()
     return int(np.flatnonzero(fits & (pj <= cheapest)).max())

@@ -1,4 +1,4 @@
-"""The front of cost and gain: which points nothing beats, and how much they hold together."""
+"""Pareto front of cost and gain: the points that none dominates, and their hypervolume."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ __all__ = ["hypervolume", "pareto"]
 
 
 def pareto(costs: ArrayLike, gains: ArrayLike) -> np.ndarray:
-    """`[N]` whether no other point costs at most as much and gains at least as much, and one more.
+    """`[N]` whether each point is on the Pareto front: no other point dominates it.
 
-    Of equal points all stay.
+    A point dominates another if it costs at most as much and gains at least as much, and is better
+    in one of the two. Of equal points all stay.
 
     Args:
-        costs: `[N]`, to be small.
-        gains: `[N]`, to be large.
+        costs: `[N]`, less is better.
+        gains: `[N]`, more is better.
 
     Raises:
         ValueError: no points, or lists of unequal lengths or not finite.
@@ -31,15 +32,15 @@ def pareto(costs: ArrayLike, gains: ArrayLike) -> np.ndarray:
 
 
 def hypervolume(costs: ArrayLike, gains: ArrayLike, reference: tuple[float, float]) -> float:
-    """Area that the points hold against a reference, which costs more and gains less.
+    """Area that the points dominate up to a reference, which costs more and gains less.
 
     union over n of [cost_n, reference cost] x [reference gain, gain_n]
 
-    Points beyond the reference hold nothing.
+    Points beyond the reference add nothing.
 
     Args:
-        costs: `[N]`, to be small.
-        gains: `[N]`, to be large.
+        costs: `[N]`, less is better.
+        gains: `[N]`, more is better.
         reference: its cost and gain.
 
     Source: Zitzler & Thiele 1998 (PPSN V), the size of the space covered, for two objectives.

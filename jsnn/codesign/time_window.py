@@ -1,4 +1,4 @@
-"""The time window as a lever: a T between bounds that feels the task and the energy."""
+"""The time window as a lever: its length T, trained on task and energy between bounds."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ from jsnn.workload.truncation import truncate_layer
 class Window(Lever):
     """A window of T steps, T = low + (high - low) sigmoid(leaf), whole or not.
 
-    Step t, from 0, lies in it with the share w_t = min(max(T - t, 0), 1). Of outputs o_t of every
-    step the network answers with `Σ w_t o_t / T` (`mean`) or `Σ (w_t - w_(t+1)) o_t` (`last`), and
-    each layer is priced for events that count w_t times (`jsnn.workload.truncation.truncate`). At a
-    whole T both are those of a run over T steps; between two, the last answer and the energy lie on
-    a straight line. So T feels the task through the step that is about to come in, and the energy
-    of that step.
+    Step t, from 0, has the weight w_t = min(max(T - t, 0), 1). From the outputs o_t of every step
+    the answer is `Σ w_t o_t / T` (`mean`) or `Σ (w_t - w_(t+1)) o_t` (`last`), and each layer is
+    priced for events that count w_t times (`jsnn.workload.truncation.truncate`). At a whole T both
+    are those of a run over T steps; between two whole T, the last answer and the energy are linear
+    in T. So the gradient of T comes from what the next step adds to the task and to the energy.
 
-    The network runs all steps of its frames and ends in `PerStep(decides=False)`. Stands before
-    levers that change what a layer did, whose changes by step it would not know. Events that a
-    layer does not keep step by step (`jsnn.workload.truncation.taken_at_rates`: attention, readouts
-    of spikes; beside `WeightPruning` from which input they came) are priced at constant rates; a
-    run over cut frames (`whole`) tells what is true.
+    The network runs all steps of its frames and ends in `PerStep(decides=False)`. This lever must
+    come before levers that change a layer's workload, as it does not know their changes by step.
+    Events without counts by step (`jsnn.workload.truncation.taken_at_rates`: attention, readouts of
+    spikes; with `WeightPruning` the inputs they came from) are priced at constant rates; a run over
+    truncated frames (of `whole` steps) gives the exact energy.
 
     Attributes:
         low, high: bounds of T, in steps.
-        start: T to begin with; three quarters of the way up if None.
-        reads: how steps make an answer, `mean` or `last`.
+        start: initial T; None: three quarters of the way up.
+        reads: how steps are combined into an answer, `mean` or `last`.
 
     Raises:
         ValueError: bounds that cross or lie below one step, a start not between them; more steps
@@ -72,7 +71,7 @@ class Window(Lever):
             raise ValueError(f"reads must be mean or last, got {self.reads!r}")
 
     def init(self, key: jax.Array, variables: Any, workload: Workload | None) -> jax.Array:
-        """The leaf of the first window."""
+        """The leaf of the initial window."""
         if workload is not None:
             self._fits(min(layer.steps for layer in workload))
         start = self.low + 0.75 * (self.high - self.low) if self.start is None else self.start
@@ -84,7 +83,7 @@ class Window(Lever):
         return self.low + (self.high - self.low) * jax.nn.sigmoid(leaves)
 
     def whole(self, leaves: jax.Array) -> tuple[int, ...]:
-        """The whole T on both sides, within the bounds, to be run and compared; one if T is whole.
+        """The whole T below and above, within the bounds, to be compared; one if T is whole.
 
         >>> Window(1.5, 6).whole(jnp.float32(-9.0)), Window(1, 5).whole(jnp.float32(0.1))
         ((2,), (3, 4))
@@ -96,7 +95,7 @@ class Window(Lever):
         )
 
     def outputs(self, leaves: jax.Array, outputs: jax.Array) -> jax.Array:
-        """`[T, B, C]` of every step to the `[B, C]` of the window."""
+        """Outputs `[T, B, C]` of every step to answers `[B, C]` of the window."""
         if outputs.ndim != 3:
             raise ValueError(
                 f"expected outputs of every step [T, B, C], found {list(outputs.shape)}: let the "
@@ -112,7 +111,7 @@ class Window(Lever):
         return (shares[:, None, None] * outputs).sum(0)
 
     def price(self, leaves: jax.Array, params: Any, pairs: Pairs) -> Pairs:
-        """What each layer did in the window, on what it ran on."""
+        """The workload of each layer in the window, on unchanged hardware."""
         steps = self.steps(leaves)
         return [(truncate_layer(layer, steps), hardware) for layer, hardware in pairs]
 

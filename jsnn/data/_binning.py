@@ -1,4 +1,4 @@
-"""Events to frames: counting in time bins, exact to the event on an edge."""
+"""Events to frames: counting in time bins, exact for events on an edge."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def bin_events(
 
     Raises:
         ValueError: for no steps, no window, a window that is a float, times or addresses that are
-            no integers, negative times, addresses outside the sensor, or columns of two lengths.
+            no integers, negative times, addresses outside the sensor, or columns of unequal length.
 
     Example:
         >>> bin_events(np.array([0, 5, 9]), np.array([1, 0, 1]), steps=2, size=2, window=10)
@@ -70,7 +70,7 @@ def bin_events(
 
 
 def microseconds(seconds: float | str | Fraction, name: str = "duration") -> Fraction:
-    """Microseconds of a duration as it was written: 0.1 s are 100,000 µs, not a float beside it.
+    """Microseconds of a duration as it was written: 0.1 s are 100,000 µs, not a float near it.
 
     Args:
         seconds: positive and finite.
@@ -95,7 +95,7 @@ def microseconds(seconds: float | str | Fraction, name: str = "duration") -> Fra
 def whole_microseconds(seconds: np.ndarray) -> np.ndarray:
     """Whole microseconds of event times in seconds.
 
-    Equation: `floor(10^6 t)`; where the float t could not be told from a whole microsecond, that
+    Equation: `floor(10^6 t)`; where t is within rounding of a whole microsecond, that
     one: 0.29 s are 290,000 µs, though the float 0.29 lies below.
 
     Args:

@@ -80,8 +80,9 @@ def _hash(key: Mapping[str, object]) -> str:
 def _digest(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """sha256 over names, types, shapes and values.
 
-    The sum that a zip archive keeps of a member is looked at only when the member is read to its
-    end, which an array whose shape was damaged is not; names and list of members have none.
+    The checksum that a zip archive keeps of a member is compared only when the member is read to
+    its end, which does not happen where the shape of an array is damaged; the names and the list of
+    members have no checksum.
     """
     total = hashlib.sha256()
     for name in sorted(arrays):
@@ -104,7 +105,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except ValueError as error:
         raise ValueError(f"cached file {path} cannot be read ({error}): {remedy}") from error
     digest = arrays.pop(DIGEST, None)
-    # A member that has lost the mark of an array comes back as bytes.
+    # A member that has lost the header of an array comes back as bytes.
     whole = all(isinstance(array, np.ndarray) for array in arrays.values())
     if not whole or not np.array_equal(digest, _digest(arrays)):
         raise ValueError(

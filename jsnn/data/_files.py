@@ -1,4 +1,4 @@
-"""Source files of a data set: where they come from, and whether they are what they should be."""
+"""Source files of a data set: their origin, and the check of their contents."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class SourceFile:
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """Where the files of one data set lie.
+    """Place of the files of one data set.
 
     Attributes:
         dataset: name of the data set, for messages.
@@ -161,8 +161,8 @@ def verify(path: Path, file: SourceFile) -> None:
 def decoding(name: str | Path, kind: str) -> Iterator[None]:
     """One sentence that names the file, for whatever a decoder raises or warns about inside.
 
-    On damaged bytes a decoder raises anything: zlib.error, NotImplementedError for a method of
-    packing that there never was, MemoryError for a shape that is none. A list of them is never
+    On damaged bytes a decoder raises anything: zlib.error, NotImplementedError for an unknown
+    compression method, MemoryError for an impossible shape. A list of them is never
     complete, so every exception counts as damage, and so does a warning that is no deprecation.
 
     Args:

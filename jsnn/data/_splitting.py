@@ -8,7 +8,7 @@ import numpy as np
 def stratified_split(labels: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Take exactly `count` samples, from each class in proportion to its size.
 
-    Class c gives `floor(count · n_c / N)` samples; what is missing to `count` comes from the
+    Class c gives `floor(count · n_c / N)` samples; the rest comes from the
     classes with the largest remainders.
 
     Args:

@@ -1,4 +1,4 @@
-"""Data sets as plain arrays: what every loader returns, and what is checked before it does."""
+"""Data sets as plain arrays: the result of every loader, checked before it is returned."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Split:
 
     @property
     def majority(self) -> float:
-        """Share of the most frequent label: what a constant answer scores."""
+        """Share of the most frequent label: the accuracy of a constant answer."""
         return float(np.bincount(self.labels.reshape(-1)).max() / self.labels.size)
 
 
@@ -112,9 +112,10 @@ class Dataset:
 
 
 def refit(dataset: Dataset) -> Dataset:
-    """The data set with its validation samples in the training split, once they have chosen.
+    """The data set with its validation samples added to the training split.
 
-    The validation split stays, for logs; it is seen in training then and must choose nothing more.
+    For a final run, after model selection. The validation split stays, for logs; as it is then seen
+        in training, it must choose nothing more.
 
     Example:
         >>> still = Split(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1], np.int32))

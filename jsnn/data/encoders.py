@@ -1,4 +1,4 @@
-"""From samples `[B, ...]` to frames `[T, B, ...]`: frozen, hashable, callable inside `jit`.
+"""Encoders from samples `[B, ...]` to frames `[T, B, ...]`: frozen, hashable, usable in `jit`.
 
 uint8 samples of still data are pixel levels and are divided by 255; float samples are taken as they
 are. Every encoder names the `input_kind` its frames are (see `jsnn.workload`).
@@ -18,7 +18,7 @@ from jsnn.workload import InputKind
 
 
 class Encoder(Protocol):
-    """What `jsnn` asks of an encoder; an own one needs nothing else."""
+    """Protocol of an encoder; one of your own needs nothing else."""
 
     @property
     def input_kind(self) -> InputKind:
@@ -197,8 +197,8 @@ class Delta:
 class Recorded:
     """Recorded frames as they are, time axis first.
 
-    A set may lie on the device as lists of events (`jsnn.events.pack`), which stay lists, or at a
-    bit an input (`jsnn.events.pack_bits`), of which this unpacks a batch.
+    A set may lie on the device as lists of events (`jsnn.events.pack`), which stay lists, or at
+    one bit per input (`jsnn.events.pack_bits`), of which this unpacks a batch.
 
     Args:
         analog: True if the frames are real values rather than events.
@@ -257,7 +257,7 @@ class Shifted:
 
     @property
     def input_kind(self) -> InputKind:
-        """That of the encoder."""
+        """The kind of the encoder."""
         return self.encoder.input_kind
 
     def __call__(self, key: jax.Array, batch: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Recordings of events: found by class, checked one by one, binned, and kept."""
+"""Recordings of events: found by class, checked one by one, binned, and cached."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def class_files(
 def listing_digest(paths: Iterable[Path]) -> str:
     """Digest of names, sizes and times: reading gigabytes just to look into a cache is too much.
 
-    Of files just written, whose time may stay while they change, the contents as well.
+    For files just written, which may change within the resolution of their time stamp, the contents
+    as well.
     """
     total = hashlib.sha256()
     for path in paths:
@@ -101,7 +102,7 @@ def pixel_sites(columns: Mapping[str, np.ndarray], side: int, downsample: int) -
         downsample: side d of the pixel blocks that are joined.
 
     Raises:
-        ValueError: for pixels off the sensor, or polarities but 0 and 1.
+        ValueError: for pixels off the sensor, or polarities other than 0 and 1.
 
     Example:
         >>> event = {"x": np.array([3]), "y": np.array([1]), "p": np.array([True])}
@@ -122,7 +123,7 @@ def pixel_sites(columns: Mapping[str, np.ndarray], side: int, downsample: int) -
 
 
 def check_downsample(side: int, downsample: int) -> int:
-    """Pixels along an axis that are left.
+    """Pixels along an axis after downsampling.
 
     Raises:
         ValueError: unless whole blocks fill the sensor.
@@ -177,7 +178,7 @@ def binned(
 
     if steps < 1:
         raise ValueError(f"expected at least one time step, found steps={steps}")
-    # Version 1 put some events on an edge into the bin before it.
+    # Version 1 put some events on an edge into the preceding bin.
     full = {"version": 2, "steps": steps, "window": str(window), "binary": binary, **key}
     arrays = cache.arrays(name, full, build)
     return Split(arrays["frames"], arrays["labels"])

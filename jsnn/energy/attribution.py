@@ -1,4 +1,4 @@
-"""Savings of events and savings of local memory: two gains usually sold as one."""
+"""Savings of events and savings of local memory: two gains usually reported as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Break-even of spikes with their QNN, and maps of who wins around it.
+"""Break-even of spiking networks with their QNN, and maps of the energy ratio around it.
 
 A *design point* is a set of numbers by name: the work (`steps`, `rate`, and `fan_in` and `neurons`
 of a dense layer), what is known of the QNN (`active`, `bits`), and any design parameter or constant
@@ -137,8 +137,8 @@ def break_even(
 ) -> jax.Array:
     """The value of `along` at which spikes and QNN cost the same, all else as in `point`.
 
-    The range is cut into 32 parts, evenly in the logarithm; the first of those at whose ends
-    different sides win is cut again, and so on. Differentiable in every number of the point and
+    The range is divided into 32 parts, evenly in the logarithm; the first of those at whose ends
+    different sides win is divided again, and so on. Differentiable in every number of the point and
     every constant and design parameter of the machine. Where the ratio jumps over one (a tensor no
     longer fits a memory), the place of the jump is found and a gradient there means nothing.
 
@@ -382,7 +382,7 @@ def _dense(inputs: Any, neurons: Any) -> Geometry:
 def _at_rate(geometry: Geometry, steps: Any, rate: Any, active: Any) -> LayerWorkload:
     """A sample of a layer whose inputs and neurons all fire at one rate.
 
-    Its output spikes stand as one sum: the energy asks for no more, and sizes may be traced.
+    Its output spikes are one sum: the energy needs no more, and sizes may be traced.
     """
     g = geometry
     inputs = jnp.stack([jnp.asarray(n, jnp.result_type(float)) for n in g.inputs_by_fan_out])[None]

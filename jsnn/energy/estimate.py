@@ -49,7 +49,7 @@ class EnergyBreakdown:
         layers: names of the layers.
         hardware: name of the machine.
         unpriced: components the machine has no price for, each with the reason; their parts are
-            zero because nothing is known, not because nothing is burnt.
+            zero because nothing is known, not because nothing is used.
         provenances: provenances of the constants behind the prices.
         left_out: parameters that no layer accounts for, listed by hand (`Workload.unpriced`): what
             they cost is not in the parts.
@@ -230,8 +230,8 @@ def dataflow(layer: LayerWorkload, hardware: Hardware) -> Dataflow | None:
     Both costs are straight lines in the events: with a factor s on them, `sparse(s) = a + b s` and
     `dense(s) = c + d s` meet at `s = (c - a) / (b - d)`.
 
-    Above the switch the estimate is nearly flat in the spikes. Who trains them is given a gradient
-    that still feels the sparse dataflow, there many times the slope of the estimate.
+    Above the switch the estimate is nearly flat in the spikes. Training therefore uses a gradient
+    that still includes the sparse dataflow, there many times the slope of the estimate.
 
     >>> from jsnn.workload.analytic import dense
     >>> found = dataflow(dense(4096, 4096, steps=5, rate=0.05), get("neuromorphic-22nm"))
@@ -264,8 +264,8 @@ def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
 
     With a temperature the value is the same, and the gradient that of a mixture with the weights
     `softmax(-log(sum) / temperature)`, the form of `jsnn.hardware.relaxation.soft_fits`: in what
-    costs k times the cheapest, `k^(-1/temperature)` of its share. The weights carry none
-    themselves.
+    costs k times the cheapest, `k^(-1/temperature)` of its share. The weights themselves carry no
+    gradient.
     """
     if len(plans) == 1:
         return plans[0]
@@ -281,13 +281,13 @@ def _cheapest(plans: list[jax.Array], temperature: float) -> jax.Array:
 
 
 def _near_sparse(plans: list[jax.Array], temperature: float) -> jax.Array:
-    """`[..., C]` of the cheapest dataflow, with a gradient by events that still feels the sparse.
+    """`[..., C]` of the cheapest dataflow; its gradient by events includes the sparse one.
 
     share · sparse + (1 - share) · cheapest,   share = (E_cheapest / E_sparse)^(1/temperature)
 
     Where the sparse one, the first, is the cheapest, that is the slope of the estimate itself; from
-    the switch on the share falls from 1 without a jump. It carries no gradient itself, so no event
-    is ever worth having.
+    the switch on the share falls from 1 without a jump. The share itself carries no gradient, so
+    that an added event never lowers the energy.
     """
     if len(plans) == 1:
         return plans[0]
@@ -354,7 +354,7 @@ def estimate_layers(
     if len(names := {hardware.name for _, hardware in pairs}) > 1:
         raise ValueError(f"expected the layers of one machine, found {sorted(names)}")
     pairs[0][1].check([(hardware.design, layer.geometry) for layer, hardware in pairs])
-    # Whatever a machine has no price for: nothing that was counted wrongly may look cheap.
+    # Even where the machine has no price: what was counted wrongly must not look cheap.
     parts = [
         jnp.where(
             layer.finite[:, None],
@@ -394,13 +394,13 @@ def estimate_energy(
     Args:
         workload: what the network did.
         hardware: the machine.
-        temperature: of hard choices, for their gradient only (`jsnn.hardware.relaxation`). With
-            one, a dataflow is felt that costs k times the cheapest, with a share that falls as
-            `k^(-1/temperature)`; 0 is the cheapest alone.
-        event_temperature: of the choice between dataflows where the gradient is by events: a
-            layer in the dense one, whose sparse one costs k times as much, feels `k^(-1/t)` of the
-            sparse one and the rest of its own; below the switch the gradient is the slope of the
-            estimate. 0 is the cheapest alone; None: the mixture of `temperature`.
+        temperature: of hard choices, for their gradient only (`jsnn.hardware.relaxation`). Above
+            0, a dataflow that costs k times the cheapest enters the gradient with a share that
+            falls as `k^(-1/temperature)`; 0 is the cheapest alone.
+        event_temperature: of the choice between dataflows, for the gradient by events: a layer in
+            the dense one, whose sparse one costs k times as much, takes `k^(-1/t)` of its gradient
+            from the sparse one and the rest from the dense; below the switch the gradient is the
+            slope of the estimate. 0 is the cheapest alone; None: the mixture of `temperature`.
 
     Raises:
         ValueError: a network that ran under levers; no layer; what the machine refuses.
@@ -421,10 +421,10 @@ def _on(workload: Workload, hardware: Hardware) -> list[tuple[LayerWorkload, Har
 
 
 def spike_independent_energy(workload: Workload, hardware: Hardware) -> EnergyBreakdown:
-    """What the same network burns when none of its own neurons fires: `estimate_energy(silenced)`.
+    """The energy when none of the network's own neurons fires: `estimate_energy(silenced)`.
 
     Warns:
-        UserWarning: a layer whose input a function of the user's has made, so that nobody knows
+        UserWarning: a layer whose input comes from a function of the user's, so that it is unknown
             whether it comes from outside (`Workload.source_unknown`).
 
     >>> from jsnn.workload.analytic import dense
@@ -446,7 +446,7 @@ def spike_independent_energy(workload: Workload, hardware: Hardware) -> EnergyBr
 
 
 def spike_dependent_pj(workload: Workload, hardware: Hardware) -> jax.Array:
-    """`[B]` pJ that silence would save: `total - spike_independent_energy`.
+    """`[B]` pJ that silent neurons would save: `total - spike_independent_energy`.
 
     >>> from jsnn.workload.analytic import dense
     >>> workload = Workload((dense(64, 32, steps=4, rate=0.2, rate_out=0, input_kind="events"),))

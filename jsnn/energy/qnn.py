@@ -1,4 +1,4 @@
-"""The quantised network of equal capacity on the same machine: what the spikes compete with.
+"""QNN: the quantised ANN of equal capacity on the same machine, compared with the spikes.
 
 A window of T steps carries `ceil(log2(T + 1))` bits (arXiv 2409.08290, theorem 1: same
 architecture, same weights, exact for non-leaky neurons that reset by subtraction). The QNN is
@@ -49,7 +49,7 @@ def qnn_workload(workload: Workload, density: Density = "measured") -> Workload:
     inputs that spiked at least once (`measured`), or `2·x / (T + 1)` of all, at most all, with `x`
     spikes per connection (`average`: the mid-point of theorem 2). Layers with real-valued input
     keep their measured MACs. A network read out at every step, or fed back, makes a decision in
-    each step: its QNN passes T times over 1-bit activations, recurrent connections included, with
+    each step: its QNN runs T times with 1-bit activations, recurrent connections included, with
     the MACs that the spikes caused. Rounding and rectifying are free, which favours the QNN.
 
     Raises:
@@ -71,7 +71,7 @@ def _qnn_layer(layer: LayerWorkload, per_step: bool, density: Density) -> LayerW
     if per_step and g.real:
         words = layer.events_by_fan_out
     elif per_step:
-        # A value above one is one multiplication, but counts by value among the arrivals.
+        # A value above one is one multiplication, but counts by value among the events.
         words = jnp.minimum(layer.events_by_fan_out, layer.steps * layer.active)
     elif density == "measured" or g.real:
         words = layer.active
@@ -122,7 +122,7 @@ def _qnn_layer(layer: LayerWorkload, per_step: bool, density: Density) -> LayerW
 
 
 def _words_by_step(layer: LayerWorkload, words: jax.Array) -> ByStep | None:
-    """When the words of a QNN arrive that passes once a step, fed-back ones among them."""
+    """Words by step of a QNN that runs once a step, fed-back ones included."""
     if layer.by_step is None:
         return None
     share = words / jnp.where(layer.events_by_fan_out > 0, layer.events_by_fan_out, 1)
@@ -187,7 +187,7 @@ def energy_ratio(
 ) -> jax.Array:
     """`[B]` energy of the spiking network over that of its QNN; below one, spikes win.
 
-    A batch as a whole is compared by `mean_energy_ratio`: a mean of ratios counts a sample the more
+    A batch as a whole is compared by `mean_energy_ratio`: a mean of ratios counts a sample more
     the less it costs.
 
     Raises:
@@ -272,10 +272,10 @@ def break_even_rate(steps: int, hardware: Hardware, fan_in: int | None = None) -
 
     It assumes a dense QNN, whose words are all sent, and sparse spikes, sent one by one. It fails
     where another dataflow is cheaper: in long windows the QNN has so few non-zeros that it sends
-    events too, and above about a spike in ten frames are cheaper for the spikes. With 4-bit weights
-    it holds at T = 5, but at T = 16 it says 2.75 % where `jsnn.energy.breakeven.rate`, which prices
-    what either side would really do, finds 0.67 %. Source: the reconstruction in
-    `jsnn.hardware.architectures.neuromorphic`.
+    events too, and above a rate of about one in ten the spikes are cheaper sent as dense frames.
+    With 4-bit weights it holds at T = 5, but at T = 16 it says 2.75 % where
+    `jsnn.energy.breakeven.rate`, which prices what either side would really do, finds 0.67 %.
+    Source: the reconstruction in `jsnn.hardware.architectures.neuromorphic`.
 
     Args:
         steps: T.

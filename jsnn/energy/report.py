@@ -1,9 +1,9 @@
-"""An energy to read and to argue with: three numbers side by side, and how sure they are.
+"""Report of an energy estimate: three numbers side by side, and how certain they are.
 
 Every report shows the operation count that papers quote, the energy estimate and the ratio to the
 QNN; the spike-independent energy; which layers win; the share of drawn constants under which the
 spiking network wins; the provenances of the constants, what has no price, and how many neurons one
-message serves, on which the verdict hangs.
+message serves, on which the verdict depends.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Report:
         spiking: numbers of the layers whose neurons can fire.
         dataflows: of each layer `dense`, `rate` and `switch_rate` (`jsnn.energy.Dataflow`); None on
             a machine with one dataflow.
-        draws: how many draws of the constants stand behind the next two.
+        draws: how many draws of the constants the next two are based on.
         intervals: central 95 % of `snn_pj`, `qnn_pj` and `ratio` over the draws.
         wins: share of the draws in which the spiking network costs less.
         parameters: of the design.
@@ -117,7 +117,7 @@ class Report:
 
     @property
     def spike_dependent_pj(self) -> float:
-        """What silence would save."""
+        """What silent hidden neurons would save."""
         return self.snn_pj - self.spike_independent_pj
 
     @property
@@ -254,7 +254,7 @@ def report(
     spread: Mapping[str, float] | None = None,
     density: Density = "measured",
 ) -> Report:
-    """All that there is to say about a workload on a machine; computed in float64.
+    """The full report of a workload on a machine, computed in float64.
 
     Args:
         workload: what the spiking network did, one or more samples.
@@ -362,7 +362,7 @@ class Comparison:
         }
 
     def table(self) -> str:
-        """A line for each machine: the three numbers, how sure, and what the verdict hangs on."""
+        """A line a machine: the three numbers, their interval, what the verdict depends on."""
         head = [
             "machine",
             "operation count",

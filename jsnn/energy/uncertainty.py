@@ -1,4 +1,4 @@
-"""Uncertainty of an energy: ranges of the constants, draws over them, sensitivities.
+"""Uncertainty of an energy estimate: ranges of the constants, draws over them, sensitivities.
 
 A constant that its source gives a range for keeps that range. For the others a range is assumed
 by provenance, a factor up and down (`SPREAD`). These factors are an assumption of this library
@@ -28,7 +28,7 @@ from jsnn.workload import Workload
 
 __all__ = ["SPREAD", "Draws", "Sensitivity", "monte_carlo", "ranges", "sensitivities"]
 
-# Mark: DERIVED, see the module. A constant lies between value / factor and value · factor.
+# Provenance: DERIVED, see the module. A constant lies between value / factor and value · factor.
 SPREAD = {"EXACT": 1.1, "SECONDARY": 1.25, "DERIVED": 1.5, "RECALLED": 2.0}
 
 Distribution = Literal["log-uniform", "triangular"]
@@ -152,17 +152,16 @@ def monte_carlo(
         hardware: the machine of both.
         samples: S, how many draws.
         spread: see `ranges`.
-        parameters: `{name: (low, high)}` of design parameters of the design that are to be drawn
-            too.
+        parameters: `{name: (low, high)}` of design parameters that are to be drawn too.
         distribution: `log-uniform` or `triangular`.
         density: of the QNN, see `jsnn.energy.qnn.qnn_workload`.
         most: where samples cannot be averaged beforehand (the machine chooses a dataflow for each
-            of them, or burns static power while it works), a draw prices at most so many, evenly
+            of them, or uses static power while it works), a draw prices at most so many, evenly
             spaced in the batch, scaled so that the undrawn constants give the mean of them all.
 
     Raises:
         ValueError: fewer than one draw or sample, an unknown distribution, a design parameter that
-            the machine has not or whose range is not legal, and what `ranges` refuses.
+            the machine lacks or whose range is not valid, and what `ranges` refuses.
 
     >>> from jsnn.hardware import get
     >>> from jsnn.workload.analytic import dense
@@ -229,9 +228,9 @@ def _thinned(
 ) -> tuple[Workload, tuple[Any, Any]]:
     """Fewer samples for the draws, and what scales both of their energies to those of all.
 
-    With one dataflow, energy is linear in the counts, and so is the QNN's where no minimum cuts
-    them: then the mean sample stands for all. Otherwise up to `most` samples do. Static power burns
-    as long as the slowest layer takes, another one from sample to sample.
+    With one dataflow, energy is linear in the counts, and so is the QNN's where no minimum limits
+    them: then the mean sample stands for all. Otherwise up to `most` samples do. Static power lasts
+    as long as the slowest layer, which differs from sample to sample.
     """
     choosing = any(len(hardware.prices(layer.geometry)) > 1 for layer in workload)
     bent = choosing or hardware.burns_while_it_works
@@ -283,7 +282,7 @@ class Sensitivity:
     Attributes:
         name: its name.
         provenance: of a constant; `parameter` for a design parameter.
-        value: where it stands.
+        value: its value.
         low, high: the range of a constant; half and double of a design parameter, within its
             bounds.
         energy: d log E_SNN / d log value, NaN where nothing is paid.

@@ -1,4 +1,4 @@
-"""0/1 frames at a bit an input: a 32nd of the memory of float32, unpacked batch by batch."""
+"""0/1 frames at one bit per input: a 32nd of the memory of float32, unpacked batch by batch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BitFrames:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the frames."""
+        """Shape of the frames."""
         return (*self.bits.shape[:-1], *self.inputs)
 
     @property

@@ -1,9 +1,9 @@
-"""The value of one event in frames: handed from layer to layer, checked where nobody hands it on.
+"""Value of one event in frames: passed from layer to layer, checked where it is unknown.
 
 Layers know what they send: neurons 0 or 1, an average pool 1/window² for each spike, dropout in
 training 1/(1 - rate). They note it beside the array that they return, and the layer that gets this
-very array counts by it. Of any other array, as of frames from outside or of what a function of the
-user's made of spikes, every value is checked instead.
+very array counts by it. For any other array, such as frames from outside or spikes that a function
+of the user's has changed, every value is checked instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Unit = float | tuple[float, ...]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sent:
-    """What is known of the values of frames.
+    """Known facts about the values of frames.
 
     Attributes:
         spikes: they are sums of events of the unit, 0 or more; False: they have to be checked.
@@ -39,7 +39,7 @@ class Sent:
         magnitude: sum of the magnitudes of all that was added up to each value, where events of
             both signs may have cancelled; None where nothing was added up.
         outside: whether they come from outside of the network; False: from its neurons; None where
-            nobody has handed that on.
+            that is unknown.
     """
 
     spikes: bool = False
@@ -63,13 +63,13 @@ class Sent:
         return dataclasses.replace(self, unit=self.unit * share, single=False)
 
     def each(self, function: Callable[[jax.Array], jax.Array]) -> Sent:
-        """With a function of each array that is kept beside the values."""
+        """The same after a function of each array that is kept beside the values."""
         arrays = {"events": self.events, "magnitude": self.magnitude}
         kept = {name: function(array) for name, array in arrays.items() if array is not None}
         return dataclasses.replace(self, **kept)
 
     def drop(self, factor: float) -> Sent:
-        """After dropout that multiplies what it keeps with a factor."""
+        """After dropout that multiplies what it keeps by a factor."""
         return dataclasses.replace(self, kept=None if self.kept is None else self.kept * factor)
 
     def resolve(self, declared: Unit | None) -> tuple[Any, float | None]:
@@ -79,7 +79,7 @@ class Sent:
             declared: `input_unit` of the layer that gets the frames.
 
         Raises:
-            ValueError: it declares another unit than is known to come.
+            ValueError: it declares another unit than the known one.
         """
         if self.unit is None:
             return (self.pooled if declared is None else declared), self.kept
@@ -114,7 +114,7 @@ def check_unit(unit: Any, channels: int, layer: str) -> None:
 
 
 def note(values: jax.Array, sent: Sent) -> jax.Array:
-    """The same array, and what is known of its values noted beside it.
+    """The same array, with what is known of its values noted.
 
     >>> sent(note(jnp.ones(2), SPIKES)).unit, sent(jnp.ones(2)).unit
     (1.0, None)
@@ -126,7 +126,7 @@ def note(values: jax.Array, sent: Sent) -> jax.Array:
 
 
 def sent(values: Any) -> Sent:
-    """What was noted of this very array; `NOTHING` of any other."""
+    """The note on this very array; `NOTHING` for any other."""
     reference, known = _notes.get(id(values), (None, NOTHING))
     return known if reference is not None and reference() is values else NOTHING
 
@@ -137,7 +137,7 @@ def outside(values: Any) -> Any:
 
 
 def either_outside(one: Sent, other: Sent) -> bool | None:
-    """Whether one of two branches comes from outside; None where that hangs on an unknown one.
+    """Whether one of two branches comes from outside; None where that depends on an unknown one.
 
     >>> either_outside(Sent(outside=True), NOTHING), either_outside(SPIKES, NOTHING)
     (True, None)
@@ -201,7 +201,7 @@ def wide(values: jax.Array) -> jax.Array:
 
 
 def whole(values: jax.Array, unit: Any = 1.0, kept: float = 1.0) -> jax.Array:
-    """How many events each value is, NaN where it is not 0 or a whole multiple of their unit.
+    """Number of events in each value, NaN where it is no whole multiple of the unit.
 
     `n = round(value / (unit · kept))`, counted as `n · kept`. A value counts as a multiple within a
     thousandth of it (and the rounding of its own type), at most a quarter of a unit. The gradient
@@ -213,7 +213,7 @@ def whole(values: jax.Array, unit: Any = 1.0, kept: float = 1.0) -> jax.Array:
     number = wide(values)
     if not np.all(np.equal(np.multiply(unit, kept), 1)):
         number = number / (jnp.asarray(unit, number.dtype) * kept)
-    # As few operations as will do: of more, XLA on the CPU makes an array instead of a sum.
+    # Few operations: with more, XLA on the CPU builds an array instead of fusing into the sum.
     counted = _nearest(number)
     fits = near_multiple(number, jax.lax.stop_gradient(counted), values.dtype, jnp)
     return jnp.where(fits, counted if kept == 1 else kept * counted, jnp.nan)
@@ -231,12 +231,12 @@ def _nearest_jvp(primals, tangents):
 
 
 def near_multiple(number: Any, nearest: Any, dtype: Any, numpy: Any = np) -> Any:
-    """Whether numbers of events are as good as the whole numbers, 0 or more, beside them.
+    """Whether numbers of events equal, within rounding, the whole numbers beside them.
 
     Args:
-        number, nearest: of events, and rounded.
-        dtype: of the values that they come from; of two bytes these are rounded themselves.
-        numpy: of the arrays, `numpy` or `jax.numpy`.
+        number, nearest: numbers of events, and the same rounded.
+        dtype: of the values that they come from; in two bytes these are rounded themselves.
+        numpy: module of the arrays, `numpy` or `jax.numpy`.
     """
     rounding = 2 * float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
     allowed = numpy.minimum((_RELATIVE + rounding) * nearest, _MOST)

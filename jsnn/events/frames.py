@@ -1,7 +1,7 @@
 """Sparse frames: for each frame the numbers of the inputs that are not zero, padded to one length.
 
-An input that comes k times in a frame is listed k times. There are no values beside the numbers, so
-that reading a frame is nothing but adding up rows of weights, and every event counts as itself.
+An input that comes k times in a frame is listed k times. No values are stored beside the
+numbers: reading a frame only adds up rows of weights, one per event.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Lists are as long as the fullest frame, rounded up to this: sets of like activity compile once.
+# Lists are as long as the fullest frame, rounded up to this: sets of similar activity compile once.
 _LENGTHS = 8
 
 
@@ -31,7 +31,7 @@ class EventFrames:
         inputs: shape of one dense frame, of n values in all.
 
     Indexing and `len` are those of the leading axes. `numpy.asarray` builds the dense array; jax
-    functions refuse, so that no dense array is built unseen: `dense` is the way.
+    functions refuse, so that no dense array is built unnoticed: use `dense`.
 
     >>> events = EventFrames(np.array([[[2, 0, 3], [1, 1, 3]]], np.int32), inputs=(3,))
     >>> events.shape
@@ -46,7 +46,7 @@ class EventFrames:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the dense frames."""
+        """Shape of the dense frames."""
         return (*self.indices.shape[:-1], *self.inputs)
 
     @property
@@ -56,7 +56,7 @@ class EventFrames:
 
     @property
     def dtype(self) -> Any:
-        """Of the dense frames."""
+        """Type of the dense frames."""
         return jnp.dtype(jnp.float32)
 
     @property
@@ -95,7 +95,7 @@ class EventFrames:
     def each_input(self) -> jax.Array:
         """`[B, *inputs]` events of each input over time, from frames `[T, B, ...]`."""
         batch, width = self.indices.shape[1], self.size + 1
-        # One axis to index, a third of the time of three; the padding's column is cut off again.
+        # One axis to index, a third of the time of three; the padding's column is dropped again.
         places = self.numbered() + width * jnp.arange(batch)[:, None]
         counts = jnp.zeros(batch * width, self.dtype).at[places].add(1, mode="promise_in_bounds")
         return counts.reshape(batch, width)[:, :-1].reshape(batch, *self.inputs)

@@ -27,8 +27,8 @@ _MOST_READ = 0.2
 def choose(activity: float, places: int, inputs: int, device: str) -> Choice:
     """Whether the dense first layer of a network in training should read events.
 
-    Forward it reads every place of a list, backward every event that is there, so that the time
-    grows with `places / inputs + activity`; the time of dense frames depends on neither.
+    The forward pass reads every place of a list, the backward pass every event, so the time grows
+    with `places / inputs + activity`; the time of dense frames depends on neither.
 
     Args:
         activity: events of a frame by its inputs, on average.

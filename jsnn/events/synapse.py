@@ -51,7 +51,7 @@ def _sum_rows(kernel, numbers):
     rows = jnp.concatenate([kernel, jnp.zeros_like(kernel[:1])])
 
     def add(total, block):
-        # Written out, because XLA makes one pass over the sum of these and not of a gather's axis.
+        # Unrolled: XLA fuses the sum of these into one pass, but not one over a gather's axis.
         for place in range(block.shape[-1]):
             picked = rows.at[block[..., place]].get(mode="promise_in_bounds")
             total = total + picked.astype(wide)
@@ -89,7 +89,7 @@ def _scatter_at_once(numbers, grad, total):
 
 
 def _scatter_in_turn(numbers, grad, total):
-    """Event by event, and no further than a frame's last: XLA's scatter on a CPU takes longer."""
+    """Event by event up to the last of a frame: XLA's scatter on a CPU takes longer."""
     padding = total.shape[0] - 1
     short = -numbers.shape[1] % _TURN
     numbers = jnp.pad(numbers, ((0, 0), (0, short)), constant_values=padding)

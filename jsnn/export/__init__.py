@@ -1,4 +1,4 @@
-"""Networks that leave the library: integers, and normalisations folded into weights."""
+"""Export of trained networks: as integers, and with normalisations folded into weights."""
 
 from jsnn.export import folding, integer
 

@@ -1,4 +1,4 @@
-"""Normalisations folded into weights and biases, as inference computes them."""
+"""Normalisations folded into weights and biases for inference."""
 
 from __future__ import annotations
 

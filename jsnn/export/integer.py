@@ -1,7 +1,7 @@
-"""A network trained on grids as a network of integers, and NumPy that runs it without a float.
+"""Export of a network trained on grids as integers, and a NumPy runtime without floats.
 
-What `jsnn.codesign.bit_widths.Bits` trains computes in float32 what this computes in integers: the
-same spikes, the same readout.
+A network trained with `jsnn.codesign.bit_widths.Bits` computes in float32 exactly what this
+computes in integers: the same spikes, the same readout.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from jsnn.train.levers import Lever, Levered, deployed_as_run, split
 
 __all__ = ["IntegerLayer", "IntegerNetwork", "IntegerRun", "export", "input_step"]
 
-# Arrays of a layer that a file holds; the rest of it is written as JSON. The first and the last are
-# never missing.
+# Fields of a layer that a file stores as arrays; its other fields are JSON. The first and the last
+# are always present.
 _ARRAYS = ("weights", "recurrent", "bias", "decay", "threshold", "reset_to", "start")
 _FORMAT = "jsnn integer network 2"
-# What NumPy and the zip module raise on a file that is not what they expect.
+# Errors that NumPy and the zip module raise on an unexpected file.
 _UNREADABLE = (
     ArithmeticError,
     AttributeError,
@@ -52,9 +52,9 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-# Characters of a SHA-256.
+# Characters of a SHA-256 in hexadecimal.
 _DIGEST = 64
-# Powers of two beyond which shifts leave 64 bits.
+# Exponents beyond which shifts exceed 64 bits.
 _MOST_SHIFT = 60
 
 READOUTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -68,7 +68,7 @@ READOUTS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class IntegerLayer:
-    """One layer: integers, and the powers of two that they count.
+    """One layer: integers, and the powers of two that they are multiples of.
 
     sum = Σ weights x 2^(weight_exponent + input exponent) + Σ recurrent s_(t-1) 2^recurrent_exponent
           + bias 2^state_exponent
@@ -79,21 +79,21 @@ class IntegerLayer:
     Attributes:
         name: of the layer.
         weights: `[K, N]`, or `[H, W, C, N]` of a convolution of stride 1 that keeps the size; int8
-            where the bits fit, 4-bit weights too.
+            if the bits fit, for 4-bit weights too.
         recurrent: `[N, N]` or None.
         bias: `[N]` int32 or None.
         decay: `[N]` int32; None without leak.
         threshold: `[N]` int32; None for a layer without spikes.
         reset_to: `[N]` int32 that the reset `zero` writes; None without spikes.
-        start: `[N]` int32 membrane before the first step.
+        start: `[N]` int32 membranes before the first step.
         weight_bits, state_bits, decay_bits: widths.
         weight_exponent, recurrent_exponent, state_exponent: of the units.
-        reset, strict: as of the neuron.
-        pool: window of the OR pool behind the spikes; 1 for none.
+        reset, strict: as in the neuron.
+        pool: window of the OR pool after the spikes; 1 for none.
 
     Raises:
-        ValueError: naming layer and field: arrays of another shape or type, numbers that their bits
-            do not hold, fields that contradict each other.
+        ValueError: naming layer and field: arrays of another shape or type, numbers that exceed
+            their bits, fields that contradict each other.
     """  # noqa: E501
 
     name: str
@@ -203,7 +203,7 @@ class IntegerLayer:
         return np.stack(membranes), np.stack(spikes).astype(np.uint8)
 
     def check_inputs(self, shape: tuple[int, ...]) -> None:
-        """ValueError unless inputs of this shape, `[T, B, ...]`, are what the weights take."""
+        """Raise ValueError unless inputs of this shape, `[T, B, ...]`, fit the weights."""
         taken, image = self.weights.shape[-2], self.weights.ndim == 4
         sent = shape[-1] if image else math.prod(shape[2:])
         if sent != taken or (image and len(shape) != 5) or 0 in shape:
@@ -214,9 +214,9 @@ class IntegerLayer:
             )
 
     def largest_sum(self, exponent: int, largest_input: int) -> int:
-        """The largest sum that inputs of up to so many units can make, in its finest unit."""
+        """The largest possible sum of inputs up to `largest_input` units, in its finest unit."""
         unit = self._unit(exponent)
-        # Whole numbers of Python, which no shift overflows.
+        # Python integers, which no shift overflows.
         fans = tuple(range(self.weights.ndim - 1))
         total = np.abs(self.weights.astype(np.int64)).sum(fans).astype(object) * int(largest_input)
         total = total * 2 ** (self.weight_exponent + exponent - unit)
@@ -247,14 +247,14 @@ class IntegerLayer:
 
 
 class IntegerRun(NamedTuple):
-    """What an integer network did.
+    """The result of running an integer network.
 
-    A mean over time is an integer, too, in units of a T-th of the membrane's step.
+    A mean over time is an integer too, in units of 1/T of the membrane's step.
 
     Attributes:
         spikes: `{layer: [T, B, ...]}` 0/1, before any pool, of every layer that fires.
-        units: int64, what the readout gathered.
-        unit: value of one of them.
+        units: int64, the result of the readout in units.
+        unit: value of one unit.
     """
 
     spikes: dict[str, np.ndarray]
@@ -267,28 +267,28 @@ class IntegerRun(NamedTuple):
         return (self.units * self.unit).astype(np.float32)
 
     def equals(self, outputs: Any) -> np.ndarray:
-        """Where the outputs of a network in float32 are these integers.
+        """Whether each output of a network in float32 is this integer.
 
-        Compiled, a division by T may come out one rounding off; to the integer it makes no odds.
+        Compiled, a division by T may be off by one rounding, which does not change the integer.
         """
         return np.rint(np.asarray(outputs, np.float64) / self.unit) == self.units
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class IntegerNetwork:
-    """Layers in a row and a readout; see `export`.
+    """A sequence of layers and a readout; see `export`.
 
     Attributes:
-        layers: the last one is read out.
+        layers: in order; the last one is read out.
         readout: name of the readout, one of `READOUTS`.
         input_exponent: inputs count units of 2^input_exponent.
-        largest_input: largest absolute input, in these units: no sum of such inputs leaves the 24
-            bits in which float32 computes as integers do.
-        constant: the first frame is shown at every step.
+        largest_input: largest absolute input, in these units: no sum of such inputs exceeds the 24
+            bits in which float32 is exact for integers.
+        constant: whether the first frame is shown at every step.
 
     Raises:
-        ValueError: naming layer and field: layers that do not follow each other, an unknown
-            readout, sums that could leave 24 bits.
+        ValueError: naming layer and field: layers whose sizes do not match, an unknown
+            readout, sums that could exceed 24 bits.
     """
 
     layers: tuple[IntegerLayer, ...]
@@ -317,7 +317,7 @@ class IntegerNetwork:
             if first.threshold is None:
                 raise ValueError(f"layer {first.name!r}: threshold: only the last layer has none")
             sent, taken = first.weights.shape[-1], then.weights.shape[-2]
-            # Behind a convolution a dense layer takes every place of every channel.
+            # After a convolution, the inputs of a dense layer are all positions of all channels.
             fits = first.weights.ndim == 4 and then.weights.ndim == 2 and taken % sent == 0
             if not fits and (sent != taken or first.weights.ndim != then.weights.ndim):
                 raise ValueError(
@@ -340,11 +340,11 @@ class IntegerNetwork:
             exponent, most = 0, 1
 
     def run(self, frames: Any) -> IntegerRun:
-        """Run frames `[T, B, ...]` in int64.
+        """Run the network on frames `[T, B, ...]` in int64.
 
         Raises:
             ValueError: frames that are empty, of another size than the first layer takes, not
-                finite, no multiples of the input step, or larger than the largest input.
+                finite, not multiples of the input step, or larger than the largest input.
         """
         frames = np.asarray(frames, np.float64)
         self._check_frames(frames)
@@ -385,9 +385,10 @@ class IntegerNetwork:
             raise ValueError("expected finite frames, found NaN or infinity")
 
     def save(self, path: str | Path) -> None:
-        """Write one `.npz` file, the SHA-256 of its bytes at its end (as a comment of the archive).
+        """Write one `.npz` file, with the SHA-256 of its bytes as the comment of the archive.
 
-        It holds every array and a record in JSON of everything else, the arrays' names among it.
+        It holds all arrays, and a JSON record of everything else, including the names of the
+        arrays.
         """
         arrays, layers = {}, []
         for layer in self.layers:
@@ -406,8 +407,8 @@ class IntegerNetwork:
 
         Raises:
             ValueError: naming the file and the field: no such file, one that is damaged, of an
-                older version of jsnn, or not of a network that `IntegerNetwork` and `IntegerLayer`
-                take.
+                older version of jsnn, or of a network that `IntegerNetwork` or `IntegerLayer`
+                refuses.
         """
         try:
             content = Path(path).read_bytes()
@@ -449,8 +450,8 @@ def export(
         largest_input: largest absolute input.
 
     Raises:
-        ValueError: a network, readout, lever or grid that has no integers, with the reason; sums
-            that could leave the 24 bits in which float32 computes as integers do.
+        ValueError: a network, readout, lever or grid without an integer form, with the reason; sums
+            that could exceed the 24 bits in which float32 is exact for integers.
 
     >>> import jax.numpy as jnp
     >>> from jsnn.codesign.bit_widths import Bits
@@ -506,10 +507,10 @@ def export(
 
 
 def input_step(frames: Any) -> float:
-    """The largest power of two that all values are multiples of.
+    """The largest power of two of which all values are multiples.
 
     Raises:
-        ValueError: values on no grid of 24 bits.
+        ValueError: values that are on no grid of 24 bits.
 
     >>> input_step([0.0, 0.75, 3.0])
     0.25
@@ -529,7 +530,7 @@ def _sealed(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _network(about: Any, arrays: dict[str, np.ndarray]) -> IntegerNetwork:
-    """The network of a record and its arrays, each of which must be there and used."""
+    """The network of a record and its arrays, each of which must be present and used."""
     own = [f.name for f in dataclasses.fields(IntegerNetwork)]
     about = _fields("the record", about, [*own, "format"])
     if (found := about.pop("format")) != _FORMAT:
@@ -586,7 +587,7 @@ def _integer_array(
 
 
 def _plan(model: Any) -> list[tuple[str, Fixed, int]]:
-    """Name, neuron and pool of each layer in the order in which they run."""
+    """Name, neuron and pool of each layer in execution order."""
     if not isinstance(model, MLP | SRNN | ConvNet):
         raise ValueError(
             f"{type(model).__name__} has no integer form, only layers in a row have: MLP, SRNN, "
@@ -617,7 +618,7 @@ def _layer(
 ) -> IntegerLayer:
     shape = np.shape(constants["gain"])
 
-    # One program, as inside the network: outside of one an exponential may round another way.
+    # Jitted as inside the network: outside of a program an exponential may round differently.
     @jax.jit
     def run(constants, trained):
         leaves = in_force(neuron, constants, trained)
@@ -665,7 +666,7 @@ def _layer(
 
 
 def _integers(name: str, values: Any, bits: int) -> tuple[np.ndarray, int]:
-    """Integers of so many bits, and the exponent of the coarsest power of two that they count."""
+    """Integers of `bits` bits, and the exponent of their coarsest possible unit."""
     if not np.isfinite(np.asarray(values, np.float64)).all():
         raise ValueError(f"{name} must be finite, found NaN or infinity")
     mantissas, exponents = np.frexp(np.asarray(values, np.float64))
@@ -696,7 +697,7 @@ def _shifted(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _pooled(spikes: np.ndarray, window: int) -> np.ndarray:
-    """OR over windows of space; rows and columns left over are cut off."""
+    """OR over windows in space; incomplete rows and columns are dropped."""
     if window == 1:
         return spikes
     steps, batch, height, width, channels = spikes.shape

@@ -1,4 +1,4 @@
-"""Names of what is counted and of where its energy goes: the rows and columns of every energy."""
+"""Names of events and of components: the rows and columns of every price table."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Action(NamedTuple):
     """Something the hardware does when an event happens.
 
     Attributes:
-        component: column of the energy that pays for it.
+        component: component that its energy is charged to.
         unit: what acts, such as `adder`, `weights@global` or `link`.
         verb: `read`, `write`, `load`, `add`, `multiply`, `compare` or `send`.
         bits: width of what it acts on; of a product, the widths of both factors multiplied.

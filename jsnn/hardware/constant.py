@@ -1,4 +1,4 @@
-"""A number from the world, kept beside where it comes from."""
+"""Constants with their unit, source and provenance."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PROVENANCES = {
 
 # Largest value by the beginning of the unit, as a regular expression: beyond any machine (a joule
 # an event, a megawatt), and small enough for every price, times a trillion events, to be finite in
-# float32. An exponent, of the unit `1`, is that of a memory's size. The last is of what no price
-# is made of.
+# float32. An exponent, of the unit `1`, is that of a memory's size. The last is for
+# what enters no price.
 _LARGEST = (
     ("pJ/", 1e9),
     ("pJ", 1e12),

@@ -12,7 +12,7 @@ from jsnn._pytree import is_concrete, pytree
 # (`jsnn.hardware.constant.largest`) every price, times a trillion events, is finite in float32.
 _MANY, _BYTES, _HOPS = 1e9, 1e15, 1e6
 
-# Smallest and largest legal value of each design parameter.
+# Smallest and largest valid value of each design parameter.
 BOUNDS = {
     "weight_bits": (1, 64),
     "state_bits": (1, 64),
@@ -59,7 +59,6 @@ class Design:
             (1: all of them; 0: spatial reuse serves all, as in a large convolution).
         temporal_reuse: 1 where a fetched weight stays for the whole window, 0 where it is fetched
             anew in each step.
-
         zero_skipping: 1 where the weight of a zero input is not fetched, 0 where it is.
         batch: inferences that share one load of the weights from DRAM.
         local_bytes, global_bytes, dram_bytes: capacity of each bank of a level of the hierarchy.
@@ -75,7 +74,7 @@ class Design:
 
     Raises:
         ValueError: a design parameter that is no number, or not within its bounds (of a traced one
-            only the type is looked at).
+            only the type is checked).
 
     >>> Design(weight_bits=8).weight_bits
     8.0

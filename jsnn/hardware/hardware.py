@@ -24,13 +24,12 @@ from jsnn.workload import Geometry
 @pytree
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    """What prices the events of a workload.
+    """A machine: prices for the events of a workload.
 
     A pytree: constants and design parameters are leaves, names and sources static. Static energy is
-        priced
-    where the technology holds `static_power_w` and the time is known: either `step_latency_s` (the
-    power is then that of what one layer occupies) or an architecture that counts its cycles.
-    Elsewhere it is unpriced, never zero by assumption.
+    priced where the technology holds `static_power_w` and the time is known: either
+    `step_latency_s` (the power is then that of what one layer occupies) or an architecture that
+    counts its cycles. Elsewhere it is unpriced, never zero by assumption.
 
     Attributes:
         name: its name.
@@ -73,7 +72,7 @@ class Hardware:
 
     @property
     def skips_weights(self) -> bool:
-        """Whether the machine can store and walk only the weights that are not zero."""
+        """Whether the machine can store and read only the weights that are not zero."""
         return isinstance(self.architecture, Skipping)
 
     @property
@@ -125,7 +124,7 @@ class Hardware:
             self.architecture.check(layers)
 
     def with_design(self, **parameters: Any) -> Hardware:
-        """A copy with other design parameters; ValueError where the machine has no such one."""
+        """A copy with other design parameters; ValueError for one that the machine lacks."""
         unknown = [name for name in parameters if name not in self.architecture.parameters]
         if unknown:
             raise ValueError(

@@ -130,7 +130,7 @@ class _Memory(abc.ABC):
 
     @abc.abstractmethod
     def _pj(self, technology, level, size_bits, bits, temperature):
-        """The law of the model."""
+        """Price of an access by this model."""
 
 
 @dataclasses.dataclass(frozen=True)

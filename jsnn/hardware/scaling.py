@@ -1,4 +1,4 @@
-"""A technology carried to another node and another supply voltage.
+"""A technology scaled to another node and another supply voltage.
 
 `energy' = energy · e(to, V_to) / e(from, V_from)`, the same with delays, where e and the delay are
 the polynomials of Stillmaker and Baas (Integration 58, 2017; `jsnn.hardware.constants.nodes`).
@@ -6,8 +6,8 @@ Between two of their nodes both factors are interpolated geometrically in the fe
 
 Limits: static CMOS logic, fitted to an inverter chain; wires, memories and leakage scale worse, so
 that what comes out is a best case. Energies in pJ and times in s are scaled; a price of DRAM stays
-(it is another chip); a static power in W has no law here and is refused. What is scaled is DERIVED,
-whatever it was. Outside 7 to 180 nm and outside the voltages of the fit: ValueError.
+(it is another chip); a static power in W has no scaling here, and is refused. What is scaled is
+DERIVED, whatever it was. Outside 7 to 180 nm and outside the voltages of the fit: ValueError.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def logic_at(
     """The technology with its logic at another supply, at the same node.
 
     Adders, multipliers and registers follow `scale`; memories, links and DRAM are on supplies of
-    their own and stay, since no law for them is published here. Differentiable in both voltages.
+    their own and stay, since no scaling for them is given here. Differentiable in both voltages.
 
     Raises:
         ValueError: no logic among the constants, or as `scale`.

@@ -41,7 +41,7 @@ class Technology:
 
     @property
     def provenances(self) -> tuple[str, ...]:
-        """Marks that occur among the constants, sorted."""
+        """Provenances that occur among the constants, sorted."""
         return tuple(sorted({constant.provenance for constant in self.constants.values()}))
 
     def with_values(self, **values: Any) -> Technology:

@@ -42,14 +42,13 @@
   source publishes (`jsnn.hardware.architectures.chip`). `value`, `unit`, `source` and `provenance`
   (EXACT, SECONDARY, DERIVED or RECALLED) are needed, `note`, `low` and `high` are not. The unit
   must begin with the one at the end of the name, and a value is not larger than any machine needs
-  (`jsnn.hardware.constant.largest`). `static_power_w` and `step_latency_s`, both or
-  none, may be added to a machine that has no static price: power of what one layer occupies,
-  duration of a step.
+  (`jsnn.hardware.constant.largest`). `static_power_w` and `step_latency_s`, both or none, may be
+  added to a machine that has no static price: power of what one layer occupies, duration of a step.
 * `[unpriced]`: for a `chip` only: the reason of each component that no constant prices.
 * `[design]`: exactly the design parameters of the architecture (`jsnn.hardware.Design`).
 
 `jsnn.hardware.get("my-chip.toml")` and every `--hardware` option take the path; `dump` writes a
-machine down.
+machine as such a file.
 """
 
 from __future__ import annotations

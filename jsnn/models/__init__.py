@@ -1,4 +1,4 @@
-"""Networks ready to train, one file each."""
+"""Networks ready to train, one per file."""
 
 from jsnn.models.conv import ConvNet
 from jsnn.models.mlp import MLP

@@ -1,4 +1,4 @@
-"""Convolutional network: convolution, norm, neurons, OR pool; then dense."""
+"""Convolutional network: blocks of convolution, norm, neurons and OR pool; then dense."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from jsnn.workload import InputKind
 
 
 class ConvNet(nn.Module):
-    """Spiking convolutions of the given channel counts, each followed by an OR pool; a readout.
+    """Spiking convolutions of the given channel counts, each with an OR pool, and a readout.
 
     Attributes:
         widths: channels of each convolution.
         classes: outputs.
-        neuron: law of the hidden populations.
-        readout: fold of the output population over time.
-        readout_neuron: law of the output population.
-        input_kind: what the frames `[T, B, H, W, C]` are.
+        neuron: neuron model of the hidden populations.
+        readout: reduction of the output population over time.
+        readout_neuron: neuron model of the output population.
+        input_kind: kind of the frames `[T, B, H, W, C]`.
         dropout: share of the flattened spikes dropped in training.
         kernel: height and width of every kernel.
         pool: window and stride of every pool.
         hidden: width of a dense spiking layer before the readout; 0 for none.
-        precision: of the synapses' products.
-        normalise: batch norm of the hidden currents; without it their synapses have biases.
+        precision: of the matrix products of the synapses.
+        normalise: batch norm of the hidden currents; without it the synapses have biases.
 
     Raises:
         ValueError: no width, a width below 1, or an image too small for its pools.
@@ -59,7 +59,7 @@ class ConvNet(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """Frames `[T, B, H, W, C]` to what the readout returns."""
+        """Frames `[T, B, H, W, C]` to the result of the readout."""
         check_widths(self.widths)
         smallest = self.pool ** len(self.widths)
         if frames.ndim != 5 or min(frames.shape[2:4]) < smallest:

@@ -20,15 +20,15 @@ class MLP(nn.Module):
     Attributes:
         widths: neurons of each hidden layer.
         classes: outputs.
-        neuron: law of the hidden populations.
-        readout: fold of the output population over time.
-        readout_neuron: law of the output population.
-        input_kind: what the frames are (the encoder's `input_kind`).
+        neuron: neuron model of the hidden populations.
+        readout: reduction of the output population over time.
+        readout_neuron: neuron model of the output population.
+        input_kind: kind of the frames (the encoder's `input_kind`).
         gain: weights start with a variance of gain / fan-in.
         dropout: share of each hidden layer's spikes dropped in training.
-        input_dropout: share of the inputs dropped in training, each for the whole window.
+        input_dropout: share of the inputs dropped in training, for the whole window.
         norm: batch norm of the hidden currents, over time and batch.
-        precision: of the synapses' products.
+        precision: of the matrix products of the synapses.
 
     Raises:
         ValueError: no width, or a width below 1.
@@ -55,7 +55,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """Frames `[T, B, ...]` to what the readout returns."""
+        """Frames `[T, B, ...]` to the result of the readout."""
         check_widths(self.widths)
         init = nn.initializers.variance_scaling(self.gain, "fan_in", "normal")
         x = Dropout(self.input_dropout)(Flatten()(frames), train)

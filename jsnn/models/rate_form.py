@@ -2,8 +2,8 @@
 
 a_l = clip(floor(L z_l / θ_l + 1/2), 0, L) / L,   L = 2^b - 1,   b = ceil(log2(T + 1))
 
-Two networks can then be compared at equal accuracy that were both optimised, instead of a trained
-spiking one with a QNN that merely has its capacity (`jsnn.estimate_qnn_energy`).
+This allows comparing two trained networks at equal accuracy, instead of a trained spiking network
+with a QNN of merely equal capacity (`jsnn.estimate_qnn_energy`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["QNNEnergy", "QuantisedReLU", "as_window", "qnn_mlp", "unread_pj"]
 
 @dataclasses.dataclass(frozen=True)
 class QuantisedReLU:
-    """A rectifier of 2^bits levels in the place of a neuron; what it sends lies in [0, 1].
+    """A rectifier of 2^bits levels in place of a neuron, with outputs in [0, 1].
 
     a = clip(floor(L z / θ + 1/2), 0, L) / L,   da/dz = 1/θ where 0 < z < θ, else 0
 
@@ -38,8 +38,8 @@ class QuantisedReLU:
     Raises:
         ValueError: less than one bit; `trainable` names no leaf.
 
-    Source: Bu et al. 2022 (QCFS, shift 1/2), whose θ is trained too: leaf `v_threshold`. Where it
-    is not positive, what is sent is NaN.
+    Source: Bu et al. 2022 (QCFS, shift 1/2), where θ is trained too: leaf `v_threshold`. If it is
+    not positive, the output is NaN.
 
     >>> law = QuantisedReLU(2)
     >>> params = law.init_params(jax.random.key(0), (4,))
@@ -69,7 +69,7 @@ class QuantisedReLU:
 
     @property
     def spike_value(self) -> float:
-        """1 / L: what it sends are so many events of this value."""
+        """1 / L, the value of one event: an output is a whole number of such events."""
         return 1 / self.levels
 
     @property
@@ -82,31 +82,31 @@ class QuantisedReLU:
         return {"v_threshold": jnp.ones(shape, dtype)}
 
     def init_state(self, params: Params, shape: tuple[int, ...], key: Any = None) -> jax.Array:
-        """What was sent last; it changes nothing."""
+        """The last output; it has no effect."""
         return jnp.zeros(shape, params["v_threshold"].dtype)
 
     def step(self, params: Params, state: Any, current: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """See the class."""
+        """The output for a current, as in the class."""
         top = params["v_threshold"]
         smooth = jnp.clip(current / jnp.where(top > 0, top, jnp.nan), 0, 1)
         sent = straight_through(jnp.floor(smooth * self.levels + 0.5) / self.levels, smooth)
         return sent, sent
 
     def potential(self, state: jax.Array) -> jax.Array:
-        """What was sent last."""
+        """The last output."""
         return state
 
 
 def qnn_mlp(network: MLP, bits: int) -> MLP:
     """The QNN of a network: its weights, one frame, activations of `bits` bits.
 
-    What it records are levels where the spiking network has spikes: `events_by_fan_out` sums them,
+    Its workload has levels where the spiking network has spikes: `events_by_fan_out` sums them,
         `active`
-    counts those that are not zero, which is what the measured QNN multiplies.
+    counts those that are not zero, which the QNN with measured density multiplies.
 
     Args:
-        network: the spiking one.
-        bits: of its activations.
+        network: the spiking network.
+        bits: of the activations.
 
     Raises:
         ValueError: less than one bit.
@@ -120,7 +120,7 @@ def qnn_mlp(network: MLP, bits: int) -> MLP:
 
 
 def as_window(workload: Workload, steps: int) -> Workload:
-    """What a QNN recorded, as that of a window of so many steps, whose QNN it is.
+    """The workload of a QNN as that of the window of `steps` steps that it corresponds to.
 
     >>> from jsnn.workload.analytic import dense
     >>> as_window(Workload((dense(8, 4, steps=1, rate=0.5),)), 6).layers[0].steps
@@ -132,11 +132,12 @@ def as_window(workload: Workload, steps: int) -> Workload:
 
 @dataclasses.dataclass(frozen=True)
 class QNNEnergy:
-    """The energy of a QNN as measured: a regulariser for `qnn_mlp` (`jsnn.train.regularisers`).
+    """The energy of a QNN at measured density: a regulariser for `qnn_mlp`.
 
-    Its value is that of the activations that are not zero. Its gradient is that of the formula `2 x
-    / (T + 1)` of all (`jsnn.estimate_qnn_energy`, density `average`), which falls with every level,
-    while a count of non-zeros is flat above the first.
+    Its value counts the activations that are not zero. Its gradient is that of the formula
+    `2 x / (T + 1)` over all activations (`jsnn.estimate_qnn_energy`, density `average`), which
+    falls with every level, while a count of non-zeros is flat above the first. For
+    `jsnn.train.objective.Objective`, as those of `jsnn.train.regularisers`.
 
     Attributes:
         hardware: the machine.
@@ -157,7 +158,7 @@ class QNNEnergy:
         activation_bits(self.steps)
 
     def per_sample(self, workload: Workload) -> jax.Array:
-        """`[B]` pJ as measured."""
+        """`[B]` pJ at measured density."""
         return estimate_qnn_energy(
             as_window(workload, self.steps), self.hardware, "measured"
         ).total_pj()
@@ -171,20 +172,19 @@ class QNNEnergy:
 
 
 def unread_pj(workload: Workload, hardware: Hardware, steps: int) -> jax.Array:
-    """`[B]` pJ of weight reads that a QNN saves if weights of zeros are not read.
+    """`[B]` pJ of weight reads that a QNN saves if the weights of zero inputs are not read.
 
     For machines that read every weight of a frame and have no design parameter for it: connections
-        whose input
-    is zero, at the price of a connection's weight read. Finding the zeros is free, which favours
-    the QNN.
+    whose input is zero, at the price of a connection's weight read. Finding the zeros is free,
+    which favours the QNN.
 
     Args:
-        workload: what the QNN recorded.
+        workload: that of the QNN.
         hardware: the machine.
         steps: window of the spiking network.
 
     Raises:
-        ValueError: a machine that has the design parameter, or charges no read by connection.
+        ValueError: a machine that has the design parameter, or does not charge reads by connection.
 
     >>> from jsnn.hardware import get
     >>> model, frames = qnn_mlp(MLP((16,), 3), bits=2), jnp.zeros((1, 2, 8))

@@ -26,23 +26,23 @@ class Spikformer(nn.Module):
     """Images to tokens of 4 x 4 pixels, blocks `x + attention(x)`, `x + mixer(x)`, readout.
 
     The stem has four convolutions of D/8, D/4, D/2 and D channels, the last two with an OR pool,
-    and a fifth that is added to what it sees (its position embedding). Residual sums are events
-    by value; their mean over the tokens goes to the readout.
+    and a fifth whose output is added to its input (the position embedding). Residual sums are
+    events with values; their mean over the tokens goes to the readout.
 
     Attributes:
         widths: features D of each block, the same in all.
         classes: outputs.
-        neuron: law of all populations but those behind the products.
-        attend: law of those.
-        readout: fold of the output population over time.
-        readout_neuron: law of the output population.
-        input_kind: what the frames `[T, B, H, W, C]` are.
+        neuron: neuron model of all populations but those after the spike products.
+        attend: neuron model of those.
+        readout: reduction of the output population over time.
+        readout_neuron: neuron model of the output population.
+        input_kind: kind of the frames `[T, B, H, W, C]`.
         heads: heads of every attention.
-        mlp_ratio: width of a mixer over D.
+        mlp_ratio: width of a mixer relative to D.
 
     Raises:
         ValueError: no block, blocks of different widths, D that is no multiple of 8 and of the
-            heads, images that four pixels do not divide.
+            heads, images whose sides are no multiples of 4 pixels.
 
     Source: Zhou et al. 2022, Spikformer (2209.15425), fig. 2 and section 3.
 
@@ -68,7 +68,7 @@ class Spikformer(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """Frames `[T, B, H, W, C]` to what the readout returns."""
+        """Frames `[T, B, H, W, C]` to the result of the readout."""
         features = self._features(frames)
         x, kind = frames, self.input_kind
         for depth, (share, pooled) in enumerate(_STEM):
@@ -109,7 +109,7 @@ class Spikformer(nn.Module):
 
 
 class Block(nn.Module):
-    """`x + attention(x)`, then `x + mixer(x)`: events by value.
+    """`x + attention(x)`, then `x + mixer(x)`; the sums are events with values.
 
     Attributes:
         neuron, attend, heads: see `jsnn.nn.attention.SelfAttention`.

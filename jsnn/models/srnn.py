@@ -24,15 +24,15 @@ class SRNN(nn.Module):
     Attributes:
         widths: neurons of each hidden layer.
         classes: outputs.
-        neuron: law of the hidden populations.
-        readout: fold of the output population over time.
-        readout_neuron: law of the output population.
-        input_kind: what the frames are.
+        neuron: neuron model of the hidden populations.
+        readout: reduction of the output population over time.
+        readout_neuron: neuron model of the output population.
+        input_kind: kind of the frames.
         dropout: share of each hidden layer's spikes dropped in training.
         use_bias: biases on all synapses.
         recurrent_init: `orthogonal`, or `xavier` as for the feed-forward weights.
         random_state: random initial membranes in training.
-        precision: of the synapses' products.
+        precision: of the matrix products of the synapses.
 
     Raises:
         ValueError: no width, or a width below 1.
@@ -59,7 +59,7 @@ class SRNN(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """Frames `[T, B, ...]` to what the readout returns."""
+        """Frames `[T, B, ...]` to the result of the readout."""
         check_widths(self.widths)
         init = nn.initializers.xavier_uniform()
         inits = {"orthogonal": nn.initializers.orthogonal(), "xavier": init}

@@ -1,4 +1,4 @@
-"""Neurons: each law a plain function, bound by a frozen dataclass of hyper-parameters."""
+"""Neuron models: each step a plain function, bound by a frozen dataclass of hyper-parameters."""
 
 from jsnn.neurons._decay import decay
 from jsnn.neurons.adlif import AdLIF, AdLIFState, adlif_step

@@ -58,7 +58,7 @@ def adlif_step(
     3. `s = H(v − v_threshold)`.
 
     sparch has the threshold 1 fixed and clips its decays and a, b to ranges while training (see
-    `AdLIF`). The symplectic form (SE-adLIF) is another law.
+    `AdLIF`). The symplectic form (SE-adLIF) is another neuron model.
 
     Args:
         v, adaptation, spikes: state, `[B, ...]`.
@@ -91,11 +91,12 @@ def adlif_step(
 
 @dataclasses.dataclass(frozen=True)
 class AdLIF:
-    """Population with an adaptation current, see `adlif_step`. The late soft reset is its law.
+    """Population with an adaptation current, see `adlif_step`. The late soft reset is fixed.
 
     Leaves: `tau_mem`, `tau_adp` (s), `v_threshold`, `a`, `b`. All but the threshold start in the
     ranges of sparch and are trained within them, as in its code (f8756254): time constants of 5 to
-    25 and 30 to 120 steps, a from -1 to 1, b from 0 to 2. A value built outside is itself a bound.
+    25 and 30 to 120 steps, a from -1 to 1, b from 0 to 2. An initial value outside its range is
+    itself a bound.
 
     Raises:
         ValueError: a time constant, threshold or dt that is not positive; `trainable` names no

@@ -47,7 +47,7 @@ def alif_step(
     With `α = exp(−dt/τ_mem)`, `ρ = exp(−dt/τ_adp)` and s the spikes of the step before:
 
     1. adaptation `b ← ρ b + (1−ρ) s`, threshold `B = v_threshold + β b`;
-    2. `v ← α v + (1−α) I − B s`: the reset comes one step late, with the threshold of now;
+    2. `v ← α v + (1−α) I − B s`: the reset comes one step late, with the present threshold;
     3. `s = H(v − B)`.
 
     The membrane returned is the one before its reset. Gradients pass through reset and adaptation.
@@ -82,7 +82,7 @@ def alif_step(
 
 @dataclasses.dataclass(frozen=True)
 class ALIF:
-    """Adaptive population, see `alif_step`. The late soft reset is part of the law.
+    """Adaptive population, see `alif_step`. The late soft reset is fixed.
 
     Leaves: `tau_mem`, `tau_adp` (s), `v_threshold`. Both time constants are trained for each
     neuron, as in the paper (2103.12593, methods, and its code). The defaults are the paper's in
@@ -129,7 +129,7 @@ class ALIF:
         """`α v`, `ρ b`, `β b`; adding the current and the base threshold; one compare.
 
         A spike adds `1−ρ` to the adaptation and takes the threshold from the membrane. Without
-        adaptation (beta = 0) the law is a LIF's.
+        adaptation (beta = 0) the operations are a LIF's.
         """
         if self.beta == 0:
             return NeuronOps(1, 1, 1, 1, 1)

@@ -37,8 +37,8 @@ def cubalif_step(
 ) -> tuple[Array, Array, Array]:
     """One step of a current-based neuron: `i ← exp(−dt/τ_syn) i + I`, then `lif_step` driven by i.
 
-    The membrane sees the synaptic current of this step: no delay. An input spike of weight w lets
-    the current jump by w.
+    The membrane sees the synaptic current of this step: no delay. An input spike of weight w raises
+    the current by w.
 
     Args:
         v, i: state, `[B, ...]`.
@@ -111,7 +111,7 @@ class CuBaLIF:
 
     @property
     def ops(self) -> NeuronOps:
-        """A LIF's, and one multiply and one add more for the synaptic current.
+        """A LIF's, and one more multiply and add for the synaptic current.
 
         The gain on the synaptic current is constant, so it sits in the weights like any other.
         """

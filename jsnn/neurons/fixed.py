@@ -22,7 +22,7 @@ EXACT_BITS = 24
 
 
 class Numbers(NamedTuple):
-    """What a population computes with, from its leaves; all but the gain are fixed-point numbers.
+    """Numbers that a population computes with; all but the gain are in fixed point.
 
     Attributes:
         step: of the membrane's grid, a power of two.
@@ -59,10 +59,10 @@ class Fixed:
     Leaves: those of the neuron, with the gain of its current (`r`, or `(1 − a) r` where it scales
     its input) as one leaf `gain` in place of `r`; `state_step`, `state_bits` and, with leak,
     `decay_bits`. What the neuron inside trains is trained here; `r` cannot be, nor the grids, which
-    are moved by a lever (`jsnn.codesign.bit_widths`).
+    are trained by a lever (`jsnn.codesign.bit_widths`).
 
     Attributes:
-        neuron: the law, at rest at 0.
+        neuron: the neuron model, at rest at 0.
         state_bits: b at the start.
         state_step: s at the start; the nearest power of two is taken.
         decay_bits: n at the start.
@@ -122,12 +122,12 @@ class Fixed:
 
     @property
     def trainable(self) -> tuple[str, ...]:
-        """What the neuron inside trains. Grids are moved by `jsnn.codesign.bit_widths.Bits`."""
+        """What the neuron inside trains. Grids are trained by `jsnn.codesign.bit_widths.Bits`."""
         return self.neuron.trainable
 
     @property
     def ranges(self) -> dict[str, Range]:
-        """Those of the neuron inside, but of `r`."""
+        """Those of the neuron inside, except that of `r`."""
         return {name: kind for name, kind in self.neuron.ranges.items() if name != "r"}
 
     @property
@@ -183,7 +183,7 @@ class Fixed:
         return state._replace(v=on_grid(state.v, step, low, high))
 
     def step(self, params: Params, state: Any, current: Array) -> tuple[Any, Array]:
-        """One step of the law above."""
+        """One step of the equations above."""
         own = self.numbers(params)
         v = state.v / own.step
         if own.decay is not None:
@@ -210,5 +210,5 @@ class Fixed:
 
 
 def _whole(bits: Array, least: int) -> Array:
-    """Bits as a whole number of this or more; above 24 membranes leave float32 anyway."""
+    """Bits as a whole number of this or more; above 24, membranes exceed float32 anyway."""
     return round_through(jnp.clip(bits, least, EXACT_BITS))

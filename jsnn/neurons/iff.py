@@ -58,7 +58,7 @@ class IF:
 
     Leaves: `v_threshold`, `r`, trained where `trainable` names them. The membrane starts at
     `start · v_threshold`; a network converted from a quantised one (QCFS, Bu 2022) starts at half
-    the threshold, `IF(start=0.5)`. The law knows no time constant, so there is no `dt`.
+    the threshold, `IF(start=0.5)`. There is no time constant, so there is no `dt`.
 
     Raises:
         ValueError: a threshold or r that is not positive; an unknown reset; a start that is not
@@ -98,7 +98,7 @@ class IF:
 
     @property
     def ops(self) -> NeuronOps:
-        """Synapses accumulate straight into the membrane; one compare. A subtraction a spike."""
+        """Synapses accumulate straight into the membrane; one compare. A spike subtracts once."""
         return NeuronOps(1, 0, 0, 1, int(self.reset == "subtract"))
 
     def init_params(self, key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Params:

@@ -87,7 +87,7 @@ class LI:
 
     @property
     def ops(self) -> NeuronOps:
-        """`a·v + I` is a multiply and an add; a rest other than 0 is one add more."""
+        """`a·v + I` is a multiply and an add; a rest other than 0 is one more add."""
         return NeuronOps(1, 1, 1 + int(self.v_leak != 0), 0, 0)
 
     def init_params(self, key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Params:

@@ -83,11 +83,11 @@ def lif_step(
 
 @dataclasses.dataclass(frozen=True)
 class LIF:
-    """Leaky integrate-and-fire population, see `lif_step` for the law and each field.
+    """Leaky integrate-and-fire population, see `lif_step` for the equations and each field.
 
     Leaves: `tau_mem` (s), `v_threshold`, `r`; each a number or a distribution at the start. Those
     named in `trainable` are trained, none by default (`jsnn.neurons.trained`). `v_leak` and
-    `v_reset` may be zero or negative; they are no leaves and stay.
+    `v_reset` may be zero or negative; they are no leaves and are not trained.
 
     Raises:
         ValueError: a time constant, threshold, r or dt that is not positive; an unknown reset;
@@ -133,7 +133,7 @@ class LIF:
     def ops(self) -> NeuronOps:
         """`a·v + I` is a multiply and an add, a rest other than 0 one add, a threshold one compare.
 
-        A subtracted threshold is one add a spike; writing `v_reset` computes nothing.
+        Subtracting the threshold is one add per spike; a reset to `v_reset` computes nothing.
         """
         rest = int(self.v_leak != 0)
         return NeuronOps(1, 1, 1 + rest, 1, int(self.reset == "subtract"))

@@ -121,7 +121,7 @@ class PLIF:
 
     @property
     def ops(self) -> NeuronOps:
-        """As a LIF: `(1 − k) v + I` is a multiply and an add, a rest other than 0 one add more."""
+        """As a LIF: `(1 − k) v + I` is a multiply and an add, a rest other than 0 one more add."""
         rest = int(self.v_leak != 0)
         return NeuronOps(1, 1, 1 + rest, 1, int(self.reset == "subtract"))
 

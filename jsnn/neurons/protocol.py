@@ -12,7 +12,7 @@ Params = dict[str, Array]
 
 
 class NeuronOps(NamedTuple):
-    """What one neuron keeps and computes in one step, counted from its law.
+    """State and operations of one neuron in one step, counted from its equations.
 
     The rules of counting, the same for every neuron:
 
@@ -42,16 +42,16 @@ class NeuronOps(NamedTuple):
 
 @runtime_checkable
 class Neuron(Protocol):
-    """A law of motion and its hyper-parameters: frozen, hashable, without arrays.
+    """The dynamics of a neuron and its hyper-parameters: frozen, hashable, without arrays.
 
     Shapes: params have the shape of the features, `(N,)` or `(C,)`, and broadcast from the right
     against state, current and spikes `[B, ...]`. All arrays of a population share one dtype.
 
     Spikes are 0 or 1, or whole multiples of an attribute `spike_value`, where a neuron has one.
 
-    `params` are values in physical units, as `step` computes with them. A neuron some of whose
-    leaves are trained says so by two more attributes (`jsnn.neurons.trained`): `trainable`, their
-    names, and `ranges`, a `Factor` or `Shift` for each leaf.
+    `params` are values in physical units, as `step` computes with them. A neuron with trained
+    leaves has two more attributes (`jsnn.neurons.trained`): `trainable`, their names, and `ranges`,
+    a `Factor` or `Shift` for each leaf.
     """
 
     @property

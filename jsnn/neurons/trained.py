@@ -1,10 +1,10 @@
-"""Constants of a population: as built, what training adds to them, and in force.
+"""Constants of a population: as built, changed by training, and as the step uses them.
 
 positive leaf:   value = as built · exp(x),      |x| ≤ ln 10
 any other leaf:  value = as built + scale · x
 
 A trained leaf is stored as x, which starts at 0, the value as built. So a learning rate is a
-relative change, weight decay pulls towards what was built, and bounds on both sides keep every
+relative change, weight decay pulls towards the value as built, and bounds on both sides keep every
 value legal, whatever an optimiser does. At a bound the gradient that leads further out is zero and
 the one that leads back in passes (`jsnn.quantise.bounded`).
 
@@ -25,7 +25,7 @@ from jax import Array
 
 from jsnn.quantise import bounded
 
-# A leaf is trained within a tenth and ten times what was built.
+# A leaf stays between a tenth and ten times its value as built.
 MOST = 10.0
 
 
@@ -43,7 +43,7 @@ class Factor:
     high: float = math.inf
 
     def value(self, built: Array, x: Array) -> Array:
-        """What the leaf is. The value as built is always within the bounds."""
+        """Value of the leaf. The value as built is always within the bounds."""
         start = jax.lax.stop_gradient(built)
         least = jnp.maximum(jnp.log(self.low / start), -math.log(MOST))
         most = jnp.minimum(jnp.log(self.high / start), math.log(MOST))
@@ -64,7 +64,7 @@ class Shift:
     scale: float = 1.0
 
     def value(self, built: Array, x: Array) -> Array:
-        """What the leaf is. The value as built is always within the bounds."""
+        """Value of the leaf. The value as built is always within the bounds."""
         start = jax.lax.stop_gradient(built)
         least, most = (self.low - start) / self.scale, (self.high - start) / self.scale
         return built + self.scale * bounded(x, jnp.minimum(least, 0), jnp.maximum(most, 0))
@@ -102,7 +102,7 @@ def check_trainable(owner: Any) -> None:
 
 
 def as_built(neuron: Any, constants: Mapping[str, Array]) -> dict[str, Array]:
-    """What is trained of a population, at its start: a zero for every trainable leaf.
+    """Trained leaves of a population at the start of training: a zero for each.
 
     Args:
         neuron: of the population.
@@ -119,7 +119,7 @@ def as_built(neuron: Any, constants: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def legal_constants(neuron: Any, leaves: Mapping[str, Array]) -> dict[str, Array]:
-    """Where each leaf is finite and, if the neuron says that it is a `Factor`, positive.
+    """Masks of legal values: finite and, for a leaf that is a `Factor`, positive.
 
     >>> from jsnn.neurons import LIF
     >>> leaves = {"tau_mem": jnp.array([0.02, -0.02]), "r": jnp.array([1.0, jnp.inf])}
@@ -138,7 +138,7 @@ def legal_constants(neuron: Any, leaves: Mapping[str, Array]) -> dict[str, Array
 def in_force(
     neuron: Any, constants: Mapping[str, Array], trained: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Leaves that the neuron's `step` takes: those as built, moved by what was trained.
+    """Leaves that the neuron's `step` takes: those as built, changed by training.
 
     Args:
         neuron: of the population.

@@ -1,4 +1,4 @@
-"""flax.linen layers round the flax-free core, and the ways of running a network of them."""
+"""flax.linen layers around the flax-free core, and functions that run networks of them."""
 
 from jsnn.nn import (
     attention,

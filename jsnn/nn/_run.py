@@ -1,4 +1,4 @@
-"""Run a model over frames: outputs, and what happened on the way."""
+"""Forward passes of a model over frames: outputs and workload."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from jsnn.workload import LayerWorkload, Workload, require_events
 
 
 class Forward(NamedTuple):
-    """All that a forward pass yields.
+    """The results of a forward pass.
 
     Attributes:
-        outputs: what the readout returned, `[B, classes]` or `[T, B, classes]`.
+        outputs: result of the readout, `[B, classes]` or `[T, B, classes]`.
         workload: events of every layer.
         updates: changed collections (`batch_stats` in training), without workload and state.
     """
@@ -42,18 +42,18 @@ def run(
 ) -> tuple[jax.Array, Workload]:
     """Run `model` in evaluation mode: outputs and the workload of every spiking layer.
 
-    A run begins at rest: a `state` among the variables, as `jsnn.step` puts there, is not read.
+    A run starts at rest: a `state` among the variables, as `jsnn.step` stores it, is ignored.
 
     Args:
         model: a linen module of `Spiking` layers, called as `model(frames, train)`.
-        variables: what `model.init` returned (or trained since).
+        variables: those that `model.init` returned, or trained.
         frames: `[T, B, ...]`.
         plan: `jsnn.nn.time_plan.WHOLE`, or `Chunked(steps)` for memory that does not grow with T.
-        unpriced: parameters that no spiking layer accounts for and that shall stay out of the
-            energy, as paths (`head`, or `head/kernel`); every print then says so.
+        unpriced: paths (`head`, or `head/kernel`) of parameters that no spiking layer accounts for
+            and that stay out of the energy; everything printed then says so.
 
     Raises:
-        ValueError: the model recorded no layer, or cannot be cut into chunks; an empty batch or
+        ValueError: the model recorded no layer, or cannot be run in chunks; an empty batch or
             window; outside of `jit`, frames that are not what a layer declares (inside, counts are
             NaN); parameters that no layer accounts for, by name.
 
@@ -80,7 +80,7 @@ def forward(
     plan: TimePlan = WHOLE,
     unpriced: Sequence[str] = (),
 ) -> Forward:
-    """`run`, with training mode (batch statistics, dropout, random initial states) and updates.
+    """As `run`, with training mode (batch statistics, dropout, random initial states) and updates.
 
     Args:
         model: as for `run`.
@@ -97,12 +97,12 @@ def forward(
             "expected frames [T, B, ...] of at least one step and one sample, got shape "
             f"{list(frames.shape)}"
         )
-    # A record left over from an earlier pass would be counted a second time, and a stream's state
-    # is one of other frames.
+    # A record left from an earlier pass would be counted twice, and a stream's state belongs to
+    # other frames.
     clean = {name: tree for name, tree in variables.items() if name not in (WORKLOAD, STATE)}
     mutable = [WORKLOAD, "batch_stats"] if train else [WORKLOAD]
     if isinstance(plan, Chunked):
-        # Levers look at the outputs of the whole window (`jsnn.train.levers.Levered`).
+        # Levers act on the outputs of the whole window (`jsnn.train.levers.Levered`).
         pieces = getattr(model, "in_pieces", model)
         outputs, record = apply_chunked(pieces, clean, frames, train, rngs, plan)
         if pieces is not model:
@@ -118,13 +118,13 @@ def forward(
             "jsnn.nn.layers.Spiking"
         )
     params = variables.get("params", {})
-    # Weights that are not trained may lie in a collection of their own.
+    # Weights that are not trained may be in a separate collection.
     fixed = {n: tree for n, tree in clean.items() if n not in ("params", *PASSING)}
     levers = getattr(model, "lever_names", ())
     network = model.network_params(params) if levers else params
     left = _left_out((network, *fixed.values()), layers, tuple(unpriced))
     workload = dataclasses.replace(as_workload(layers), unpriced=left, levers=levers)
-    # Layers that ran under a trace of their own could not say that their frames are no events.
+    # Layers that ran under their own trace could not report frames that are not events.
     if isinstance(plan, Chunked):
         require_events(workload)
     return Forward(outputs, workload, updates)
@@ -156,7 +156,7 @@ def _check(model: Any, variables: Any, frames: Any) -> None:
 def _left_out(
     trees: Iterable[Any], layers: Sequence[LayerWorkload], listed: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Paths of the parameters that no record accounts for, all of which have to be listed."""
+    """Paths of the parameters that no record accounts for, all of which must be listed."""
     accounted = {path for layer in layers for path in layer.geometry.parameters}
     leaves = {
         "/".join(str(getattr(entry, "key", entry)) for entry in path): leaf
@@ -188,7 +188,7 @@ def _below(path: str, prefixes: Iterable[str]) -> bool:
 
 
 def as_workload(layers: Sequence[LayerWorkload]) -> Workload:
-    """What these layers did together; one that is fed back or read at every step decides in each.
+    """The workload of these layers; `per_step` if one is recurrent or read out at every step.
 
     >>> from jsnn.workload.analytic import dense
     >>> as_workload([dense(4, 3, steps=2, rate=0.1)]).per_step
@@ -199,18 +199,18 @@ def as_workload(layers: Sequence[LayerWorkload]) -> Workload:
 
 
 def records(tree: Mapping[str, Any]) -> tuple[LayerWorkload, ...]:
-    """Of a collection `workload`, in the order in which the layers ran; one of each use.
+    """Records in a collection `workload`, in execution order; one for each use of a layer.
 
-    What comes into the first of them comes from outside. Weights of a synapse that several layers
-    share are those of the first.
+    The input of the first of them comes from outside the network. If several layers share a
+    synapse, its weights count for the first.
 
     Raises:
-        ValueError: a recurrent layer that shares its synapse with another one.
+        ValueError: a recurrent layer that shares its synapse with another layer.
     """
     layers, synapses = [], set()
     for number, layer in enumerate(_records(tree)):
         geometry = layer.geometry
-        # The first of these paths is that of the synapse; a product has no weights.
+        # The first of these paths is that of the synapse; a spike product has no weights.
         synapse = geometry.parameters[0] if geometry.operand is None else None
         again = synapse in synapses and not geometry.shared
         if again and geometry.feeds_back:

@@ -1,4 +1,4 @@
-"""Self-attention of spikes, a layer made of layers."""
+"""Spiking self-attention, a layer made of layers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ class SelfAttention(nn.Module):
     """Spiking self-attention: spikes of queries, keys and values, multiplied without softmax.
 
     `q, k, v = neuron(norm(x W))`, `s = attend(scale · (q kᵀ) v)`, `out = neuron(norm(s W))`. All
-    four weights are token by token, all spikes are 0/1, so that both products are additions.
+    four weights apply to each token separately. All spikes are 0/1, so that both products are
+    additions.
 
     Attributes:
-        neuron: law of queries, keys, values and of the output.
-        attend: law of the neurons behind the products.
-        heads: heads; they split the features.
-        scale: factor of the currents behind the products.
+        neuron: neuron model of queries, keys, values and of the output.
+        attend: neuron model of the neurons after the products.
+        heads: number of heads, between which the features are split.
+        scale: factor of the currents after the products.
         order: which product comes first (`jsnn.nn.spike_products.Attention`).
 
     Raises:
         ValueError: frames that are not `[T, B, N, D]`, D that does not split into the heads.
 
-    Source: Zhou et al. 2022, Spikformer (2209.15425), eq. 5-8; there the neurons behind the
+    Source: Zhou et al. 2022, Spikformer (2209.15425), eq. 5-8; there the neurons after the
     products have v_threshold = 0.5 and the scale is 0.125.
 
     >>> import jax, jax.numpy as jnp
@@ -50,7 +51,7 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """`[T, B, N, D]`, tokens and features, to spikes of the same shape."""
+        """Frames `[T, B, N, D]`, tokens and features, to spikes of the same shape."""
         if frames.ndim != 4:
             raise ValueError(f"attention takes tokens [T, B, N, D], got {list(frames.shape)}")
         sides = [_tokenwise(frames.shape[-1], self.neuron, n)(frames, train) for n in "qkv"]
@@ -64,7 +65,7 @@ class Mixer(nn.Module):
     """Two token-wise layers, wider in between: `x -> hidden -> features`.
 
     Attributes:
-        neuron: law of both.
+        neuron: neuron model of both layers.
         hidden: features in between.
 
     Source: Zhou et al. 2022, Spikformer (2209.15425), eq. 4 (its MLP).
@@ -83,12 +84,12 @@ class Mixer(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """`[T, B, N, D]` to the same shape."""
+        """Frames `[T, B, N, D]` to spikes of the same shape."""
         wide = _tokenwise(self.hidden, self.neuron, "wide")(frames, train)
         return _tokenwise(frames.shape[-1], self.neuron, "narrow")(wide, train)
 
 
 def _tokenwise(features: int, neuron: Neuron, name: str) -> Spiking:
-    """The same weights for every token: a convolution over tokens with a kernel of one."""
+    """A layer with the same weights for every token: a convolution with a kernel of one."""
     synapse = nn.Conv(features, (1,), use_bias=False, parent=None)
     return Spiking(synapse, neuron, norm=batch_norm(), name=name)

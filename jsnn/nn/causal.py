@@ -1,4 +1,4 @@
-"""Networks that can be fed their window in pieces; the others are refused by name."""
+"""Check of networks that are to be fed their window in pieces."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jsnn.nn.layers import Dropout, Spiking
 
 @contextlib.contextmanager
 def causal(steps: int | None = None, *, streaming: bool = False) -> Iterator[None]:
-    """Within it, a module that needs more of the window than the steps so far raises.
+    """Context in which a module raises if it needs more of the window than the steps so far.
 
     A `Spiking` layer is causal unless its norm takes statistics over time. Every other module must
-    say so by a class attribute `causal = True`: step t of what it returns depends on steps up to t
-    of what it got, on nothing else that changes between two pieces.
+    declare it by a class attribute `causal = True`: step t of its output depends on steps up to t
+    of its input, and on nothing else that changes between two pieces.
 
     Args:
         steps: length of the window; None for a stream without end.
@@ -24,7 +24,8 @@ def causal(steps: int | None = None, *, streaming: bool = False) -> Iterator[Non
 
     Raises:
         ValueError: from the module's call: no `causal`; batch statistics; a readout that needs more
-            than `steps`; a layer used twice, whose uses would share one state; training mode.
+            than `steps`; a layer that is used twice, as both uses would share one state; training
+            mode.
 
     >>> import jax.numpy as jnp
     >>> class Mean(nn.Module):
@@ -65,7 +66,7 @@ def causal(steps: int | None = None, *, streaming: bool = False) -> Iterator[Non
             )
         if not isinstance(module, Spiking | Dropout):
             return call(*args, **kwargs)
-        # What these are made of they vouch for.
+        # Modules inside of these need no declaration of their own.
         inside.append(module)
         try:
             return call(*args, **kwargs)

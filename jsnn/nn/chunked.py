@@ -1,4 +1,4 @@
-"""All layers over a chunk of time, then over the next: memory is flat in T."""
+"""Chunked forward pass: all layers over one chunk of time, then the next; memory is flat in T."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def apply_chunked(
 
     state_(k+1), out_k, work_k = model(state_k, frames[k·steps : (k+1)·steps]), work = Σ_k work_k
 
-    Neurons, what readouts gathered, the current of a constant input and which inputs were active
-    ride in the state. Random streams give every chunk the same numbers: one dropout mask a window.
-    An output whose first axis is as long as the piece it comes from is one of every step, and is
-    joined; of others the last counts.
+    The state holds that of neurons and readouts, the current of a constant input, and which inputs
+    were active. Random streams give every chunk the same numbers: one dropout mask per window. An
+    output whose first axis is as long as its chunk has a row for every step, and rows are joined;
+    of other outputs the last is returned.
 
     Args:
-        model: of layers that `jsnn.nn.causal.causal` lets pass.
-        variables: of the model; a collection `state` in it is gone on from.
+        model: of causal layers (`jsnn.nn.causal.causal`).
+        variables: of the model; a collection `state` in it is continued.
         frames: `[T, B, ...]`.
         train: training mode.
         rngs: keys of random streams.
@@ -53,8 +53,8 @@ def apply_chunked(
             shown = outside(cut)
             return model.apply({**variables, **given}, shown, train, mutable=mutable, rngs=rngs)
 
-    # Of this call only what starts a window is used; under jit the rest is never computed. Its
-    # length differs from a chunk's, to tell outputs of every step.
+    # Only the initial states of this call are used; under jit the rest is never computed. Its
+    # length differs from that of a chunk, to recognise outputs of every step.
     probe = 2 if steps == 1 else 1
     probed, begun = piece({}, frames[:probe], START, WORKLOAD)
     first = begun.get(START, {}), jax.tree.map(jnp.zeros_like, _sums(begun))
@@ -92,19 +92,19 @@ def _is_record(node: Any) -> bool:
 
 
 def _sums(changed: Mapping[str, Any]) -> list[LayerWorkload]:
-    """What adds up over the pieces of a window."""
+    """Records with the counts that are summed over chunks."""
     return [dataclasses.replace(record, by_step=None, steps=0) for record in _records(changed)]
 
 
 def _by_step(changed: Mapping[str, Any]) -> list[ByStep | None]:
-    """What lines up."""
+    """Counts by step, which are joined over chunks."""
     return [record.by_step for record in _records(changed)]
 
 
 def _rebuilt(
     begun: Mapping[str, Any], sums: list[LayerWorkload], by_step: list[ByStep | None], steps: int
 ) -> Mapping[str, Any]:
-    """The records of a probe with the counts and length of the window, in the order they ran."""
+    """The records of a probe with the counts and length of the window, in execution order."""
     tree = begun.get(WORKLOAD, {})
     records = [
         dataclasses.replace(record, by_step=each, steps=steps)
@@ -127,7 +127,7 @@ def _join_steps(*pieces: jax.Array) -> jax.Array:
 
 
 def _join(probed: jax.Array, *pieces: jax.Array) -> jax.Array:
-    """Join `[chunks, ...]` results: of every step, or the newest."""
+    """Join `[chunks, ...]` results of every step; of other results take the last."""
     if pieces[0].shape[1:] == probed.shape:
         return pieces[-1][-1]
     return jnp.concatenate([piece.reshape(-1, *piece.shape[2:]) for piece in pieces])

@@ -1,4 +1,4 @@
-"""Events that reach the weights of a layer: from each input, in each step, by fan-out."""
+"""Counts of the events that arrive at a layer: by input, by step, by fan-out."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def brought(
     unit: Unit | None = None,
     sent: Sent = NOTHING,
 ) -> jax.Array:
-    """What each input brings in each frame, `[T, B, *input_shape]`, float32 or wider.
+    """Events from each input in each frame, `[T, B, *input_shape]`, float32 or wider.
 
     Spikes and events count by value, in units of one event; words that are not zero count once.
-    What is no event (a fraction of the unit, a negative spike) and what is not finite is NaN.
+    Values that are not events (a fraction of the unit, a negative spike) or not finite give NaN.
 
     Args:
         frames: `[T, B, *input_shape]`, of any type.
-        kind: what they are declared as.
-        unit: value of one event as declared; None: as it was sent, else 1.
-        sent: what is known of the values (`jsnn.events.event_value`).
+        kind: their declared kind.
+        unit: declared value of one event; None: as it was sent, else 1.
+        sent: known facts of the values (`jsnn.events.event_value`).
 
     >>> brought(jnp.array([[[0.0, -2.0]]]), "events", 0.5).tolist()
     [[[0.0, 4.0]]]
@@ -71,7 +71,7 @@ def brought(
     if kind == "events":
         return whole(_magnitude(frames, sent), value, kept)
     if sent.magnitude is not None:
-        # Less than its parts: some of them were negative.
+        # A value less than the sum of its magnitudes: some parts were negative.
         frames = jnp.where(_cancelled(frames, sent, jnp), jnp.nan, wide(frames))
     return whole(frames, value, kept)
 
@@ -79,12 +79,12 @@ def brought(
 def _magnitude(frames: jax.Array, sent: Sent) -> jax.Array:
     if sent.magnitude is not None:
         return sent.magnitude
-    # The magnitude of the least integer of a type is none of that type.
+    # The magnitude of the least integer of a type exceeds that type.
     return jnp.abs(frames if jnp.issubdtype(frames.dtype, jnp.floating) else wide(frames))
 
 
 def _cancelled(frames: Any, sent: Sent, numpy: Any) -> Any:
-    """Whether each value is less than the magnitudes that were added up to it."""
+    """Whether each value is less than the sum of the magnitudes of its parts."""
     parts = numpy.asarray(sent.magnitude)
     return parts - frames > 1e-2 * parts
 
@@ -92,14 +92,14 @@ def _cancelled(frames: Any, sent: Sent, numpy: Any) -> Any:
 def check_frames(
     frames: jax.Array, kind: InputKind, unit: Unit | None, sent: Sent, layer: str
 ) -> None:
-    """Raise ValueError where frames of a layer are not what they are declared to be.
+    """Raise ValueError if frames of a layer are not what they are declared to be.
 
     Args:
         frames: `[T, B, *input_shape]`, not traced.
         kind, unit, sent: as in `brought`.
         layer: its name, for the message.
     """
-    # In NumPy: these frames are no part of a trace that may be under way.
+    # In NumPy: these frames are not part of any current trace.
     frames = np.asarray(frames)
     values = frames.astype(np.float64)
     finite = np.isfinite(values)
@@ -150,7 +150,7 @@ def came(
     wiring: Connectivity,
     sent: Sent = NOTHING,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """What came from each input, in each step, and in all.
+    """Events from each input, in each step, and in total.
 
     Returns:
         `[B, *input_shape]` over time; `[T, B, K]` by fan-out; `[B, K]`, their sum over time.
@@ -160,24 +160,24 @@ def came(
         each = frames.each_step()[..., None]
         return frames.each_input(), each, each.sum(0)
     values = brought(frames, kind, unit, sent)
-    # As a product: of two sums over different axes XLA makes a loop on the CPU that takes twenty
-    # times as long as either.
+    # As a matrix product: on the CPU, XLA makes two sums over different axes one loop that takes
+    # twenty times as long as either.
     over_time, each = total(values), by_fan_out(values, wiring, lead=2)
-    # The layer that sent spikes has summed them over time already, and XLA computes it once; of
-    # what comes from outside a sum takes the absolute value on its way, a product would not.
+    # The layer that sent spikes has already summed them over time, and XLA computes that once. For
+    # input from outside, a sum fuses with taking the absolute value, a product does not.
     return over_time, each, by_fan_out(over_time, wiring) if kind == "spikes" else each.sum(0)
 
 
 def new_each_step(
     values: jax.Array, before: jax.Array, wiring: Connectivity, once: bool
 ) -> jax.Array:
-    """`[T, B, K]` inputs that were silent until then.
+    """`[T, B, K]` inputs that are active for the first time.
 
     Args:
-        values: as `brought` has them.
-        before: `[B, *input_shape]` what had arrived earlier.
+        values: from `brought`.
+        before: `[B, *input_shape]` events that arrived earlier.
         wiring: of the synapse.
-        once: whether the frame is shown again and again and counts once.
+        once: whether the same frame is shown at every step and counts once.
     """
     after = values if once else before + jnp.cumsum(values, 0)
     until = jnp.concatenate([before[None], after[:-1]])
@@ -187,8 +187,8 @@ def new_each_step(
 def by_fan_out(values: jax.Array, wiring: Connectivity, lead: int = 1) -> jax.Array:
     """`[..., *input_shape]` summed over the inputs of each fan-out: `[..., K]`.
 
-    As one product in full precision, exact for counts: a sum for each fan-out would read the values
-    K times, and backward XLA would work out each input's share where it is read, step by step.
+    As one matrix product in full precision, exact for counts: a sum for each fan-out would read the
+    values K times, and its backward pass would recompute each input's share step by step.
     """
     values = wide(values)
     if len(wiring.fan_outs) == 1:
@@ -199,7 +199,7 @@ def by_fan_out(values: jax.Array, wiring: Connectivity, lead: int = 1) -> jax.Ar
 
 
 def each_sample(values: jax.Array, steps: int) -> jax.Array:
-    """`[shown, B, K]` to `[B, T, K]`; nothing comes in the steps in which no frame is shown.
+    """`[shown, B, K]` to `[B, T, K]`, zero in the steps without a frame.
 
     >>> each_sample(jnp.ones((1, 1, 1)), 3).tolist()
     [[[1.0], [0.0], [0.0]]]

@@ -1,10 +1,10 @@
-"""flax.linen layers round the flax-free core: synapses over all steps at once, neurons scanned.
+"""flax.linen layers around the flax-free core: synapses over all steps at once, neurons scanned.
 
-Every layer takes and returns `[T, B, ...]`. A `Spiking` layer records what it did in the
-collection `workload` when that collection is mutable (`jsnn.run` makes it so), and keeps its
-neurons' state between calls in the collection `state` when that one is mutable. The collection
-`start`, where mutable, receives what `state` holds before the first step. The constants of neurons,
-as they were built, stand in the collection `constants`; what is trained of them in `params`.
+Every layer takes and returns `[T, B, ...]`. A `Spiking` layer records its workload in the
+collection `workload` when that collection is mutable (`jsnn.run` makes it so), and keeps the state
+of its neurons between calls in the collection `state` when that is mutable. The collection `start`,
+if mutable, receives the state before the first step. The initial constants of neurons are in the
+collection `constants`, their trained leaves in `params`.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ CONSTANTS = "constants"
 WORKLOAD = "workload"
 STATE = "state"
 START = "start"
-# Collections of variables in which no weights lie.
+# Collections of variables without weights.
 PASSING = (CONSTANTS, WORKLOAD, STATE, START, "batch_stats", "intermediates", "perturbations")
 
-# A layer of spikes gathers nothing: every step is its result.
+# A layer that returns spikes has nothing to read out: every step is a result.
 _NOTHING = PerStep()
 _UNIT_SPIKES = {law for law in NEURONS.values() if law.spiking} | {Fixed}
 
 
 def constants_of(variables: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The constants of all neurons, as built, by layer.
+    """The initial constants of all neurons, by layer.
 
     Raises:
         ValueError: variables without them.
@@ -87,33 +87,33 @@ class Spiking(nn.Module):
     The spike of step t depends on the input of step t: a layer adds no delay.
 
     Attributes:
-        synapse: a module with a registered `jsnn.nn.synapses.connectivity` (Dense, Conv). Made
+        synapse: a module with a registered `jsnn.nn.synapses.connectivity` (Dense, Conv). Created
             inside a compact method it needs `parent=None`, else flax files it under the outer
             module.
-        neuron: the law of the population (`jsnn.neurons`). Its constants are drawn once, into the
-            collection `constants`; `params` holds what is trained of them (`neuron.trainable`),
-            relative to what was built (`jsnn.neurons.trained`).
-        input_kind: what comes in (see `jsnn.workload.Geometry`). `constant` computes the synapse
-            once, on the first frame, and shows its current at every step. Frames that are
-            `spikes` or `events` may come as `jsnn.events.EventFrames` where the synapse is
-            `nn.Dense`: the same outputs up to rounding, the same workload.
+        neuron: the neuron model of the population (`jsnn.neurons`). Its constants are drawn once,
+            into the collection `constants`; `params` has the trained leaves (`neuron.trainable`),
+            relative to these constants (`jsnn.neurons.trained`).
+        input_kind: kind of the input (see `jsnn.workload.Geometry`). With `constant` the synapse is
+            computed once, on the first frame, and its current applied at every step. Frames that
+            are `spikes` or `events` may be `jsnn.events.EventFrames` if the synapse is `nn.Dense`:
+            the same outputs up to rounding, the same workload.
         norm: a normalisation of currents, statistics over time and batch (`batch_norm()`,
             `td_batch_norm()`); at inference it folds into the weights and costs a bias.
         recurrent: all-to-all recurrence inside the population (flat frames only).
         recurrent_init: initialiser of the recurrent weights.
         input_unit: value of one input event, a number or one for each channel; None: as the layers
-            before hand it on, 1 for frames from elsewhere.
+            before pass it on, 1 for frames from outside.
         random_state: in training, start from the neuron's random initial state (needs the rng
             stream `state`).
-        readout: fold over time; the layer then returns the readout's result instead of spikes.
-        plan: how the population is run over time (`jsnn.unroll.PLANS`, a name or a plan); by
+        readout: reduction over time; the layer then returns its result instead of spikes.
+        plan: plan of running the population over time (`jsnn.unroll.PLANS`, a name or a plan); by
             `jsnn.unroll.choose` if None.
         precision: of the recurrent product; a synapse has its own (`Precision.dense`).
 
     Raises:
-        ValueError: a neuron or readout that is none (a class in place of an instance, say);
-            variables without the constants of the layer, constants that are not legal, or trained
-            leaves that its neuron does not train; unknown input kind or illegal input unit, frames
+        ValueError: an invalid neuron or readout (such as a class in place of an instance);
+            variables without the constants of the layer, illegal constants, or trained leaves that
+            its neuron does not train; unknown input kind or illegal input unit, frames
             without `[T, B, features]`, recurrence on images; a plan that cannot run this
             population; `EventFrames` for another input kind or unit, or another synapse; where
             activity is recorded outside of `jit`, frames that are not what `input_kind` and
@@ -142,7 +142,7 @@ class Spiking(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array | EventFrames, train: bool = False) -> jax.Array:
-        """`[T, B, *input_shape]` to spikes `[T, B, *output_shape]` or the readout's result."""
+        """Frames `[T, B, *input_shape]` to spikes `[T, B, *output_shape]` or a readout's result."""
         self._check(frames)
         currents = self._currents(frames, train)
         channels = currents.shape[-1]
@@ -177,7 +177,7 @@ class Spiking(nn.Module):
 
     @property
     def _label(self) -> str:
-        """Name of the layer in records and messages: its path, or what it was given."""
+        """Name of the layer in records and messages: its path, or a name that it was given."""
         return "/".join(self.path) or self.name or "layer"
 
     @property
@@ -185,16 +185,16 @@ class Spiking(nn.Module):
         return getattr(self.neuron, "spike_value", 1.0)
 
     def _events(self, spikes: jax.Array) -> jax.Array:
-        """How many spikes each value is that a neuron sent."""
+        """Number of spikes that each value sent by a neuron stands for."""
         return spikes if self._spike_value == 1 else wide(spikes) / self._spike_value
 
     @property
     def _unit_spikes(self) -> bool:
-        """Whether its neurons are known to send 0 or 1; of a law of the user's that is checked."""
+        """Whether its neurons are known to send 0 or 1; for user-defined neurons it is checked."""
         return type(self.neuron) in _UNIT_SPIKES
 
     def _constants(self, channels: int, dtype) -> dict[str, jax.Array]:
-        """As built, one set a channel: images share theirs over space, as weights do."""
+        """Initial constants, one set per channel: images share them over space, as weights."""
         if not (self.is_initializing() or self.has_variable(CONSTANTS, "neuron")):
             raise ValueError(
                 f"{self._label}: the variables hold no constants of its "
@@ -216,14 +216,14 @@ class Spiking(nn.Module):
         return constants
 
     def _trained(self, constants: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Of the constants, relative to what was built."""
-        # Drawn last, so that no key of the weights depends on what is trained.
+        """Trained leaves, relative to the initial constants."""
+        # Drawn last, so that the keys of the weights do not depend on which constants are trained.
         if self.is_initializing() and trainable(self.neuron):
             return self.param("neuron", lambda key: as_built(self.neuron, constants))
         return self.get_variable("params", "neuron", {})
 
     def _gather(self) -> Readout:
-        """What is folded over time: the readout's result and the spikes of every neuron."""
+        """The reduction over time: the readout's result and the spikes of every neuron."""
         if self.readout is None:
             return _NOTHING
         if not self.neuron.spiking:
@@ -233,7 +233,7 @@ class Spiking(nn.Module):
         )
 
     def _start(self, params, currents, train: bool) -> FoldState:
-        """State of a window that begins here."""
+        """State at the start of a window."""
         gather, steps = self._gather(), currents.shape[0]
         asked = self.is_mutable_collection(START) and not self.is_initializing()
         if steps < gather.min_steps and not asked:
@@ -246,7 +246,7 @@ class Spiking(nn.Module):
         return start_fold(self.neuron, params, gather, currents.shape[1:], currents.dtype, key=key)
 
     def _populate(self, params, currents, before: FoldState, feedback):
-        """Result, spikes of every neuron summed over time, and the state to go on from."""
+        """Result, spikes of every neuron summed over time, and the state to continue from."""
         neuron = self.neuron
         if not self._unit_spikes:
             _, sent_type = jax.eval_shape(neuron.step, params, before.neuron, currents[0])
@@ -275,7 +275,7 @@ class Spiking(nn.Module):
         return out, total(out if self._unit_spikes else whole(out, self._spike_value)), after
 
     def _keep(self, name: str, before: Any, after: Any) -> None:
-        """File what a window begins with and what the next piece of it goes on from."""
+        """Store the value at the start of a window, and that for its next piece."""
         for collection, value in ((START, before), (STATE, after)):
             if self.is_mutable_collection(collection) and not self.is_initializing():
                 self.put_variable(collection, name, value)
@@ -327,7 +327,7 @@ class Spiking(nn.Module):
         constant = self.input_kind == "constant"
         currents = self.get_variable(STATE, "current") if constant else None
         if currents is None:
-            # Products of whole numbers would stay whole, and wrap.
+            # Products of integers would stay integers, and overflow.
             given = _real(frames) if isinstance(self.synapse, Product) else frames
             currents = _over_time(self.synapse, given[:1] if constant else given)
             if self.norm is not None:
@@ -340,7 +340,7 @@ class Spiking(nn.Module):
         return jnp.broadcast_to(currents, (frames.shape[0], *currents.shape[1:]))
 
     def _fed_back_each_step(self, frames, spikes, before) -> jax.Array | None:
-        """`[B, T]`; None where a readout has folded the spikes away."""
+        """`[B, T]`; None if a readout has reduced the spikes."""
         if not self.recurrent:
             return jnp.zeros(frames.shape[1::-1], wide(before).dtype)
         if spikes is None:
@@ -348,13 +348,13 @@ class Spiking(nn.Module):
         return wide(jnp.concatenate([before[None], spikes[:-1]])).sum(-1).T
 
     def _sent_each_step(self, frames, spikes) -> jax.Array | None:
-        """`[B, T]`; None where a readout has folded the spikes away."""
+        """`[B, T]`; None if a readout has reduced the spikes."""
         if not self.neuron.spiking:
             return jnp.zeros(frames.shape[1::-1], jnp.float32)
         return None if spikes is None else event_counts.flat_sum(spikes, 2).T
 
     def _records(self, frames, counts, fed_back, *each_step) -> dict[str, LayerWorkload]:
-        """What to sow, by name: one record, or one for each product of spikes."""
+        """Records to store, by name: one, or one for each product of spikes."""
         if not isinstance(self.synapse, Product):
             wiring = find_connectivity(self.synapse, frames.shape[2:])
             name = f"layer {self._label!r}: {type(self.synapse).__name__}"
@@ -393,7 +393,7 @@ class Spiking(nn.Module):
             changed = self._nan_where_changed(frames)
             arrived = arrived + changed.reshape(-1, *(1,) * (arrived.ndim - 1))
             now = now + changed[:, None]
-        # Pieces of a window add up: an input is active, and a constant one shown, once in all.
+        # Pieces of a window add up: an input becomes active, and a constant one is shown, once.
         before = self.get_variable(STATE, "arrived", jnp.zeros_like(arrived))
         if constant:
             shown_before = event_counts.by_fan_out(before, wiring)
@@ -417,7 +417,7 @@ class Spiking(nn.Module):
             recurrent_events=event_counts.flat_sum(fed_back) if self.recurrent else zero,
             spikes=counts,
             steps=frames.shape[0],
-            # A record is there already: the same layer has run before in this pass.
+            # There is a record already: the same layer has run before in this pass.
             geometry=self._geometry(
                 wiring,
                 counts.shape[1:],
@@ -429,7 +429,7 @@ class Spiking(nn.Module):
         )
 
     def _check_counts(self, counts: jax.Array, potential: jax.Array) -> None:
-        """Raise where a law of the user's sends other values than whole numbers of spikes."""
+        """Raise if a user's neuron model sends values that are not whole numbers of spikes."""
         if self._unit_spikes or isinstance(counts, jax.core.Tracer):
             return
         if bool((jnp.isnan(counts) & jnp.isfinite(potential)).any()):
@@ -441,7 +441,7 @@ class Spiking(nn.Module):
             )
 
     def _check_synapse(self, accounted: int) -> None:
-        # Weights that are not trained may lie in a collection of their own.
+        # Weights that are not trained may be in a separate collection.
         stored = {n: v for n, v in self.synapse.variables.items() if n not in PASSING}
         parameters = sum(leaf.size for leaf in jax.tree.leaves(stored))
         if parameters != accounted:
@@ -452,16 +452,16 @@ class Spiking(nn.Module):
             )
 
     def _nan_where_changed(self, frames) -> jax.Array:
-        """`[B]` 0 where every frame of a constant input is the one that was shown first."""
+        """`[B]`, 0 if every frame of a constant input equals the first, else NaN."""
         shown = self.get_variable(STATE, "shown", frames[0])
         self._keep("shown", shown, shown)
-        # Dropout in two programs, as of two pieces of a window, may round in two ways.
+        # Dropout may round differently in two programs, such as those of two pieces of a window.
         near = jnp.abs(wide(frames) - wide(shown)) <= 1e-5 * jnp.abs(wide(shown))
         same = near.all(axis=(0, *range(2, frames.ndim)))
         return jnp.where(same, 0.0, jnp.nan).astype(wide(frames[:0]).dtype)
 
     def _binary(self, frames) -> jax.Array:
-        """What a product counts; NaN where it is not 0 or 1."""
+        """Values that a product counts; NaN if they are not 0 or 1."""
         frames, known = wide(frames), sent(frames).binary
         if known:
             return frames
@@ -489,7 +489,7 @@ class Spiking(nn.Module):
             fan_in=wiring.fan_in,
             fan_out_area=wiring.fan_out_area,
             weights=wiring.weights,
-            # A folded normalisation leaves a bias behind.
+            # A folded normalisation leaves a bias.
             biases=wiring.biases or (output_shape[-1] if self.norm is not None else 0),
             recurrent_weights=output_shape[-1] ** 2 if self.recurrent else 0,
             state_words=ops.state_words,
@@ -510,7 +510,7 @@ class Spiking(nn.Module):
         )
 
     def _parameters(self) -> tuple[str, ...]:
-        """Paths of what the record accounts for: a synapse may be filed under an outer module."""
+        """Paths of the parameters of the record; the synapse may belong to an outer module."""
         own = "/".join(self.path)
         paths = ["/".join(self.synapse.path)]
         if self.norm is not None:
@@ -525,7 +525,7 @@ class Flatten(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """Flatten everything behind time and batch."""
+        """Flatten all axes after time and batch."""
         if isinstance(frames, EventFrames):
             return frames.flat()
         return reshaped(frames.reshape(*frames.shape[:2], -1), frames)
@@ -534,8 +534,8 @@ class Flatten(nn.Module):
 class Pool(nn.Module):
     """Pooling of spikes over space, window = stride; free in the energy (an OR gate or a wire).
 
-    `max` of 0/1 spikes is their OR and stays binary. `average` sends 1/window^2 for each spike, and
-    tells the next layer so, which counts events one by one.
+    `max` of 0/1 spikes is their OR and stays binary. `average` sends 1/window^2 for each spike and
+    passes this value on to the next layer, which counts each spike as one event.
 
     >>> import jax.numpy as jnp
     >>> Pool("max", 2).apply({}, jnp.ones((1, 1, 4, 4, 3))).shape
@@ -548,7 +548,7 @@ class Pool(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """`[T, B, H, W, C]` to `[T, B, H / window, W / window, C]`."""
+        """Frames `[T, B, H, W, C]` to `[T, B, H / window, W / window, C]`."""
 
         if frames.ndim != 5:
             raise ValueError(f"Pool takes images [T, B, H, W, C], got {list(frames.shape)}")
@@ -558,7 +558,7 @@ class Pool(nn.Module):
 
         known = sent(frames)
         if self.kind == "max":
-            # From which branch of a sum it came nobody knows, and what leaves is one event.
+            # The branch of a sum that it came from is unknown, and the result is one event.
             known = Sent(outside=known.outside) if known.events is not None else known
             return note(pooled(frames), dataclasses.replace(known, magnitude=None))
         means = pooled(frames)
@@ -580,7 +580,7 @@ class Dropout(nn.Module):
         rate: share of inputs dropped, in [0, 1).
 
     Raises:
-        ValueError: another rate; `EventFrames` in training.
+        ValueError: a rate outside this range; `EventFrames` in training.
     """
 
     rate: float
@@ -588,7 +588,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """`[T, B, ...]`; needs the rng stream `dropout` in training."""
+        """Frames `[T, B, ...]`; needs the rng stream `dropout` in training."""
         if not 0 <= self.rate < 1:
             raise ValueError(f"a dropout rate lies in [0, 1), got {self.rate}")
         if not (self.rate and train):
@@ -622,7 +622,7 @@ class Residual(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """`[T, B, ...]` to the same shape."""
+        """Frames `[T, B, ...]` to the same shape."""
         joins = {
             "add": lambda a, x: a + x,
             "and": lambda a, x: a * x,
@@ -645,14 +645,14 @@ class Residual(nn.Module):
 
 
 class Network(nn.Module):
-    """Layers in a row; each is called with `(frames, train)`."""
+    """Layers in sequence; each is called with `(frames, train)`."""
 
     layers: tuple[nn.Module, ...]
     causal: ClassVar[bool] = True
 
     @nn.compact
     def __call__(self, frames: jax.Array, train: bool = False) -> jax.Array:
-        """`[T, B, ...]` through every layer in turn."""
+        """Frames `[T, B, ...]` through every layer in turn."""
         for layer in self.layers:
             check_callable(layer)
             frames = layer(frames, train)
@@ -686,13 +686,13 @@ def check_callable(module: Any) -> None:
 def batch_norm() -> nn.Module:
     """flax's BatchNorm; over `[T, B, ...]` its statistics run over time, batch and space.
 
-    Its variance is E[(x - E[x])^2]: the faster E[x^2] - E[x]^2 cancels where the mean is large.
+    Its variance is E[(x - E[x])^2]: the faster E[x^2] - E[x]^2 loses precision for a large mean.
     """
     return nn.BatchNorm(momentum=0.9, use_fast_variance=False, parent=None)
 
 
 def td_batch_norm(v_threshold: float = 1.0, alpha: float = 1.0) -> nn.Module:
-    """Batch norm that aims at the threshold: currents of variance (alpha v_threshold)^2.
+    """Threshold-dependent batch norm: currents of variance (alpha v_threshold)^2.
 
     y = gamma alpha v_threshold (x - E[x]) / sqrt(Var[x] + eps) + beta, moments over [T, B, H, W].
     Source: Zheng et al. 2021 (2011.05280), eq. 5-6.
@@ -705,7 +705,7 @@ def td_batch_norm(v_threshold: float = 1.0, alpha: float = 1.0) -> nn.Module:
 
 
 def _nan_where_infinite(state: Any, potential: jax.Array) -> Any:
-    """The state, NaN where its membrane is not finite: a reset could bring that back unseen."""
+    """The state, NaN where its membrane is not finite, which a reset could otherwise hide."""
     finite = jnp.isfinite(potential)
 
     def mark(leaf):
@@ -716,9 +716,9 @@ def _nan_where_infinite(state: Any, potential: jax.Array) -> Any:
 
 
 def _finite_counts(counts: jax.Array, potential: jax.Array, legal: Any) -> jax.Array:
-    """Spikes of each neuron; NaN where its membrane is not finite or a constant is not legal.
+    """Spikes of each neuron; NaN where its membrane is not finite or a constant is illegal.
 
-    A membrane that was NaN once stays so, thus the last one is enough to look at.
+    A membrane that was NaN once stays so, so that checking the last one is enough.
     """
     finite = jnp.isfinite(potential)
     for leaf in jax.tree.leaves(legal):
@@ -728,7 +728,7 @@ def _finite_counts(counts: jax.Array, potential: jax.Array, legal: Any) -> jax.A
 
 @dataclasses.dataclass(frozen=True)
 class _CheckedCount(SpikeCount):
-    """Number of spikes, NaN once a value is none (a fraction of one, or negative)."""
+    """Number of spikes, NaN once a value is invalid (a fraction of a spike, or negative)."""
 
     value: float = 1.0
 
@@ -738,7 +738,7 @@ class _CheckedCount(SpikeCount):
 
 
 def _real(frames: jax.Array) -> jax.Array:
-    """Frames that can hold fractions: whole numbers and booleans as float32."""
+    """Frames as floats: integers and booleans as float32."""
     return frames if jnp.issubdtype(frames.dtype, jnp.floating) else wide(frames)
 
 
@@ -750,7 +750,7 @@ def _over_time(module: Callable, frames: jax.Array) -> jax.Array:
 
 
 def _dense_of_events(synapse: Callable, frames: EventFrames) -> jax.Array:
-    """The currents of flax's Dense, which keeps its parameters, without its matrix product."""
+    """The currents of flax's Dense and its parameters, without its matrix product."""
     if type(synapse) is not nn.Dense:
         raise ValueError(
             "only a Spiking layer with an nn.Dense synapse takes EventFrames; give anything else "
@@ -761,7 +761,7 @@ def _dense_of_events(synapse: Callable, frames: EventFrames) -> jax.Array:
             "events are read without a matrix product, so that the synapse's own dot_general would "
             "go unused; leave it away or give the layer jsnn.events.dense(events)"
         )
-    # No frame at all is enough for it to make or find them.
+    # An empty batch is enough for it to create or find its parameters.
     nothing = synapse(jnp.zeros((0, frames.size), frames.dtype))
     params = {k: v.astype(nothing.dtype) for k, v in synapse.variables["params"].items()}
     out = event_currents(frames, params["kernel"])

@@ -1,4 +1,4 @@
-"""Frames in and spikes out of every layer of a network: what the auditor walks."""
+"""Recording of the frames and spikes of every layer of a network, for the audit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from jsnn.nn.spike_products import Attention, Product
 
 @functools.singledispatch
 def wiring(synapse: nn.Module, input_shape: tuple[int, ...]) -> Dense | Conv:
-    """Wires of `synapse` for frames of `input_shape` (no time, no batch).
+    """Wiring of `synapse` for frames of `input_shape` (no time, no batch).
 
     Args:
         synapse: a `flax.linen` Dense or Conv, or a registered module (with `use_bias`).
@@ -29,7 +29,7 @@ def wiring(synapse: nn.Module, input_shape: tuple[int, ...]) -> Dense | Conv:
 
     Raises:
         TypeError: the synapse is of an unknown kind.
-        ValueError: a convolution with a mask, input dilation or padding that has no wires.
+        ValueError: a convolution with a mask, input dilation or padding that has no wiring.
 
     >>> wiring(nn.Conv(2, (3, 3), strides=2), (4, 4, 1)).padding
     ((0, 1), (0, 1))
@@ -52,7 +52,7 @@ def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Conv:
     kernel = synapse.kernel_size
     kernel = (kernel,) if isinstance(kernel, int) else tuple(kernel)
     axes = len(kernel)
-    # What flax takes for a part of the batch: a kernel of one there is the same wires.
+    # Axes that flax treats as batch: a kernel of one along them gives the same wiring.
     rows = input_shape[: len(input_shape) - 1 - axes]
 
     def each(value: Any) -> tuple[int, ...]:
@@ -82,21 +82,21 @@ def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Conv:
 def record(
     model: nn.Module, variables: Mapping[str, Any], frames: jax.Array
 ) -> tuple[RecordedLayer, ...]:
-    """Run `model` in evaluation mode and keep what every spiking layer received and sent.
+    """Run `model` in evaluation mode and keep the input and spikes of every spiking layer.
 
     `jsnn.energy.audit.audit(record(...), hardware)` then counts, event by event, what
-    `jsnn.energy.estimate_energy(jsnn.run(...)[1], hardware)` works out from totals.
+    `jsnn.energy.estimate_energy(jsnn.run(...)[1], hardware)` computes from totals.
 
-    Compiled, so that a membrane within rounding of its threshold may decide otherwise than in an
+    Compiled, so that a membrane within rounding of its threshold may spike differently than in an
     uncompiled run.
 
     Args:
         model: a linen module of `Spiking` layers, called as `model(frames, train)`.
-        variables: what `model.init` returned (or trained since).
+        variables: those that `model.init` returned, or trained.
         frames: `[T, B, ...]`.
 
     Returns:
-        One entry a layer, in the order in which they ran, named as in `jsnn.run`.
+        One entry per layer, in execution order, named as in `jsnn.run`.
 
     Raises:
         ValueError: the model ran no spiking layer, or a layer received events that are not whole
@@ -133,7 +133,7 @@ def record(
 
         with nn.intercept_methods(catch):
             model.apply(variables, frames, False)
-        # Names and modules are no arrays: they leave by the side, once, while jit traces.
+        # Names and modules are not arrays: they are collected as a side effect while jit traces.
         facts.extend(each[:3] for each in caught)
         return [_arrays(*layer_and_arrays) for _, _, *layer_and_arrays in caught]
 
@@ -162,12 +162,12 @@ def _arrays(
     counted: jax.Array | None,
     out: jax.Array,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """Frames (what is counted, where this is known apart) and spikes."""
+    """Frames (the counted events, if these are known separately) and spikes."""
     shown = frames if counted is None else counted
     if not layer.neuron.spiking:
         return shown, None
     if layer.readout is not None:
-        # The readout folded its spikes away: the layer runs once more without it.
+        # The readout reduced the spikes: the layer runs once more without it.
         out = layer.clone(readout=None).apply(variables, frames, False)
     return shown, out
 
@@ -190,7 +190,7 @@ def _recorded(
         spikes=np.asarray(spikes),
         wiring=wires,
         input_kind=layer.input_kind,
-        # A folded normalisation leaves a bias behind.
+        # A folded normalisation leaves a bias.
         bias=layer.synapse.use_bias or layer.norm is not None,
         spiking=layer.neuron.spiking,
         recurrent=layer.recurrent,

@@ -1,4 +1,4 @@
-"""Spikes times spikes: the two products of attention as one synapse, and what they did."""
+"""Spike products: the two products of attention as one synapse, and their workload."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ Order = Literal["auto", "rows", "columns"]
 
 
 class Stage(NamedTuple):
-    """One product: every spike of a stream is multiplied with words of an operand.
+    """One product: every spike of a stream is multiplied by words of an operand.
 
     Attributes:
         name: short name, unique in its synapse.
         stream: `[T, B, *in]` spikes that come in.
-        fan_out: words of the operand that each of them meets.
-        terms: products that are summed up to one result.
+        fan_out: words of the operand that each of them is multiplied by.
+        terms: products that are summed to one result.
         results: shape of a frame of results.
         operand: size and kind of the operand.
         kept: `[T, B, *operand]` spikes that are the operand; None where it is sums.
-        coincidences: `[B]` spikes of the stream that met one of the operand; None with `kept`.
+        coincidences: `[B]` pairs of a spike of the stream and one of the operand; None without
+            `kept`.
     """
 
     name: str
@@ -52,19 +53,19 @@ class Product(Protocol):
     """A synapse without weights, whose inputs are multiplied with each other in stages."""
 
     def stages(self, frames: jax.Array) -> tuple[Stage, ...]:
-        """What each product did with `[T, B, *input_shape]`; the last one feeds the neurons."""
+        """The product of each stage for `[T, B, *input_shape]`; the last feeds the neurons."""
         ...
 
 
 class Attention(nn.Module):
     """Queries, keys and values to currents: `y = scale · (q kᵀ) v`, without softmax, head by head.
 
-    `order` says which product comes first; both give the same sums of integers.
+    `order` selects which product comes first; both give the same sums of integers.
     `rows`: `A[i, j] = Σ_c q[i, c] k[j, c]`, then `A v`, N² sums. `columns`:
     `M[c, e] = Σ_j k[j, c] v[j, e]`, then `q M`, d² sums. `auto` takes the fewer sums.
 
     Attributes:
-        heads: heads, each of d = features / heads.
+        heads: number of heads, each of d = features / heads.
         scale: factor of the currents.
         order: see above.
 
@@ -85,7 +86,7 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, frames: jax.Array) -> jax.Array:
-        """`[..., 3, N, D]` to `[..., N, D]`."""
+        """Spikes `[..., 3, N, D]` to currents `[..., N, D]`."""
         queries, keys, values = self._split(frames)
         if self.first(frames.shape[-3:]) == "rows":
             sums = jnp.einsum("...ihc,...jhc->...hij", queries, keys)
@@ -105,12 +106,12 @@ class Attention(nn.Module):
         return "rows" if tokens <= features // self.heads else "columns"
 
     def stages(self, frames: jax.Array) -> tuple[Stage, Stage]:
-        """What the two products did with spikes `[T, B, 3, N, D]`."""
+        """The two products for spikes `[T, B, 3, N, D]`."""
         queries, keys, values = self._split(frames)
         tokens, width = frames.shape[-2], frames.shape[-1] // self.heads
         rows = self.first(frames.shape[-3:]) == "rows"
         stream, kept, last = (queries, keys, values) if rows else (keys, values, queries)
-        # Σ over results of one product of sums: what is on both sides stays apart.
+        # The sum over results is one product of sums; only the axes that both sides share are kept.
         meetings = "tbjhc,tbihc->b" if rows else "tbjhc,tbjhe->b"
         size, terms = (tokens, width) if rows else (width, tokens)
         return (
@@ -163,16 +164,16 @@ def product_workloads(
     """Workloads of products, the last of them with the neurons that it feeds.
 
     Args:
-        stages: what the products did.
+        stages: the products.
         name: of the layer; its stages are `name/stage`.
-        ops: what a neuron keeps and computes.
+        ops: state and operations of a neuron.
         spiking: whether the neurons fire.
         per_step: whether the readout decides at every step.
-        bias: whether a normalisation left a bias behind.
+        bias: whether a folded normalisation leaves a bias.
         spikes: `[B, *out]` output spikes over the window.
-        before: `Stage.totals` of the pieces of the window that came before, of each stage.
-        parameters: paths of those of the layer (`Geometry.parameters`).
-        from_outside: whether the spikes come from outside of the network; None: not known.
+        before: `Stage.totals` of each stage over the earlier pieces of the window.
+        parameters: paths of the parameters of the layer (`Geometry.parameters`).
+        from_outside: whether the spikes come from outside the network; None: unknown.
     """
     found = []
     if before is None:

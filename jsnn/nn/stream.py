@@ -1,8 +1,7 @@
 """A stream of frames through a trained network: one frame a call, state in and out.
 
-What a stream cannot go on from (a frame that is not finite, a membrane that is not, a constant
-input that changes) is an error outside of `jit`. Inside, the outputs of that sample are NaN, and
-stay so until the stream is started again.
+A frame or a membrane that is not finite, or a constant input that changes, is an error outside of
+`jit`. Inside, the outputs of that sample are NaN and stay so until the stream is started again.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ class Stream:
     """A network ready for one frame after another.
 
     Attributes:
-        start: `first frame [B, ...] -> state` before that frame, which is read by a constant input
-            alone.
-        step: `(state, frame [B, ...]) -> (state, outputs)`. The state given is used up (donated).
+        start: `first frame [B, ...] -> state` before that frame; only a constant input reads the
+            frame.
+        step: `(state, frame [B, ...]) -> (state, outputs)`. The given state is donated.
     """
 
     start: Callable[[jax.Array], dict[str, jax.Array]]
@@ -44,13 +43,13 @@ def make_stream(
 
     state_t, outputs_t = model(state_(t-1), frame_t)
 
-    After T frames the outputs are those of a window of T frames (of a readout of every step, its
+    After T frames the outputs are those of a window of T frames (with a readout of every step, its
     last row). The weights are part of the compiled program. The state is one vector for each dtype:
-    at batch 1 a call costs about as much as the arrays that go in and out of it.
+    at batch 1 the cost of a call is mainly the number of arrays passed in and out.
 
     Args:
         model: of causal layers.
-        variables: what `model.init` returned, or trained since.
+        variables: those that `model.init` returned, or trained.
         frame: `[B, ...]`, for shape and dtype.
 
     Raises:
@@ -87,14 +86,14 @@ def step(
 ) -> tuple[dict[str, Any], jax.Array]:
     """One frame of a stream: `(variables, [B, ...]) -> (variables with new state, outputs)`.
 
-    The state of every population rides in `variables["state"]`; drop it to start afresh. Readouts
-    see one frame at a time, so a network that classifies a stream should end in `PerStep`.
-    `make_stream` has the compiled form.
+    The state of every population is in `variables["state"]`; drop it to start again. Readouts get
+    one frame at a time, so a network that classifies a stream should end in `PerStep`.
+    `make_stream` gives the compiled form.
 
     Raises:
         ValueError: a layer that is not causal, or in training mode (see `jsnn.nn.causal`); unless
-            traced, a frame or a membrane that is not finite, by name, or a constant input that
-            changed.
+            traced, a frame or a membrane that is not finite, naming the layer, or a constant input
+            that changed.
 
     >>> import jax, jax.numpy as jnp, jsnn
     >>> model = jsnn.models.MLP((16,), 3, input_kind="events")
@@ -118,11 +117,11 @@ def step(
 def _advance(
     model: nn.Module, variables: Mapping[str, Any], frame: jax.Array
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
-    """State after a frame, outputs, and whether each sample `[B]` is fine, by what was looked at.
+    """State after a frame, outputs, and whether each sample `[B]` passes each check.
 
-    Of samples that are not, outputs are NaN and so are the membranes, so that they stay so.
+    Samples that fail a check get outputs and membranes of NaN, so that they stay NaN.
     """
-    # Asked for what a window begins with, a readout does not refuse the first of its steps.
+    # With START mutable, a readout accepts a window shorter than it needs.
     outputs, changed = model.apply(variables, frame[None], False, mutable=[STATE, START])
     state = changed.get(STATE, {})
     leaves = [jnp.isfinite(leaf) for leaf in jax.tree.leaves(frame)]
@@ -130,7 +129,7 @@ def _advance(
     for path, population in jax.tree_util.tree_leaves_with_path(state, is_leaf=_is_population):
         if _is_population(population):
             name = "/".join(entry.key for entry in path[:-1]) or "layer"
-            # Other leaves of a state may be infinite, as the time of a spike that never came.
+            # Other leaves of a state may be infinite, such as the time of a spike that never came.
             leaves = [~jnp.isnan(leaf) for leaf in jax.tree.leaves(population.neuron)]
             fine[f"the membranes of layer {name!r} are"] = _all(leaves, frame.shape[0])
     good = functools.reduce(jnp.logical_and, fine.values())
@@ -152,7 +151,7 @@ def _is_population(node: Any) -> bool:
 
 
 def _all(leaves: list[jax.Array], batch: int) -> jax.Array:
-    """`[B]` whether all is true of each sample; what has no batch is one of every sample."""
+    """`[B]` whether all is true for each sample; leaves without a batch axis count for each."""
     fine = jnp.ones(batch, bool)
     for leaf in leaves:
         fine &= leaf.reshape(batch, -1).all(1) if leaf.shape[:1] == (batch,) else leaf.all()
@@ -160,7 +159,7 @@ def _all(leaves: list[jax.Array], batch: int) -> jax.Array:
 
 
 def _nan_unless(fine: jax.Array, values: jax.Array) -> jax.Array:
-    """`[B, ...]` or `[1, B, ...]` values, NaN where a sample is not fine."""
+    """`[B, ...]` or `[1, B, ...]` values, NaN where a sample fails."""
     if not jnp.issubdtype(values.dtype, jnp.floating):
         return values
     axis = 1 if values.shape[:2] == (1, fine.size) else 0

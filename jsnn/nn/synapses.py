@@ -1,6 +1,6 @@
-"""Synapses: a convolution that is fast everywhere, and how far one event reaches through each.
+"""Synapses: a convolution that is fast on every device, and the fan-out of each input.
 
-The fan-out is the true one, counted at the borders as it is.
+The fan-out is exact, at the borders of images too.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Connectivity(NamedTuple):
         biases: stored biases.
         kernel, strides, padding, dilation: of a convolution; empty for dense.
         groups: of its channels.
-        output_shape: shape of one output frame, which a layer compares with what the synapse sends;
-            None: not known.
+        output_shape: shape of one output frame, which a layer compares with that of the synapse's
+            output; None: unknown.
     """
 
     kind: str
@@ -46,10 +46,10 @@ class Connectivity(NamedTuple):
     output_shape: tuple[int, ...] | None = None
 
     def check(self, input_shape: tuple[int, ...], sent_shape: tuple[int, ...], name: str) -> None:
-        """Raise ValueError unless it can be that of frames of these shapes.
+        """Raise ValueError unless this connectivity fits frames of these shapes.
 
         Args:
-            input_shape, sent_shape: of one frame that comes in, and of one that the synapse sends.
+            input_shape, sent_shape: of one input frame, and of one output frame of the synapse.
             name: of the synapse, for the message.
         """
         if self.output_shape not in (None, sent_shape):
@@ -84,7 +84,7 @@ class Connectivity(NamedTuple):
 
     @property
     def synapses(self) -> int:
-        """Connections of one frame."""
+        """Number of connections for one frame."""
         return int(self.fan_out.sum())
 
     @property
@@ -94,7 +94,7 @@ class Connectivity(NamedTuple):
 
     @property
     def inputs_by_fan_out(self) -> tuple[int, ...]:
-        """Inputs of each of these fan-outs."""
+        """Number of inputs with each of these fan-outs."""
         return tuple(np.unique(self.fan_out, return_counts=True)[1].tolist())
 
 
@@ -115,10 +115,10 @@ _REGISTER = "register one that is its own (@jsnn.nn.synapses.connectivity.regist
 
 
 def find_connectivity(synapse: nn.Module, input_shape: tuple[int, ...]) -> Connectivity:
-    """`connectivity`, unless it is that of a class whose `__call__` the synapse does not have.
+    """`connectivity`, refused if the synapse has another `__call__` than the registered class.
 
     Raises:
-        ValueError: a subclass that computes something else than what is registered.
+        ValueError: a subclass that computes something other than the registered class.
 
     >>> class Twice(nn.Dense):
     ...     def __call__(self, frames):
@@ -147,8 +147,8 @@ be its own: register one that is its own (@jsnn.nn.synapses.connectivity.registe
 def connectivity(synapse: nn.Module, input_shape: tuple[int, ...]) -> Connectivity:
     """Connectivity of `synapse` for frames of `input_shape` (no time, no batch).
 
-    fan_out[i] = number of outputs that input i is wired to. A synapse of one's own takes part in
-    the energy once it is registered: `@connectivity.register` on a function of the same signature.
+    fan_out[i] = number of outputs that input i is connected to. Your own synapse is included in the
+    energy once it is registered: `@connectivity.register` on a function of the same signature.
 
     Args:
         synapse: a `flax.linen` Dense or Conv, or a registered module.
@@ -198,7 +198,7 @@ def _dense(synapse: nn.Dense, input_shape: tuple[int, ...]) -> Connectivity:
 def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Connectivity:
     kernel = _per_axis(synapse.kernel_size, 1)
     own = len(kernel)
-    # flax folds leading axes into the batch: the same kernel runs along the last ones in each.
+    # flax folds leading axes into the batch: the kernel runs along the last axes only.
     folded = len(input_shape) - 1 - own
     if folded < 0:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Time plans: the whole window at once, or chunk by chunk.
+"""Time plans of a forward pass: the whole window at once, or chunk by chunk.
 
 A plan changes time and memory, never results.
 """
@@ -11,12 +11,12 @@ from typing import NamedTuple
 from jsnn._checks import whole_number
 from jsnn.workload import Workload
 
-# Steps of a chunk: of 10, 16, 20 and 25 the fastest and smallest on 700-128-128-20, T = 1000.
+# Steps of a chunk: of 10, 16, 20 and 25 the fastest, with least memory (700-128-128-20, T = 1000).
 CHUNK = 10
-# float32 words that the backward pass keeps of each neuron in each step: its current, membrane and
-# spike, and the frame of the layer behind.
+# float32 words that the backward pass keeps per neuron and step: its current, membrane and spike,
+# and the frame of the next layer.
 WORDS = 4
-# What the rule lets a pass keep. Far below the memory of a machine, as caches are smaller still.
+# Most bytes that a pass may keep. Far below the memory of a machine, as caches are smaller still.
 BUDGET_BYTES = 256 * 2**20
 
 
@@ -30,16 +30,16 @@ class Whole:
 
 @dataclasses.dataclass(frozen=True)
 class Chunked:
-    """All layers over `steps` steps, then over the next; a chunk is computed again for gradients.
+    """All layers over `steps` steps, then over the next; chunks are recomputed for gradients.
 
-    Memory does not grow with T but for inputs, outputs of every step and, for gradients, the
+    Memory does not grow with T, except for inputs, outputs of every step and, for gradients, the
     neurons' state at the start of each chunk. Gradients cost one more forward pass.
 
     Attributes:
         steps: length of a chunk; the last one is shorter where T is not a multiple.
 
     Raises:
-        ValueError: no whole number of steps, at least one.
+        ValueError: `steps` is not a whole number of at least one.
     """
 
     steps: int = CHUNK
@@ -66,18 +66,18 @@ class Choice(NamedTuple):
 def kept_bytes(workload: Workload, batch: int) -> int:
     """Bytes that a training step keeps of a whole window: `Σ_layers 4 words · T · B · neurons`.
 
-    An estimate: XLA fuses some of it away. Of `workload` only the shapes are read.
+    An estimate: XLA removes some of it by fusion. Only the shapes of `workload` are read.
     """
     return sum(4 * WORDS * l.steps * batch * l.geometry.neurons for l in workload)
 
 
 def choose(steps: int, kept: int, *, chunkable: bool = True, budget: int = BUDGET_BYTES) -> Choice:
-    """The plan for a window: whole where it fits the budget, else in chunks of 10 steps.
+    """The plan for a window: whole if it fits the budget, else in chunks of 10 steps.
 
     Args:
         steps: T.
         kept: bytes that a pass keeps of the window (`kept_bytes`).
-        chunkable: False where the network cannot be cut (train-mode batch norm).
+        chunkable: False if the network cannot run in chunks (train-mode batch norm).
         budget: bytes that may be kept.
 
     >>> choose(1000, 565 * 2**20)
@@ -94,7 +94,7 @@ def choose(steps: int, kept: int, *, chunkable: bool = True, budget: int = BUDGE
 
 
 def read(word: str) -> TimePlan | None:
-    """`whole`, `chunked`, `chunked:N`; `auto` gives None.
+    """The plan named `whole`, `chunked` or `chunked:N`; None for `auto`.
 
     Raises:
         ValueError: anything else.

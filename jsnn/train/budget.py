@@ -1,6 +1,6 @@
-"""Budgets: limits of an inference, as a constraint in place of a weight.
+"""Budgets: limits on what an inference uses, as a constraint instead of an energy weight.
 
-penalty = strength * sum_k relu(c_k)^2,   c_k = log(spent_k / limit_k(step))
+penalty = strength * sum_k relu(c_k)^2,   c_k = log(usage_k / limit_k(step))
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from jsnn.units import text
 
 __all__ = ["RESOURCES", "Budget", "Infeasible", "memory_bytes"]
 
-# What can be limited, and its kind of quantity (`jsnn.units.QUANTITIES`).
+# The quantities that can be limited, each with its kind (`jsnn.units.QUANTITIES`).
 RESOURCES = {
     "energy_pj": "energy",
     "latency_s": "time",
     "memory_bytes": "memory",
     "area_mm2": "area",
 }
-# Words of a machine that has no design parameter for their width.
+# Width of words on a machine without a design parameter for it.
 FULL_BITS = 32
 
 
 class Infeasible(ValueError):
-    """No network of this shape stays within the budget, or this one does not."""
+    """The budget is infeasible for networks of this shape, or for this network."""
 
 
 def memory_bytes(pairs: Pairs) -> jax.Array:
-    """Bytes that the network itself needs: weights, biases and states, each at its width.
+    """Memory of the network itself: weights, biases and states, each at its width.
 
     sum_l [(weights + recurrent weights) * weight bits + (biases + neurons * state words) *
     state bits] / 8
@@ -66,30 +66,30 @@ def memory_bytes(pairs: Pairs) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """Limits of an inference: the constraint of an objective (`jsnn.train.objective.Constraint`).
+    """Limits on an inference: the constraint of an objective (`jsnn.train.objective.Constraint`).
 
     limit_k(step) = start_k (limit_k / start_k)^u,
     u = clip((step / steps - anneal_from) / (anneal_to - anneal_from), 0, 1),
-    start_k = max(spent at the start, limit_k)
+    start_k = max(initial usage_k, limit_k)
 
-    The limit comes down from what the untrained network spends: a network that is to be cheap at
-    once dies. The multiplier of a limit is the slope of the penalty, `2 strength relu(c_k)`: the
-    task loss that one e-fold of the limit is worth.
+    Each limit is annealed from the usage of the untrained network: under the final limit from the
+    start, the network would fall silent. The multiplier of a limit is the slope of the penalty,
+    `2 strength relu(c_k)`: the task loss that changing the limit by a factor of e is worth.
 
-    What is limited is static; the numbers are arrays of the goal (`goal`), so that one compiled
-    step serves every budget of the same kinds.
+    Which quantities are limited is static; the limits themselves are arrays (`goal`), so that one
+    compiled step serves all budgets on the same quantities.
 
     Attributes:
         energy_pj, latency_s, memory_bytes, area_mm2: limits; None: none. Energy and latency are
-            means over the samples. Memory is what `memory_bytes` says, area that of the memories
-            of the machine (`jsnn.energy.area`); both move with levers only.
+            means over the samples. Memory is that of `memory_bytes`, area that of the machine's
+            memories (`jsnn.energy.area`); only levers change these two.
         node_nm: technology node of the area.
-        steps: optimiser steps of the run; 0: the limits hold from the start.
-        anneal_from, anneal_to: shares of the steps between which the limits come down.
+        steps: optimiser steps of the run; 0: the limits apply in full from the start.
+        anneal_from, anneal_to: shares of the steps between which the limits are lowered.
         strength: of the penalty.
 
     Raises:
-        ValueError: no limit, one that is not positive, an area without a node, shares that cross.
+        ValueError: no limit, one that is not positive, an area without a node, shares out of order.
 
     >>> budget = Budget(energy_pj=100.0, steps=100)
     >>> goal = budget.goal({"energy_pj": 400.0})
@@ -134,15 +134,15 @@ class Budget:
 
     @property
     def limited(self) -> dict[str, float]:
-        """The limits there are, by name."""
+        """The limits that are set, by name."""
         every = {name: getattr(self, name) for name in RESOURCES}
         return {name: limit for name, limit in every.items() if limit is not None}
 
     def goal(self, start: Mapping[str, Any]) -> dict[str, dict[str, jax.Array]]:
-        """The traced numbers of a run: logarithms of the limits and of where they come down from.
+        """The traced numbers of a run: logarithms of the limits and of their starting values.
 
         Args:
-            start: what the untrained network spends, means by name.
+            start: mean usage of the untrained network, by name.
         """
         limit = {name: jnp.log(jnp.float32(value)) for name, value in self.limited.items()}
         return {
@@ -156,7 +156,7 @@ class Budget:
     def limits(
         self, goal: Mapping[str, Any], step: jax.Array | int | None = None
     ) -> dict[str, jax.Array]:
-        """The limits at a step; None is past the end."""
+        """The limits at a step; None: those after the last step."""
         share = 1.0
         if self.steps and step is not None:
             span = self.anneal_to - self.anneal_from
@@ -167,7 +167,7 @@ class Budget:
         }
 
     def spent(self, pairs: Pairs, total_pj: jax.Array) -> dict[str, jax.Array]:
-        """What each sample spends of what is limited, `[B]` each."""
+        """Usage of each limited quantity by each sample, `[B]` each."""
         measures = {
             "energy_pj": lambda: total_pj,
             "latency_s": lambda: latency_layers(pairs).seconds,
@@ -180,7 +180,7 @@ class Budget:
     def penalty(
         self, goal: Mapping[str, Any], spent: Mapping[str, jax.Array], step=None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The term of the loss, and `multiplier_` of each limit."""
+        """The penalty term of the loss, and the multiplier of each limit as `multiplier_<name>`."""
         limits = self.limits(goal, step)
         over = {name: jax.nn.relu(jnp.log(spent[name] / limits[name])) for name in limits}
         penalty = sum(self.strength * jnp.square(excess) for excess in over.values())
@@ -188,7 +188,7 @@ class Budget:
         return penalty, reported
 
     def over(self, spent: Mapping[str, float]) -> dict[str, float]:
-        """`spent / limit` by name, of plain numbers.
+        """`usage / limit` by name, as plain numbers.
 
         >>> Budget(energy_pj=100.0).over({"energy_pj": 125.0})
         {'energy_pj': 1.25}
@@ -196,19 +196,19 @@ class Budget:
         return {name: float(spent[name]) / limit for name, limit in self.limited.items()}
 
     def refuse_below(self, independent: Mapping[str, float]) -> None:
-        """Raise unless every limit is at least what a silent network spends.
+        """Raise unless every limit is at least the usage of the silent network.
 
         Args:
-            independent: means by name, of the network without a spike of its own.
+            independent: mean usage by name of the network when none of its neurons fires.
 
         Raises:
-            Infeasible: saying the spike-independent energy.
+            Infeasible: naming the limit and the spike-independent usage.
         """
         below = [name for name, ratio in self.over(independent).items() if ratio > 1]
         if below:
             found = "; ".join(
                 f"{name} is limited to {_both(name, self.limited[name])}, "
-                f"its spike-independent energy is {_both(name, independent[name])}"
+                f"its spike-independent usage is {_both(name, independent[name])}"
                 for name in below
             )
             raise Infeasible(
@@ -219,5 +219,5 @@ class Budget:
 
 
 def _both(name: str, value: float) -> str:
-    """A number as the field has it, and as a reader says it."""
+    """A number in the unit of its field, and again in a readable unit."""
     return f"{value:.6g} ({text(value, RESOURCES[name])})"

@@ -1,9 +1,8 @@
-"""Checkpoints that survive a kill and know when they are damaged: the only door to orbax.
+"""Checkpoints that survive a killed process and detect damage; the only module that uses orbax.
 
-A checkpoint is a folder: a pytree of arrays, stored by orbax, and a JSON record. It gets its name
-when all of it is on disk, so a torn one is never read. The record holds the sha256 of every file,
-of every array and of itself: what comes back is what was written, or is refused before orbax sees a
-damaged byte.
+A checkpoint is a folder: a pytree of arrays, stored by orbax, and a JSON record. It gets its final
+name once all of it is on disk, so an incomplete one is never read. The record holds the sha256 of
+every file, of every array and of itself: a damaged checkpoint is refused before orbax reads it.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ UNFINISHED = ".tmp"
 
 
 class Checkpoints:
-    """The checkpoints of one run, newest kept. Reading changes nothing.
+    """The checkpoints of one run, of which the newest are kept. Reading changes nothing.
 
     Args:
-        folder: where they live; made by the first `save`.
+        folder: where they are stored; created by the first `save`.
         keep: how many of the newest to keep.
-        say: called with a line on each damaged checkpoint that was passed over; None: it goes to
-            standard error.
+        say: called with a line about each damaged checkpoint that was skipped; None: the line goes
+            to standard error.
 
     >>> import tempfile, jax.numpy as jnp
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +53,7 @@ class Checkpoints:
         if not self._folder.is_dir():
             return []
         names = [path.name for path in self._folder.iterdir() if path.is_dir()]
-        # Not 007 and not ²: a name is the one that the step was saved under.
+        # Only the exact name under which a step is saved: neither 007 nor ².
         return sorted(int(n) for n in names if n.isascii() and n.isdecimal() and str(int(n)) == n)
 
     def latest(self) -> int | None:
@@ -80,13 +79,13 @@ class Checkpoints:
             if first:
                 self._finish(step, unfinished, tree, record)
         except Exception:
-            # A full disk gets back what the checkpoint took of it.
+            # Free the space of the unfinished checkpoint: the disk may be full.
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
         _meet("checkpoint written")
 
     def record(self, step: int | None = None) -> dict[str, Any]:
-        """The JSON record of `step` (of the newest that can be read if None).
+        """The JSON record of `step` (None: of the newest that can be read).
 
         Raises:
             FileNotFoundError: there is no checkpoint.
@@ -95,12 +94,12 @@ class Checkpoints:
         return self._newest(step, self._content)["record"]
 
     def restore(self, like: Any = None, step: int | None = None) -> tuple[Any, dict[str, Any]]:
-        """Tree and record of `step` (of the newest that can be read if None).
+        """Tree and record of `step` (None: of the newest that can be read).
 
         Args:
-            like: gives structure, shapes, dtypes and placement; None: arrays of NumPy in dicts and
-                lists, as they lie.
-            step: which one; with a step nothing is passed over.
+            like: gives structure, shapes, dtypes and placement; None: NumPy arrays in dicts and
+                lists, as stored.
+            step: which one; with a step, no damaged checkpoint is skipped.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
@@ -115,7 +114,7 @@ class Checkpoints:
         return jax.tree.unflatten(structure, placed), content["record"]
 
     def rewind(self, step: int) -> None:
-        """Go on from `step`: remove newer checkpoints, and what a killed process left here."""
+        """Continue from `step`: remove newer checkpoints and what a killed process left behind."""
         if jax.process_index() == 0:
             self._tidy()
             for newer in self.steps():
@@ -127,7 +126,7 @@ class Checkpoints:
     # ---- writing ---------------------------------------------------------------------------------
 
     def _finish(self, step: int, unfinished: Path, tree: Any, record: dict[str, Any]) -> None:
-        """Write the record of what lies there, and give it its name."""
+        """Write the record of the files in `unfinished`, and rename it to its final name."""
         content = {
             "format": FORMAT,
             "step": step,
@@ -150,20 +149,20 @@ class Checkpoints:
             self._remove(step)
 
     def _remove(self, step: int) -> None:
-        # Under another name first: one that is half removed must not look like a damaged one.
+        # Renamed before it is removed: half removed, it must not look like a damaged one.
         aside = self._folder / f"{step}.old{UNFINISHED}"
         os.rename(self._folder / str(step), aside)
         shutil.rmtree(aside)
 
     def _tidy(self) -> None:
-        """Remove what a process left that was killed here."""
+        """Remove what a killed process left behind."""
         for path in self._folder.glob(f"*{UNFINISHED}"):
             shutil.rmtree(path)
 
     # ---- reading ---------------------------------------------------------------------------------
 
     def _newest(self, step: int | None, read: Callable[[int], Any]) -> Any:
-        """What `read` gives of `step`, or of the newest that is not damaged."""
+        """The result of `read` for `step`, or for the newest checkpoint that is not damaged."""
         if step is not None:
             return read(step)
         steps = self.steps()
@@ -189,7 +188,7 @@ class Checkpoints:
         )
 
     def _content(self, step: int) -> dict[str, Any]:
-        """What stands in the record of `step`."""
+        """Content of the record of `step`."""
         file = self._folder / str(step) / "record.json"
         if not file.parent.is_dir():
             raise FileNotFoundError(f"no checkpoint {step} in {self._folder}")
@@ -220,14 +219,14 @@ class Checkpoints:
         )
 
     def _read(self, step: int) -> tuple[Any, dict[str, Any]]:
-        """Tree as it lies, and what stands in the record."""
+        """Tree as stored, and content of the record."""
         import orbax.checkpoint as ocp
 
         content, folder = self._content(step), self._folder / str(step) / "tree"
         if unlike := _unlike(_file_digests(folder), content["files"]):
             raise Damaged(f"{folder} is damaged: {_some(unlike)} changed, gone or new")
         handler = ocp.PyTreeCheckpointHandler()
-        # As arrays of NumPy they do not ask for the devices that they were on.
+        # As NumPy arrays they do not need the devices that they were on.
         metadata = handler.metadata(folder).tree
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
         with ocp.Checkpointer(handler) as reader:
@@ -253,7 +252,7 @@ class Checkpoints:
 
 
 class Damaged(ValueError):
-    """A checkpoint that is not as it was written."""
+    """A checkpoint that differs from what was written."""
 
 
 def _to_stderr(line: str) -> None:
@@ -262,7 +261,7 @@ def _to_stderr(line: str) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Orbax logs a traceback of each of its threads beside the error that it raises."""
+    """Silence orbax, which logs tracebacks of its threads besides the error that it raises."""
     logger = logging.getLogger("absl")
     before, logger.disabled = logger.disabled, True
     try:
@@ -292,7 +291,7 @@ def _flat(tree: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _placed(values: np.ndarray, like: Any) -> Any:
-    """Values where and as what `like` is."""
+    """Values with the placement and type of `like`."""
     if isinstance(like, np.ndarray | np.generic):
         return values
     sharding = getattr(like, "sharding", None)
@@ -325,7 +324,7 @@ def _digest(content: Any) -> str:
 
 
 def _unlike(found: dict[str, str], expected: dict[str, str]) -> list[str]:
-    """Names that are not the same in both."""
+    """Names whose digests differ, or that only one of the two has."""
     names = sorted(found.keys() | expected.keys())
     return [name for name in names if found.get(name) != expected.get(name)]
 
@@ -336,8 +335,8 @@ def _some(words: list[str]) -> str:
 
 
 def _sync(path: Path) -> None:
-    """See that a file, or the names in a folder, are on disk."""
-    # Windows cannot open folders, and need not.
+    """Flush a file, or the names in a folder, to disk."""
+    # Windows cannot open folders, and does not need to.
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDONLY)

@@ -1,9 +1,9 @@
-"""One batch over many devices, of one host or of several, with the arithmetic of one device.
+"""Training on many devices, of one host or of several, with the arithmetic of one device.
 
-State stands whole on every device, a batch is cut along its samples, and XLA adds up what belongs
-together: the loss, the energy, the statistics of a norm and the gradients are those of the whole
+The state is replicated on every device, a batch is sharded by samples, and XLA inserts the
+reductions: the loss, the energy, the statistics of a norm and the gradients are those of the whole
 batch, and random numbers do not depend on the number of devices. The plan `pallas` of `jsnn.unroll`
-is right there but not cut: each device computes the whole batch.
+is correct but not sharded: each device computes the whole batch.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ AUTO = "auto"
 
 
 def join(coordinator: str, processes: int | None = None, process: int | None = None) -> None:
-    """Make this process one of several that train together; before anything else asks jax.
+    """Join this process to several that train together; call it before any other use of jax.
 
     Args:
         coordinator: `address:port` of process 0, the same in every process, or `auto` where SLURM,
-            a TPU pod or another scheduler that jax knows says all three.
+            a TPU pod or another scheduler that jax knows gives all three.
         processes: how many there are.
         process: which this one is, from 0.
 
     Raises:
-        ValueError: numbers that do not fit, or no scheduler to ask.
+        ValueError: numbers that do not fit each other, or no scheduler to ask.
     """
     if coordinator == AUTO:
         if (processes, process) != (None, None):
@@ -64,14 +64,14 @@ class Devices:
     """The devices of a run (from `take`).
 
     Attributes:
-        mesh: of one axis, along which batches are cut.
+        mesh: of one axis, along which batches are sharded.
     """
 
     mesh: Mesh
 
     @property
     def count(self) -> int:
-        """Devices of all processes."""
+        """Number of devices of all processes."""
         return self.mesh.size
 
     @property
@@ -86,28 +86,28 @@ class Devices:
 
     @property
     def whole(self) -> NamedSharding:
-        """Placement of what stands on every device."""
+        """Sharding of what is replicated on every device."""
         return NamedSharding(self.mesh, Spec())
 
     def replicate(self, tree: Any) -> Any:
-        """Arrays, the same in every process, whole on every device."""
+        """Replicate arrays, the same in every process, on every device."""
         return jax.device_put(tree) if self.count == 1 else self._put(tree, Spec())
 
     def cut(self, tree: Any) -> Any:
-        """Arrays `[B, ...]`, the same in every process, along their samples."""
+        """Shard arrays `[B, ...]`, the same in every process, by samples."""
         return jax.device_put(tree) if self.count == 1 else self._put(tree, Spec(BATCH))
 
     def training(self, step: Callable) -> Callable:
         """`jsnn.train.step.make_train_step` or `make_epoch`, each device with its share of a batch.
 
-        State and set come from `replicate`. An index of None says that the set is one batch, from
-        the host: it is cut, and only a device's share goes there.
+        State and data set come from `replicate`. With an index of None the set is one batch, on
+        the host: it is sharded, and each device gets only its share.
 
         Args:
             step: `(state, (frames, labels), index) -> (state, terms)`, index `[B]` or `[n, B]`.
 
         Returns:
-            The same function; what it returns is whole on every device.
+            The same function; its results are replicated on every device.
         """
         if self.count == 1:
             return step
@@ -145,7 +145,7 @@ class Devices:
         return measure
 
     def wait(self, name: str) -> None:
-        """Wait until every process has come here."""
+        """Wait until every process has reached this call."""
         if not self.alone:
             multihost_utils.sync_global_devices(name)
 
@@ -153,7 +153,7 @@ class Devices:
         """Compare the bytes of arrays over the processes.
 
         Raises:
-            ValueError: they are not the same everywhere.
+            ValueError: they differ between processes.
         """
         if self.alone:
             return
@@ -176,15 +176,15 @@ class Devices:
 
 
 def take(count: int | None, batch: int) -> Devices:
-    """The first `count` devices; of several processes, as many of each.
+    """The first `count` devices; with several processes, equally many of each.
 
     Args:
-        count: how many; None: one, or all there are if there are several processes.
-        batch: samples of a step, which they share.
+        count: how many; None: one, or all of them if there are several processes.
+        batch: samples of a step, split evenly over the devices.
 
     Raises:
-        ValueError: there are fewer, they cannot be shared by the processes, or the batch not by
-            them.
+        ValueError: there are fewer devices, or they do not split evenly over the processes, or the
+            batch does not over the devices.
 
     >>> take(1, 32).count
     1
@@ -221,7 +221,7 @@ def _of(process: int) -> list[jax.Device]:
 
 
 def _from_each(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """A global array of which every process holds the whole."""
+    """A global array from a copy that every process holds in full."""
     if jax.dtypes.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key):
         data = _from_each(jax.random.key_data(leaf), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))

@@ -1,4 +1,4 @@
-"""Diagnosis of a finished run: did it pay, and is every layer alive?"""
+"""Diagnosis of a finished run: what training saved, and which neurons are silent."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["describe", "silent_layers", "spike_trains", "thresholds"]
 
 _INTERMEDIATES = "intermediates"
 _CALL = "__call__"
-# A layer of which more neurons than this share never fired is worth a warning.
+# Share of silent neurons in a layer above which there is a warning.
 _SILENT_SHARE = 0.5
-# A factor on thresholds beyond which a budget was reached by them rather than by training.
+# Factor on thresholds above which the budget was met by thresholds rather than by training.
 _LARGE_FACTOR = 1.25
 
 _NEEDED = (
@@ -48,15 +48,15 @@ _NEEDED = (
 def silent_layers(
     names: Sequence[str], ever: Sequence[Any], spiking: Sequence[bool]
 ) -> dict[str, dict[str, int]]:
-    """Neurons that never fired, for each layer whose neurons can.
+    """Number of neurons that never fired, for each layer whose neurons can fire.
 
     silent_l = #{n : ever_ln = 0}
 
     Args:
         names: of the layers.
         ever: for each layer, the spikes of each neuron over a whole set, any shape.
-        spiking: for each layer, whether its neurons fire at all (`Geometry.spiking`); a leaky
-            readout sends no spikes when it is well, and is left out.
+        spiking: for each layer, whether its neurons can fire (`Geometry.spiking`); a leaky readout,
+            which never does, is left out.
 
     Returns:
         `{name: {"neurons": ..., "silent": ...}}`, ready for JSON.
@@ -95,7 +95,7 @@ def spike_trains(
         frames: `[T, B, ...]`.
 
     Returns:
-        `{name of the layer: [T, B, N]}` in the order in which the layers ran, images flattened.
+        `{name of the layer: [T, B, N]}` in execution order, images flattened.
         The names are those of `jsnn.run`'s workload.
 
     Raises:
@@ -111,19 +111,19 @@ def spike_trains(
     def hidden(module: nn.Module, method: str) -> bool:
         return isinstance(module, Spiking) and module.readout is None and method == _CALL
 
-    # Records of an earlier pass would be taken for records of this one.
+    # Records of an earlier pass must not be taken for records of this one.
     stale = (_INTERMEDIATES, WORKLOAD)
     clean = {name: tree for name, tree in variables.items() if name not in stale}
     names: list[str] = []
 
-    # Compiled: operation by operation it takes seconds to start.
+    # Compiled: run operation by operation, it takes seconds to start.
     @jax.jit
     def captured(variables, frames):
         _, changed = model.apply(
             variables, frames, False, mutable=[_INTERMEDIATES], capture_intermediates=hidden
         )
         trains = dict(_captured(changed.get(_INTERMEDIATES, {}), ()))
-        # What a compiled function returns in a dict comes back sorted.
+        # Dicts come back from a compiled function with sorted keys.
         names.extend(trains)
         return list(trains.values())
 
@@ -148,18 +148,18 @@ def _captured(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[
 
 
 def describe(result: Mapping[str, Any]) -> list[str]:
-    """The lines to read at the end of a run.
+    """Summary of a run, line by line.
 
-    Accuracy; the energy estimate before and after; spike-independent energy and what is still
-    spike-dependent; the energy estimate beside the operation count and the QNN; whether a budget
-    holds; rates; provenance; silent layers.
+    Accuracy; the energy estimate before and after training; spike-independent and spike-dependent
+    energy; the energy estimate against the operation count and the QNN; whether a budget is met;
+    rates; provenance; silent layers.
 
-    The energy at initialisation is compared with the spike-independent energy of the evaluated set,
-    so the share of the spike-dependent energy that is still paid is (total - spike-independent
-    energy) / (initial - spike-independent energy).
+    The spike-independent energy is that of the evaluated set, for the network at initialisation
+    too. The share of the spike-dependent energy that remains is therefore
+    (total - spike-independent energy) / (initial - spike-independent energy).
 
     Args:
-        result: what `experiments.train` writes as the result of a run.
+        result: the result of a run, as `experiments.train` writes it.
 
     Raises:
         ValueError: entries are missing.
@@ -193,7 +193,7 @@ def _dead(silent: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def _times(factor: float) -> str:
-    """Of a factor of at least one, to three digits of what it is off one.
+    """A factor of at least one as text, its distance from one to three digits.
 
     >>> _times(5.432), _times(1.0041)
     ('5.43x', '1.004x')
@@ -252,10 +252,10 @@ def _budget(budget: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def thresholds(budget: Mapping[str, Any]) -> str:
-    """What a budget did to the thresholds of a trained network, and to its accuracy.
+    """The change that a budget made to the thresholds of a trained network, and to its accuracy.
 
     Args:
-        budget: entry `budget` of a result.
+        budget: the entry `budget` of a result.
 
     >>> budget = {"threshold_factor": 1.5, "accuracy": {"validation": 0.81},
     ...     "accuracy_as_trained": {"validation": 0.93}}
@@ -289,7 +289,7 @@ def _rates(result: Mapping[str, Any]) -> str:
 
 
 def _dataflows(flows: Mapping[str, Mapping[str, float | None]]) -> list[str]:
-    """How each layer is priced where the machine has two ways, and where that changes."""
+    """The dataflow of each layer on a machine with two, and the rate at which it changes."""
     lines = []
     for name, flow in flows.items():
         switch_rate = math.inf if flow["switch_rate"] is None else flow["switch_rate"]

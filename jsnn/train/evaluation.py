@@ -1,4 +1,4 @@
-"""Evaluation: sums of a whole set, batch by batch."""
+"""Evaluation: sums over a whole set, batch by batch."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def make_eval_step(
     `accuracy`, `parts_pj` `[L, C]` of the energy, `spike_independent_pj`, `qnn_pj`, `op_count_pj`,
     `spikes` and `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch
     (`ever`). The QNN runs on the machine as it is before any lever. Under a constraint also `spent`
-    and `spent_spike_independent`, by what is limited: of the network, and of it silenced. By layer:
-    `dataflows` (`jsnn.energy.Dataflow`; `switches` counts the samples with a finite switch rate),
-    and `not_finite`, samples that could not be counted. `labels_beyond` counts the samples whose
-    labels are no classes of the network.
+    and `spent_spike_independent`: usage of each limited quantity, by the network and by the same
+    network silent. By layer: `dataflows` (`jsnn.energy.Dataflow`; `switches` counts the samples
+    with a finite switch rate), and `not_finite`, samples whose events could not be counted.
+    `labels_beyond` counts the samples whose labels are no classes of the network.
     """
 
     def step(variables, samples, labels, weight, key):
@@ -69,21 +69,21 @@ def make_eval_step(
 
 
 def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Array) -> dict:
-    """Sums of `eval_step` over a whole set, in float64 NumPy; the last batch is padded, not cut.
+    """Sums of `eval_step` over a whole set, in float64 NumPy; the last batch is padded.
 
-    Batches are cut outside the jit, so that one compilation serves sets of any size.
+    Batches are sliced outside the jit, so that one compilation serves sets of any size.
 
     Args:
         eval_step: from `make_eval_step`.
         variables: of the model.
         data: `(frames [N, ...], labels [N, ...])`, NumPy or on the device.
-        batch: samples a step.
+        batch: samples per step.
         key: for the encoder; the same key gives the same figures.
 
     Raises:
         ValueError: an empty set, samples and labels of unequal number, labels that are no classes,
             a batch that is no whole number of samples.
-        FloatingPointError: samples that could not be counted, by the name of the layer; outputs
+        FloatingPointError: samples whose events could not be counted, naming the layer; outputs
             that are not finite.
     """
     frames, labels = data
@@ -107,7 +107,7 @@ def _any_beyond(labels: jax.Array, classes: int) -> jax.Array:
 
 
 def _check_finite(sums: Mapping[str, Any]) -> None:
-    # Of several networks at once, each with sums of its own, whoever put them together looks.
+    # With several networks at once, each with its own sums, the caller has to check.
     if np.any(sums.get("labels_beyond", 0) > 0):
         raise ValueError(
             f"labels of {int(np.max(sums['labels_beyond']))} samples of a batch are no classes of "

@@ -1,4 +1,4 @@
-"""Levers: what is moved beside the weights, and its effect on network and energy.
+"""Levers: what is trained besides the weights, and its effect on the network and its energy.
 
 outputs = lever_n.outputs(... model(lever_n.network(... variables)))
 energy    = estimate_layers(lever_n.price(... [(layer, hardware)]))
@@ -32,18 +32,18 @@ __all__ = [
     "without",
 ]
 
-# Where the leaves of a levered network stand among its parameters.
+# Names under which the parameters of a levered network are stored.
 NETWORK, LEVERS = "network", "levers"
 
-# What each layer does, and what it runs on.
+# Each layer's workload, and the hardware that it runs on.
 Pairs = list[tuple[LayerWorkload, Hardware]]
 
 
 class Lever(abc.ABC):
-    """Something trained beside the weights: bit widths, gates, design parameters of the hardware.
+    """Something trained besides the weights: bit widths, gates, design parameters of the hardware.
 
-    A frozen dataclass of hyper-parameters; what is trained are leaves that it makes and is given
-    back. Each method leaves what it is given as it is, unless a lever says otherwise.
+    A frozen dataclass of hyper-parameters. What is trained are its leaves, which `init` makes and
+    the other methods are given. By default every method returns its input unchanged.
 
     Attributes:
         name: of its leaves among the parameters, and of their learning rate
@@ -54,23 +54,23 @@ class Lever(abc.ABC):
 
     @property
     def lowers_spike_independent(self) -> bool:
-        """Whether training it may lower what a silent network spends."""
+        """Whether training it may lower the spike-independent energy."""
         return True
 
     @abc.abstractmethod
     def init(self, key: jax.Array, variables: Mapping[str, Any], workload: Workload) -> Any:
-        """Leaves to start from, for a network of these variables that did this."""
+        """Initial leaves, for a network of these variables with this workload."""
 
     def network(self, leaves: Any, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         """The variables that the network runs with, `params` and `constants` among them."""
         return variables
 
     def outputs(self, leaves: Any, outputs: jax.Array) -> jax.Array:
-        """What becomes of the outputs of the readout."""
+        """The outputs of the readout under this lever."""
         return outputs
 
     def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
-        """What each layer is priced for, and on what, given the trained parameters."""
+        """The workload and the hardware that each layer is priced with, given the parameters."""
         return pairs
 
 
@@ -79,11 +79,11 @@ class Levered:
     """A network with levers: takes the place of the module in `jsnn.run` and `jsnn.train.step`.
 
     Its parameters are `{"network": of the module, "levers": {name: leaves}}`; its other collections
-    are those of the module. Levers act in turn.
+    are those of the module. Levers act in the order given.
 
     Attributes:
         model: the network.
-        levers: what is moved beside its weights.
+        levers: what is trained besides its weights.
 
     Raises:
         ValueError: no lever, or two of one name.
@@ -125,14 +125,14 @@ class Levered:
         return {**variables, "params": {NETWORK: variables["params"], LEVERS: leaves}}
 
     def apply(self, variables: Mapping[str, Any], frames: jax.Array, *args: Any, **options: Any):
-        """As `flax.linen.Module.apply`."""
+        """Apply the network, as `flax.linen.Module.apply`."""
         out = self.in_pieces.apply(variables, frames, *args, **options)
         if not options.get("mutable"):
             return self.finish(variables, out)
         return self.finish(variables, out[0]), *out[1:]
 
     def finish(self, variables: Mapping[str, Any], outputs: jax.Array) -> jax.Array:
-        """What the levers make of the outputs of the whole window."""
+        """The outputs of the whole window under the levers."""
         _, leaves = split(variables["params"])
         for lever in self.levers:
             outputs = lever.outputs(leaves[lever.name], outputs)
@@ -140,16 +140,16 @@ class Levered:
 
     @property
     def lever_names(self) -> tuple[str, ...]:
-        """What `jsnn.run` notes in the workload."""
+        """Names of the levers, which `jsnn.run` notes in the workload."""
         return tuple(lever.name for lever in self.levers)
 
     def network_params(self, params: Mapping[str, Any]) -> Any:
-        """Those of the network among all parameters, for which its layers have to account."""
+        """The parameters of the network, which its layers must account for."""
         return split(params)[0]
 
     @property
     def in_pieces(self) -> _InPieces:
-        """The network under its levers for a piece of a window, before `finish`."""
+        """The network under its levers for one piece of a window, before `finish`."""
         return _InPieces(self)
 
 
@@ -176,7 +176,7 @@ def split(params: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
 
 
 def deployed(levers: Sequence[Lever], variables: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The variables that the network itself runs with, levers in turn; without any as they are.
+    """The variables that the network itself runs with; without levers those given.
 
     Args:
         levers: of the network.
@@ -191,12 +191,12 @@ def deployed(levers: Sequence[Lever], variables: Mapping[str, Any]) -> Mapping[s
     return given
 
 
-# As inside the network's own program: outside of one an exponential may round another way.
+# Jitted as inside the network: outside of a program an exponential may round differently.
 deployed_as_run = jax.jit(deployed, static_argnums=0)
 
 
 def under(model: nn.Module, levers: Sequence[Lever]) -> nn.Module | Levered:
-    """A network under levers: as it is where there are none.
+    """A network under levers; without levers the network itself.
 
     >>> from jsnn.models import MLP
     >>> under(MLP((4,), 3), ()).widths
@@ -206,12 +206,12 @@ def under(model: nn.Module, levers: Sequence[Lever]) -> nn.Module | Levered:
 
 
 def without(params: Mapping[str, Any], name: str, network: Any = None) -> Any:
-    """Parameters once the work of one lever is done; of the network alone where it was the last.
+    """Parameters without those of one lever; of the network alone if it was the last.
 
     Args:
         params: of a `Levered` network.
         name: of the lever.
-        network: parameters that it left; None: those it was given.
+        network: parameters of the network from now on; None: those in `params`.
 
     Raises:
         ValueError: no lever of that name.
@@ -231,10 +231,10 @@ def without(params: Mapping[str, Any], name: str, network: Any = None) -> Any:
 
 
 def price(levers: Sequence[Lever], params: Any, workload: Workload, hardware: Hardware) -> Pairs:
-    """Each layer and what it runs on, by all levers in turn; what `estimate_layers` takes.
+    """Each layer and its hardware under all levers in order, as `estimate_layers` takes them.
 
     Args:
-        levers: those of the network; with none, every layer runs on `hardware` as it is.
+        levers: those of the network; without any, every layer runs on `hardware` unchanged.
         params: of a `Levered` network; not read without levers.
         workload: of a batch.
         hardware: the machine before any lever.

@@ -1,4 +1,4 @@
-"""Task losses and accuracy, a value a sample."""
+"""Task losses and accuracy, one value per sample."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ TASKS: dict[str, TaskLoss] = {
 
 
 def accuracy(outputs: jax.Array, labels: jax.Array) -> jax.Array:
-    """Share of right answers of each sample, `[B]`.
+    """Share of correct answers of each sample, `[B]`.
 
     `[B, C]` with labels `[B]`: 0 or 1. `[T, B, C]` with labels `[B, T]`: the share of steps;
     with labels `[B]`: 0 or 1 for the mean over time. NaN where an output is NaN.
 
     Raises:
-        ValueError: outputs and labels of other shapes.
+        ValueError: outputs or labels of any other shape.
 
     >>> import jax.numpy as jnp
     >>> accuracy(jnp.array([[0.1, 0.9], [0.8, 0.2]]), jnp.array([1, 1]))

@@ -2,7 +2,7 @@
 
 loss = task + energy_weight * (mean_B(energy) / initial energy + dead_neuron_weight * dead)
 
-or, under a constraint, task + penalty + dead_neuron_weight * dead
+or, under a constraint: loss = task + penalty + dead_neuron_weight * dead
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from jsnn.train.levers import Lever, Pairs, price
 from jsnn.train.losses import TASKS, accuracy
 from jsnn.workload import LayerWorkload, Workload
 
-# A layer whose sparse dataflow costs four times its dense one feels half of the sparse one's slope.
-# Set by search folds of convolutions on digits under an earlier form of the gradient; 1 was no
-# better under this one (`experiments/results/dataflow_gradient.json`).
+# At this value a layer whose sparse dataflow costs four times its dense one gets half the slope of
+# the sparse one. Chosen on search folds of convolutions on digits under an earlier form of the
+# gradient; 1 is no better under this form (`experiments/results/dataflow_gradient.json`).
 EVENT_TEMPERATURE = 2.0
-# Of the choices that a design makes.
+# Temperature of the hard choices of a design, in the gradient.
 TEMPERATURE = 0.5
-# Of the workload of a batch and the parameters; hashable.
+# A function of the workload of a batch and the parameters; hashable.
 Regulariser = Callable[[Workload, Any], jax.Array]
 
 
 def active_share(workload: Workload, half: float = 0.2) -> jax.Array:
-    """Living neurons of each hidden spiking layer as a smooth share in [0, 1], `[layers]`.
+    """Active neurons of each hidden spiking layer as a smooth share in [0, 1], `[layers]`.
 
     active_l = mean_n r_n / (r_n + half),   r_n = spikes of neuron n per inference, batch mean
 
@@ -41,7 +41,7 @@ def active_share(workload: Workload, half: float = 0.2) -> jax.Array:
 
     Args:
         workload: of a batch.
-        half: spikes per inference at which a neuron counts one half.
+        half: spikes per inference at which a neuron counts as one half.
     """
     shares = [
         _half_saturation(layer.spikes.mean(0), half) * _of_all(layer)
@@ -56,19 +56,19 @@ def _half_saturation(rates: jax.Array, half: float) -> jax.Array:
 
 
 def _of_all(layer: LayerWorkload) -> Any:
-    """Neurons that ran for each that is left: those that a lever took are not dead."""
+    """Neurons that ran per neuron left: those that a lever removed do not count as dead."""
     ran, left = math.prod(layer.spikes.shape[1:]), layer.geometry.neurons
     return 1 if isinstance(left, int) else ran / left
 
 
 class Constraint(Protocol):
-    """What an inference may spend; hashable, takes the place of the weighted energy."""
+    """Limits on an inference; hashable, takes the place of the weighted energy."""
 
     def spent(self, pairs: Pairs, total_pj: jax.Array) -> dict[str, jax.Array]:
-        """What each sample spends of what is limited, `[B]` each, by name.
+        """Usage of each limited quantity by each sample, `[B]` each, by name.
 
         Args:
-            pairs: layers and what they run on.
+            pairs: layers and the hardware that they run on.
             total_pj: their energy, `[B]`.
         """
         ...
@@ -76,12 +76,12 @@ class Constraint(Protocol):
     def penalty(
         self, goal: Any, spent: dict[str, jax.Array], step: jax.Array | int | None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The term of the loss, and what is to be reported beside it.
+        """The penalty term of the loss, and terms to be reported with it.
 
         Args:
-            goal: the limits, as the state of the run holds them (`TrainState.goal`).
-            spent: means over the batch.
-            step: optimiser steps done; None is past the end.
+            goal: the limits, as stored in the state of the run (`TrainState.goal`).
+            spent: mean usage over the batch.
+            step: optimiser steps done; None: the run is over.
         """
         ...
 
@@ -93,44 +93,44 @@ class Objective:
     loss = mean_B task + energy_weight * (mean_B energy / reference_pj + dead_neuron_weight * dead)
     dead = mean_l relu(least_active_share - active_l) / least_active_share
 
-    The energy stands relative to the energy at initialisation: a fixed weight on its logarithm has
-        a
-    gradient that grows as the energy falls, and runs away to dead networks. A network that is all
-    silent pays its initial energy again (dead_neuron_weight 1).
+    The energy is relative to that at initialisation: a fixed weight on its logarithm has a gradient
+    that grows as the energy falls, and drives networks to silence. With dead_neuron_weight 1, an
+    entirely silent network has a penalty as large as its initial energy.
 
     With a constraint: loss = mean_B task + penalty + dead_neuron_weight * dead.
 
-    A goal holds the numbers that one run has and another has not, as arrays, so that one compiled
-    step serves both: `{"energy_weight": w}`, or what the constraint takes.
+    A goal holds the numbers that differ between runs, as arrays, so that one compiled step serves
+    them all: `{"energy_weight": w}`, or what the constraint takes.
 
     Attributes:
         task: one of `TASKS`.
-        hardware: what the energy is priced on.
+        hardware: the machine that the energy is estimated for.
         energy_weight: 0 trains on the task alone; the energy is still reported.
-        dead_neuron_weight: weight of the dead-neuron penalty beside the relative energy.
-        least_active_share: share of active neurons below which it acts.
+        dead_neuron_weight: weight of the dead-neuron penalty against the relative energy.
+        least_active_share: share of active neurons below which this penalty acts.
         ramp_steps: optimiser steps over which the energy weight rises linearly from 0 to its value,
             so that a network learns to fire before it learns to fire less.
-        temperature: of the choices that a design makes, in its gradient
+        temperature: of the hard choices of a design, in the gradient
             (`jsnn.energy.estimate_energy`).
-        event_temperature: of the choice between dataflows in the gradient by spikes: a layer in
-            the dense one must still feel what its spikes would cost in the sparse one, or little
-            brings it down to it; 0 is the hard choice. Up to the rate at which the dataflow changes
-            (`jsnn.energy.dataflow`) the gradient is the slope of the estimate. From there on, where
-            the estimate is nearly flat in the spikes, it falls from that slope without a jump, as
-            `(E_dense / E_sparse)^(1/t)`: on neuromorphic-22nm about sixty times that of the
-            estimate at first (a dense layer of 512 inputs).
+        event_temperature: of the choice between dataflows, in the gradient with respect to spikes.
+            A layer in the dense dataflow must still get a gradient from what its spikes would cost
+            in the sparse one, or little drives it there; 0 is the hard choice. Up to the rate at
+            which the dataflow changes (`jsnn.energy.dataflow`) the gradient is the slope of the
+            estimate. Above it, where the estimate is nearly flat in the spikes, it falls
+            continuously from that slope, as `(E_dense / E_sparse)^(1/t)`: just above that rate it
+            is about sixty times that of the estimate on neuromorphic-22nm (a dense layer of 512
+            inputs).
         levers: those of the network (`jsnn.train.levers.Levered`), which change what its layers
             cost.
-        constraint: what an inference may spend (`jsnn.train.budget`), in place of a weight.
+        constraint: limits on an inference (`jsnn.train.budget`), in place of a weight.
         unpriced: parameters that no layer accounts for and that stay out of the energy
             (`jsnn.run`).
-        regulariser: what is weighed in place of the energy (`jsnn.train.regularisers`), relative
-            to its own value at initialisation; None: the energy.
+        regulariser: weighted in place of the energy (`jsnn.train.regularisers`), relative to its
+            own value at initialisation; None: the energy.
 
     Raises:
         ValueError: unknown task, negative weight or temperature, share outside (0, 1], a weight
-            beside a constraint.
+            together with a constraint.
     """
 
     task: str
@@ -167,12 +167,12 @@ class Objective:
             )
 
     def estimate_energy(self, workload: Workload, params: Any = None) -> EnergyBreakdown:
-        """The energy of the network with its levers, whose leaves stand in `params`."""
+        """The energy estimate of the network with its levers, whose leaves are in `params`."""
         whole = estimate_layers(price(self.levers, params, workload, self.hardware))
         return dataclasses.replace(whole, left_out=workload.unpriced)
 
     def spent(self, workload: Workload, params: Any = None) -> dict[str, jax.Array]:
-        """What each sample spends of what the constraint limits, `[B]`; empty without one."""
+        """Usage of each limited quantity by each sample, `[B]`; empty without a constraint."""
         if self.constraint is None:
             return {}
         pairs = price(self.levers, params, workload, self.hardware)
@@ -190,19 +190,19 @@ class Objective:
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss, and its raw terms: task, energy (relative), dead_neurons, total_pj, accuracy.
 
-        Under a constraint also what it reports.
+        Under a constraint also the terms that it reports.
 
         Args:
             outputs: of the readout.
             labels: as the task takes them.
             workload: of the same batch.
-            reference_pj: unit of the energy term; of a regulariser, in its own unit.
-            step: optimiser steps done, for the ramp; None is past its end.
+            reference_pj: unit of the energy term; with a regulariser, in the regulariser's unit.
+            step: optimiser steps done, for the ramp; None: the ramp is over.
             params: of the network; only levers and regularisers read them.
             goal: of the run; None: the energy weight above.
 
         Raises:
-            ValueError: a constraint and no goal.
+            ValueError: a constraint without a goal.
         """
         pairs = price(self.levers, params, workload, self.hardware)
         each_pj = estimate_layers(pairs, self.temperature, self.event_temperature).total_pj()

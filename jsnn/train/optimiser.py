@@ -1,4 +1,4 @@
-"""Optimiser of a network: groups of parameters by what they are, each with its learning rate."""
+"""Optimiser of a network: groups of parameters by kind, each with its learning rate."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from jsnn.train.levers import LEVERS, NETWORK
 
 LABELS = ("weights", "norm", "time_constants", "frequencies", "thresholds", "neuron")
 
-# Leaves of neurons by the start of their name; the rest is labelled `neuron`.
+# Labels of neuron leaves by the start of their name; all others are labelled `neuron`.
 _NEURON_LABELS = {
     "tau": "time_constants",
     "omega": "frequencies",
     "b_offset": "frequencies",
     "v_threshold": "thresholds",
 }
-# What a PLIF trains in place of a time constant.
+# The leaf that a PLIF trains in place of a time constant.
 _LEAK = "w"
 
 
 def label_params(params: Any) -> Any:
     """Label every leaf with one of `LABELS`.
 
-    `weights` are kernels, biases and recurrent weights. What is trained of a neuron's constants
-    (`neuron.trainable`) is one of `time_constants`, `frequencies` (of resonators), `thresholds` and
-    `neuron`, the rest; all of them relative to the values as built (`jsnn.neurons.trained`). The
-    leaves of a lever (`jsnn.train.levers`) are labelled `lever.` and its name, those of the network
-    it moves as ever.
+    `weights` are kernels, biases and recurrent weights. Trained constants of a neuron
+    (`neuron.trainable`) are `time_constants`, `frequencies` (of resonators), `thresholds` or, the
+    rest, `neuron`; all are relative to their initial values (`jsnn.neurons.trained`). The leaves of
+    a lever (`jsnn.train.levers`) are labelled `lever.` and its name, those of the network under it
+    as without the lever.
 
-    The labels are what `make_optimiser` gives learning rates to.
+    `make_optimiser` has a learning rate for each label.
 
     >>> label_params({"layers_0": {"synapse": {"kernel": 1.0}, "neuron": {"tau_mem": 0.0}}})
     {'layers_0': {'neuron': {'tau_mem': 'time_constants'}, 'synapse': {'kernel': 'weights'}}}
@@ -53,7 +53,7 @@ def label_params(params: Any) -> Any:
 
 
 def label_leaf(name: str) -> str:
-    """The label of a leaf of a neuron.
+    """The label of a neuron's leaf.
 
     >>> label_leaf("tau_adp"), label_leaf("r")
     ('time_constants', 'neuron')
@@ -75,7 +75,7 @@ def make_optimiser(
     scales: Mapping[str, float] | None = None,
     levers: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
-    """AdamW with linear warm-up, cosine or linear decay to zero, global clipping, rates by label.
+    """AdamW with linear warm-up, cosine or linear decay, global clipping and rates by label.
 
     Args:
         learning_rate: peak rate of the weights.
@@ -85,14 +85,14 @@ def make_optimiser(
         weight_decay: of AdamW, on `weights` only.
         clip: global norm of the gradient.
         scales: factor on the learning rate for each label of `label_params`; 0 freezes, labels left
-            out have 1. Constants of neurons are trained relative to what was built: a learning
-            rate of 0.01 moves a time constant by about 1 % a step.
+            out have 1. Constants of neurons are trained relative to their initial values: a
+            learning rate of 0.01 moves a time constant by about 1 % per step.
         levers: factor on the learning rate for each lever of the network, by name; 0 freezes.
 
     Raises:
         ValueError: unknown schedule or label, a schedule shorter than its warm-up, a number that is
             negative or not finite, a clip of 0; from `init`, a network with a lever that has no
-            rate here.
+            factor here.
 
     >>> optimiser = make_optimiser(1e-3, 100, warmup=10, scales={"time_constants": 0.1})
     """

@@ -1,11 +1,11 @@
-"""Activity regularisers of the literature: one number of a workload, lower for fewer spikes.
+"""Activity regularisers of the literature: one number per workload, lower for fewer spikes.
 
 term = mean_B regulariser(sample) / its value at initialisation
 
-Each is a frozen dataclass, called with a workload and the parameters of the network; it goes into
-`jsnn.train.objective.Objective(regulariser=…)`, whose weight, ramp and dead-neuron penalty stay as
-they are. Targets are ours where a source leaves them open: so low that no run of a comparison stops
-at them.
+Each is a frozen dataclass, called with a workload and the parameters of the network, and is passed
+to `jsnn.train.objective.Objective(regulariser=…)`, whose weight, ramp and dead-neuron penalty still
+apply. Where a source leaves a target open we choose it so low that no run of a comparison reaches
+it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class L1Rate:
-    """`mean_n r_n`, spikes per neuron and step over all hidden neurons: the usual activity penalty.
+    """`mean_n r_n`, the usual activity penalty: spikes per neuron and step, all hidden neurons.
 
     >>> from jsnn.workload.analytic import dense
     >>> work = Workload((dense(8, 4, steps=5, rate=0.5, rate_out=0.2),))
@@ -61,7 +61,8 @@ class SquaredRate:
     """`(mean_n r_n - target)^2`.
 
     Source: the budget term of arXiv 2602.12236 (SECONDARY), whose weight follows a controller;
-    here it is fixed. Published targets of .05 to .2 would end above the energies compared.
+    here it is fixed. With published targets of .05 to .2, runs would end above the energies that
+    are compared.
 
     Attributes:
         target: spikes per neuron and step.
@@ -86,9 +87,9 @@ class SquaredRate:
 class Hoyer:
     """`mean_l (sum_n c_n)^2 / (sum_n c_n^2) / N_l`, spike counts c; 0 for a silent layer.
 
-    The share of neurons that fire if those that fire do so alike. Source: Datta, Liu & Beerel 2022
-    (2212.10170), who take it of clipped membranes at T = 1; of spikes themselves it would be their
-    number, so over longer windows it is taken of counts (ours).
+    It equals the share of neurons that fire if all of those fire equally often. Source: Datta, Liu
+    & Beerel 2022 (2212.10170), who compute it from clipped membranes at T = 1. Computed from single
+    spikes it would just be their number, so over longer windows we compute it from spike counts.
 
     >>> from jsnn.workload.analytic import dense
     >>> work = Workload((dense(8, 4, steps=5, rate=0.5, rate_out=0.2),))
@@ -108,8 +109,8 @@ class RateBounds:
     Source: Cramer et al. 2020 (1910.07407), spike-count regularisation.
 
     Attributes:
-        lower: spikes per step below which a neuron is pulled up.
-        upper: spikes per neuron and step above which a layer is pulled down.
+        lower: spikes per step below which a neuron is pushed up.
+        upper: spikes per neuron and step above which a layer is pushed down.
 
     Raises:
         ValueError: bounds that cross, or a negative one.
@@ -143,9 +144,9 @@ class RateBounds:
 class SynopsTarget:
     """`(synops / (connections x T) - target)^2`, synaptic operations of hidden spikes.
 
-    Source: Sorbaro et al. 2020 and the synops loss of sinabs: the squared distance of all synaptic
-    operations from a target; relative to all connections in all steps, so that one target serves
-    every network.
+    Source: Sorbaro et al. 2020 and the synops loss of sinabs: the squared distance of the number of
+    synaptic operations from a target; here per connection and step, so that one target serves every
+    network.
 
     Attributes:
         target: synaptic operations per connection and step.
@@ -169,7 +170,7 @@ class SynopsTarget:
 
 @dataclasses.dataclass(frozen=True)
 class SynapticPenalty:
-    """`sum_l sum_i fan-out_i s_i / (connections x T)`, spikes weighted by where they go.
+    """`sum_l sum_i fan-out_i s_i / (connections x T)`, spikes weighted by fan-out.
 
     Source: Suetake et al. 2023 (2302.01500), spiking synaptic penalty with p = 1, their best.
 
@@ -189,8 +190,8 @@ class SynapticPenalty:
 class WeightsAndActivations:
     """`sum_l mean_n r_n + weights · sum_l |W_l|_1`.
 
-    Source: a stand-in of ours for the two terms of arXiv 2409.08290 v1, on weights and on
-    activations, whose form is not published where we could read it.
+    Source: our stand-in for the two terms of arXiv 2409.08290 v1, on weights and on activations,
+    whose exact form we could not find published.
 
     Attributes:
         weights: of the second term.
@@ -224,10 +225,10 @@ class WeightsAndActivations:
 
 @dataclasses.dataclass(frozen=True)
 class EnergyEstimate:
-    """The energy estimate in pJ, ours: the term of an `Objective` without regulariser or levers.
+    """The energy estimate in pJ: the term of an `Objective` without regulariser or levers.
 
     Attributes:
-        hardware: what it is priced on.
+        hardware: the machine that the energy is estimated for.
         temperature, event_temperature: see `jsnn.train.objective.Objective`.
 
     >>> from jsnn.hardware import get
@@ -251,12 +252,12 @@ class EnergyEstimate:
 class EnergyRatio:
     """`E_SNN / E_QNN` of the mean sample: the energy over that of the QNN of equal capacity.
 
-    The gradient goes through both: a network may also win by making its QNN dense, so the energy
-    itself must be looked at beside it.
+    The gradient goes through both: a network may also lower the ratio by making its QNN denser, so
+    the energy itself must be looked at too.
 
     Attributes:
         hardware: the machine of both.
-        density: of the QNN (`jsnn.energy.qnn.estimate_qnn_energy`). `average` is smooth; in
+        density: of the QNN (`jsnn.energy.qnn.estimate_qnn_energy`). `average` is smooth; with
             `measured` only the first spike of an input counts.
         event_temperature: of the energy, see `jsnn.train.objective.Objective`.
 
@@ -277,7 +278,8 @@ class EnergyRatio:
         """Scalar."""
         spiking = estimate_energy(workload, self.hardware, event_temperature=self.event_temperature)
         other = estimate_qnn_energy(workload, self.hardware, self.density)
-        # Of means: one silent sample, whose QNN may cost nothing, would make a mean of ratios NaN.
+        # Ratio of means: a silent sample, whose QNN may cost nothing, would make a mean of ratios
+        # NaN.
         return spiking.total_pj().mean() / other.total_pj().mean()
 
 
@@ -295,7 +297,7 @@ REGULARISERS: dict[str, type] = {
 
 
 def make(name: str, hardware: Hardware, **options: Any) -> Regulariser:
-    """The regulariser of a name, on a machine if it has one; ValueError for an unknown name.
+    """The regulariser of a name, on a machine if it needs one; ValueError for an unknown name.
 
     >>> from jsnn.hardware import get
     >>> make("squared-rate", get("neuromorphic-22nm"), target=0.05)
@@ -312,10 +314,10 @@ def make(name: str, hardware: Hardware, **options: Any) -> Regulariser:
 def with_unit(
     state: TrainState, model: Any, regulariser: Regulariser, encoder: Encoder, frames: jax.Array
 ) -> TrainState:
-    """The state with a regulariser's value of now as the unit of the energy term.
+    """The state with a regulariser's current value as the unit of the energy term.
 
     As `jsnn.train.state.with_reference` for the energy, in training mode, on samples `[B, ...]`. A
-    value of zero leaves nothing to lower: the term is then no number.
+    value of zero leaves nothing to lower: the term is then NaN.
     """
     passed = as_trained(state, model, encoder, frames)
     unit = regulariser(passed.workload, state.params).astype(jnp.float32)

@@ -25,16 +25,16 @@ Encoder = Callable[[jax.Array, jax.Array], jax.Array]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """Everything a run needs to go on as if it had never stopped.
+    """Everything a run needs to continue as if it had never stopped.
 
     Attributes:
         step: optimiser steps done, int32.
         params: trained leaves.
         collections: other variables of the model (`constants`, `batch_stats`).
-        opt_state: of the optimiser.
-        key: PRNG key data of the run; step keys are folded out of it, so it never changes.
+        opt_state: state of the optimiser.
+        key: PRNG key data of the run; step keys are derived from it, so it never changes.
         reference_pj: energy at initialisation, the unit of the energy term.
-        goal: numbers of this run that its compiled step is given (see
+        goal: numbers of this run that its compiled step takes (see
             `jsnn.train.objective.Objective`); None: those of the objective.
     """
 
@@ -48,7 +48,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
+        """The variables that `model.apply` takes."""
         return {"params": self.params, **self.collections}
 
 
@@ -79,11 +79,11 @@ def init_state(
 def initial_energy(
     state: TrainState, model: nn.Module, objective: Objective, encoder: Encoder, frames
 ) -> EnergyBreakdown:
-    """The energy of the network as it stands, in training mode, on samples `[B, ...]`.
+    """The energy estimate of the current network, in training mode, on samples `[B, ...]`.
 
     Raises:
-        ValueError: frames that are not what a layer declares, or membranes that are not finite, by
-            the name of the layer.
+        ValueError: frames that are not what a layer declares, or membranes that are not finite,
+            naming the layer.
     """
 
     @jax.jit
@@ -95,7 +95,7 @@ def initial_energy(
     if not all(is_concrete(layer.events_by_fan_out) for layer in workload):
         return whole
     if not all(np.asarray(layer.finite).all() for layer in workload):
-        # Outside of jit a layer says which value it was.
+        # Outside of jit a layer names the value.
         as_trained(state, model, encoder, frames, objective.unpriced)
     require_finite(workload)
     return whole
@@ -108,7 +108,7 @@ def as_trained(
     frames: Any,
     unpriced: tuple[str, ...] = (),
 ) -> Forward:
-    """A pass of samples `[B, ...]` as the next training step would make it.
+    """A forward pass of samples `[B, ...]` as the next training step would make it.
 
     Args:
         state: before the step.
@@ -122,10 +122,10 @@ def as_trained(
 
 
 def with_reference(state: TrainState, first: EnergyBreakdown) -> TrainState:
-    """The state with an energy, its mean sample, as the unit of the energy term.
+    """The state with the mean energy of an estimate as the unit of the energy term.
 
     Raises:
-        ValueError: what is no energy, or (unless traced) none of a positive, finite energy.
+        ValueError: not an energy estimate, or (unless traced) not a positive, finite one.
     """
     if not isinstance(first, EnergyBreakdown):
         raise ValueError(
@@ -142,10 +142,10 @@ def with_reference(state: TrainState, first: EnergyBreakdown) -> TrainState:
 
 
 def step_key(state: TrainState) -> jax.Array:
-    """Key of the step that comes next."""
+    """Key of the next step."""
     return jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step + 1)
 
 
 def streams(key: jax.Array) -> dict[str, jax.Array]:
-    """Keys of flax's random streams in one step."""
+    """Keys of flax's random streams for one step."""
     return {"dropout": jax.random.fold_in(key, 1), "state": jax.random.fold_in(key, 2)}

@@ -32,14 +32,14 @@ def make_train_step(
     `frames` `[N, ...]` and `labels` live on the device and are indexed inside the jit with `index`
     `[B]`; a set that does not fit is given batch by batch with `index = None`. The encoder turns a
     batch into `[T, B, ...]` with the key of the step. A step whose loss or gradient is not
-    finite returns the state unchanged but for the count, so that the caller can stop with a good
-    network in hand; `terms["finite"]` says so. `plan` is how the network goes over its window.
+    finite returns the state unchanged but for the count, so that the caller can stop with a valid
+    network; `terms["finite"]` is then False. `plan` is the time plan (`jsnn.nn.time_plan`).
 
     Raises:
         ValueError: from the step, before anything is computed: a state without a reference, whose
             arrays were donated, or with the optimiser state of other parameters; labels that are
             no classes of the network, or fewer than samples; an index (NumPy) outside the set; an
-            empty batch. A state that the step returned and labels seen last are not read again.
+            empty batch. A state that the step returned, and the same labels, are not checked again.
     """
     step = _step(model, objective, optimiser, encoder, plan)
     return _checked(step, step, optimiser)
@@ -56,8 +56,8 @@ def make_epoch(
     """Many steps in one jitted call: `(state, (frames, labels), index [n, B]) -> (state, terms)`.
 
     `jax.lax.scan` of the step of `make_train_step` over the rows of `index`; every term gets a
-    first axis of n. The same keys, so the same network as from n single steps, without n
-    dispatches; the whole set must live on the device. A length n of its own is compiled anew.
+    first axis of n. The keys, and so the network, are those of n single steps, without n
+    dispatches; the whole set must live on the device. Each length n is compiled separately.
 
     Raises:
         ValueError: as from a step of `make_train_step`.
@@ -73,15 +73,15 @@ def make_epoch(
 def _checked(
     function: Callable, step: Callable, optimiser: optax.GradientTransformation
 ) -> Callable:
-    """The function jitted, its state donated; what it is given is looked at first, outside the jit.
+    """The function jitted, its state donated; its arguments are checked first, outside the jit.
 
     A wrong label or reference makes every loss NaN, and a step that is not finite changes nothing.
-    Inside another transformation there is nothing to look at; `lower`, `trace` and the like are
-    those of the jitted function.
+    Inside another transformation nothing can be checked; `lower`, `trace` and the like are those of
+    the jitted function.
 
     Args:
-        function: what to jit, of one step or of many.
-        step: of `_step`, which it calls.
+        function: the function to jit, of one step or of many.
+        step: from `_step`; the function calls it.
         optimiser: of the step.
     """
     jitted = jax.jit(function, donate_argnums=0)
@@ -94,7 +94,7 @@ def _checked(
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return jitted(state, data, index)
         frames, labels = data
-        # A state that this step returned last is good, and so are labels once read.
+        # The state that this step returned last needs no check, nor do labels once checked.
         if state.step is not counter:
             _check_state(state, optimiser)
         fresh = labels is not labels_seen
@@ -103,7 +103,7 @@ def _checked(
         _check_index(index, len(labels))
         if fresh:
             if step.classes is None:
-                # Notes the number of classes; the trace is kept for the call.
+                # Tracing notes the number of classes; the trace is reused for the call.
                 jitted.trace(state, data, index)
             _check_classes(labels, step.classes)
         state, terms = jitted(state, data, index)
@@ -116,7 +116,7 @@ def _checked(
 
 
 def check_labels(frames: Any, labels: Any) -> None:
-    """Raise ValueError unless there is a sample, and a label of a class for each."""
+    """Raise ValueError unless there are samples, and each has a label that is a class."""
     if not len(labels):
         raise ValueError("the set is empty: it has no sample; give at least one, with its label")
     if len(frames) != len(labels):
@@ -155,7 +155,7 @@ def _check_index(index: Any, count: int) -> None:
     if not np.size(index):
         raise ValueError("the batch is empty: its index names no sample")
     if isinstance(index, jax.Array):
-        # To read it would make the host wait for the device.
+        # Reading it would make the host wait for the device.
         return
     least, most = np.min(index), np.max(index)
     if least < 0 or most >= count:

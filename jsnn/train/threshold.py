@@ -1,4 +1,4 @@
-"""One factor on every threshold of a network: the last turn that brings it under its budget."""
+"""One factor on all thresholds of a network: the final adjustment to its budget."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from jsnn.train.state import TrainState
 
 __all__ = ["SPAN", "search", "turned", "with_factor"]
 
-# Factors that are tried.
+# Smallest and largest factor that is tried.
 SPAN = (0.5, 2.0)
-# Share of the limit to end in: room above for samples not yet seen, within 3 % below.
+# Shares of the limit to end between: some room for unseen samples, at most 3 % left unused.
 AIM = (0.975, 0.99)
 _THRESHOLD, _NEURON = "v_threshold", "neuron"
 
@@ -27,19 +27,19 @@ def with_factor(
 ) -> dict[str, Any]:
     """Variables of the network with every threshold `factor` times as high.
 
-    A neuron with a leaf `v_threshold` gets `factor * v_threshold` (a reset by subtraction takes
-    off as much). One whose threshold is static (RF, BRF) gets its input divided by the factor: the
-    synapse, or the norm behind it, and the recurrent weights. As such a neuron is linear in its
-    input between spikes, that is `factor` times its threshold, and for BRF times its refractory
-    lift too.
+    A neuron with a leaf `v_threshold` gets `factor * v_threshold` (a reset by subtraction then
+    subtracts as much). One whose threshold is static (RF, BRF) gets its input divided by the
+    factor: the synapse, or the norm after it, and the recurrent weights. Such a neuron is linear in
+    its input between spikes, so this equals `factor` times its threshold and, for BRF, its
+    refractory increase.
 
     Args:
         variables: of the network, or of a `jsnn.train.levers.Levered` one.
         factor: positive.
-        spiking: names of the layers whose neurons fire (of a workload).
+        spiking: names of the layers whose neurons fire (from a workload).
 
     Raises:
-        ValueError: no threshold was found.
+        ValueError: the network has no threshold.
 
     >>> constants = {"hidden": {"neuron": {"v_threshold": 2.0}}}
     >>> with_factor({"params": {}, "constants": constants}, 1.5, ["hidden"])["constants"]
@@ -87,20 +87,20 @@ def turned(state: TrainState, factor: Any, spiking: Collection[str]) -> TrainSta
 def search(
     ratio: Callable[[float], float], fill: bool, aim: tuple[float, float] = AIM, tries: int = 20
 ) -> tuple[float, float]:
-    """Factor in `SPAN` that brings `ratio(factor)` into the aim, by bisection of its logarithm.
+    """Factor in `SPAN` that brings `ratio(factor)` into `aim`, by bisection of its logarithm.
 
-    Factor 1 is kept where its ratio is in the aim already, or below it and `fill` is off. The
-    ratio need not be monotone: the largest one found below the upper end of the aim is taken.
+    Factor 1 is kept if its ratio is within `aim` already, or below it with `fill` off. The ratio
+    need not be monotone: the largest one found below the upper end of `aim` is taken.
 
     Args:
-        ratio: spent / limit of the network with a factor on its thresholds; of several limits the
-            largest.
-        fill: whether to lower thresholds where the network stays below the aim.
-        aim: ratios to end in.
+        ratio: usage / limit of the network with a factor on its thresholds; the largest of several
+            limits.
+        fill: whether to lower thresholds if the ratio is below `aim`.
+        aim: lowest and highest ratio to end with.
         tries: evaluations at most.
 
     Returns:
-        The factor and its ratio, which is above the aim where no factor in the span is enough.
+        The factor and its ratio, which is above `aim` if no factor in `SPAN` is large enough.
 
     >>> factor, found = search(lambda factor: 1.2 / factor, fill=True)
     >>> 0.975 <= found <= 0.99
@@ -110,7 +110,7 @@ def search(
     seen = {1.0: ratio(1.0)}
     if seen[1.0] <= high and (seen[1.0] >= low or not fill):
         return 1.0, seen[1.0]
-    # Spikes fall as thresholds rise: `above` spends too much, `below` is within the limit.
+    # Spikes fall as thresholds rise: at `above` the limit is exceeded, at `below` it is met.
     end = SPAN[1] if seen[1.0] > high else SPAN[0]
     seen[end] = ratio(end)
     above, below = min(1.0, end), max(1.0, end)
@@ -123,6 +123,6 @@ def search(
         seen[middle] = ratio(middle)
         above, below = (middle, below) if seen[middle] > high else (above, middle)
     within = {factor: found for factor, found in seen.items() if found <= high}
-    # Of factors that come to the same, the one that changes least.
+    # Of factors with equal ratios, the one closest to 1.
     factor = max(within, key=lambda factor: (within[factor], -abs(math.log(factor))))
     return factor, within[factor]

@@ -1,6 +1,6 @@
 """One neuron population over time, by one of several plans of the same contract.
 
-State in, state out: T steps at once equal T calls of one step, so a stream can be cut anywhere.
+State in, state out: T steps at once equal T calls of one step, so a stream can be split anywhere.
 """
 
 from jsnn.unroll.contract import Carry, DenseRecurrence, FoldState, Plan, Readout, Recurrent

@@ -36,7 +36,7 @@ class Readout(Protocol):
     def min_steps(self) -> int: ...  # noqa: D102
 
     def init(self, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Any:
-        """What is carried before the first step; `shape` is `[B, C]`."""
+        """The carry before the first step; `shape` is `[B, C]`."""
         ...
 
     def update(self, carry: Any, potential: Array, spikes: Array, t: Array) -> tuple[Any, Any]:
@@ -69,11 +69,11 @@ class FoldState(NamedTuple):
 class DenseRecurrence:
     """All-to-all recurrence as a matrix that plans can see: `current = spikes @ weights`.
 
-    With the matrix in sight a plan computes the weights' gradient in one product over all steps;
-    a function hides it, and the gradient then is summed step by step.
+    A plan that sees the matrix computes the weights' gradient in one product over all steps; with a
+    function, which hides it, the gradient is summed step by step.
 
     Attributes:
-        weights: `[N, N]`, from the neuron that sent to the one that gets.
+        weights: `[N, N]`, from the sending neuron to the receiving one.
 
     Example:
         >>> DenseRecurrence(2 * jnp.eye(2))(jnp.ones((1, 2)))
@@ -88,7 +88,7 @@ class DenseRecurrence:
 
 
 class Carry(NamedTuple):
-    """What goes from step to step.
+    """Values carried from step to step.
 
     Attributes:
         neuron: state of the population.
@@ -106,7 +106,7 @@ class Plan(Protocol):
     """A way to compute the same scan: frozen, hashable, without arrays."""
 
     def refuses(self, neuron: Neuron, recurrent: Recurrent | None) -> str | None:
-        """Why this plan cannot run this population and what can; None if it can."""
+        """The reason why this plan cannot run this population, and what can; None if it can."""
         ...
 
     def run(

@@ -1,4 +1,4 @@
-"""One backward for the whole scan of a population, from the neuron's step alone."""
+"""One backward pass for the whole scan of a population, from the neuron's step alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jsnn.unroll.scan import Scan
 
 @dataclasses.dataclass(frozen=True)
 class Fused:
-    """One `jax.custom_vjp` round the whole scan, with the steps of `Scan` forward.
+    """One `jax.custom_vjp` around the whole scan, with the steps of `Scan` forward.
 
     Forward keeps the state before each step (and the current, if recurrence added to it), where
     `Scan` keeps every intermediate value that jax asks for. Backward is one reverse scan that takes
@@ -74,7 +74,7 @@ def _forward(neuron, readout, params, recurrent, currents, times, start):
         state, spikes = neuron.step(params, carry.neuron, current)
         gathered, emission = readout.update(carry.gathered, neuron.potential(state), spikes, t)
         after = Carry(state, None if carry.spikes is None else spikes, gathered)
-        # XLA drops what the backward never reads: a sum's total, for one.
+        # XLA drops what the backward pass never reads, such as the total of a sum.
         return after, (emission, (carry.neuron, carry.gathered, fed, before))
 
     end, (emissions, trail) = jax.lax.scan(step, start, (currents, times))
@@ -82,7 +82,7 @@ def _forward(neuron, readout, params, recurrent, currents, times, start):
 
 
 def _backward(neuron, readout, saved, cotangents):
-    """A bar is the gradient with respect to what it stands over."""
+    """A name ending in `_bar` is the gradient with respect to what it names."""
     params, recurrent, currents, times, start, (states, gathered, fed, before) = saved
     end_bar, emissions_bar = cotangents
 
@@ -151,12 +151,12 @@ def _with(tree: Any, floats: list[Array]) -> Any:
 
 
 def _floats_of_bar(bar: Any, tree: Any) -> list[Array]:
-    """Bars of the leaves of `tree` that have a gradient."""
+    """Gradients of the leaves of `tree` that have one."""
     pairs = zip(jax.tree.leaves(bar), jax.tree.leaves(tree), strict=True)
     return [bar for bar, leaf in pairs if _is_float(leaf)]
 
 
 def _bars(tree: Any, floats: list[Array]) -> Any:
-    """Bars in the shape of the tree, None where a leaf has no gradient."""
+    """Gradients in the shape of the tree, None where a leaf has none."""
     new = iter(floats)
     return jax.tree.map(lambda leaf: next(new) if _is_float(leaf) else None, tree)

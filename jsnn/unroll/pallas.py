@@ -23,8 +23,8 @@ class Pallas:
 
     A program of the kernel takes `block` neurons of the `B N` in a batch and steps them through the
     window with their state in registers; currents are read once and spikes written once. Backward
-    takes the step's `jax.vjp` at the kept states, as `Fused` does. From the neuron's step alone,
-    for steps that are elementwise. A readout folds over the finished trajectory.
+    takes the step's `jax.vjp` at the kept states, as `Fused` does. It needs only the neuron's step,
+    which must be elementwise. A readout folds over the finished trajectory.
 
     Written for GPUs; anywhere else the kernel is interpreted, which is for tests.
 
@@ -73,7 +73,7 @@ class Pallas:
         pad = -size % self.block
 
         def flat(leaf):
-            # Ones are a lawful value of every parameter.
+            # Ones are a legal value of every parameter.
             return jnp.pad(leaf.reshape(-1), (0, pad), constant_values=1)
 
         flat_params = {k: flat(jnp.broadcast_to(leaf, shape)) for k, leaf in params.items()}
@@ -151,7 +151,7 @@ _kernels.defvjp(_forward, _backward)
 
 def _launch(kernel, block, arguments, results):
     """Run the kernel over blocks of the last axis; results have the shapes of `results`."""
-    # Late, so that importing the package does not load a kernel language few runs need.
+    # Late, so that importing the package does not load a kernel language that few runs need.
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import triton
 

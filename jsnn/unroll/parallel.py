@@ -21,8 +21,8 @@ class Parallel:
 
     For neurons whose step is affine in the state, `x_t = M x_(t−1) + f(I_t)`, so that two steps
     compose into one of the same form: integrators and resonators whose spikes change nothing (LI,
-    RF, and LIF, IF, PLIF, CuBaLIF without reset). M is read off the step by `jax.vjp`. Sums come in
-    another order than step by step: a membrane within rounding of its threshold may fire in one
+    RF, and LIF, IF, PLIF, CuBaLIF without reset). M is read off the step by `jax.vjp`. Sums run in
+    another order than step by step, so a membrane within rounding of its threshold may fire in one
     plan and not in the other.
 
     Source: Blelloch 1990, "Prefix sums and their applications", section 1.4 (recurrences).

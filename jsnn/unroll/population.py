@@ -1,6 +1,6 @@
 """One neuron population over time.
 
-State in, state out: T steps at once equal T calls of one step, so a stream can be cut anywhere.
+State in, state out: T steps at once equal T calls of one step, so a stream can be split anywhere.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def unroll(
     `(state, s_t) = step(state, I_t + recurrent(s_{t−1}))`
 
     Args:
-        neuron: law of the population.
+        neuron: model of the population.
         params: its leaves.
         currents: `[T, B, ...]`.
         state: where to start; at rest by default.
@@ -120,7 +120,7 @@ def start_fold(
     """State of a `fold` before its first step.
 
     Args:
-        neuron: law of the population.
+        neuron: model of the population.
         params: its leaves.
         readout: what will be gathered.
         shape: `[B, ...]` of one step.
@@ -143,7 +143,7 @@ def fold(
     recurrent: Recurrent | None = None,
     key: Array | None = None,
 ) -> tuple[FoldState, Any]:
-    """Run a population and reduce it on the way: memory does not grow with T.
+    """Run a population and reduce it step by step: memory does not grow with T.
 
     Equals `unroll` followed by the readout over all membranes and spikes. `Parallel` and `Pallas`
     hold the whole trajectory before they reduce it.

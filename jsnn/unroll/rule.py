@@ -54,7 +54,7 @@ def choose(neuron: Neuron, recurrent: Recurrent | None, steps: int, device: str)
     """The plan for a population where none is named: the reference unless another measured faster.
 
     Args:
-        neuron: law of the population.
+        neuron: model of the population.
         recurrent: as in `unroll`.
         steps: length of the window.
         device: jax's name of the platform: `cpu`, `gpu`, `tpu`.

@@ -1,4 +1,4 @@
-"""Structure of a neuron's step, read from its jaxpr; and a step down to bare operations."""
+"""Structure of a neuron's step, read from its jaxpr; and a step reduced to bare operations."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def is_affine(neuron: Neuron) -> bool:
 
 
 def bare(function: Callable) -> Callable:
-    """The same function with every call in it inlined and its differentiation rules gone.
+    """The same function with every call inlined and without custom differentiation rules.
 
     Kernel languages know operations and no `custom_vjp`.
 
@@ -120,7 +120,7 @@ def _only_elementwise(jaxpr) -> bool:
 
 
 def _levels(jaxpr, known: list[int]) -> list[int]:
-    """How each output depends on the state, given how each input does."""
+    """Dependence of each output on the state, given that of each input."""
     level = dict(zip(jaxpr.invars, known, strict=True))
 
     def of(atom) -> int:

@@ -1,4 +1,4 @@
-"""Pictures: data and an axis in, an axis out."""
+"""Figures of training runs, energy estimates and comparisons."""
 
 from jsnn.viz import plots
 

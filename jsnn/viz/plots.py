@@ -1,7 +1,7 @@
-"""Pictures of a run: how it learned, where the energy goes and how sure that is, when neurons fire.
+"""Figures of training, energy with its uncertainty, spike trains and Pareto fronts.
 
-Each function returns a `matplotlib.figure.Figure` of its own, without pyplot's global state, and
-writes it to `path` where one is given.
+Each function returns a new `matplotlib.figure.Figure`, without pyplot's global state, and writes it
+to `path` if one is given.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["breakdown", "curves", "front", "raster", "ratios", "tornado"]
 
-# Source: Okabe & Ito, Color Universal Design (2008), without its yellow; told apart with every
-# common colour blindness.
+# Source: Okabe & Ito, Color Universal Design (2008), without its yellow; distinguishable with all
+# common forms of colour blindness.
 _BLACK, _ORANGE, _SKY, _GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 _BLUE, _VERMILION, _PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 _GREY = "#7F7F7F"
@@ -34,22 +34,22 @@ _COMPONENT_COLOURS = dict(
     zip(COMPONENTS, (_BLUE, _SKY, _VERMILION, _ORANGE, _GREEN, _PURPLE, _GREY), strict=True)
 )
 _DPI = 150
-# More neurons than this in one panel would run into each other.
+# Most neurons in one panel whose spikes are drawn one by one.
 _DASHES_UP_TO = 256
 
 
 def curves(
     rows: Sequence[Mapping[str, Any]], layers: Sequence[str], path: str | os.PathLike | None = None
 ) -> Figure:
-    """Training by epoch: loss and its terms, accuracy, energy, spikes by layer.
+    """Training curves by epoch: loss and its terms, accuracy, energy, spikes by layer.
 
     Args:
-        rows: of `metrics.jsonl` as `experiments.train` writes them.
+        rows: of `metrics.jsonl`, as `experiments.train` writes them.
         layers: names of the layers, in the order of `row["spikes"]`.
-        path: where to write the picture; none: nowhere.
+        path: file to write the figure to; None: none.
 
     Raises:
-        ValueError: no row, or rows of another number of layers.
+        ValueError: no rows, or rows with another number of layers.
     """
     if not rows:
         raise ValueError("expected the metrics of at least one epoch, got none")
@@ -64,7 +64,7 @@ def curves(
         return np.asarray([row[name] for row in rows], float)
 
     def draw(axes: Axes, values: np.ndarray, label: str, colour: str, dash: str = "-") -> None:
-        # A lone epoch has no line to tell apart.
+        # A single epoch is a point, as there is no line to draw.
         mark = {"marker": "o", "fillstyle": "full" if dash == "-" else "none"}
         single = mark if len(rows) == 1 else {}
         axes.plot(epochs, values, dash, color=colour, label=label, **single)
@@ -111,18 +111,18 @@ def breakdown(
     *,
     names: tuple[str, str] = ("before", "after"),
 ) -> Figure:
-    """Energy of the mean sample by layer and component, of two energies: before and after training.
+    """Energy of the mean sample by layer and component, before and after training.
 
-    Components that the machine has no price for stand in the legend as unpriced.
+    Components for which the machine has no price are listed in the legend as unpriced.
 
     Args:
-        before: energy at initialisation; a batch is averaged.
-        after: energy of the trained network.
-        path: where to write the picture; none: nowhere.
-        names: what the two are called, such as a spiking network and its QNN.
+        before: energy estimate at initialisation; a batch is averaged.
+        after: energy estimate of the trained network.
+        path: file to write the figure to; None: none.
+        names: labels of the two, such as a spiking network and its QNN.
 
     Raises:
-        ValueError: energies of different machines or layers.
+        ValueError: estimates for different machines or layers.
     """
     from matplotlib.patches import Patch
 
@@ -177,15 +177,15 @@ def breakdown(
 def raster(
     trains: Mapping[str, Any], path: str | os.PathLike | None = None, *, sample: int = 0
 ) -> Figure:
-    """Spikes of one sample: a dash for each neuron and step, one panel a layer.
+    """Spikes of one sample: a dash for each spike by neuron and step, one panel per layer.
 
-    Layers of more than 256 neurons are drawn as shades: the share of neighbouring neurons that
+    Layers of more than 256 neurons are shaded instead, by the share of neighbouring neurons that
     fire.
 
     Args:
-        trains: `{name of the layer: [T, B, N]}`, as of `jsnn.train.diagnosis.spike_trains`.
-        path: where to write the picture; none: nowhere.
-        sample: which of the batch.
+        trains: `{name of the layer: [T, B, N]}`, from `jsnn.train.diagnosis.spike_trains`.
+        path: file to write the figure to; None: none.
+        sample: index in the batch.
 
     Raises:
         ValueError: no layer, arrays that are not `[T, B, N]`, or no such sample.
@@ -217,17 +217,17 @@ def tornado(
     title: str = "",
     most: int = 12,
 ) -> Figure:
-    """What moves the energy and the energy ratio: a bar for each constant and design parameter.
+    """Sensitivity of energy and energy ratio: a bar per constant and design parameter.
 
-    A bar reaches from the first-order change at the low end of its range to that at the high end;
-    the range of a design parameter is half to double. The longest bar of the energy stands on top;
-    what is less than a hundredth of the longest in both panels is left out.
+    A bar extends from the first-order change at the low end of the range to that at the high end;
+    the range of a design parameter is half to double its value. Bars are sorted by length in the
+    energy panel; those shorter than a hundredth of the longest in both panels are left out.
 
     Args:
-        sensitivities: as of `jsnn.energy.uncertainty.sensitivities`.
-        path: where to write the picture; none: nowhere.
-        title: above the picture.
-        most: how many bars to draw.
+        sensitivities: from `jsnn.energy.uncertainty.sensitivities`.
+        path: file to write the figure to; None: none.
+        title: above the figure.
+        most: largest number of bars.
 
     Raises:
         ValueError: nothing to draw.
@@ -271,11 +271,11 @@ def ratios(reports: Sequence[Report], path: str | os.PathLike | None = None) -> 
     """E_SNN / E_QNN on each machine with the interval of its draws, and how often spikes win.
 
     Args:
-        reports: of one workload, as of `jsnn.energy.report.compare`.
-        path: where to write the picture; none: nowhere.
+        reports: of one workload, from `jsnn.energy.report.compare`.
+        path: file to write the figure to; None: none.
 
     Raises:
-        ValueError: no report, or ratios that are not finite and positive.
+        ValueError: no reports, or ratios that are not finite and positive.
     """
 
     values = np.asarray([one.ratio for one in reports], float)
@@ -317,13 +317,13 @@ def front(
     spike_independent_pj: float | None = None,
     path: str | os.PathLike | None = None,
 ) -> Figure:
-    """Accuracy over energy: every point with the spread of its runs, the front joined.
+    """Accuracy over energy: each point with the spread of its runs, and the Pareto front as a line.
 
     Args:
         points: each with `label`, `pj` and `accuracy` (mean, standard deviation) and `chosen`,
-            whether it lies on the front.
-        spike_independent_pj: energy of the silent network, drawn as a line.
-        path: where to write the picture; none: nowhere.
+            whether it lies on the Pareto front.
+        spike_independent_pj: spike-independent energy, drawn as a line.
+        path: file to write the figure to; None: none.
 
     Raises:
         ValueError: no points.
@@ -377,7 +377,7 @@ def _short(value: float) -> str:
 
 
 def _figure(width: float, height: float) -> Figure:
-    """An empty one, in inches; matplotlib takes a second to load, so only a picture loads it."""
+    """An empty figure, in inches; loads matplotlib, which takes a second, only when needed."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -410,7 +410,7 @@ def _panel(axes: Axes, name: str, spikes: np.ndarray) -> None:
 def _dashes(axes: Axes, spikes: np.ndarray) -> str:
     steps, neurons = spikes.shape
     time, neuron = np.nonzero(spikes)
-    # Long recordings have steps narrower than a pixel.
+    # In long recordings a step is narrower than a pixel.
     half = max(0.4, steps / 800)
     width = float(np.clip(100 / neurons, 0.5, 4.0))
     axes.hlines(neuron, time - half, time + half, color=_BLUE, linewidth=width, rasterized=True)
@@ -455,7 +455,7 @@ def _bare(axes: Axes) -> None:
 
 
 def _log_axis(axes: Axes, name: str = "y") -> None:
-    """A logarithmic axis with enough plain numbers on it, however few decades it spans."""
+    """A logarithmic axis with enough tick labels, however few decades it spans."""
     axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
     axes.set(**{f"{name}scale": "log"})
     low, high = axis.get_view_interval()
@@ -466,7 +466,7 @@ def _log_axis(axes: Axes, name: str = "y") -> None:
 
 
 def _activity_axis(axes: Axes, spikes: np.ndarray) -> None:
-    """Logarithmic; linear below one spike if a layer dies, so that it is seen to reach zero."""
+    """A logarithmic axis; linear below one spike if a layer falls silent, to show zero."""
 
     if spikes.size and (spikes > 0).all():
         _log_axis(axes)

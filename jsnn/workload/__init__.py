@@ -1,4 +1,4 @@
-"""Workloads: counts of a forward pass, measured, written down, or over another time window."""
+"""Workloads: counts of a forward pass, measured, analytic, or over another time window."""
 
 from jsnn.workload import analytic, truncation
 from jsnn.workload.workload import (

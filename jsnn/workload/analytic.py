@@ -1,4 +1,4 @@
-"""A layer's workload written down instead of measured: for what-if questions and examples."""
+"""Analytic workload of a layer, instead of a measured one: for what-if questions and examples."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def dense(
         The workload of a batch of B (1 for a number).
 
     Raises:
-        ValueError: a number that nobody can have: sizes and steps that are not whole or below 1,
+        ValueError: an impossible number: sizes and steps that are not whole or below 1,
             rates that are negative, infinite or NaN, shares above 1, arrays of other shapes than
-            `[B]`, another kind of input, flags that are none. Of traced rates only the shape is
-            looked at.
+            `[B]`, another kind of input, flags that are not bool. Of traced rates only the shape
+            is checked.
 
     >>> layer = dense(100, 10, steps=5, rate=0.1)
     >>> float(layer.synops[0]), round(float(layer.active_synapses[0]), 2)

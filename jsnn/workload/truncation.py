@@ -1,6 +1,6 @@
 """A recorded run over a window of another length: T as a number with a gradient.
 
-`truncate` says what the steps of a run did until then, `rescale` what they would do at its rates.
+`truncate` gives what a run did up to that step, `rescale` what it would do at the same rates.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ def truncate(workload: Workload, steps: Any) -> Workload:
 
     With w_t = min(max(steps - t, 0), 1), t from 0, every event of step t counts w_t times: the
     record of the first `steps` steps where these are a whole number, a straight line between two.
-    The energy, its spike-independent energy and the latency of what is returned are those of a run
-    over cut frames, and differentiable in `steps` (traced as in `rescale`).
+    The energy, the spike-independent energy and the latency of what is returned are those of a run
+    over truncated frames, and differentiable in `steps` (traced as in `rescale`).
 
-    What a record does not keep step by step is taken `rescale` at constant rates: see
+    What a record does not keep step by step is rescaled at constant rates, as in `rescale`: see
     `taken_at_rates`. Output spikes of single neurons are scaled to the sum of their layer, which is
-    all that an energy reads, and so are arrivals of single inputs, which an energy of lists of
-    weights reads, unless every step says them (as after
-    `jsnn.codesign.early_exit.answers_by_step`); which operands of a product were ever active (its
-    QNN) is a rate.
+    all that an energy estimate reads. So are the events of single inputs, which the energy of lists
+    of weights reads, unless every step records them (as after
+    `jsnn.codesign.early_exit.answers_by_step`). The operands of a product that were ever active,
+    which its QNN reads, are rescaled too.
 
     Args:
         workload: what a run did in T steps.
@@ -127,11 +127,11 @@ def truncate_layer(layer: LayerWorkload, steps: Any) -> LayerWorkload:
 
 
 def taken_at_rates(layer: LayerWorkload) -> tuple[str, ...]:
-    """What `truncate` takes of this layer at constant rates, because no step says it.
+    """What `truncate` rescales at constant rates in this layer, because no step records it.
 
-    Nothing in a network of dense layers and convolutions that ends in an integrator. From where
-    events came is not asked: only energies of lists of weights read it, and those are exact where
-    `by_step.by_input` is there.
+    Nothing in a network of dense layers and convolutions that ends in an integrator. The inputs
+    that events came from are not listed: only energies of lists of weights read them, and those are
+    exact where `by_step.by_input` is known.
 
     >>> from jsnn.workload.analytic import dense
     >>> taken_at_rates(dense(4, 3, steps=5, rate=0.1))

@@ -1,6 +1,6 @@
 """The workload of a forward pass: static geometry of every layer and the events measured in it.
 
-A workload knows no joule. `jsnn.energy` multiplies it with the prices of a hardware.
+A workload holds no energies: `jsnn.energy` multiplies it by the prices of a machine.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Operand:
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """Static facts of one layer; hashable, so that it can ride through `jit` as metadata.
+    """Static facts of one layer; hashable, so that it can pass through `jit` as metadata.
 
     A lever that prunes (`jsnn.codesign`) puts sizes that are learned in place of whole numbers:
-    arrays of at least 1, for an energy inside one trace. Where weights go, each input is a class of
-    its own, and `fan_outs` an array of all of them.
+    arrays of at least 1, for an energy inside one trace. Where weights are pruned, each input is a
+    class of its own, and `fan_outs` an array of all of them.
 
     Attributes:
         name: path of the layer in its network.
@@ -47,7 +47,7 @@ class Geometry:
             value), `analog` (a new real frame each step) or `constant` (one real frame shown at
             every step; its synapses are computed once).
         spiking: False for a layer whose neurons never fire (a leaky-integrator readout).
-        fan_outs: those that occur among the inputs, ascending: one for a dense layer, several
+        fan_outs: fan-outs that occur among the inputs, ascending: one for a dense layer, several
             where a convolution has borders or strides. Together they are the true edges.
         inputs_by_fan_out: inputs of each of these fan-outs.
         neurons: size of one output frame.
@@ -70,7 +70,7 @@ class Geometry:
         shared: the weights are those of an earlier layer, or an earlier use of the same: stored and
             loaded there.
         from_outside: the input comes from outside of the network, although declared as `spikes`;
-            None where that is not known, because a function that hands nothing on has made it.
+            None where that is not known, because a function that does not pass it on has made it.
         parameters: paths of the parameters that this layer accounts for, as prefixes.
     """
 
@@ -183,7 +183,7 @@ class Stored:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ByStep:
-    """The events of a layer step by step: what a machine that chooses in every step looks at.
+    """The events of a layer step by step, for machines that choose a dataflow in every step.
 
     Over T they sum to those of `LayerWorkload`. The last four are read by
     `jsnn.workload.truncation.truncate` only, and None where a pass does not keep them.
@@ -219,7 +219,7 @@ class LayerWorkload:
     Counts of a sample whose input was not what it was declared to be, or whose membranes are not
     finite, are NaN (`finite`), and so is its energy.
 
-    What arrives is kept apart by how far it reaches: class k holds the inputs that are wired to
+    Events are kept apart by the fan-out of their input: class k holds the inputs that are wired to
     `geometry.fan_outs[k]` outputs, so that any function of a fan-out can be summed exactly.
 
     Attributes:
@@ -235,7 +235,7 @@ class LayerWorkload:
         by_step: when it came in; None where only sums are known, and a machine that chooses in
             every step then chooses once, as if all steps were alike.
         by_input: `[B, *input_shape]` from where it came, summing up to `events_by_fan_out`; None
-            where that is not known. Read where weights go and inputs differ in their fan-out.
+            where that is not known. Read where weights are pruned and inputs differ in fan-out.
     """
 
     events_by_fan_out: jax.Array
@@ -251,8 +251,8 @@ class LayerWorkload:
     @property
     def finite(self) -> jax.Array:
         """`[B]` whether all that was counted of a sample is finite; not so of invalid events."""
-        # Without `active`, counted of the same values as `events_by_fan_out`: of many machines
-        # nobody asks for it, and what nobody asks for XLA leaves away.
+        # Without `active`, counted of the same values as `events_by_fan_out`: many machines do not
+        # need it, and XLA leaves out what is not needed.
         counts = (self.events_by_fan_out, self.recurrent_events, self.spikes, self.stored)
         leaves = jax.tree.leaves(counts)
         if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
@@ -340,8 +340,8 @@ class Workload:
         per_step: the network is read out at every step or feeds back: each of its steps is a
             decision of its own, which the QNN must make too (see `jsnn.estimate_qnn_energy`).
         unpriced: paths of parameters that no layer accounts for, listed by hand (`jsnn.run`).
-        levers: names of the levers under which the network ran (`jsnn.train.levers`): what its
-            layers cost is theirs to say.
+        levers: names of the levers under which the network ran (`jsnn.train.levers`): they
+            determine what its layers cost.
     """
 
     layers: tuple[LayerWorkload, ...]
@@ -383,9 +383,9 @@ class Workload:
         """The same network without a spike of its own, as for the spike-independent energy.
 
         What comes from outside stays: every `input_kind` but `spikes`, and spikes that are known to
-        come into the network (`Geometry.from_outside`). A sum of both stays, too. Where a function
-        of the user's has made the input of a later layer, it is removed (`source_unknown`); frames
-        from outside are declared `events` there.
+        come into the network (`Geometry.from_outside`). A sum of both stays, too. Input of a
+        later layer that comes from a function of the user's is removed (`source_unknown`); declare
+        frames from outside as `events` there.
         """
         return dataclasses.replace(self, layers=tuple(_mute(layer) for layer in self.layers))
 

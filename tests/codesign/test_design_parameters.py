@@ -1,4 +1,4 @@
-"""No design parameter is free: each that may be trained is pushed both ways, others refused."""
+"""Design parameters: each that may be trained has costs both ways, others are refused."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Pruned units and weights: the network, its energy and what is written out say the same."""
+"""Pruned units and weights: the network, its energy and what is exported agree."""
 
 import dataclasses
 import functools

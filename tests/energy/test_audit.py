@@ -1,4 +1,4 @@
-"""The walk through every event against the energy worked out from totals."""
+"""The walk through every event against the energy estimated from totals."""
 
 import dataclasses
 import functools
@@ -339,7 +339,7 @@ def test_books_of_words_by_hand(kind, ops, frames, biases):
     assert counts["weights@local", "read", 8] == frames * (6 + 4) * Fraction(1, 2)
     assert counts["weights@local", "read", 16] == biases
     assert counts["multiplier", "multiply", 64] == 4 * frames
-    # A stored current is added where the law has no add of its own.
+    # A stored current is added where the neuron has no add of its own.
     used = 4 if kind == "constant" else 0
     assert counts["adder", "add", 16] == 4 * frames + biases + used
     states = {verb: counts.get(("states@local", verb, 16), 0) for verb in ("read", "write")}

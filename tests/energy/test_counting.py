@@ -554,7 +554,7 @@ def test_of_a_sum_is_known_what_is_known_of_both(one, other, unit, pooled, kept)
 
 @dataclasses.dataclass(frozen=True)
 class Graded(LIF):
-    """A law of the user's that sends its spikes at a size of its own."""
+    """A neuron of the user's that sends its spikes at a size of its own."""
 
     size: float = 1.0
 
@@ -589,7 +589,7 @@ def test_a_law_that_says_the_value_of_its_spikes_hands_it_on():
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("size", [1.0, 0.5])
 def test_sums_hand_on_the_value_of_spikes_of_a_law_of_the_users(size, pooled, dropped):
-    """As of a shipped law, whose spikes are known, through pools, dropout and sums."""
+    """As of a shipped neuron, whose spikes are known, through pools, dropout and sums."""
 
     def network(law):
         drop = [Dropout(0.25)] * dropped
@@ -636,7 +636,7 @@ def test_a_law_that_sends_no_whole_numbers_has_no_energy(size, readout, recurren
             np.testing.assert_array_equal(found.output_events, size * plain.output_events)
         jsnn.run(layer, variables, ONES)
         return
-    # A law that says so sends as many spikes as it fires.
+    # A neuron that says so sends as many spikes as it fires.
     if size > 0:
         law = Valued(v_threshold=0.1, size=size)
         weights = jax.tree.map(jnp.copy, variables["params"])

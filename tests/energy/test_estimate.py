@@ -1,4 +1,4 @@
-"""The energy against ledgers written out by hand, and its laws."""
+"""The energy estimate against sums by hand, and its invariants."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""The QNN against the published break-evens and ledgers by hand."""
+"""The energy of the QNN against published break-evens and sums by hand."""
 
 import dataclasses
 import math

@@ -168,7 +168,7 @@ def test_a_draw_is_the_energy_of_a_machine_with_these_constants(name, density):
 
 
 def test_static_power_burns_as_long_as_the_slowest_layer_of_each_sample():
-    """Either layer is the slow one of half the samples: the mean sample would burn less."""
+    """Either layer is the slow one of half the samples: the mean sample would use less."""
     power = Constant(2.0, "W", "a data sheet", "EXACT")
     machine = get("event-45nm")
     constants = machine.technology.constants | {"static_power_w": power}

@@ -97,7 +97,7 @@ def test_a_climb_keeps_its_runs_and_says_what_each_stage_gave(tmp_path, monkeypa
         assert result["times"][name]["of_int8"] == pytest.approx(factor)
     assert rows["early exit"]["steps"][0] <= 3
     assert rows["pruned weights"]["test_pj"][0] < rows["free"]["test_pj"][0]
-    # Of weights that went what is written out counts.
+    # For pruned weights the exported network counts.
     for run in rows["pruned weights"]["runs"]:
         (kept,) = (tmp_path / "a").glob(f"*/pruned-w0.3-s{run['seed']}/result.json")
         assert run["test_pj"] == json.loads(kept.read_text())["pruned"]["skipping_pj"]

@@ -200,8 +200,8 @@ def test_budgets_run_in_this_process_and_the_infeasible_one_is_named(tmp_path, c
     summary = front.run([*FLAGS, *words, "--out", str(tmp_path / "front")])
     assert [point["label"] for point in summary["points"]] == ["1060pJ"]
     (failed,) = [one for one in summary["members"] if one["error"]]
-    assert failed["value"] == "900pJ" and "its spike-independent energy is" in failed["error"]
-    assert "its spike-independent energy is" in capsys.readouterr().out
+    assert failed["value"] == "900pJ" and "its spike-independent usage is" in failed["error"]
+    assert "its spike-independent usage is" in capsys.readouterr().out
 
 
 def test_a_folder_of_another_config_is_refused(tmp_path):

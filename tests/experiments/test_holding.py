@@ -16,8 +16,7 @@ from jsnn.train import diagnosis
 from jsnn.train.budget import Budget, Infeasible
 
 FLAGS = "--epochs 3 --limit 64 --widths 8 --steps 2 --batch 16 --gain 8".split()
-# Between the spike-independent energy of this network, 992 pJ, and the 1,034 pJ that it spends
-# untrained.
+# Between the spike-independent energy of this network, 992 pJ, and its 1,034 pJ when untrained.
 BUDGET, LIMIT = "1010pJ", 1010
 
 
@@ -86,7 +85,7 @@ def test_a_warm_start_begins_with_the_network_of_the_other_run(held):
         ),
         (
             "--memory-budget 100B",
-            r"memory_bytes is limited to 100 \(100 B\), its spike-independent energy is",
+            r"memory_bytes is limited to 100 \(100 B\), its spike-independent usage is",
         ),
         ("--latency-budget 1ms", "publishes no times"),
         ("--area-budget 2mm2", "does not say what memories it has"),

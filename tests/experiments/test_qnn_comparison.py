@@ -40,7 +40,8 @@ def fill(store, flags, accuracy):
 def test_energies_are_compared_at_one_accuracy(tmp_path):
     flags = Flags(strengths="0,1,2,3", seeds=(0, 1, 2))
     store = Store(tmp_path, "python -m experiments.qnn_comparison")
-    # Where both started equal, the QNN is a point more accurate, or half its energy at the same.
+    # Of equal initial energy, the QNN is a percentage point more accurate, or at equal accuracy
+    # takes half the energy.
     fill(store, flags, {SPIKES: 0.98, QNN: 0.99})
     lines = list(compare(flags, store, "digits", 4))
     assert len(lines) == len(ROWS) == len({line["machine"] for line in lines})

@@ -78,7 +78,7 @@ def test_its_energy_is_that_of_what_it_does(machine):
 
 
 def test_measured_and_formula_agree_where_levels_are_uniform():
-    """Theorem 2's mid-point: levels 1 to T alike among the non-zeros; energies, densities equal."""
+    """Theorem 2's mid-point: non-zeros uniform over levels 1 to T; energies, densities equal."""
     _, _, workload = recorded()
     layer = workload["readout"]
     # Six of seven inputs send, one each of the levels 1 to 6.
@@ -136,7 +136,7 @@ def test_training_against_the_energy_lowers_it():
 
 
 def test_it_goes_where_the_spiking_network_goes():
-    """Same parameters but for the law, and an objective takes its energy."""
+    """Same parameters except those of the neuron, and an objective takes its energy."""
     plain = jsnn.models.MLP((9, 7), 3, neuron=LIF())
     shapes = jax.eval_shape(plain.init, jax.random.key(0), FRAMES)["params"]
     params, outputs, workload = recorded()

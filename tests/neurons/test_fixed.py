@@ -20,7 +20,7 @@ STEPS, SHAPE = 20, (2, 5)
 
 
 def integers(law, decay, currents, threshold, reset_to, start, bits, shift):
-    """The law in Python integers: `decay / 2^shift`, round half to even, saturate."""
+    """The neuron in Python integers: `decay / 2^shift`, round half to even, saturate."""
 
     def rounded(value, by):
         below, rest = divmod(value, 1 << by)

@@ -228,7 +228,7 @@ class TestContract:
         assert (v < low).all()
 
 
-# --- the laws, once more, as NumPy loops in float64 ------------------------------------------
+# --- the neuron models, once more, as NumPy loops in float64 ---------------------------------
 
 
 def fire_and_reset(n, p, v):

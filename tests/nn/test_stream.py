@@ -110,7 +110,7 @@ class TimeState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Timed(LIF):
-    """A law that keeps when it last fired, never at first, and a count without a batch."""
+    """A neuron that keeps when it last fired, never at first, and a count without a batch."""
 
     def init_state(self, params, shape, key=None):
         v = super().init_state(params, shape, key).v

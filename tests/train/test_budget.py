@@ -177,7 +177,7 @@ def test_bad_budgets(options, message):
 
 def test_a_budget_below_the_spike_independent_energy_is_infeasible_and_says_so():
     budget = Budget(energy_pj=90.0, latency_s=1.0)
-    said = r"energy_pj is limited to 90 \(90 pJ\), its spike-independent energy is 100 \(100 pJ\)"
+    said = r"energy_pj is limited to 90 \(90 pJ\), its spike-independent usage is 100 \(100 pJ\)"
     with pytest.raises(Infeasible, match=said):
         budget.refuse_below({"energy_pj": 100.0, "latency_s": 0.5})
     budget.refuse_below({"energy_pj": 90.0, "latency_s": 0.5})

@@ -1,4 +1,4 @@
-"""Several levers in one run: each is carried out in turn, and the integers are of what is left."""
+"""Several levers in one run: each is applied in turn, and the integers are of what is left."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Losses by hand, the energy term, and the term that keeps layers alive."""
+"""Losses by hand, the energy term, and the term against dead layers."""
 
 import dataclasses
 

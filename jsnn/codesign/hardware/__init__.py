@@ -1,4 +1,4 @@
-"""Design parameters of the hardware as leaves that are trained, or searched."""
+"""Design parameters of the hardware, trained with the network or searched."""
 
 from jsnn.codesign.hardware import design_parameters, rules, search, trade
 

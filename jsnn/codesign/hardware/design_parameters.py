@@ -1,11 +1,11 @@
-"""Design parameters of the machine as leaves that are trained beside the weights, between bounds.
+"""Design parameters of the machine, trained with the weights between bounds.
 
 value = low · (high / low)^s   or   low + (high - low) · s,   s = sigmoid(leaf)
 
-Three limits that the machine sets itself are kept by every value that is priced, and felt by how
-far the leaves go beyond them (`DesignParameters.excess`): a message reaches at most the targets
-that one place holds, a chip has at least the cores that its layers need, and a clock is at most
-what the supply bears.
+The machine itself sets three limits. Every priced value is within them, and leaves beyond them are
+penalised (`DesignParameters.excess`): a message reaches at most the targets that one core or
+processing element holds, a chip has at least the cores that its layers need, and a clock is at most
+what the supply allows.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ __all__ = ["DesignParameter", "DesignParameters", "Supply", "committed", "round_
 
 Values = Mapping[str, Any]
 
-# How near to a bound a leaf may start: at the bound itself it could not move.
+# Least distance of a leaf from a bound at the start: at the bound itself it could not move.
 INSIDE = 0.01
-# Distance within which a value that can be built is taken for it: rounding of float32 must not
-# decide whether a tensor fits.
+# Distance within which a value counts as one that can be built: rounding of float32 must not decide
+# whether a tensor fits.
 NEAR = 1e-5
 _CORES = ("cores", "core_weight_bytes", "core_state_bytes", "core_neurons")
 _PLACES = ("targets_per_message", "pe_state_bytes", *_CORES[1:])
@@ -50,16 +50,16 @@ _PLACES = ("targets_per_message", "pe_state_bytes", *_CORES[1:])
 
 @dataclasses.dataclass(frozen=True)
 class DesignParameter:
-    """a design parameter and the bounds between which it is trained.
+    """A design parameter and the bounds between which it is trained.
 
     Attributes:
         name: of the design parameter (`jsnn.hardware.Design`), or `voltage_v`.
         low, high: bounds.
-        per_layer: whether each layer has its own; the machine must be able to.
+        per_layer: whether each layer has its own value; the machine must support that.
 
     Raises:
-        ValueError: bounds that cross or leave those of the design, between which nothing can be
-            built, one for each layer where a machine has but one.
+        ValueError: bounds that cross, leave those of the design or have no value that can be built
+            between them; `per_layer` where a machine has one value only.
 
     >>> DesignParameter("local_bytes", 1024, 65536)
     DesignParameter(name='local_bytes', low=1024, high=65536, per_layer=False)
@@ -89,13 +89,13 @@ class DesignParameter:
         build(self.name, self.low, self.low, self.high)
 
     def at(self, share: Any) -> Any:
-        """The value at a share of the way from low to high."""
+        """The value at a share of the range from low to high."""
         if RULES[self.name].log:
             return self.low * jnp.exp(math.log(self.high / self.low) * share)
         return self.low + (self.high - self.low) * share
 
     def share(self, value: Any) -> Any:
-        """How far a value is on that way."""
+        """The share of the range at which a value lies."""
         if RULES[self.name].log:
             return jnp.log(jnp.asarray(value) / self.low) / math.log(self.high / self.low)
         return (jnp.asarray(value) - self.low) / (self.high - self.low)
@@ -103,15 +103,15 @@ class DesignParameter:
 
 @dataclasses.dataclass(frozen=True)
 class Supply:
-    """The supply that the constants of a machine are for; its clock is the fastest at that supply.
+    """The supply voltage of a machine's constants; its clock is the fastest at that voltage.
 
     Attributes:
         node_nm: technology node, 7 to 180.
-        voltage_v: supply.
+        voltage_v: supply voltage.
         process: `high-performance` or `low-power`.
 
     Raises:
-        ValueError: outside what `jsnn.hardware.scaling` covers.
+        ValueError: values that `jsnn.hardware.scaling` does not cover.
 
     >>> float(Supply(45, 0.9).slowdown(0.6))
     4.005
@@ -125,29 +125,29 @@ class Supply:
         energy_factor(self.node_nm, self.voltage_v, self.process)
 
     def slowdown(self, voltage_v: Any) -> Any:
-        """Delay of logic at another supply over that at this one (Stillmaker and Baas)."""
+        """Delay of logic at another voltage relative to that at this one (Stillmaker and Baas)."""
         to, by = (delay_factor(self.node_nm, v, self.process) for v in (voltage_v, self.voltage_v))
         return to / by
 
 
 @dataclasses.dataclass(frozen=True)
 class DesignParameters(Lever):
-    """Design parameters of one machine, trained (table in `jsnn.codesign.hardware.rules`).
+    """Trained design parameters of one machine (table in `jsnn.codesign.hardware.rules`).
 
-    Only design parameters that something opposes are taken. With `weight_bits` among them the
+    Only design parameters that something opposes are accepted. With `weight_bits` among them the
     network runs with weights rounded to that width, so that the task opposes it.
 
     Attributes:
-        hardware: the machine whose design parameters they are, where they start.
-        parameters: which, between which bounds.
-        supply: of the machine; needed by `voltage_v`.
+        hardware: the machine; its own values are the initial ones.
+        parameters: those that are trained, with their bounds.
+        supply: of the machine; required by `voltage_v`.
         opposed: bits that another lever or a term of the loss opposes.
-        built: whether values are rounded to what can be built, as the network is scored; the
-            gradient is then that at the rounded values, handed through.
+        built: whether values are rounded to those that can be built when the network is scored;
+            the gradient is then taken at the rounded values, straight through.
 
     Raises:
-        ValueError: no design parameter, one named twice, one the machine has not or that nothing
-            opposes, a start outside the bounds, a voltage without a supply or beyond its law.
+        ValueError: no design parameter, one named twice, one that the machine lacks or that nothing
+            opposes, a start outside the bounds, a voltage without a supply or beyond its model.
 
     >>> from jsnn.hardware import get
     >>> from jsnn.workload.analytic import dense
@@ -216,7 +216,7 @@ class DesignParameters(Lever):
         return tuple(parameter.name for parameter in self.parameters)
 
     def init(self, key: jax.Array, variables: Any, workload: Workload) -> dict[str, jax.Array]:
-        """Leaves at the machine's own values, at a bound a hundredth of the way inside."""
+        """Leaves at the machine's own values, kept a hundredth of the range inside the bounds."""
         starts = {parameter.name: self._start(parameter) for parameter in self.parameters}
         return self.leaves(
             {k.name: jnp.full(len(workload), starts[k.name]) if k.per_layer else starts[k.name]
@@ -242,21 +242,20 @@ class DesignParameters(Lever):
         return jnp.where(taken, with_slope(near, value), value)
 
     def buildable(self, values: Values) -> dict[str, jax.Array]:
-        """The values rounded to what can be built; once rounded they stay."""
+        """The values rounded to those that can be built; rounding twice changes nothing more."""
         bounds = {k.name: (k.low, k.high) for k in self.parameters}
         return {name: build(name, v, *bounds.get(name, ())) for name, v in values.items()}
 
     def settled(self, leaves: Values, pairs: Pairs) -> tuple[dict[str, Any], dict[str, jax.Array]]:
-        """Values that keep the limits of the machine, and by what logarithm the leaves pass them.
+        """Values within the limits of the machine, and the log excess of the leaves over them.
 
         Args:
             leaves: of this lever.
             pairs: layers and the machine, before these design parameters.
 
         Returns:
-            Values by name, a clock that follows its supply among them, and the excess by limit:
-            `targets`, `cores` and `clock`, where a design parameter touches them; 0 where one is
-            kept.
+            Values by name, including a clock that follows its supply, and the excess by limit:
+            `targets`, `cores` and `clock`, if a design parameter affects them; 0 if it is met.
         """
         asked = self.values(leaves)
         values, excess = self._limited(asked, pairs)
@@ -268,8 +267,8 @@ class DesignParameters(Lever):
     def construct(
         self, values: Values, pairs: Pairs
     ) -> tuple[dict[str, Any], dict[str, jax.Array]]:
-        """Values that can be built and keep the limits of the machine, and what excess is left."""
-        # Sizes first: what they are built as sets the limits of the others.
+        """Values that can be built within the limits of the machine, and the excess left over."""
+        # Sizes first: their rounded values set the limits of the others.
         sizes, _ = self._limited(self.buildable(values), pairs)
         whole = self.buildable(sizes)
         _, excess = self._limited(whole, pairs)
@@ -302,13 +301,13 @@ class DesignParameters(Lever):
                 fastest = fastest / self.supply.slowdown(values[VOLTAGE])
             clock = values.get("clock_hz", self.hardware.design.clock_hz)
             if "clock_hz" in values:
-                # One that is no design parameter follows its supply.
+                # A clock that is not trained follows the supply, without excess.
                 excess["clock"] = jax.nn.relu(jnp.log(clock / fastest))
             values["clock_hz"] = jnp.minimum(clock, fastest)
         return values, excess
 
     def excess(self, leaves: Values, pairs: Pairs) -> jax.Array:
-        """`Σ relu(log(need / what there is))²` over the limits of the machine."""
+        """`Σ relu(log(needed / available))²` over the limits of the machine."""
         return squared(self.settled(leaves, pairs)[1])
 
     def price(self, leaves: Values, params: Any, pairs: Pairs) -> Pairs:
@@ -317,17 +316,17 @@ class DesignParameters(Lever):
         return self.on(values, pairs)
 
     def on(self, values: Values, pairs: Pairs) -> Pairs:
-        """The layers on the machine with these values as they are."""
+        """The layers on the machine with these values unchanged."""
         return [
             (layer, self.machine(_of_layer(values, number), hardware))
             for number, (layer, hardware) in enumerate(pairs)
         ]
 
     def machine(self, values: Values, hardware: Hardware | None = None) -> Hardware:
-        """The machine with these values, one number each.
+        """The machine with these values, one number per parameter.
 
         Args:
-            values: by name; of a voltage, the constants of the logic follow.
+            values: by name; a voltage also changes the constants of the logic.
             hardware: another machine of the same architecture; None: the lever's own.
         """
         found = self.hardware if hardware is None else hardware
@@ -340,12 +339,12 @@ class DesignParameters(Lever):
         return dataclasses.replace(found, technology=technology)
 
     def network(self, leaves: Values, variables: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The network, its weights rounded to the next whole width where that is trained."""
+        """The network, its weights rounded to the next whole width if that is trained."""
         if "weight_bits" not in leaves or "weight_bits" in self.opposed:
             return variables
         parameter = next(k for k in self.parameters if k.name == "weight_bits")
         bits = self.values(leaves)["weight_bits"]
-        # Always whole: a network that learned on a grid between two widths loses when it is built.
+        # Always whole: a network trained on a grid between two widths loses accuracy once built.
         bits = with_slope(build(parameter.name, bits, parameter.low, parameter.high), bits)
 
         def rounded(path, leaf, label):
@@ -358,10 +357,10 @@ class DesignParameters(Lever):
 
 
 def committed(hardware: Hardware, dense_share: float = 0.5) -> Hardware:
-    """The machine built for one dataflow in each layer (`jsnn.hardware.architectures.committed`).
+    """The machine with one fixed dataflow per layer (`jsnn.hardware.architectures.committed`).
 
     Raises:
-        ValueError: a machine with one dataflow only.
+        ValueError: a machine that has one dataflow only.
 
     >>> from jsnn.hardware import get
     >>> committed(get("spatial-45nm")).architecture.name
@@ -383,7 +382,7 @@ def committed(hardware: Hardware, dense_share: float = 0.5) -> Hardware:
 
 
 def squared(excess: Mapping[str, jax.Array]) -> jax.Array:
-    """Sum of squares of what limits are passed by."""
+    """Sum of squares of the excess over all limits."""
     return sum((jnp.square(over) for over in excess.values()), jnp.zeros(()))
 
 
@@ -392,14 +391,14 @@ def _of_layer(values: Values, number: int) -> dict[str, Any]:
 
 
 def round_weights(weights: jax.Array, bits: Any) -> jax.Array:
-    """Weights on a symmetric grid of `bits` bits, which may be a fraction, with a slope in them.
+    """Weights on a symmetric grid of `bits` bits, a real number with a gradient.
 
     q = s · round(w / s),   s = max|w| / (2^(bits - 1) - 1),   ∂q/∂w = 1,   ∂q/∂s = round(w/s) - w/s
 
     At whole bits the values are those of `jsnn.quantise.fake_quantise`.
 
-    Source: the slope in s is that of Esser et al. 2020 (LSQ, 1902.08153, equation 3), here carried
-    on to the bits.
+    Source: the slope in s is that of Esser et al. 2020 (LSQ, 1902.08153, equation 3), here
+    continued to the bits.
 
     >>> round_weights(jnp.array([1.0, 0.4, -0.7]), 3.0).tolist()
     [1.0, 0.333, -0.667]

@@ -1,11 +1,9 @@
-"""Rules for trainable parameters of a design: what opposes each, and the steps it is built in.
+"""Rules for trainable design parameters: what opposes each, and the values that can be built.
 
-a design parameter that nothing opposes runs into its bound, whatever the network does: it is no
-    choice, and is
+A design parameter that nothing opposes runs into its bound whatever the network does, so it is
 refused. With F = targets_per_message:
 
-| design parameter                | machines          | pushed up by                        | pushed
-down by  |
+| design parameter    | machines          | pushed up by                        | pushed down by  |
 |---------------------|-------------------|-------------------------------------|-----------------|
 | local_bytes,        | classical,        | energy: what does not fit spills    | area            |
 | global_bytes        | spatial           |                                     |                 |
@@ -23,9 +21,10 @@ down by  |
 | dense_share         | …-committed       | energy, of busy layers              | energy, of calm |
 | weight_bits         | all that have it  | task: rounded weights               | energy          |
 
-Sizes are built as powers of two and rounded up, so that what fits still fits; registers in words of
-8 bytes, cores, processing elements and bits whole, up; targets whole, down; a supply in steps of
-10 mV, up; a clock in steps of 1 MHz, down, so that the supply still bears it.
+Rounding to values that can be built: sizes up to a power of two, so that what fits still fits;
+registers up to words of 8 bytes; cores, processing elements and bits up to whole numbers; targets
+down to whole numbers; a supply voltage up to steps of 10 mV; a clock down to steps of 1 MHz, so
+that the supply still allows it.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ __all__ = ["RULES", "TERMS", "Rule", "build", "refusal", "unopposed"]
 
 TERMS = ("energy", "latency", "area", "capacity", "task")
 VOLTAGE = "voltage_v"
-# Share of a step within which a value counts as being on it: float32 must not add a step.
+# Share of a step within which a value counts as on it: float32 rounding must not add a step.
 SLACK = 0.01
 SLACK_SHARE = 1e-4
 
@@ -52,11 +51,11 @@ class Rule(NamedTuple):
     """How one design parameter is trained and built.
 
     Attributes:
-        log: whether it moves in its logarithm.
+        log: whether it is trained in its logarithm.
         step: distance of two values that can be built; 0: the powers of two.
-        way: `up`, `down` or `nearest`: where to it is rounded.
-        up, down: terms of which at least one must be there to push it that way.
-        per_layer: whether each layer may have its own.
+        way: direction of rounding, `up`, `down` or `nearest`.
+        up, down: terms, at least one of which must be present to push it in that direction.
+        per_layer: whether each layer may have its own value.
     """
 
     log: bool
@@ -100,7 +99,7 @@ _BY_NATURE = {
 
 
 def refusal(hardware: Hardware, name: str) -> str | None:
-    """Why a design parameter of this machine cannot be trained; None where it can.
+    """The reason why a design parameter of this machine cannot be trained; None if it can.
 
     >>> from jsnn.hardware import get
     >>> refusal(get("spatial-45nm"), "pes") is None
@@ -134,7 +133,7 @@ def refusal(hardware: Hardware, name: str) -> str | None:
 
 
 def unopposed(name: str, terms: Collection[str]) -> str | None:
-    """The way, `up` or `down`, in which no term of a cost pushes a parameter; None if both are.
+    """The direction, `up` or `down`, in which no term pushes a parameter; None if both have one.
 
     >>> unopposed("pes", {"energy"}), unopposed("pes", {"energy", "area"})
     ('down', None)
@@ -145,7 +144,7 @@ def unopposed(name: str, terms: Collection[str]) -> str | None:
 
 
 def build(name: str, value: Any, low: float = 0.0, high: float = math.inf) -> Any:
-    """The value that can be built, by the rule of its design parameter, within `[low, high]`.
+    """A value rounded to one that can be built, by the rule of its parameter, in `[low, high]`.
 
     Args:
         name: of the design parameter.

@@ -1,4 +1,4 @@
-"""The best design for recorded work: parameters alone, by gradient, from several starts."""
+"""Search for the best design for a recorded workload, by gradient from several starts."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from jsnn.workload import Workload
 
 __all__ = ["Found", "search"]
 
-# Width of the starts other than the machine's own, in leaves.
+# Spread of the random starts, in units of the leaves.
 SPREAD = 2.0
-# Temperature of hard choices at the first and the last step: from afar what would fit is felt, near
-# by where exactly it does.
+# Temperature of hard choices at the first and the last step: high to feel limits from afar, low to
+# find exactly where they are met.
 WARM, COLD = 1.0, 0.03
 # Rounds of steps to a neighbour at the end.
 ROUNDS = 50
-# Excess up to which a limit counts as kept.
+# Excess up to which a limit counts as met.
 KEPT = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
         relaxed: values of the design parameters by name, the best between their bounds.
         relaxed_cost: their cost.
-        built: the best that can be built.
-        built_cost: its cost.
-        start_cost: cost of the machine as it was.
-        relaxed_costs, built_costs: `[restarts, steps + 1]` costs on the way; the latter infinite
-            where a limit of the machine is not kept.
+        built: the best values that can be built.
+        built_cost: their cost.
+        start_cost: cost of the machine before the search.
+        relaxed_costs, built_costs: `[restarts, steps + 1]` costs during the search; the latter are
+            infinite where a limit of the machine is exceeded.
     """
 
     relaxed: dict[str, Any]
@@ -61,25 +61,26 @@ def search(
     learning_rate: float = 0.1,
     seed: int = 0,
 ) -> Found:
-    """Values of the design parameters that make a recorded workload cheapest, relaxed and built.
+    """Values of the design parameters of least cost for a workload, relaxed and built.
 
-    Adam on all starts at once, the first of them the machine's own values, under a temperature that
-    falls. In each step the design is rounded to one that can be built, and scored a second time.
-    The best of all that came by is taken, and steps to its neighbours as long as that helps. A
-    local optimum, if the starts miss the basin of the global one.
+    Adam on all starts at once, the first of them the machine's own values, with a falling
+    temperature. In each step the design is also rounded to one that can be built, and scored. The
+    best of all these is then improved by steps to its neighbours as long as that helps. The result
+    is a local optimum if no start lies in the basin of the global one.
 
     Args:
-        parameters: what may be changed.
-        trade: what it costs.
+        parameters: those that may be changed.
+        trade: the cost.
         workload: of a batch.
         steps: of each start.
-        restarts: starts.
-        learning_rate: of the leaves, which lie within about -4 and 4.
+        restarts: number of starts.
+        learning_rate: of the leaves, which lie between about -4 and 4.
         seed: of the other starts.
 
     Raises:
-        ValueError: a design parameter that the trade pushes one way only (bits feel no task here),
-            nothing buildable that keeps the limits of the machine, no step or start.
+        ValueError: a design parameter that the cost pushes in one direction only (no task opposes
+            fewer bits here), no buildable design within the limits of the machine, no step or
+            start.
 
     >>> from jsnn.codesign.hardware.design_parameters import DesignParameter
     >>> from jsnn.hardware import get
@@ -155,7 +156,7 @@ def search(
 def _polished(
     parameters: DesignParameters, scored: Any, values: dict[str, Any]
 ) -> tuple[dict[str, Any], float]:
-    """The best design that is reached by changing one parameter at a time, while that helps."""
+    """The best design found by changing one parameter at a time as long as that helps."""
     best = np.inf
     for _ in range(ROUNDS):
         whole, costs = jax.device_get(scored(_neighbours(parameters, values)))
@@ -168,7 +169,7 @@ def _polished(
 
 
 def _neighbours(parameters: DesignParameters, values: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The design itself and those one step, or a factor of two, away in one design parameter."""
+    """The design, and those that differ by one step, or a factor of two, in one parameter."""
     found = [values]
     for parameter in parameters.parameters:
         old, step = np.asarray(values[parameter.name]), RULES[parameter.name].step

@@ -1,8 +1,8 @@
-"""Value of a design: energy, latency and area together, so that no parameter is free.
+"""Cost of a design: energy, latency and area together, so that no parameter is free.
 
 cost = E / E0 + latency_weight · L / L0 + area_weight · A / A0 + excess_weight · excess
 
-E0, L0 and A0 are those of the same work on the machine before any lever.
+E0, L0 and A0 are those of the same workload on the machine before any lever.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ __all__ = ["Trade", "TradeObjective", "check_opposed"]
 
 
 def check_opposed(parameters: DesignParameters, terms: set[str]) -> None:
-    """ValueError if a design parameter is pushed one way only by what there is to pay.
+    """Raise ValueError if the terms of a cost push a design parameter in one direction only.
 
     Args:
-        parameters: what is trained.
-        terms: out of `jsnn.codesign.hardware.rules.TERMS`.
+        parameters: those that are trained.
+        terms: of the cost, out of `jsnn.codesign.hardware.rules.TERMS`.
 
     >>> from jsnn.codesign.hardware.design_parameters import DesignParameter
     >>> from jsnn.hardware import get
@@ -51,11 +51,11 @@ def check_opposed(parameters: DesignParameters, terms: set[str]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Trade:
-    """Weights of what a design costs.
+    """Weights of the terms in the cost of a design.
 
     Attributes:
         latency_weight, area_weight: of L / L0 and A / A0; energy weighs 1.
-        node_nm: technology node of the memory cells; needed with an area weight.
+        node_nm: technology node of the memory cells; required with an area weight.
         excess_weight: of `DesignParameters.excess`.
         temperature: of hard choices, for their gradient (`jsnn.hardware.relaxation`).
 
@@ -81,13 +81,13 @@ class Trade:
 
     @property
     def terms(self) -> set[str]:
-        """What there is to pay."""
+        """Names of the terms that the cost has."""
         found = {"energy", "capacity"}
         found |= {"latency"} if self.latency_weight else set()
         return found | ({"area"} if self.area_weight else set())
 
     def figures(self, pairs: Pairs, temperature: float = 0.0) -> dict[str, jax.Array]:
-        """`latency_s` and `area_mm2` of a mean inference, of those that are weighed.
+        """`latency_s` and `area_mm2` of a mean inference, those that have a weight.
 
         >>> from jsnn.hardware import get
         >>> from jsnn.workload.analytic import dense
@@ -105,24 +105,24 @@ class Trade:
     def beside(
         self, pairs: Pairs, before: Pairs, temperature: Any = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The terms of latency and area, and the figures behind them.
+        """The latency and area terms of the cost, and the figures behind them.
 
         Args:
-            pairs: layers on what they run on, with levers.
+            pairs: layers and their hardware, with levers.
             before: the same layers on the machine before any lever.
             temperature: None: that of the trade.
         """
         temperature = self.temperature if temperature is None else temperature
         weights = {"latency_s": self.latency_weight, "area_mm2": self.area_weight}
         now, then = self.figures(pairs, temperature), self.figures(before)
-        # Doing more work must not make the yardstick longer.
+        # More work must not raise the reference that cost is relative to.
         shares = [weights[n] * now[n] / jax.lax.stop_gradient(then[n]) for n in now]
         return sum(shares, jnp.zeros(())), now
 
     def __call__(
         self, pairs: Pairs, before: Pairs, excess: Any = 0.0, temperature: Any = None
     ) -> jax.Array:
-        """The cost of a recorded workload; arguments as `beside`, and excess of the parameters."""
+        """The cost of a recorded workload; arguments of `beside`, and the parameters' excess."""
         temperature = self.temperature if temperature is None else temperature
         now, then = estimate_layers(pairs, temperature), estimate_layers(before)
         energy = now.total_pj().mean() / jax.lax.stop_gradient(then.total_pj().mean())
@@ -132,20 +132,20 @@ class Trade:
 
 @dataclasses.dataclass(frozen=True)
 class TradeObjective(Objective):
-    """An objective under which the hardware is trained too: latency and area beside the energy.
+    """An objective that trains the hardware too: latency and area in addition to the energy.
 
     loss = loss of `Objective` + energy_weight · (latency_weight · L / L0 + area_weight · A / A0)
     + excess_weight · excess
 
-    Energy stands relative to the energy at initialisation, as ever; latency and area relative to
-    those of the same work on the machine before any lever. Latency and area rise with the ramp of
-    the energy.
+    Energy is relative to the energy at initialisation, as in `Objective`; latency and area are
+    relative to those of the same workload on the machine before any lever. The ramp of the energy
+    weight applies to latency and area too.
 
     Attributes:
         trade: weights; its temperature is that of latency.
 
     Raises:
-        ValueError: as `Objective`; a design parameter that the weights push one way only.
+        ValueError: as `Objective`; a design parameter that the terms push in one direction only.
     """
 
     trade: Trade = Trade()
@@ -160,7 +160,7 @@ class TradeObjective(Objective):
     def __call__(
         self, outputs, labels, workload: Workload, reference_pj, step=None, params=None, *rest
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """As `Objective`, with `latency_s`, `area_mm2` and `excess` among the terms."""
+        """The loss and its terms as `Objective`, with `latency_s`, `area_mm2` and `excess`."""
         loss, terms = super().__call__(outputs, labels, workload, reference_pj, step, params, *rest)
         before = [(layer, self.hardware) for layer in workload]
         pairs = price(self.levers, params, workload, self.hardware)
@@ -173,7 +173,7 @@ class TradeObjective(Objective):
         return loss, terms | figures | {"excess": excess, "loss": loss}
 
     def excess(self, params: Any, workload: Workload) -> jax.Array:
-        """By how much the design parameters ask for more than their machine can give."""
+        """Excess of the design parameters over the limits of their machine."""
         total, pairs = jnp.zeros(()), [(layer, self.hardware) for layer in workload]
         if not self.levers:
             return total

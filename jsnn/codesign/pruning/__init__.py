@@ -1,4 +1,4 @@
-"""Weights and units that are learned away, and the smaller network that is left."""
+"""Learned pruning of weights and units, and the smaller network that is left."""
 
 from jsnn.codesign.pruning import carry, compact, gates, pruning, sizes
 

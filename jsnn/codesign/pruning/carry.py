@@ -1,4 +1,4 @@
-"""Pruning carried out: a smaller network, under the levers whose work goes on."""
+"""Pruning applied: a smaller network, under the levers that remain."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["AppliedPruning", "apply_pruning"]
 
 
 class AppliedPruning(NamedTuple):
-    """What pruning left.
+    """The result of pruning.
 
     Attributes:
-        model: the network without closed units, under the levers that were no pruning.
-        levers: those.
-        variables: of the model; weights that were pruned are zero.
-        units: `{layer: [channels]}` whether each unit stayed; of gated layers.
-        held: layers, or layer/tensor, of which the best element stayed only because one must.
+        model: the network without closed units, under the remaining levers.
+        levers: the remaining levers, which do not prune.
+        variables: of the model; pruned weights are zero.
+        units: `{layer: [channels]}` whether each unit stayed, for gated layers.
+        held: layers, or layer/tensor, whose best element stayed only because one must.
     """
 
     model: nn.Module | Levered
@@ -35,18 +35,18 @@ class AppliedPruning(NamedTuple):
 
 
 def apply_pruning(levered: Levered, variables: Mapping[str, Any]) -> AppliedPruning:
-    """Close what is closed for good, take it out, and go on with the other levers.
+    """Remove closed units, or set pruned weights to zero, and keep the other levers.
 
-    What the smaller network returns is what the levered one does, up to the order of sums.
+    The outputs of the smaller network are those of the levered one, up to the order of sums.
 
     Args:
-        levered: a row of layers (`jsnn.codesign.pruning.compact`) with `UnitPruning` or
+        levered: a sequential model (`jsnn.codesign.pruning.compact.row`) with `UnitPruning` or
             `WeightPruning` among its levers.
         variables: of it.
 
     Raises:
-        ValueError: no pruning among the levers or two kinds of it, or what `compact` refuses.
-        TypeError: a model that is not known to be a row of layers.
+        ValueError: no pruning among the levers or two kinds of it, or as `compact`.
+        TypeError: a model that is not registered as sequential.
 
     >>> import jax, jax.numpy as jnp
     >>> from jsnn.models import MLP

@@ -1,4 +1,4 @@
-"""Write a pruned network out: without its closed units, or as the weights that are left."""
+"""Compact forms of a pruned network: without closed units, or as a list of its weights."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from jsnn.unroll import unroll
 
 __all__ = ["Sparse", "compact", "row", "sparse", "with_widths", "without"]
 
-# Steps in which a unit without input must not fire.
+# Number of steps for which a unit without input must not fire.
 _SILENT_STEPS = 64
 
 
 @functools.singledispatch
 def row(model: nn.Module) -> tuple[str, ...]:
-    """Names of the layers of a model that is a row of layers, in order.
+    """Names of the layers of a sequential model, in order.
 
-    Register a model of one's own here and with `with_widths` to have it compacted.
+    Register your own model here and with `with_widths` to make it compactable.
 
     Raises:
-        TypeError: a model that is not known to be one.
+        TypeError: a model that is not registered as sequential.
 
     >>> row(MLP((4,), 3))
     ('hidden_0', 'readout')
@@ -77,19 +77,18 @@ def compact(
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The network without the units that are not kept: a smaller model and its variables.
 
-    What it returns for any frames is what the network with closed gates returns, up to the order
-    of sums.
+    Its outputs for any frames are those of the network with closed gates, up to the order of sums.
 
     Args:
-        model: a row of layers.
+        model: a sequential model (`row`).
         variables: of the network, without gates (`params`, `constants`, `batch_stats`).
-        kept: `{layer: [channels]}` (`UnitPruning.kept`); layers left out stay whole.
+        kept: `{layer: [channels]}` (`UnitPruning.kept`); layers that are not listed stay whole.
 
     Raises:
-        ValueError: no unit of a layer is kept, a layer that is not there, gates of another width,
-            variables that are no parameters, constants or statistics, or neurons that fire by
-            themselves: such a unit is not gone when its input is.
-        TypeError: a model that is not known to be a row of layers.
+        ValueError: a layer with no unit kept, an unknown layer, gates of another width, variables
+            that are not parameters, constants or statistics, or neurons that fire without input:
+            closing their gates does not silence them.
+        TypeError: a model that is not registered as sequential.
 
     >>> model, frames = MLP((4,), 3), jnp.ones((5, 2, 8))
     >>> variables = model.init(jax.random.key(0), frames)
@@ -105,7 +104,7 @@ def compact(
     if unknown := sorted(set(kept) - set(names[:-1])):
         raise ValueError(f"no hidden layers {unknown}; the model has {list(names[:-1])}")
     masks = {name: np.asarray(mask, bool) for name, mask in kept.items()}
-    # On the host: every cut of another shape would be compiled.
+    # On the host: each slice of another shape would be compiled.
     variables = jax.device_get(variables)
     params, constants = variables["params"], constants_of(variables)
     widths = []
@@ -136,7 +135,7 @@ def _cut(tree: Any, inputs: np.ndarray | None, outputs: np.ndarray | None) -> An
     def cut(path, leaf):
         name = path[-1].key
         if inputs is not None and name == KERNEL:
-            # Flattened images have their channels innermost.
+            # In flattened images the channels are innermost.
             leaf = leaf[..., np.tile(inputs, leaf.shape[-2] // len(inputs)), :]
         if outputs is not None and name == RECURRENT:
             leaf = leaf[outputs]
@@ -146,7 +145,7 @@ def _cut(tree: Any, inputs: np.ndarray | None, outputs: np.ndarray | None) -> An
 
 
 def _check_silent(neuron: Any, name: str, params: Any) -> None:
-    """ValueError if closed units, of these parameters, fire without any input."""
+    """Raise ValueError if closed units with these parameters fire without any input."""
     count = jax.tree.leaves(params)[0].shape[-1]
     if not count:
         return
@@ -168,7 +167,7 @@ class Sparse(NamedTuple):
 
     Attributes:
         values: `[n]`.
-        indices: `[n]` places in the flattened tensor, ascending, int32.
+        indices: `[n]` positions in the flattened tensor, ascending, int32.
         shape: of the tensor.
     """
 
@@ -183,12 +182,12 @@ class Sparse(NamedTuple):
 
     @property
     def index_bits(self) -> int:
-        """Width of an address in the list of one input: a place of the kernel and an output."""
+        """Width of an address in the list of one input: a kernel position and an output."""
         *taps, _, outputs = self.shape
         return address_bits(math.prod(taps) * outputs)
 
     def bytes(self, weight_bits: float) -> int:
-        """Size of values of so many bits with their addresses, as the energy has it.
+        """Size of the values at `weight_bits` with their addresses, as in the energy estimate.
 
         >>> Sparse(jnp.ones(3), jnp.arange(3), (4, 4)).bytes(6)
         3
@@ -197,7 +196,7 @@ class Sparse(NamedTuple):
 
 
 def sparse(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Sparse]]:
-    """Weights that are left, `{layer: {"kernel": …, "recurrent": …}}`; biases are not among them.
+    """Weights that are left, `{layer: {"kernel": …, "recurrent": …}}`, without biases.
 
     Args:
         params: of the network.
@@ -226,7 +225,7 @@ def sparse(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> dict[str, dict
 
 
 def without(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Parameters less the tensors that have a mask: what is to be kept beside their lists.
+    """Parameters without the tensors that have a mask, to be stored besides the lists of those.
 
     >>> without({"a": {"neuron": 1, "synapse": {"kernel": 2, "bias": 3}}}, {"a": {"kernel": None}})
     {'a': {'neuron': 1, 'synapse': {'bias': 3}}}

@@ -1,4 +1,4 @@
-"""Hard decisions that learn: exactly 0 or 1 forward, a sigmoid backward."""
+"""Straight-through gates: exactly 0 or 1 forward, a sigmoid backward."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["gate", "gated"]
 def gate(margins: jax.Array, slope: float) -> tuple[jax.Array, jax.Array]:
     """`1 if margin > 0 else 0`, and `sigmoid(margin / slope)`; the largest margin is always open.
 
-    What the first decides, the second explains to the gradient. A tensor of which nothing would
-    be left keeps its best element, so that no layer is ever pruned to nothing.
+    The first is used forward, the second for the gradient. A tensor always keeps its best element,
+    so that no layer is pruned completely.
 
     Args:
         margins: of any shape, compared over all of it.
@@ -34,7 +34,7 @@ def gate(margins: jax.Array, slope: float) -> tuple[jax.Array, jax.Array]:
 def gated(values: jax.Array | float, hard: jax.Array, soft: jax.Array) -> jax.Array:
     """`values · hard`, to the bit, with the derivative of `values · soft`.
 
-    A closed gate so lets a gradient through, to itself and to what stands behind it.
+    A closed gate thus passes a gradient, to its score and to its values.
 
     >>> def shut(w, s):
     ...     return gated(w, jnp.float32(0), s)

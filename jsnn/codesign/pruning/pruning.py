@@ -1,7 +1,7 @@
-"""Weights and units that are learned away, and what the energy says while they go.
+"""Learned pruning of weights and units, against the energy estimate.
 
-A decision is exactly 0 or 1 in the network and in the energy; only its derivative is soft. What the
-energy says during training is therefore what the smaller network will cost.
+A decision is exactly 0 or 1 in the network and in the energy; only its derivative is soft. The
+energy estimate during training is therefore that of the smaller network.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from jsnn.workload import Workload
 
 __all__ = ["UnitPruning", "WeightPruning", "magnitude_mask", "masked", "nonzero", "whole"]
 
-# Where the weights of a layer stand among its parameters.
+# Paths of the weights of a layer among its parameters.
 KERNEL, RECURRENT = "kernel", "recurrent"
 
 
 @dataclasses.dataclass(frozen=True)
 class UnitPruning(Lever):
-    """A gate for each hidden neuron, for each channel of a convolution.
+    """A gate for each hidden neuron, or for each channel of a convolution.
 
     g_u = [score_u > 0],   d g_u / d score_u := d sigmoid(score_u / slope) / d score_u
 
-    A closed gate takes the current of its unit (weights, bias and, where there is a norm, its scale
-    and shift), so that it never fires, and its neurons, weights, biases and messages out of the
-    energy: all sizes of the layer, and the inputs of the next, shrink with `Σ g`. The energy is
-    that of the network that `jsnn.codesign.pruning.compact` writes out, to the last neuron. At
-    least one unit of a layer stays.
+    A closed gate sets the current of its unit to zero (weights, bias and, with a norm, its scale
+    and shift), so that it never fires, and removes its neurons, weights, biases and messages from
+    the energy: all sizes of the layer, and the inputs of the next, shrink with `Σ g`. The energy is
+    exactly that of the network that `jsnn.codesign.pruning.compact` returns. At least one unit of a
+    layer stays.
 
-    For networks that are a row of layers (`MLP`, `SRNN`, `ConvNet`): the next layer hears the
-    units of the one before and nothing else. Scores start near `start`, apart by `spread`, so that
-    a layer is not shut in one step.
+    For sequential networks (`MLP`, `SRNN`, `ConvNet`): each layer receives the units of the one
+    before and nothing else. Initial scores are spread around `start`, so that a layer is not closed
+    in one step.
 
-    The straight-through gate is Bengio et al. 2013 (1308.3432); gates under a cost of their own are
-    Louizos et al. 2018 (1712.01312), whose sampled gates need a key in every step.
+    The straight-through gate is that of Bengio et al. 2013 (1308.3432); gates with a cost of their
+    own are from Louizos et al. 2018 (1712.01312), whose sampled gates need a key in every step.
 
     Attributes:
-        start: mean score at the start.
-        spread: standard deviation of scores at the start.
+        start: mean of the initial scores.
+        spread: standard deviation of the initial scores.
         slope: width of the sigmoid.
 
     Raises:
-        ValueError: a slope that is not positive, a start that is not, a negative spread.
+        ValueError: a slope or a start that is not positive, a negative spread.
 
     >>> from jsnn.workload.analytic import dense
     >>> from jsnn.workload import Workload
@@ -73,11 +73,11 @@ class UnitPruning(Lever):
             raise ValueError(f"spread must not be negative, got {self.spread}")
 
     def init(self, key: jax.Array, variables: Any, workload: Workload) -> dict[str, jax.Array]:
-        """`{layer: scores [channels]}` of every layer whose spikes another layer hears.
+        """`{layer: scores [channels]}` of every layer whose spikes go to another layer.
 
         Raises:
-            ValueError: one layer only, a layer that is none of a row, or sizes that do not follow
-                from the layer before.
+            ValueError: one layer only, a network that is not sequential, or sizes that do not match
+                those of the layer before.
         """
         layers = list(workload)
         if len(layers) < 2:
@@ -95,7 +95,7 @@ class UnitPruning(Lever):
         }
 
     def kept(self, leaves: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-        """`{layer: [channels]}` units that stay, True or False."""
+        """`{layer: [channels]}` whether each unit stays."""
         return {name: gate(scores, self.slope)[0] > 0 for name, scores in leaves.items()}
 
     def network(self, leaves: Any, variables: Any) -> Any:
@@ -108,7 +108,7 @@ class UnitPruning(Lever):
         return {**variables, "params": params}
 
     def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
-        """Layers of the sizes that are left."""
+        """Layers with the sizes that are left."""
         priced, before, channels = [], None, None
         for layer, hardware in pairs:
             scores = leaves.get(layer.geometry.name)
@@ -127,20 +127,20 @@ class WeightPruning(Lever):
 
     m_i = [|w_i| > θ],   θ = exp(leaf) · rms(w),   d m_i := d sigmoid((|w_i| - θ) / (slope · rms))
 
-    The threshold is learned against the energy of a machine that stores and walks only the weights
-    that are left (`Skipping`); on one that does not skip zeros nothing is saved, whatever is zero.
-    Forward and recurrent weights have a threshold each, biases are left alone. At least one weight
-    of each stays.
+    The threshold is learned against the energy of a machine that stores and reads only the weights
+    that are left (`Skipping`); on a machine that does not skip zeros, pruning saves nothing.
+    Forward and recurrent weights have a threshold each, biases are not pruned. At least one weight
+    of each tensor stays.
 
-    Source: learned thresholds with a sigmoid for a derivative, Azarian et al. 2020 (2003.00075);
-    here the loss is the energy estimate. Not beside `UnitPruning`: weights of closed units would
-    leave the energy twice.
+    Source: learned thresholds with the derivative of a sigmoid, Azarian et al. 2020 (2003.00075);
+    here the loss is the energy estimate. Not together with `UnitPruning`: weights of closed units
+    would be subtracted from the energy twice.
 
     Attributes:
-        start: threshold at the start, in units of the rms of the weights.
+        start: initial threshold, in units of the rms of the weights.
         slope: width of the sigmoid, in the same units.
-        skipping: whether the energy is that of a machine that skips; without, pruning is free of
-            any gradient from the energy.
+        skipping: whether the energy is that of a machine that skips zeros; if not, thresholds get
+            no gradient from the energy.
 
     Raises:
         ValueError: a start or a slope that is not positive.
@@ -158,7 +158,7 @@ class WeightPruning(Lever):
         """`{layer: {"kernel": log θ, "recurrent": log θ}}` in units of the rms.
 
         Raises:
-            ValueError: a layer whose weights do not stand under its name.
+            ValueError: a layer whose weights are not stored under its name.
         """
         level, params = jnp.log(jnp.float32(self.start)), variables["params"]
         return {
@@ -167,11 +167,11 @@ class WeightPruning(Lever):
         }
 
     def kept(self, leaves: Any, params: Any) -> dict[str, dict[str, jax.Array]]:
-        """`{layer: {"kernel": mask, "recurrent": mask}}` of the weights that stay."""
+        """Masks of the weights that stay, `{layer: {"kernel": mask, "recurrent": mask}}`."""
         return jax.tree.map(lambda pair: pair[0] > 0, self._gates(leaves, params), is_leaf=_pair)
 
     def network(self, leaves: Any, variables: Any) -> Any:
-        """Variables with zeros where a weight is below its threshold."""
+        """Variables with weights below their threshold set to zero."""
         params = variables["params"]
         found = dict(params)
         for name, gates in self._gates(leaves, params).items():
@@ -183,7 +183,8 @@ class WeightPruning(Lever):
     def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
         """Layers with the weights that are left, each with its address (`listed`).
 
-        A machine that chooses in every step chooses once a window here, which costs no less.
+        A machine that chooses its dataflow in every step is taken to choose once per window, which
+        costs no less.
 
         Raises:
             ValueError: a machine that does not skip weights that are zero.
@@ -222,17 +223,17 @@ class WeightPruning(Lever):
 
 
 def magnitude_mask(params: Any, density: float) -> dict[str, dict[str, jax.Array]]:
-    """The largest weights of a network: `{layer: {"kernel": mask, "recurrent": mask}}`.
+    """Masks of the largest weights, `{layer: {"kernel": mask, "recurrent": mask}}`.
 
-    Pruning after training, of each tensor by itself: `round(density · size)` of its largest
-    magnitudes stay, at least one. Source: Han et al. 2015 (1506.02626).
+    Magnitude pruning after training, tensor by tensor: the `round(density · size)` weights of
+    largest magnitude stay, at least one. Source: Han et al. 2015 (1506.02626).
 
     Args:
         params: of the network.
         density: share of the weights of each tensor that stay, in (0, 1].
 
     Raises:
-        ValueError: a density outside (0, 1], parameters that are none of a row of layers.
+        ValueError: a density outside (0, 1], parameters that are not of a sequential network.
 
     >>> kernel = jnp.array([[0.1, -3.0], [2.0, 0.0]])
     >>> magnitude_mask({"a": {"synapse": {"kernel": kernel}}}, 0.5)["a"]["kernel"].tolist()
@@ -252,7 +253,7 @@ def magnitude_mask(params: Any, density: float) -> dict[str, dict[str, jax.Array
 
 
 def masked(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Parameters with zeros where a mask (`WeightPruning.kept`, `magnitude_mask`) says so.
+    """Parameters with zeros where a mask (`WeightPruning.kept`, `magnitude_mask`) is False.
 
     >>> params = {"a": {"synapse": {"kernel": jnp.array([[1.0, 2.0]])}}}
     >>> masked(params, {"a": {"kernel": jnp.array([[False, True]])}})
@@ -267,7 +268,7 @@ def masked(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def whole(params: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Masks of a network of which all weights stay.
+    """Masks that keep all weights.
 
     >>> whole({"a": {"synapse": {"kernel": jnp.zeros((1, 2))}}})["a"]["kernel"].tolist()
     [[True, True]]
@@ -306,7 +307,7 @@ def _check_row(name: str, params: Any) -> None:
 
 
 def _weights(params: Any, name: str) -> dict[str, jax.Array]:
-    """Kernel and, where there are, recurrent weights of a layer."""
+    """Kernel and, if there are any, recurrent weights of a layer."""
     _check_row(name, params)
     layer = params[name]
     back = {RECURRENT: layer[RECURRENT]} if RECURRENT in layer else {}
@@ -320,9 +321,9 @@ def _with_weights(layer: Any, weights: Mapping[str, jax.Array]) -> Any:
 
 
 def _shut(layer: Any, hard: jax.Array, soft: jax.Array) -> Any:
-    """A layer whose closed units receive nothing; the last axis of its leaves is that of units."""
+    """A layer whose closed units receive no current; units are the last axis of its leaves."""
     found = dict(layer)
-    # Behind a norm the sum of the synapse is divided by its deviation, which must not be zero.
+    # A norm divides the sum of the synapse by its deviation, which must not be zero.
     last = "norm" if "norm" in layer else "synapse"
     found[last] = jax.tree.map(lambda leaf: gated(leaf, hard, soft), layer[last])
     if RECURRENT in layer:

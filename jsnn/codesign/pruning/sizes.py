@@ -1,4 +1,4 @@
-"""A layer with fewer units or fewer weights, as the energy sees it."""
+"""A layer with fewer units or fewer weights, as the energy estimate takes it."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def narrowed(
     *,
     input_channels: int | None = None,
 ) -> Geometry:
-    """The same layer with so many of its input channels and of its output channels.
+    """The same layer with fewer input channels and output channels.
 
     Args:
         geometry: of a dense, recurrent or convolutional layer with whole sizes.
-        inputs: channels that are left of `input_channels`; None: all. A number or an array.
-        outputs: neurons (channels of a convolution) that are left; None: all.
+        inputs: number of `input_channels` that are left; None: all. A number or an array.
+        outputs: number of neurons (channels of a convolution) that are left; None: all.
         input_channels: channels of the input; needed with `inputs`.
 
     Raises:
-        ValueError: a product, or sizes that do not split into those channels (groups).
+        ValueError: a product of spikes, or sizes that do not split into those channels (groups).
 
     >>> from jsnn.workload.analytic import dense
     >>> less = narrowed(dense(6, 4, steps=1, rate=0.5).geometry, 3, 2, input_channels=6)
@@ -83,8 +83,8 @@ def _split(geometry: Geometry, size: int, channels: int) -> int:
 def index_bits(layer: LayerWorkload) -> int:
     """Width of the address of a weight in the list of its input: `log2(targets)`, at least 1.
 
-    A target is a neuron, in a convolution a place of the kernel and an output channel; the width
-    is that of the layer before any of its neurons was pruned.
+    A target is a neuron, in a convolution a kernel position and an output channel; the width is
+    that of the layer before any of its neurons was pruned.
 
     >>> from jsnn.workload.analytic import dense
     >>> index_bits(dense(6, 100, steps=1, rate=0.5))
@@ -96,21 +96,21 @@ def index_bits(layer: LayerWorkload) -> int:
 def listed(
     layer: LayerWorkload, kept: Any, recurrent_kept: Any = None, brought: Any = None
 ) -> LayerWorkload:
-    """What a machine does that stores and walks only weights that are not zero.
+    """The workload of a layer on a machine that stores and reads only non-zero weights.
 
     `Σ_i arrivals_i · fan-out_i`, each input with the connections that it keeps (`fan_out`): exact,
-    and differentiable in events and masks. Spikes that are fed back count with the mean of the
-    layer, for a workload holds their sum only.
+    and differentiable in arrivals and masks. Spikes that are fed back count with the mean fan-out
+    of the layer, as a workload has their sum only.
 
     Args:
-        layer: what the network with its zeros did. Where it does not say from where its arrivals
-            came (`by_input`), every input counts with the mean of the layer.
+        layer: workload of the network with its zeros. Without arrivals by input (`by_input`), every
+            input counts with the mean fan-out of the layer.
         kept: which forward weights are not zero, shaped as the kernel; in a trace gates of 0 and 1
-            (`jsnn.codesign.pruning.gates.gated`), whose slopes then reach the energy.
-        recurrent_kept: the same of the recurrent weights; None: all.
-        brought: `[T, B, *input_shape]` what each input brought in each step (one frame where it
-            is constant; `jsnn.nn.event_counts.brought`). Without, a machine that chooses in every
-            step chooses once a window, which costs no less.
+            (`jsnn.codesign.pruning.gates.gated`), whose slopes then enter the energy's gradient.
+        recurrent_kept: the same for the recurrent weights; None: all.
+        brought: `[T, B, *input_shape]` events from each input in each step (one frame if the input
+            is constant; `jsnn.nn.event_counts.brought`). Without it, a machine that chooses its
+            dataflow in every step is taken to choose once per window, which costs no less.
 
     Raises:
         ValueError: a mask of another shape.
@@ -149,14 +149,14 @@ def listed(
 
 
 def fan_out(geometry: Geometry, input_shape: tuple[int, ...], kept: Any) -> jax.Array:
-    """`[*input_shape]` connections that each input keeps.
+    """`[*input_shape]` number of connections that each input keeps.
 
     The transposed convolution of ones with the mask as its kernel.
 
     Args:
         geometry: of a dense, recurrent or convolutional layer.
         input_shape: of one frame.
-        kept: which of its forward weights are there, as the kernel.
+        kept: which of its forward weights are kept, shaped as the kernel.
 
     Raises:
         ValueError: a mask of another shape.

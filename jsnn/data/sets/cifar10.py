@@ -71,7 +71,7 @@ def load_cifar10(
         folder: where the files lie.
         cache: decoded images.
         seed: seed of the stratified validation split.
-        test: `batch5` trains on data_batch_1–4 and tests on data_batch_5 (10,000 images, at hand in
+        test: `batch5` trains on data_batch_1–4 and tests on data_batch_5 (10,000 images, present in
             every layout); `published` trains on all five and tests on what there is of the
             published test set. For a figure on `batch5`, print the accuracy of the same network on
             the test split of `published` beside it.
@@ -121,7 +121,7 @@ def parse_batch(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
         `[N, 32, 32, 3]` uint8 images and `[N]` int32 labels.
 
     Raises:
-        ValueError: naming the file, for a cut record or a label above 9.
+        ValueError: naming the file, for a truncated record or a label above 9.
     """
     if not content or len(content) % RECORD_BYTES:
         raise ValueError(

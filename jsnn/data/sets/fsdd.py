@@ -46,15 +46,16 @@ def load_fsdd(
 
     Equation: `L = max(0, floor_db + 10 log10(P / max P))`, P the mel band powers of Hann windows
     of 32 ms; then send-on-delta from silence with levels `threshold_db` apart, one event for any
-    crossing: on events in channels `[0, bands)`, off events behind them. Floor and threshold are
-    those that ridge on event counts told digits apart best by, on folds of recordings 5–49.
+    crossing: on events in channels `[0, bands)`, off events behind them. `floor_db` and
+    `threshold_db` are those with which ridge regression on event counts classified digits best, on
+    folds of recordings 5–49.
 
     Args:
         folder: where `fsdd_recordings.zip` lies.
         cache: converted arrays.
         seed: seed of the stratified validation split.
-        steps: time steps T; shorter recordings end in silence, longer ones are cut at the end (7 %
-            of them last longer than 0.64 s).
+        steps: time steps T; shorter recordings end in silence, longer ones are truncated (7 % of
+            them last longer than 0.64 s).
         bands: mel bands between 100 Hz and 4 kHz.
         hop_s: seconds between two windows, a time step.
         floor_db: range below the loudest band of the recording that counts as sound.
@@ -150,12 +151,12 @@ def mel_filters(bands: int, bins: int = WINDOW // 2 + 1) -> np.ndarray:
 def log_mel(
     sound: np.ndarray, filters: np.ndarray, steps: int, hop: int, floor_db: float
 ) -> np.ndarray:
-    """Levels of the mel bands above the floor, in dB; silence is 0, the loudest band floor_db.
+    """Levels of the mel bands above the noise floor, in dB: silence 0, the loudest floor_db.
 
     Args:
         sound: `[samples]` floats, not all zero.
         filters: `[bands, bins]`.
-        steps: windows T; the sound is cut or ends in silence.
+        steps: windows T; the sound is truncated or ends in silence.
         hop: samples between two windows.
         floor_db: range below the loudest band.
 
@@ -171,7 +172,7 @@ def log_mel(
 
 
 def level_crossings(levels: np.ndarray, threshold_db: float) -> np.ndarray:
-    """Send-on-delta from silence: the law of `jsnn.data.Delta` with the reference starting at 0.
+    """Send-on-delta from silence: as `jsnn.data.Delta`, with the reference starting at 0.
 
     Args:
         levels: `[N, T, bands]` in dB.
@@ -222,11 +223,11 @@ def read_wav(content: bytes, name: str) -> np.ndarray:
         `[samples]` float64 in [-1, 1).
 
     Raises:
-        ValueError: naming the file, for another format, a cut file or silence.
+        ValueError: naming the file, for another format, a truncated file or silence.
     """
     from scipy.io import wavfile
 
-    # scipy only warns about a cut file; bytes 4 to 8 hold the length behind them.
+    # scipy only warns about a truncated file; bytes 4 to 8 hold the length behind them.
     declared = 8 + int.from_bytes(content[4:8], "little")
     if len(content) < declared:
         raise ValueError(
@@ -236,7 +237,7 @@ def read_wav(content: bytes, name: str) -> np.ndarray:
     at, chunk = 12, b""
     while chunk != b"data" and at + 8 <= len(content):
         chunk, length = struct.unpack_from("<4sI", content, at)
-        # Chunks begin at even places.
+        # Chunks begin at even offsets.
         at += 8 + length + length % 2
     if at - length % 2 > len(content):
         raise ValueError(

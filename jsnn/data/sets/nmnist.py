@@ -1,4 +1,4 @@
-"""N-MNIST: MNIST digits in front of a moving event camera, all of it or its first recordings."""
+"""N-MNIST: MNIST digits seen by a moving event camera, all or the first recordings."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def load_nmnist(
         binary: a bin holds 1 if anything happened, False: the number of events.
         validation: share of the training samples.
         complete: every recording must be there, in the class that MNIST gives it. False: any
-            number of recordings, which the notes state; a figure is then none of N-MNIST's.
+            number of recordings, which the notes state; a result is then not one on N-MNIST.
 
     Raises:
         ValueError: naming the path, for folders that are no digits, missing classes or
@@ -209,7 +209,7 @@ def load_nmnist_small(
 def read_events(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Decode one recording.
 
-    Layout: 5 bytes an event: x, y, then polarity (1 bit) and time in µs (23 bits, big-endian).
+    Layout: 5 bytes per event: x, y, then polarity (1 bit) and time in µs (23 bits, big-endian).
     Rows of 240 carry no event; each adds 2^13 µs to the times from there on.
 
     Args:
@@ -220,7 +220,7 @@ def read_events(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray]:
         `[E]` times in µs, and `[E]` flat addresses `(y · 34 + x) · 2 + polarity`.
 
     Raises:
-        ValueError: naming the file, for a cut event, an empty file or a pixel off the sensor.
+        ValueError: naming the file, for a truncated event, an empty file or a pixel off the sensor.
 
     Example:
         >>> read_events(bytes([1, 2, 128, 1, 0]), "toy")

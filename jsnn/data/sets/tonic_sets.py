@@ -1,9 +1,9 @@
-"""Event data sets that tonic downloads; tonic is imported here alone, lazily.
+"""Event data sets that tonic downloads; tonic is imported only here, lazily.
 
 Folders are those tonic uses (`SHD`, `SSC`, `DVSGesture`, `CIFAR10DVS`). In a folder somebody
 named, unpacked files are enough: the archives tonic would ask for are not needed, but checked
-where they lie there. Files are read here, not by tonic, which casts times and addresses to
-integers before anybody could see that they were none; it decodes AEDAT4 and encodes SMNIST.
+where they are present. Files are read here, not by tonic, which casts times and addresses to
+integers before they could be checked; it decodes AEDAT4 and encodes SMNIST.
 """
 
 from __future__ import annotations
@@ -344,7 +344,7 @@ def load_smnist(
     test_samples: int = 1000,
     validation: float = 0.1,
 ) -> Dataset:
-    """Spiking sequential MNIST: a pixel a step, threshold crossings, uint8 `[N, 784, 99]`.
+    """Spiking sequential MNIST: one pixel per step, threshold crossings, uint8 `[N, 784, 99]`.
 
     49 channels fire when the grey value rises through their threshold from one pixel to the next,
     49 when it falls, one while it is 255.
@@ -605,7 +605,7 @@ def _ensure(
         from tonic import datasets
 
         original = getattr(datasets, class_name)
-        # What tonic takes for there, such as part of a set, is not there.
+        # tonic may take part of a set for the whole of it.
         kind = type(class_name, (original,), {"_check_exists": lambda self: False})
         try:
             kind(str(folder.path.parent), **arguments)

@@ -1,7 +1,7 @@
 """A second count of the energy, event by event, that shares no formula with the first.
 
 `jsnn.energy` multiplies totals with prices. The auditor walks a recorded run instead: every step,
-sample and input that is not zero, down an explicit list of the wires behind it, and books each
+sample and input that is not zero, down an explicit list of the wires behind it, and counts each
 action of the tables in `jsnn.hardware.architectures.classical`, `event_driven`, `spatial` and
 `neuromorphic` where it happens. It reads constants and design parameters of a machine and nothing
 else of the analytic side; placing of tensors, memory and arithmetic models are written here once
@@ -90,7 +90,7 @@ class Audit:
 
 
 def audit(layers: Sequence[RecordedLayer], hardware: Hardware) -> Audit:
-    """Walk a recorded run on a machine and book everything that happens.
+    """Walk a recorded run on a machine and count everything that happens.
 
     Args:
         layers: what the layers received and sent (`jsnn.nn.recording.record` makes it).

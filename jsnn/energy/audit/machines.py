@@ -1,4 +1,4 @@
-"""Books of the four machines: each action of their tables, entered where it happens."""
+"""Counts of the four machines: each action of their tables, counted where it happens."""
 
 # The methods are the events of those tables.
 # ruff: noqa: D102
@@ -22,7 +22,7 @@ Key = tuple[str, str, float]
 
 
 class Machine:
-    """Books of one sample on one machine, and what is the same on all of them.
+    """Counts of one sample on one machine, and what all machines share.
 
     Attributes:
         chosen_by_step: whether the cheapest dataflow is chosen anew in every step.
@@ -46,7 +46,7 @@ class Machine:
         self.prices: dict[tuple, float] = {}
         self.place()
 
-    # The books.
+    # The counts.
 
     def book(
         self,
@@ -216,7 +216,7 @@ class Machine:
             self.access("weights", "write", bits, words * self.share)
 
 
-# Column of the energy and name of each tensor in a memory.
+# Column of the energy breakdown and name of each tensor in a memory.
 _TENSORS = {
     "weights": ("weight_memory", "weights"),
     "states": ("state_memory", "states"),

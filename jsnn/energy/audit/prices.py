@@ -1,4 +1,4 @@
-"""Prices of single actions, written from the documentation of the models once more."""
+"""Prices of single actions, written a second time from the documentation of the models."""
 
 from __future__ import annotations
 

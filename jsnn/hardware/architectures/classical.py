@@ -18,14 +18,14 @@ and event, n the state words of a neuron, z = zero_skipping and B = batch:
 |                   | multiplier | 1 multiply                       | w x b | synapse             |
 |                   | adder      | 1 add                            | v     | synapse             |
 | neuron-step       | states     | n reads, n writes                | v     | state_memory        |
-|                   | multiplier | multiplies of the law            | w x v | neuron              |
-|                   | adder      | adds of the law                  | v     | neuron              |
-|                   | comparator | compares of the law              | v     | neuron              |
+|                   | multiplier | multiplies of the neuron         | w x v | neuron              |
+|                   | adder      | adds of the neuron               | v     | neuron              |
+|                   | comparator | compares of the neuron           | v     | neuron              |
 | bias added        | weights    | 1 read                           | v     | weight_memory       |
 |                   | adder      | 1 add                            | v     | neuron              |
 | current stored    | states     | 1 write                          | v     | state_memory        |
 | current used      | states     | 1 read                           | v     | state_memory        |
-|                   | adder      | 1 add, where the law has none    | v     | neuron              |
+|                   | adder      | 1 add, where the neuron has none | v     | neuron              |
 | output spike      | queue      | 1 write                          | e     | activation_movement |
 |                   | adder      | adds of the reset                | v     | neuron              |
 | output word       | words      | 1 write                          | o     | activation_movement |

@@ -1,8 +1,8 @@
 """Machines that are built for one dataflow in each layer, instead of choosing it as they run.
 
 `price = (1 - dense_share) · sparse + dense_share · dense`, the tables being those of the machine
-that chooses. Built machines have a share of 0 or 1; what lies between is for a gradient. Such a
-machine never costs less than the one that chooses, and needs nothing to choose with.
+that chooses. A real machine has a share of 0 or 1; values between are for a gradient. Such a
+machine never costs less than the one that chooses, but needs no means to choose.
 """
 
 from __future__ import annotations

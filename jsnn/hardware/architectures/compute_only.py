@@ -5,9 +5,9 @@
 | synop          | 1 add (of a product: none)            | synapse   | add or 0            |
 | operand read   | 1 add, whatever is read               | synapse   | add                 |
 | mac            | 1 multiply, 1 add                     | synapse   | mul + add           |
-| neuron-step    | multiplies, adds, compares of the law | neuron    | n·mul + (n + n)·add |
+| neuron-step    | multiplies, adds and compares         | neuron    | n·mul + (n + n)·add |
 | bias           | 1 add                                 | neuron    | add                 |
-| stored current | 1 add where the law has none          | neuron    | add                 |
+| stored current | 1 add where the neuron has none       | neuron    | add                 |
 | output spike   | reset                                 | neuron    | adds_per_spike·add  |
 | layer load     | nothing                               |           | unpriced            |
 

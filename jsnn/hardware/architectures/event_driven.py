@@ -21,14 +21,14 @@ the state words of a neuron and F = targets_per_message:
 | operand written | states     | 1 write, zeros too                  | p     | state_memory  |
 | operand read    | states     | 1 read                              | p     | state_memory  |
 | neuron-step     | states     | n reads, n writes                   | v     | state_memory  |
-|                 | multiplier | multiplies of the law               | w x v | neuron        |
-|                 | adder      | adds of the law                     | v     | neuron        |
-|                 | comparator | compares of the law                 | v     | neuron        |
+|                 | multiplier | multiplies of the neuron            | w x v | neuron        |
+|                 | adder      | adds of the neuron                  | v     | neuron        |
+|                 | comparator | compares of the neuron              | v     | neuron        |
 | bias added      | weights    | 1 read                              | v     | weight_memory |
 |                 | adder      | 1 add                               | v     | neuron        |
 | current stored  | states     | 1 write                             | v     | state_memory  |
 | current used    | states     | 1 read                              | v     | state_memory  |
-|                 | adder      | 1 add, where the law has none       | v     | neuron        |
+|                 | adder      | 1 add, where the neuron has none    | v     | neuron        |
 | output spike    | adder      | adds of the reset                   | v     | neuron        |
 | inference       |            | nothing: weights stay in their core |       |               |
 
@@ -185,7 +185,7 @@ class EventDriven(Machine):
         return ceil(self.filled(design, geometry), temperature)
 
     def most_targets(self, design: Design, geometry: Geometry) -> jax.Array:
-        """Neurons of a layer that a core can hold: no message reaches more of them.
+        """Neurons of a layer that a core can hold: no message serves more of them.
 
         >>> from jsnn.workload.analytic import dense
         >>> design = Design(

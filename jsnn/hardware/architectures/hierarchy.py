@@ -1,4 +1,4 @@
-"""Layer-by-layer accelerator: arithmetic beside RAMs cut to size, one access per datum.
+"""Layer-by-layer accelerator: arithmetic beside RAMs of fitting size, one access per datum.
 
 Counts after Lemaire et al. 2022 (arXiv 2210.13107, equations 1 to 17), RAM energy growing with
 the size of the memory: `e(bits) = slope · bits + base`. W, V, X, Y, Q stand for one access to the
@@ -16,15 +16,15 @@ movement is `activation_movement`, n a number of words or operations.
 | real input, dense | each word read once    |                | movement: X                        |
 | real input, conv  | word read for each use |                | movement: X                        |
 | real frame        |                        | loop counters  | routing: (in + out + kernel)·add32 |
-| neuron-step       | state read, written    | law            | neuron: law; state_memory: 2n·V    |
+| neuron-step       | state read, written    | update         | neuron: update; state_memory: 2n·V |
 | bias              | bias read              | add            | neuron: add; weight_memory: B      |
 | stored current    | written once, read     |                | state_memory: I                    |
 | output spike      | spike written          | reset          | neuron: n·add; movement: Q         |
 | output word       | word written           |                | movement: Y                        |
 | layer load        | none: weights stay     |                |                                    |
 
-law = multiplies·mul(weight, state) + (adds + compares)·add and mac = mul(weight, input) + add,
-every add as wide as the state. A stored current costs an add where the law of the neuron has none.
+update = multiplies·mul(weight, state) + (adds + compares)·add and mac = mul(weight, input) + add,
+every add as wide as the state. A stored current costs an add where the neuron model has none.
 
 `counts="published"` charges convolutions as the paper does: an input spike costs
 `ceil(kernel / stride)` adds an axis and output channel, but touches a weight and a membrane for

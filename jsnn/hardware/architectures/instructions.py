@@ -14,7 +14,7 @@ and F = targets_per_message:
 | neuron-step     | n L, n S                                        | state_memory        |
 |                 | multiplies·A, adds·A, compares·C, one capture   | neuron              |
 | bias            | L, A                                            | weight_memory, …    |
-| stored current  | S once; L, and A where the law has none         | state_memory, neuron|
+| stored current  | S once; L, and A where the neuron has none      | state_memory, neuron|
 | output spike    | event generated, adds_per_spike·A               | neuron              |
 | layer load      | nothing: weights stay in their core             |                     |
 

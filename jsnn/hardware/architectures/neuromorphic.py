@@ -20,14 +20,14 @@ targets_per_message, f = weight_fetch_share and r = temporal_reuse:
 | mac               | multiplier  | 1 multiply with its accumulation      | w x b | synapse       |
 |                   | link@sparse | sparse: 1/F messages                  | b     | routing       |
 | neuron-step       | states      | n reads, n writes                     | v     | state_memory  |
-|                   | multiplier  | multiplies of the law                 | w x v | neuron        |
-|                   | adder       | adds of the law                       | v     | neuron        |
-|                   | comparator  | compares of the law                   | v     | neuron        |
+|                   | multiplier  | multiplies of the neuron              | w x v | neuron        |
+|                   | adder       | adds of the neuron                    | v     | neuron        |
+|                   | comparator  | compares of the neuron                | v     | neuron        |
 | bias added        | weights     | 1 read                                | v     | weight_memory |
 |                   | adder       | 1 add                                 | v     | neuron        |
 | current stored    | states      | 1 write                               | v     | state_memory  |
 | current used      | states      | 1 read                                | v     | state_memory  |
-|                   | adder       | 1 add, where the law has none         | v     | neuron        |
+|                   | adder       | 1 add, where the neuron has none      | v     | neuron        |
 | output spike      | adder       | adds of the reset                     | v     | neuron        |
 
 A bit read or written in a memory (`weights@sram`, `states@sram`) costs the same wherever it lies;

@@ -69,7 +69,7 @@ class Units:
         return Action(component, "multiplier", "multiply", left_bits * right_bits, times, pj)
 
     def law(self) -> tuple[Action, ...]:
-        """What the law of a neuron computes in a step."""
+        """Operations of the neuron dynamics in one step."""
         g, d = self.geometry, self.design
         return (
             self.multiply("neuron", g.multiplies, d.weight_bits, d.state_bits),
@@ -84,7 +84,7 @@ class Units:
         return self.multiply("synapse", 1, left_bits, d.input_bits), self.add("synapse")
 
     def current(self) -> Action:
-        """The addition that brings a stored current in, where the law has none of its own."""
+        """The addition of a stored current, where the neuron dynamics have none of their own."""
         return self.add("neuron", 0 if self.geometry.adds else 1)
 
     def reset(self) -> Action:

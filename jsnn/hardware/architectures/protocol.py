@@ -108,16 +108,16 @@ class Timed(Protocol):
 
 @runtime_checkable
 class Reaching(Protocol):
-    """An architecture whose messages go to one place, which holds so many neurons."""
+    """An architecture whose messages go to one place, which holds a limited number of neurons."""
 
     def most_targets(self, design: Design, geometry: Geometry) -> Any:
-        """Neurons of a layer that a message can reach, a fraction where the last one is cut."""
+        """Neurons of a layer that one message can serve, not always a whole number."""
         ...
 
 
 @runtime_checkable
 class Skipping(Protocol):
-    """An architecture that can store and walk only the weights that are not zero.
+    """An architecture that can store and read only the weights that are not zero.
 
     DERIVED: a stored weight is a word of its value and the address of its target
     (`Geometry.index_bits` wide) in a list for each input; where each list begins is not counted.

@@ -22,13 +22,13 @@ targets_per_message, z = zero_skipping and B = batch:
 | operand written    | states     | 1 write, zeros too                 | p     | state_memory  |
 | operand read       | states     | 1 read                             | p     | state_memory  |
 | neuron-step        | states     | n reads, n writes                  | v     | state_memory  |
-|                    | multiplier | multiplies of the law              | w x v | neuron        |
-|                    | adder      | adds of the law                    | v     | neuron        |
-|                    | comparator | compares of the law                | v     | neuron        |
+|                    | multiplier | multiplies of the neuron           | w x v | neuron        |
+|                    | adder      | adds of the neuron                 | v     | neuron        |
+|                    | comparator | compares of the neuron             | v     | neuron        |
 | bias added         | adder      | 1 add                              | v     | neuron        |
 | current stored     | states     | 1 write                            | v     | state_memory  |
 | current used       | states     | 1 read                             | v     | state_memory  |
-|                    | adder      | 1 add, where the law has none      | v     | neuron        |
+|                    | adder      | 1 add, where the neuron has none   | v     | neuron        |
 | output spike       | adder      | adds of the reset                  | v     | neuron        |
 | inference          | weights    | 1 - z reads of each connection     | w     | weight_memory |
 |                    | weights    | 1 read of each bias                | v     | weight_memory |
@@ -204,8 +204,8 @@ class Spatial(Machine):
     def most_targets(self, design: Design, geometry: Geometry) -> Any:
         """Neurons of a layer whose state one processing element can hold.
 
-        A message that stops at one of them reaches no more targets than that (ours; the energy does
-        not ask, the designer of a machine does).
+        A message that stops at one of them serves no more targets than that (ours; the search for a
+        design reads it, the energy estimate does not).
 
         >>> from jsnn.workload.analytic import dense
         >>> machine = Spatial(memory="horowitz-power-law", arithmetic="linear")

@@ -1,7 +1,6 @@
 """Machines of the three architectures after arXiv 2409.08290 v1.
 
-Their design parameters are choices of ours: what to compare with is one's own chip, by
-    `with_design`.
+Their design parameters are our choice; set those of your own chip by `with_design`.
 """
 
 from __future__ import annotations
