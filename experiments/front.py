@@ -1,7 +1,7 @@
 """Pareto front of accuracy and energy: many weights or budgets x seeds, one program for all.
 
     python -m experiments.front --weights 0,0.05,0.15,0.5 --seeds 0,1
-    python -m experiments.front --budgets 45nJ,70nJ,120nJ --warm-start neighbour --out runs/front
+    python -m experiments.front --budgets 45nJ,70nJ,120nJ --warm neighbour --out runs/front
     python -m experiments.front --resume runs/front
 
 Takes every flag of `experiments.train` too. Members differ in seed and in one number, which is an

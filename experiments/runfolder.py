@@ -208,7 +208,7 @@ class RunFolder:
         return self._stored()[0]
 
     def refuse_edited(self) -> None:
-        """Raise ValueError if config.json was edited; for a run without a checkpoint."""
+        """Raise ValueError if config.json was edited; used where no checkpoint holds a copy."""
         stored, digest = self._stored()
         if digest != _digest(stored, self.config.name):
             raise ValueError(

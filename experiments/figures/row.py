@@ -67,7 +67,7 @@ class Row:
 
     @property
     def within(self) -> bool:
-        """Whether the error is within `allowed`; always true for a known miss."""
+        """Whether the error is at most `allowed`; need not be for a known miss."""
         return abs(self.error) <= self.allowed
 
     @property
