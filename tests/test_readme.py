@@ -45,8 +45,10 @@ def test_links_and_pictures_are_there(file):
 
 
 def test_commands_are_there():
-    """Modules that the texts run, and their options."""
-    for line in re.findall(r"python -m experiments[^`\n#]*", README):
+    """Modules that texts and docstrings run, and the names of their options."""
+    scripts = "\n".join(path.read_text() for path in (ROOT / "experiments").rglob("*.py"))
+    indented = re.findall(r"(?m)^ +(python -m experiments[^`\n#]*)", scripts)
+    for line in re.findall(r"python -m experiments[^`\n#]*", README) + indented:
         _, _, module, *words = line.split()
         assert importlib.util.find_spec(module), line
         path = Path(importlib.util.find_spec(module).origin)

@@ -360,7 +360,7 @@ class Spiking(nn.Module):
             name = f"layer {self._label!r}: {type(self.synapse).__name__}"
             wiring.check(frames.shape[2:], counts.shape[1:], name)
             self._check_synapse(wiring.weights + wiring.biases)
-            return {"record": self._record(frames, counts, fed_back, *each_step)}
+            return {"record": self._record(wiring, frames, counts, fed_back, *each_step)}
         self._check_synapse(0)
         stages = self.synapse.stages(self._binary(frames))
         arrived = [stage.totals for stage in stages]
@@ -380,8 +380,7 @@ class Spiking(nn.Module):
         )
         return {stage.name: record for stage, record in zip(stages, records, strict=True)}
 
-    def _record(self, frames, counts, fed_back, fed_back_each_step, sent_each_step):
-        wiring = find_connectivity(self.synapse, frames.shape[2:])
+    def _record(self, wiring, frames, counts, fed_back, fed_back_each_step, sent_each_step):
         constant = self.input_kind == "constant"
         declared = self.input_kind, self.input_unit
         known = sent(frames)
