@@ -29,6 +29,7 @@ from jsnn.neurons import LI, LIF, NeuronOps
 from jsnn.nn import run
 from jsnn.nn.layers import Flatten, Network, Pool, Residual, Spiking, batch_norm
 from jsnn.nn.recording import record, wiring
+from jsnn.nn.synapses import find_connectivity
 from jsnn.readouts import SpikeCount
 from jsnn.workload import Workload
 from tests.fuzzing import examples
@@ -183,8 +184,8 @@ def layers(draw):
     each = earlier[:-1].reshape(steps, batch, -1).sum(-1).T * recurrent
     make = functools.partial(layer.apply, {}, method=Spiking._record)
     sent_each = spikes.reshape(steps, batch, -1).sum(-1).T
-    given_ = (frames, spikes.sum(0), fed_back, each, sent_each)
-    return recorded, make(*map(jnp.asarray, given_))
+    counted = (frames, spikes.sum(0), fed_back, each, sent_each)
+    return recorded, make(find_connectivity(synapse, shape), *map(jnp.asarray, counted))
 
 
 def exactly(fraction, number):
