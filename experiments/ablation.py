@@ -5,7 +5,7 @@
 
 Stages: no term and float weights (priced with weights and states of 32, of 8 and of the machine's
 own bits), the energy term, weights and states of few bits, pruning, a learned time window, early
-exit. Each stage has all levers of the stages before it. In each, members of several energy weights
+exit. Each stage has all levers of the stages before it. In each, runs of several energy weights
 are trained for the first seed; of those that lose at most `--points` percentage points of
 validation accuracy, the one with the lowest energy is trained for every seed and tested. Existing
 runs are kept; figures go to `experiments/results/ablation/`.
@@ -23,15 +23,15 @@ from typing import Any, NamedTuple
 
 import jax
 
-from experiments import build, members
+from experiments import build, sweep
 from experiments.compiled import keep_compiled
 from experiments.config import check, option, parse
 from experiments.energy_report import measured, restored
-from experiments.members import Member
 from experiments.runconfig import Config, configured
 from experiments.runfolder import RunFolder, keep
 from experiments.setting import Setting
 from experiments.summary import spread, versions
+from experiments.sweep import Run
 from jsnn.energy import estimate_energy
 from jsnn.units import energy_text
 
@@ -102,32 +102,32 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
     shared = {"dataset": flags.dataset, "hardware": flags.hardware, "norm": False}
     shared |= {n: v for n in ("steps", "epochs", "limit") if (v := getattr(flags, n)) is not None}
 
-    def member(runs: str, seed: int, **options: Any) -> Member:
+    def planned(runs: str, seed: int, **options: Any) -> Run:
         config: Config = configured({**shared, **options, "seed": seed})
         name = f"{runs}-w{config.energy_weight}-s{seed}"
-        return Member(name, runs, config, folder / name)
+        return Run(name, runs, config, folder / name)
 
     def train(
-        found: Sequence[Member], made: dict[Any, Setting], exits: bool = False
+        found: Sequence[Run], made: dict[Any, Setting], exits: bool = False
     ) -> list[dict[str, Any]]:
-        members.train(found, "turns", flags.workers, lambda line: print(line, flush=True), made)
+        sweep.train(found, "turns", flags.workers, lambda line: print(line, flush=True), made)
         return [_read(one, exits) for one in found]
 
     first, *rest = flags.seeds
-    free_members = [member("free", seed, energy_weight=0.0) for seed in flags.seeds]
-    free = train(free_members, {})
+    free_runs = [planned("free", seed, energy_weight=0.0) for seed in flags.seeds]
+    free = train(free_runs, {})
     # The choice is by the first seed, so the loss is relative to the accuracy of that seed.
     least = free[0]["validation_accuracy"] - flags.points / 100
     rows = {"free": _mean(free), "tried": {}}
     for name, (runs, options, exits) in stages(flags).items():
         made = {}
-        tried = [member(runs, first, energy_weight=w, **options) for w in flags.weights]
+        tried = [planned(runs, first, energy_weight=w, **options) for w in flags.weights]
         tried = rows["tried"][name] = train(tried, made, exits)
         weight = choose(tried, least)
-        same = [member(runs, seed, energy_weight=weight, **options) for seed in rest]
+        same = [planned(runs, seed, energy_weight=weight, **options) for seed in rest]
         chosen = [one for one in tried if one["energy_weight"] == weight]
         rows[name] = {"energy_weight": weight, **_mean(chosen + train(same, made, exits))}
-    priced = {bits: spread(_priced(free_members, bits)) for bits in (FLOAT_BITS, INT_BITS)}
+    priced = {bits: spread(_priced(free_runs, bits)) for bits in (FLOAT_BITS, INT_BITS)}
     result = {
         "command": command,
         "flags": dataclasses.asdict(flags),
@@ -204,18 +204,18 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _read(member: Member, exits: bool) -> dict[str, Any]:
+def _read(run: Run, exits: bool) -> dict[str, Any]:
     """What a stage reports of one run; its energy is that of the network that is finally run.
 
     Of pruned weights the exported network counts. It may cost less than the energy in training,
     since weights that few bits round to zero are gone too. Early exit is scaled by the same factor.
     """
-    folder = RunFolder(member.path)
+    folder = RunFolder(run.path)
     result = folder.read(folder.result)
     row = folder.row(result["chosen_epoch"])
     found = {
-        "energy_weight": member.config.energy_weight,
-        "seed": member.config.seed,
+        "energy_weight": run.config.energy_weight,
+        "seed": run.config.seed,
         "validation_accuracy": result["validation_accuracy"],
         "validation_pj": row["validation_pj"],
         "test_accuracy": result["test_accuracy"],
@@ -247,7 +247,7 @@ def _read(member: Member, exits: bool) -> dict[str, Any]:
     return found
 
 
-def _priced(runs: Sequence[Member], bits: int) -> list[float]:
+def _priced(runs: Sequence[Run], bits: int) -> list[float]:
     """Mean test energies of runs of one data set, with weights and states of `bits` bits."""
     config = runs[0].config
     data = build.dataset(config)

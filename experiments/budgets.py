@@ -3,7 +3,7 @@
     python -m experiments.budgets
     python -m experiments.budgets --datasets digits --count 5 --epochs 40 --seeds 0,1,2
 
-For each data set a Pareto front of energy weights comes first: its member of weight 0 gives the
+For each data set a Pareto front of energy weights comes first: its run of weight 0 gives the
 energy without a budget, the others the accuracy at each energy. Then as many budgets as asked for
 are drawn log-uniformly between 1.15 x the spike-independent energy and that energy. How many runs
 end within 3 % of their budget on training samples, how many are within it on test, how many
@@ -25,20 +25,26 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import members
+from experiments import sweep
 from experiments.compiled import keep_compiled
 from experiments.config import check, option, parse
-from experiments.members import Member
 from experiments.runconfig import Config, configured
 from experiments.runfolder import keep
 from experiments.summary import spread, versions
+from experiments.sweep import Run
 from jsnn.codesign.pareto import pareto
 from jsnn.units import energy_text
 
 # The lowest budget, as a multiple of the spike-independent energy.
 LOWEST = 1.15
 WITHIN = 0.03
-COUNTS = ("budgets", "within_3_percent_on_train", "hold_on_validation", "hold_on_test", "dead")
+COUNTS = (
+    "budgets",
+    "within_3_percent_on_train",
+    "feasible_on_validation",
+    "feasible_on_test",
+    "dead",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Flags:
     count: int = option(20, "budgets of each data set", least=2)
     seeds: tuple[int, ...] = option((0,), "seeds of the networks and of the draws of budgets")
     weights: tuple[float, ...] = option(
-        (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0), "energy weights of the front; 0 must be one"
+        (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0), "energy weights of the Pareto front; 0 must be one"
     )
     epochs: int | None = option(None, "passes over the training samples; none: of the recipe")
     workers: int = option(2, "processes, each on a core of its own; 1: this one", least=1)
@@ -87,7 +93,7 @@ def main(flags: Flags, command: str = "") -> dict[str, dict[str, Any]]:
 
 
 def of(dataset: str, flags: Flags, seed: int) -> dict[str, Any]:
-    """Front, budgets and their results, for one data set and seed."""
+    """Pareto front, budgets and their results, for one data set and seed."""
     given = {"dataset": dataset, "seed": seed}
     if flags.epochs is not None:
         given["epochs"] = flags.epochs
@@ -96,12 +102,12 @@ def of(dataset: str, flags: Flags, seed: int) -> dict[str, Any]:
     def say(line: str) -> None:
         print(f"{dataset}, seed {seed} {line}", flush=True)
 
-    def member(name: str, **more: Any) -> Member:
+    def planned(name: str, **more: Any) -> Run:
         config: Config = configured({**given, **more})
-        return Member(name, name, config, folder / name)
+        return Run(name, name, config, folder / name)
 
-    front = [member(f"w{weight}", energy_weight=weight) for weight in flags.weights]
-    members.train(front, "turns", flags.workers, say)
+    front = [planned(f"w{weight}", energy_weight=weight) for weight in flags.weights]
+    sweep.train(front, "turns", flags.workers, say)
     points = [one.read(None) for one in front]
     free = points[flags.weights.index(0.0)]
     low, high = LOWEST * free["test_spike_independent_pj"], free["test_pj"]
@@ -114,8 +120,8 @@ def of(dataset: str, flags: Flags, seed: int) -> dict[str, Any]:
     places = np.arange(flags.count) + np.random.default_rng(seed).random(flags.count)
     shares = places / flags.count
     budgets = [f"{pj:.1f}pJ" for pj in low * (high / low) ** shares]
-    held = [member(word, energy_budget=word) for word in budgets]
-    failed = members.train(held, "turns", flags.workers, say)
+    held = [planned(word, energy_budget=word) for word in budgets]
+    failed = sweep.train(held, "turns", flags.workers, say)
     return summarise(points, [one.read(failed.get(one.name)) for one in held]) | {
         "range_pj": [low, high]
     }
@@ -127,8 +133,8 @@ def summarise(
     """Counts over the budgets, and each budget compared with the front.
 
     Args:
-        points: members of the front of weights (`Member.read`).
-        held: members trained to a budget.
+        points: runs of the front of weights (`Run.read`).
+        held: runs trained to a budget.
     """
     rows = []
     for one in held:
@@ -144,8 +150,8 @@ def summarise(
             "multiplier": limit["multiplier"],
             "threshold_factor": one["budget"]["threshold_factor"],
             "within": 1 - WITHIN <= limit["train"] / limit["limit"] <= 1,
-            "holds_on_validation": limit["holds"]["validation"],
-            "holds_on_test": limit["holds"]["test"],
+            "feasible_on_validation": limit["feasible"]["validation"],
+            "feasible_on_test": limit["feasible"]["test"],
             "dead_layers": sorted({*one["budget"]["dead_layers"], *one["dead_layers"]}),
             "test_accuracy": one["test_accuracy"],
             "front_accuracy": on_front(points, limit["limit"]),
@@ -158,8 +164,8 @@ def summarise(
     return {
         "budgets": len(rows),
         "within_3_percent_on_train": sum(row["within"] for row in trained),
-        "hold_on_validation": sum(row["holds_on_validation"] for row in trained),
-        "hold_on_test": sum(row["holds_on_test"] for row in trained),
+        "feasible_on_validation": sum(row["feasible_on_validation"] for row in trained),
+        "feasible_on_test": sum(row["feasible_on_test"] for row in trained),
         "dead": sum(bool(row["dead_layers"]) for row in trained),
         "points_below_front_mean": float(np.mean(below)) if below else None,
         "points_below_front_worst": max(below, default=None),
@@ -215,7 +221,7 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     """The counts, and one line per budget."""
     said = (
         f"{result['within_3_percent_on_train']} of {result['budgets']} within 3 % on training, "
-        f"{result['hold_on_test']} hold on test, {result['dead']} dead"
+        f"{result['feasible_on_test']} hold on test, {result['dead']} dead"
     )
     if result["points_below_front"] is not None:
         mean, deviation = result["points_below_front"]

@@ -236,18 +236,18 @@ def network(
     """The model of a config for a data set, without levers; `fold` in place of its readout."""
     model = lookup("model", MODELS, config.model)
     dt = step_s(loaded)
-    law, fold = neuron(config, dt), fold or readout(config)
+    dynamics, fold = neuron(config, dt), fold or readout(config)
     integrator = LI(tau_mem=config.readout_tau_steps * dt, r=config.readout_gain, dt=dt)
     integrator = as_asked(integrator, config)
     if config.state_bits is not None:
-        law, integrator = Fixed(law), Fixed(integrator)
+        dynamics, integrator = Fixed(dynamics), Fixed(integrator)
     options = {
         "widths": config.widths,
         "classes": loaded.classes,
-        "neuron": law,
+        "neuron": dynamics,
         "readout": fold,
         # Spike counts need neurons like the hidden ones; membrane readouts need an integrator.
-        "readout_neuron": law if fold.needs_spikes else integrator,
+        "readout_neuron": dynamics if fold.needs_spikes else integrator,
         "input_kind": input_kind,
         "dropout": config.dropout,
         "input_dropout": config.input_dropout,
@@ -292,17 +292,17 @@ def scales(config) -> dict[str, float]:
     }
 
 
-def as_asked(law: Neuron, config) -> Neuron:
+def as_asked(dynamics: Neuron, config) -> Neuron:
     """The neuron model, training the constants whose learning rate is not 0.
 
     Constants without a label of their own are trained if the neuron model trains them by default.
     """
-    factors, own = scales(config), law.trainable
+    factors, own = scales(config), dynamics.trainable
     return dataclasses.replace(
-        law,
+        dynamics,
         trainable=tuple(
             name
-            for name in law.ranges
+            for name in dynamics.ranges
             if factors[label_leaf(name)] and (label_leaf(name) != "neuron" or name in own)
         ),
     )
@@ -323,8 +323,8 @@ def lever_rates(config) -> dict[str, float]:
 
 def neuron(config, dt: float) -> Neuron:
     """The neuron model of the hidden populations of a config."""
-    law = lookup("neuron", NEURONS, config.neuron)
-    known = inspect.signature(law).parameters
+    dynamics = lookup("neuron", NEURONS, config.neuron)
+    known = inspect.signature(dynamics).parameters
     surrogate = None
     if config.surrogate is not None:
         surrogate = lookup("surrogate", NAMED["surrogate"], config.surrogate)()
@@ -339,7 +339,7 @@ def neuron(config, dt: float) -> Neuron:
     if "omega" in known:
         del wanted["dt"]
     options = {name: value for name, value in wanted.items() if name in known and value is not None}
-    return as_asked(law(**options), config)
+    return as_asked(dynamics(**options), config)
 
 
 def readout(config) -> Readout:

@@ -7,7 +7,7 @@
 Energy, latency and area of an inference are terms of the loss beside the task, each relative to its
 value on the initial machine. Every few epochs the design is rounded to one that can be built, and
 both are scored. At the end a search on the workload of the trained network looks for a better
-design, and the better of the two built designs is written to `design.toml`, which every
+design, and the better of the two feasible designs is written to `design.toml`, which every
 `--hardware` option takes.
 """
 
@@ -148,7 +148,7 @@ def main(flags: Flags) -> dict[str, Any]:
     advance = [make_epoch(model, objective, one, encoder) for one in optimisers]
     scores = {
         "relaxed": _scorer(model, lever, trade, encoder),
-        "built": _scorer(model, dataclasses.replace(lever, built=True), trade, encoder),
+        "feasible": _scorer(model, dataclasses.replace(lever, feasible=True), trade, encoder),
     }
     console.print(
         f"{flags.dataset} on {machine.name}: {', '.join(lever.names)} free; energy "
@@ -176,7 +176,7 @@ def main(flags: Flags) -> dict[str, Any]:
 
     # ---- the design that comes out ---------------------------------------------------------------
     _, work = _forward(model, encoder, state.variables, train[0][sample])
-    trained = row["built"]["values"]
+    trained = row["feasible"]["values"]
     bits = {n: trained[n] for n in ("weight_bits",) if n in trained}
     others = tuple(k for k in lever.parameters if k.name not in bits)
     designs = {"trained": trained}
@@ -185,7 +185,7 @@ def main(flags: Flags) -> dict[str, Any]:
         found = search(
             fixed, trade, work, steps=flags.search_steps, restarts=flags.restarts, seed=flags.seed
         )
-        designs["searched"] = {**bits, **plain(found.built)}
+        designs["searched"] = {**bits, **plain(found.feasible)}
     on_sample = {
         name: float(trade(lever.on(values, _on(work, machine)), _on(work, machine)))
         for name, values in designs.items()
@@ -244,7 +244,7 @@ def _forward(model, encoder, variables, samples):
 
 
 def _scorer(model: Levered, lever: DesignParameters, trade: Trade, encoder):
-    """Accuracy, figures and values of a network with its lever relaxed or built."""
+    """Accuracy, figures and values of a network with its lever relaxed or feasible."""
     model = Levered(model.model, (lever,))
 
     @jax.jit
@@ -268,7 +268,7 @@ def _scorer(model: Levered, lever: DesignParameters, trade: Trade, encoder):
 def _at_bits(lever: DesignParameters, values, variables) -> dict[str, Any]:
     """Variables of the bare network, with weights rounded if the design has a weight width."""
     params = variables["params"]
-    whole = dataclasses.replace(lever, built=True)
+    whole = dataclasses.replace(lever, feasible=True)
     leaves = {**params[LEVERS][lever.name]}
     return whole.network(leaves, {**variables, "params": params[NETWORK]})
 

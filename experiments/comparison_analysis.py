@@ -59,10 +59,10 @@ class Ratio(NamedTuple):
     high: float
 
 
-def front(accuracy: Sequence[float], pj: Sequence[float]) -> np.ndarray:
+def on_front(accuracy: Sequence[float], pj: Sequence[float]) -> np.ndarray:
     """Indices of the points on the Pareto front, cheapest first.
 
-    >>> front([0.9, 0.8, 0.95], [2.0, 3.0, 5.0]).tolist()
+    >>> on_front([0.9, 0.8, 0.95], [2.0, 3.0, 5.0]).tolist()
     [0, 2]
     """
     stands = np.flatnonzero(pareto(pj, accuracy))
@@ -81,7 +81,7 @@ def energy_at(accuracy: Sequence[float], pj: Sequence[float], wanted: float) -> 
     >>> energy_at([0.90, 0.98], [1.0, 100.0], wanted=0.80)
     1.0
     """
-    stands = front(accuracy, pj)
+    stands = on_front(accuracy, pj)
     reached = np.asarray(accuracy, float)[stands]
     if not wanted <= reached[-1]:
         return float("nan")
@@ -191,7 +191,7 @@ class Reported:
         """
         return self.accuracy.mean(1)[self.pj.mean(1).argmin()] <= wanted + TIE
 
-    def holds(self, wanted: float) -> bool:
+    def is_feasible(self, wanted: float) -> bool:
         """Whether any point is at least this accurate.
 
         If not, the energy there is interpolated towards the unconstrained network.

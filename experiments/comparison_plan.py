@@ -122,7 +122,7 @@ def reports(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
                 break
             if not points.comes_down(wanted):
                 strengths = (*strengths, round(strengths[-1] * STRONGER, 9))
-            elif not points.holds(wanted):
+            elif not points.is_feasible(wanted):
                 strengths = (round(strengths[0] / STRONGER, 9), *strengths)
             else:
                 break

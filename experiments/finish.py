@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import holding, integers, machines, pruned, windows
+from experiments import integers, machines, pruned, run_budget, windows
 from experiments.runconfig import Config
 from experiments.setting import Begun, Setting
 from experiments.summary import at_bits, parameters, summary, versions
@@ -25,11 +25,15 @@ from jsnn.train.state import TrainState
 
 
 def score_of(
-    config: Config, row: dict, sums: dict, reference_pj: float, hold: holding.Hold | None
+    config: Config,
+    row: dict,
+    sums: dict,
+    reference_pj: float,
+    budget_of_run: run_budget.BudgetOfRun | None,
 ) -> float:
     """Score that an epoch is chosen by: the loss, with accuracy in place of its task term."""
-    if hold is not None:
-        return row["validation_accuracy"] - hold.penalty(sums)
+    if budget_of_run is not None:
+        return row["validation_accuracy"] - budget_of_run.penalty(sums)
     return row["validation_accuracy"] - config.energy_weight * row["validation_pj"] / reference_pj
 
 
@@ -53,7 +57,7 @@ def finish(
         rows: metrics of the run.
         path: folder of the run.
     """
-    first, hold, data, test = begun.first, begun.hold, made.data, made.test
+    first, budget_of_run, data, test = begun.first, begun.budget_of_run, made.data, made.test
     held, settled, test_key = None, None, jax.random.key(config.seed + 1)
     if windows.learned(config):
         sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
@@ -61,9 +65,9 @@ def finish(
         settled["relaxed"] |= {name: summary(sums, first)[name] for name in windows.SHOWN}
     design = None
     if config.design_parameters != machines.NONE:
-        made, design = _built(config, made, begun, chosen, path)
-    if hold is not None:
-        chosen, held = hold.apply(made, chosen, config, rows)
+        made, design = _feasible(config, made, begun, chosen, path)
+    if budget_of_run is not None:
+        chosen, held = budget_of_run.apply(made, chosen, config, rows)
     sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
     measured = summary(sums, first)
     grids, cut, exact, ever = made.model, chosen.variables, {}, sums["ever"]
@@ -91,7 +95,7 @@ def finish(
     validation_accuracy = rows[epoch - 1]["validation_accuracy"]
     if held is not None:
         validation_accuracy = held["accuracy"]["validation"]
-        held = hold.tested(held, sums)
+        held = budget_of_run.tested(held, sums)
     result = {
         "config": dataclasses.asdict(config),
         "chosen_epoch": epoch,
@@ -163,7 +167,7 @@ def _settle(
         sums = evaluate(way.eval_step, chosen.variables, made.validation, config.batch, key)
         found = summary(sums, begun.first)
         row = {"validation_pj": found["total_pj"], "validation_accuracy": found["accuracy"]}
-        score = score_of(config, row, sums, float(chosen.reference_pj), begun.hold)
+        score = score_of(config, row, sums, float(chosen.reference_pj), begun.budget_of_run)
         ways.append(way)
         tried.append({"steps": steps, "score": score} | {n: found[n] for n in windows.SHOWN})
     best = max(range(len(tried)), key=lambda number: tried[number]["score"])
@@ -175,14 +179,14 @@ def _settle(
     return ways[best], chosen, found
 
 
-def _built(
+def _feasible(
     config: Config, made: Setting, begun: Begun, chosen: TrainState, path: Path
 ) -> tuple[Setting, dict[str, Any]]:
     """The setting on the machine that can be built; scores of it and the relaxed one."""
     lever = next(one for one in made.levers if isinstance(one, DesignParameters))
 
-    def on(built: bool) -> Setting:
-        moved = dataclasses.replace(lever, built=built)
+    def on(feasible: bool) -> Setting:
+        moved = dataclasses.replace(lever, feasible=feasible)
         levers = tuple(moved if one is lever else one for one in made.levers)
         model = under(made.model.model, levers)
         objective = dataclasses.replace(made.objective, levers=levers)
@@ -200,12 +204,12 @@ def _built(
     work = dataclasses.replace(work, levers=tuple(one.name for one in before))
     pairs = price(before, params, work, made.hardware)
     found = machines.written(lever, variables["params"][LEVERS][lever.name], pairs, path)
-    shown, ways = {}, {"relaxed": on(False), "built": on(True)}
+    shown, ways = {}, {"relaxed": on(False), "feasible": on(True)}
     for name, one in ways.items():
         sums = evaluate(one.eval_step, variables, made.validation, config.batch, key)
         measured = summary(sums, begun.first)
         shown[name] = {n: measured[n] for n in windows.SHOWN}
-    return ways["built"], {**found, "validation": shown}
+    return ways["feasible"], {**found, "validation": shown}
 
 
 def _pruned(

@@ -121,13 +121,13 @@ def lever(config, machine: Hardware, limited: Collection[str]) -> DesignParamete
             "more (--latency-budget, --area-budget) or take another --hardware"
         )
     # Limits apply to a machine that can be built; rounding up only at the end would break them.
-    found = DesignParameters(machine, parameters, supply, built=bool(limited))
+    found = DesignParameters(machine, parameters, supply, feasible=bool(limited))
     check_opposed(found, terms)
     return found
 
 
 def written(lever: DesignParameters, leaves: Any, pairs: Pairs, path: Path) -> dict[str, Any]:
-    """Write the machine that can be built to `design.toml`; its parameters, relaxed and built.
+    """Write the machine that can be built to `design.toml`; its parameters, relaxed and feasible.
 
     Args:
         lever: of the run.
@@ -135,13 +135,16 @@ def written(lever: DesignParameters, leaves: Any, pairs: Pairs, path: Path) -> d
         pairs: workload of a batch, on the machine before these design parameters.
         path: folder of the run.
     """
-    relaxed, whole = (dataclasses.replace(lever, built=built) for built in (False, True))
+    relaxed, whole = (dataclasses.replace(lever, feasible=feasible) for feasible in (False, True))
     values, excess = whole.settled(leaves, pairs)
     machine = lever.machine(jax.device_get(values))
     machine = dataclasses.replace(machine, name=f"{machine.name}-codesigned")
     (path / DESIGN).write_text(dump(machine), encoding="utf-8")
     return {
         "machine": machine.name,
-        "parameters": {"relaxed": plain(relaxed.settled(leaves, pairs)[0]), "built": plain(values)},
+        "parameters": {
+            "relaxed": plain(relaxed.settled(leaves, pairs)[0]),
+            "feasible": plain(values),
+        },
         "excess": plain(excess),
     }

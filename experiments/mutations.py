@@ -123,7 +123,7 @@ AREAS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "budget": (
         "jsnn/train/budget.py",
-        ("train/budget", "experiments/budgets", "experiments/holding"),
+        ("train/budget", "experiments/budgets", "experiments/run_budget"),
     ),
     "checkpoint": (
         "jsnn/train/checkpoint.py",

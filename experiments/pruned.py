@@ -112,7 +112,7 @@ def lines(entry: dict[str, Any] | None) -> list[str]:
     """The entry in words; no lines for a network that was not pruned."""
     if entry is None:
         return []
-    found = [f"Pruned ({entry['prune']}), written out: test accuracy {entry['test_accuracy']:.4f}"]
+    found = [f"Pruned ({entry['prune']}), exported: test accuracy {entry['test_accuracy']:.4f}"]
     for name, (left, of) in entry.get("units", {}).items():
         found.append(f"  {name}: {left} of {of} units")
     if entry["prune"] == "weights":
@@ -134,7 +134,7 @@ def _skipping(model, variables, hardware, on, ran, kept, batches) -> float | Non
         return None
 
     @jax.jit
-    def spent(workload, each):
+    def usage(workload, each):
         lists = []
         for (layer, machine), came in zip(on(workload), each, strict=True):
             masks = kept[layer.geometry.name]
@@ -147,7 +147,7 @@ def _skipping(model, variables, hardware, on, ran, kept, batches) -> float | Non
         each = [None] * len(workload)
         if isinstance(hardware.architecture, Stepwise):
             each = [_brought(seen) for seen in record(model, variables, frames)]
-        total += float(spent(workload, each))
+        total += float(usage(workload, each))
         samples += frames.shape[1]
     return total / samples
 

@@ -6,9 +6,10 @@
 For each window T the energy weight is swept on both sides: in the loss of the spiking network, and
 in that of the QNN with its measured energy, whose activations have ceil(log2(T + 1)) bits. Both are
 trained against `--hardware` and priced on every machine below. Energies are read off both Pareto
-fronts at the same accuracy, half a percentage point below what both reach; below 1 the spikes win.
-Accuracies are means over folds of the training samples. An energy whose runs are all more accurate
-than that is an upper bound, marked ≤. Existing runs with the same numbers are not repeated.
+Pareto fronts at the same accuracy, half a percentage point below what both reach; below 1 the
+spikes win. Accuracies are means over folds of the training samples. An energy whose runs are all
+more accurate than that is an upper bound, marked ≤. Existing runs with the same numbers are not
+repeated.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class Flags:
         if not set(self.seeds) <= set(range(len(FIVE_FOLDS))):
             raise ValueError(f"--seeds must lie in 0 to 4, the folds, got {self.seeds}")
         if len(self.weights) < 2:
-            raise ValueError("--strengths needs two weights at least: a front has two ends")
+            raise ValueError("--strengths needs two weights at least: a Pareto front has two ends")
 
     @property
     def names(self) -> list[str]:

@@ -141,7 +141,7 @@ def summarise(store: Store, grid: Grid) -> dict[str, Any]:
                 "points_lost": [difference(free.accuracy[0], a) for a in found.accuracy],
                 "pj_at_one_point": found.at(free),
                 "reached": bool(found.comes_down(wanted)),
-                "held": bool(found.holds(wanted)),
+                "feasible": bool(found.is_feasible(wanted)),
                 "ours_over_it": compared._asdict(),
             }
         tuned = {other: row["pj_at_one_point"] for other, row in rows.items() if other != OURS}
@@ -197,7 +197,7 @@ def sign_of(row: Mapping[str, Any]) -> str:
 
     The former is an upper bound, the latter is interpolated towards the unconstrained network.
     """
-    return ("" if row["held"] else "≈") if row["reached"] else "≤"
+    return ("" if row["feasible"] else "≈") if row["reached"] else "≤"
 
 
 def describe(summary: Mapping[str, Any]) -> Iterator[str]:

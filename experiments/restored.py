@@ -65,7 +65,7 @@ def network(folder: RunFolder, like: TrainState) -> tuple[TrainState, int]:
     checkpoints = Checkpoints(folder.checkpoints)
     if checkpoints.latest() is None:
         raise FileNotFoundError(
-            f"{folder.path} has no checkpoint: go on with the run by --resume {folder.path}"
+            f"{folder.path} has no checkpoint: continue the run with --resume {folder.path}"
         )
     check(folder, checkpoints)
     tree, kept = checkpoints.restore({"state": like, "best": like})
@@ -78,7 +78,7 @@ def _turned(folder: RunFolder, best: TrainState) -> TrainState:
         if any(folder.content()[name] is not None for name in BUDGETS):
             raise FileNotFoundError(
                 f"{folder.result} is not there, which says how high the thresholds are under the "
-                f"budget: go on with the run by --resume {folder.path}"
+                f"budget: continue the run with --resume {folder.path}"
             )
         return best
     held = folder.read(folder.result).get("budget")

@@ -38,7 +38,7 @@ class Config:
     model: str = option("mlp", "mlp, conv, srnn or spikformer")
     widths: tuple[int, ...] = option((256, 256), "neurons (channels) of each hidden layer")
     hidden: int = option(0, "conv: width of a dense layer before the readout", least=0)
-    neuron: str = option("lif", "law of the hidden neurons")
+    neuron: str = option("lif", "neuron model of the hidden layers")
     tau_steps: float = option(10.0, "membrane time constant, in steps", above=0)
     reset: str = option("subtract", "reset: subtract, zero or none")
     detach_reset: bool = option(False, "no gradient through the reset")

@@ -107,7 +107,7 @@ class RunFolder:
         if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - unborn):
             owner = "another run" if self.config.exists() else "something else"
             raise FileExistsError(
-                f"output folder {path} belongs to {owner}: choose another --out, or go on with "
+                f"output folder {path} belongs to {owner}: choose another --out, or continue with "
                 f"that run by --resume {path}"
             )
 

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 import jsnn
-from experiments import build, holding, inputs, pace, restored
+from experiments import build, inputs, pace, restored, run_budget
 from experiments.build import BUDGETS, limits
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
@@ -84,14 +84,14 @@ class Begun(NamedTuple):
     """A run before its first step.
 
     Attributes:
-        state: of the run, with its limits or energy weight (`TrainState.goal`).
+        state: of the run, with its limits or energy weight (`TrainState.targets`).
         first: energy of the untrained network.
         hold: the budget of the run, None without one.
     """
 
     state: TrainState
     first: jsnn.EnergyBreakdown
-    hold: holding.Hold | None
+    budget_of_run: run_budget.BudgetOfRun | None
 
 
 def program(config: Config) -> tuple:
@@ -191,26 +191,28 @@ def begin(config: Config, made: Setting, devices: Devices, own: bool = True) -> 
         state = _warm(state, config)
     devices.agree("first state", state)
     state = devices.replicate(state)
-    hold = None
+    budget_of_run = None
     if limits(config):
         budget = build.budget(config, config.epochs * made.epoch_steps)
-        hold = holding.start(budget, made, state.variables, config)
-        state = dataclasses.replace(state, goal=devices.replicate(budget.goal(hold.start)))
+        budget_of_run = run_budget.start(budget, made, state.variables, config)
+        state = dataclasses.replace(
+            state, targets=devices.replicate(budget.targets(budget_of_run.start))
+        )
     elif not own:
-        goal = {"energy_weight": jnp.float32(config.energy_weight)}
-        state = dataclasses.replace(state, goal=devices.replicate(goal))
-    return Begun(state, first, hold)
+        targets = {"energy_weight": jnp.float32(config.energy_weight)}
+        state = dataclasses.replace(state, targets=devices.replicate(targets))
+    return Begun(state, first, budget_of_run)
 
 
-def goalless(state: TrainState) -> TrainState:
-    """The state without its goal, which follows from the config, as it is kept."""
-    return dataclasses.replace(state, goal=None)
+def without_targets(state: TrainState) -> TrainState:
+    """The state without its targets, which follows from the config, as it is kept."""
+    return dataclasses.replace(state, targets=None)
 
 
 def _warm(state: TrainState, config: Config) -> TrainState:
     """The state with the network of another run."""
     folder = RunFolder.existing(config.warm_start)
-    other, _ = restored.network(folder, goalless(state))
+    other, _ = restored.network(folder, without_targets(state))
     return dataclasses.replace(state, params=other.params, collections=other.collections)
 
 

@@ -195,8 +195,8 @@ class Swept:
     def _to_the_end(self, state: TrainState, numbers: Numbers) -> tuple[TrainState, bool]:
         """State after all epochs, and whether all stayed finite."""
         config = self.config
-        goal = {"energy_weight": jnp.float32(numbers.strength)}
-        state = dataclasses.replace(state, goal=goal)
+        targets = {"energy_weight": jnp.float32(numbers.strength)}
+        state = dataclasses.replace(state, targets=targets)
         traced = tuple(map(jnp.float32, (numbers.slope, numbers.rate)))
         finite = True
         for epoch in range(1, config.epochs + 1):

@@ -36,7 +36,7 @@ ACCURACY = (
     "seconds",
 )
 # Rows of the README, on neuromorphic-22nm.
-FRONT = ("digits-neuromorphic-energy", "qtdb-100-energy", "ev-objects-energy", "fashion-mnist")
+FIRST_PAGE = ("digits-neuromorphic-energy", "qtdb-100-energy", "ev-objects-energy", "fashion-mnist")
 HEADLINE = ("case", "network", "test accuracy", "energy", "less than without", "energy ratio")
 ENERGY = (
     "case",
@@ -46,7 +46,7 @@ ENERGY = (
     "spike-dependent",
     "less in total",
     "spike-dependent gone",
-    "points lost",
+    "accuracy loss, points",
     "energy ratio",
     "operation count",
 )
@@ -58,7 +58,7 @@ class Flags:
 
     results: str = option(RESULTS, "folder of the results")
     readme: str = option("experiments/README.md", "file that holds the table between its markers")
-    front: str = option("README.md", "file that holds the four rows")
+    first_page: str = option("README.md", "file that holds the four rows")
     write: bool = option(False, "put the table into that file instead of printing it")
 
     def __post_init__(self):
@@ -131,16 +131,16 @@ def main(flags: Flags) -> str:
     """The table, written into the README if asked for."""
     results = load(Path(flags.results))
     if flags.write:
-        front = Path(flags.front)
-        front.write_text(place(front.read_text(), render_front(results)))
+        page = Path(flags.first_page)
+        page.write_text(place(page.read_text(), render_first_page(results)))
     notes = {case.name: case.note for case in CASES if case.note}
     return written(render(results, BASELINES, notes), flags)
 
 
-def render_front(results: Mapping[str, Runs]) -> str:
+def render_first_page(results: Mapping[str, Runs]) -> str:
     """Four rows: accuracy, energy, energy ratio and the reduction by the energy term."""
     rows = []
-    for name in (name for name in FRONT if name in results):
+    for name in (name for name in FIRST_PAGE if name in results):
         runs = list(results[name].values())
         _, energy, *_ = _energy(runs)
         less = _against(name, results, BASELINES)[0]
@@ -150,7 +150,7 @@ def render_front(results: Mapping[str, Runs]) -> str:
 
 
 def reduction(run: Result, baseline: Result) -> dict[str, float]:
-    """Effect of the energy term on one run: factor in total, share removed, points lost.
+    """Effect of the energy term on one run: factor in total, share removed, accuracy loss.
 
     less = total_0 / total,   gone = 1 - dependent / dependent_0,   points = 100 (acc_0 - acc)
 

@@ -1,4 +1,4 @@
-"""Runs trained in lockstep: one vmapped epoch for all members, distributed over devices."""
+"""Runs trained in lockstep: one vmapped epoch for all runs, distributed over devices."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ from jsnn.train.evaluation import evaluate
 def train(
     configs: Sequence[Config], made: Setting, devices: Devices, folders: Sequence[RunFolder]
 ) -> list[str | None]:
-    """Train the members in lockstep; returns why each is infeasible, None for the others.
+    """Train the runs in lockstep; returns why each is infeasible, None for the others.
 
     Each has the keys, batches and numbers of its own run, so that it becomes the same network up to
     rounding. Evaluations of one epoch share a key. An interrupted group starts again.
 
     Args:
-        configs: of the members, which share one program (`experiments.setting.program`).
+        configs: of the runs, which share one program (`experiments.setting.program`).
         made: their setting.
-        devices: a single device, for each member before it begins and after it has ended.
+        devices: a single device, for each run before it begins and after it has ended.
         folders: of their runs.
 
     Raises:
         ValueError: the set does not fit on the device, so that epochs are not single calls.
-        FloatingPointError: a value of a member is not finite.
+        FloatingPointError: a value of a run is not finite.
     """
     if made.loop.kind != "epoch":
         raise ValueError(
-            f"members train together by whole epochs, the loop is {made.loop.kind} "
+            f"runs train together by whole epochs, the loop is {made.loop.kind} "
             f"({made.loop.reason}): use --together turns, or --loop epoch"
         )
     started = time.perf_counter()
@@ -89,7 +89,7 @@ def train(
             rows[n].append(row | {"seconds": since(started)})
             reference_pj = float(begun[n].state.reference_pj)
             score = (
-                score_of(config, row, mine, reference_pj, begun[n].hold),
+                score_of(config, row, mine, reference_pj, begun[n].budget_of_run),
                 -row["validation_task"],
             )
             better[n] = score > scores[n] or config.select == "last"
@@ -97,31 +97,31 @@ def train(
                 scores[n], chosen[n] = score, epoch
         best = _where(better, states, best)
     for n, (config, one) in enumerate(zip(every, begun, strict=True)):
-        last, picked = (_member(tree, n) for tree in (states, best))
+        last, picked = (_of_run(tree, n) for tree in (states, best))
         errors[numbers[n]] = _end(
             config, made, one, last, picked, int(chosen[n]), rows[n], folders[numbers[n]], started
         )
     return errors
 
 
-def even(members: int, devices: int) -> int:
-    """The largest number of devices that can have the same number of members each.
+def even(runs: int, devices: int) -> int:
+    """The largest number of devices that can have the same number of runs each.
 
-    >>> [even(members, 8) for members in (16, 12, 7, 3)]
+    >>> [even(runs, 8) for runs in (16, 12, 7, 3)]
     [8, 6, 7, 3]
     """
-    return max(count for count in range(1, devices + 1) if members % count == 0)
+    return max(count for count in range(1, devices + 1) if runs % count == 0)
 
 
-def _placement(members: int) -> tuple[NamedSharding, NamedSharding]:
-    """Sharding of arrays with a leading axis of members, and of arrays they share."""
+def _placement(runs: int) -> tuple[NamedSharding, NamedSharding]:
+    """Sharding of arrays with a leading axis of runs, and of arrays they share."""
     there = jax.local_devices()
-    mesh = Mesh(np.array(there[: even(members, len(there))]), ("member",))
-    return NamedSharding(mesh, Spec("member")), NamedSharding(mesh, Spec())
+    mesh = Mesh(np.array(there[: even(runs, len(there))]), ("run",))
+    return NamedSharding(mesh, Spec("run")), NamedSharding(mesh, Spec())
 
 
 def _end(config, made, begun: Begun, last, picked, epoch, rows, folder, started) -> str | None:
-    """Write all files of a member; returns why it is infeasible, None if it is not."""
+    """Write all files of a run; returns why it is infeasible, None if it is not."""
     folder.rewind(rows)
     best = {"score": 0.0, "task": 0.0, "epoch": epoch}
     record = restored.record(folder, config.epochs, best, rows)
@@ -131,9 +131,9 @@ def _end(config, made, begun: Begun, last, picked, epoch, rows, folder, started)
     *_, result = finish(config, made, begun, picked, epoch, rows, folder.path)
     result |= {"devices": 1, "platform": platform.platform(), "seconds": since(started)}
     folder.write(folder.result, result)
-    if begun.hold is not None:
+    if begun.budget_of_run is not None:
         try:
-            begun.hold.check(result["budget"], folder.path)
+            begun.budget_of_run.check(result["budget"], folder.path)
         except Infeasible as error:
             return str(error)
     return None
@@ -151,10 +151,10 @@ def _where(mask: np.ndarray, new: Any, old: Any) -> Any:
     return jax.tree.map(pick, new, old)
 
 
-def _member(states: Any, n: int) -> Any:
-    """One state of many, on one device, without its goal, which follows from the config."""
+def _of_run(states: Any, n: int) -> Any:
+    """One state of many, on one device, without its targets, which follows from the config."""
     own = jax.device_put(jax.tree.map(lambda leaf: leaf[n], states), jax.local_devices()[0])
-    return dataclasses.replace(own, goal=None)
+    return dataclasses.replace(own, targets=None)
 
 
 def _stop_if_not_finite(finite: np.ndarray, row: dict[str, Any], folder: RunFolder) -> None:
@@ -162,5 +162,5 @@ def _stop_if_not_finite(finite: np.ndarray, row: dict[str, Any], folder: RunFold
     if not (finite.all() and validated):
         raise FloatingPointError(
             f"{folder.path.name}, epoch {row['epoch']}: loss, gradient or energy is not finite. "
-            "Lower --learning-rate or --clip, or leave this member away"
+            "Lower --learning-rate or --clip, or leave this run away"
         )

@@ -38,7 +38,7 @@ from experiments.memory import keep_memory
 from experiments.progress import Progress
 from experiments.runconfig import Config, configured
 from experiments.runfolder import CHANGES, RunFolder
-from experiments.setting import Begun, Setting, begin, goalless, prepare
+from experiments.setting import Begun, Setting, begin, prepare, without_targets
 from experiments.summary import means, parameters, since
 from jsnn.train import diagnosis
 from jsnn.train.checkpoint import Checkpoints
@@ -86,10 +86,10 @@ def main(
             result = _train(config, made, begun, kept, console, started, quiet)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(
-                f"Stopped by Ctrl-C. {kept}. Go on with: {kept.command}"
+                f"Stopped by Ctrl-C. {kept}. Continue with: {kept.command}"
             ) from stop
-    if begun.hold is not None:
-        begun.hold.check(result["budget"], folder.path)
+    if begun.budget_of_run is not None:
+        begun.budget_of_run.check(result["budget"], folder.path)
     return result
 
 
@@ -102,18 +102,18 @@ def _train(
     started: float,
     quiet: bool,
 ) -> dict[str, Any]:
-    # ---- start, or go on where the run stopped ---------------------------------------------------
-    (state, first, hold), folder, devices = begun, kept.folder, made.devices
+    # ---- start, or continue where the run stopped ------------------------------------------------
+    (state, first, budget_of_run), folder, devices = begun, kept.folder, made.devices
     data, epoch_steps = made.data, made.epoch_steps
-    goal = jax.device_get(state.goal)
+    targets = jax.device_get(state.targets)
     best = {"state": state, "score": -np.inf, "task": np.inf, "epoch": 0}
     epoch, rows = 0, []
     if kept.checkpoints.latest() is not None:
-        like = goalless(state)
+        like = without_targets(state)
         saved, record = kept.checkpoints.restore({"state": like, "best": like})
         folder.refuse_unlike(record["config"])
         kept.checkpoints.rewind(record["epoch"])
-        state = dataclasses.replace(saved["state"], goal=devices.replicate(goal))
+        state = dataclasses.replace(saved["state"], targets=devices.replicate(targets))
         best = {**record["best"], "state": saved["best"]}
         epoch, rows = record["epoch"], record["rows"]
         kept.epoch = epoch
@@ -127,7 +127,11 @@ def _train(
             f"those of {config.epochs} epochs from epoch {changes[-1]['after'] + 1} on, so that "
             f"this is not the run that has {config.epochs} from the start."
         )
-    aim = f"weight of the energy {config.energy_weight}" if hold is None else str(hold)
+    aim = (
+        f"weight of the energy {config.energy_weight}"
+        if budget_of_run is None
+        else str(budget_of_run)
+    )
     console.print(
         f"[bold]{config.dataset}[/]: {len(data.train)} train, {len(data.validation)} validation, "
         f"{len(data.test)} test; {config.model} {sizes(made)} ({config.neuron}), "
@@ -158,11 +162,11 @@ def _train(
             folder.append(row)
             rows.append(row)
             progress.show(row)
-            score = score_of(config, row, sums, float(state.reference_pj), hold)
+            score = score_of(config, row, sums, float(state.reference_pj), budget_of_run)
             better = (score, -row["validation_task"]) > (best["score"], -best["task"])
             if better or config.select == "last":
                 # The step donates its state, so the best one needs buffers of its own.
-                copied = jax.tree.map(lambda leaf: leaf.copy(), goalless(state))
+                copied = jax.tree.map(lambda leaf: leaf.copy(), without_targets(state))
                 best = {
                     "state": copied,
                     "score": score,
@@ -170,13 +174,19 @@ def _train(
                     "epoch": epoch,
                 }
             if epoch == config.epochs or asked or kept.due():
-                kept.save(epoch, goalless(state), best, rows)
+                kept.save(epoch, without_targets(state), best, rows)
             if asked:
                 raise KeyboardInterrupt
 
     # ---- test, once; show ------------------------------------------------------------------------
     tested, chosen, sums, result = finish(
-        config, made, Begun(state, first, hold), best["state"], best["epoch"], rows, folder.path
+        config,
+        made,
+        Begun(state, first, budget_of_run),
+        best["state"],
+        best["epoch"],
+        rows,
+        folder.path,
     )
     result |= {"devices": devices.count, "platform": platform.platform(), "seconds": since(started)}
     if changes:
@@ -404,7 +414,7 @@ class Flags(Hosts, Config):
     """Options of a run, where it is computed and where it is written."""
 
     out: str | None = option(None, "folder of the run; none: a new one below runs/")
-    resume: str | None = option(None, "go on with the run in this folder, bit for bit")
+    resume: str | None = option(None, "continue the run in this folder, bit for bit")
     smoke: bool = option(False, "two epochs on 256 samples: does it run at all?")
     compile_cache: bool = option(True, "keep compiled programs for the next run")
     keep_memory: bool = option(True, "keep freed memory in the process: faster steps on a CPU")

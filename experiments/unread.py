@@ -46,16 +46,16 @@ def refuse_unread(flags: Mapping[str, Any], config: Any) -> None:
         ValueError: a flag that would change nothing.
     """
     model = inspect.signature(lookup("model", MODELS, config.model)).parameters
-    law = inspect.signature(lookup("neuron", NEURONS, config.neuron)).parameters
+    accepted = inspect.signature(lookup("neuron", NEURONS, config.neuron)).parameters
     reasons = {name: f"--model {config.model} has none" for name in OF_MODELS if name not in model}
     for name, option in OF_NEURONS.items():
-        if option not in law:
+        if option not in accepted:
             reasons[name] = f"--neuron {config.neuron} has none"
     if readout(config).needs_spikes:
         reasons |= dict.fromkeys(
             OF_INTEGRATORS, f"--readout {config.readout} counts spikes of neurons like the hidden"
         )
-    if "omega" not in law:
+    if "omega" not in accepted:
         reasons["frequency_scale"] = f"--neuron {config.neuron} has none"
     for name, (there, words) in BESIDE.items():
         if not there(config):

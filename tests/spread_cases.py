@@ -28,16 +28,16 @@ from jsnn.train.state import init_state
 from jsnn.train.step import make_epoch, make_train_step
 
 BATCH, SAMPLES = 16, 40
-LAW = LIF(tau_mem=2e-3)
+NEURON = LIF(tau_mem=2e-3)
 # A norm and dropout; recurrence, random inputs and states; convolutions and pooling.
 CASES = {
-    "mlp": (MLP((8,), 3, neuron=LAW, norm=True, dropout=0.3), Direct(3), (6,)),
+    "mlp": (MLP((8,), 3, neuron=NEURON, norm=True, dropout=0.3), Direct(3), (6,)),
     "srnn": (
-        SRNN((8,), 3, neuron=LAW, readout=MeanMembrane(), random_state=True),
+        SRNN((8,), 3, neuron=NEURON, readout=MeanMembrane(), random_state=True),
         Rate(3),
         (6,),
     ),
-    "conv": (ConvNet((3,), 3, neuron=LAW), Direct(3), (4, 4, 1)),
+    "conv": (ConvNet((3,), 3, neuron=NEURON), Direct(3), (4, 4, 1)),
 }
 
 

@@ -1,4 +1,4 @@
-"""The house: who may import whom, and what an import brings along."""
+"""The rooms of the package: who may import whom, and what an import brings along."""
 
 import ast
 import re
@@ -134,7 +134,7 @@ def floors() -> dict[str, int]:
     return height
 
 
-def test_the_house_has_few_floors():
+def test_there_are_few_floors():
     assert max(floors().values()) <= 9
 
 

@@ -73,7 +73,7 @@ class TestContract:
         _, result = feed(readout, *map(jnp.asarray, record))
         assert result.shape == ((14, 2, 3) if readout.per_step else (2, 3))
 
-    def test_time_can_be_cut_anywhere(self, readout, record):
+    def test_time_can_be_divided_anywhere(self, readout, record):
         membranes, spikes = map(jnp.asarray, record)
         _, whole = feed(readout, membranes, spikes)
         for cut in (1, 5, 13):

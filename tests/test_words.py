@@ -1,7 +1,9 @@
 """Vocabulary: one word for one thing, and words that were given up stay away."""
 
+import io
 import re
 import subprocess
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,17 @@ GIVEN_UP = {
     "prefixes": "answers by step",
     "carry_out": "apply_pruning",
 }
+# Words given up as names in code; in a sentence most of them mean what they say.
+NAMES_GIVEN_UP = {
+    "law": "neuron, dynamics",
+    "goal": "targets",
+    "spent": "usage",
+    "built": "feasible; initial",
+    "member": "run",
+    "Hold": "budget",
+}
+# The members of an archive are what its format calls them.
+ARCHIVES = re.compile(r"^(jsnn|tests)/data/|^tests/properties/test_fuzz_data")
 # Where such a word is no name of ours.
 EXCEPTIONS = {
     "CHANGELOG.md": "the table of renames",
@@ -51,3 +64,27 @@ def test_words_that_were_given_up_stay_away(word):
         if pattern.search(line)
     ]
     assert not found, f"{word}: say {GIVEN_UP[word]}\n" + "\n".join(found)
+
+
+def names(path: Path) -> list[tuple[int, list[str]]]:
+    """Line and parts of every name in a file, `on_front` as `on` and `front`; no test functions."""
+    tokens = tokenize.generate_tokens(io.StringIO(path.read_text()).readline)
+    parts = re.compile(r"_+|(?<=[a-z])(?=[A-Z])")
+    return [
+        (token.start[0], parts.split(token.string))
+        for token in tokens
+        if token.type == tokenize.NAME and not token.string.startswith("test_")
+    ]
+
+
+def test_names_that_were_given_up_stay_away():
+    used = [
+        f"{path.relative_to(ROOT)}:{line}: {word}: say {NAMES_GIVEN_UP[word]}"
+        for path in texts()
+        if path.suffix == ".py" and not ARCHIVES.search(str(path.relative_to(ROOT)))
+        for line, parts in names(path)
+        for word in NAMES_GIVEN_UP
+        if {word, f"{word}s", word.upper(), f"{word.upper()}S"} & set(parts)
+        if not {"power", "POWER"} & set(parts)  # the power law of a memory's energy
+    ]
+    assert not used, "\n".join(used)

@@ -30,7 +30,7 @@ from jsnn.train.objective import Objective
 
 INPUTS, WIDTHS, CLASSES, RATE = 700, (128, 128), 20, 0.02
 PLANS = (WHOLE, Chunked(10), Chunked(25), Chunked(50))
-LAW, INTEGRATOR = LIF(tau_mem=20e-3), LI(tau_mem=20e-3)
+NEURON, INTEGRATOR = LIF(tau_mem=20e-3), LI(tau_mem=20e-3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ def main(config: Config) -> dict:
 
 def window(config: Config) -> dict:
     """Temporaries and time of a training step's gradient, by plan."""
-    model = MLP(WIDTHS, CLASSES, LAW, readout_neuron=INTEGRATOR, input_kind="events", gain=0.5)
+    model = MLP(WIDTHS, CLASSES, NEURON, readout_neuron=INTEGRATOR, input_kind="events", gain=0.5)
     shape = (config.steps, config.batch, INPUTS)
     frames = jax.random.bernoulli(jax.random.key(0), RATE, shape).astype(jnp.float32)
     labels = jnp.arange(config.batch) % CLASSES
@@ -99,7 +99,7 @@ def window(config: Config) -> dict:
 
 def stream(config: Config) -> dict:
     """Microseconds per frame of one sample."""
-    model = MLP(WIDTHS, CLASSES, LAW, PerStep(), INTEGRATOR, input_kind="events", gain=0.5)
+    model = MLP(WIDTHS, CLASSES, NEURON, PerStep(), INTEGRATOR, input_kind="events", gain=0.5)
     frames = jax.random.bernoulli(jax.random.key(0), RATE, (64, 1, INPUTS)).astype(jnp.float32)
     frames = [jax.device_put(frame) for frame in frames]
     variables = model.init(jax.random.key(1), frames[0][None])

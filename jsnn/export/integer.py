@@ -643,7 +643,7 @@ def _layer(
         return np.broadcast_to(np.rint(whole), shape).astype(np.int32)
 
     decay_bits = bits if neuron.leaky else 0
-    law = neuron.neuron
+    dynamics = neuron.neuron
     return IntegerLayer(
         name=name,
         weights=kernel,
@@ -659,8 +659,8 @@ def _layer(
         weight_exponent=weight_exponent,
         recurrent_exponent=recurrent_exponent,
         state_exponent=round(math.log2(step)),
-        reset=getattr(law, "reset", "none"),
-        strict=getattr(law, "strict", False),
+        reset=getattr(dynamics, "reset", "none"),
+        strict=getattr(dynamics, "strict", False),
         pool=pool,
     )
 

@@ -143,7 +143,7 @@ def logic_at(
     logic = {n: c for n, c in technology.constants.items() if n.startswith(_LOGIC)}
     if not logic:
         raise ValueError(
-            f"no constant of {sorted(technology.constants)} is that of plain logic: no law says "
+            f"no constant of {sorted(technology.constants)} is that of plain logic: nothing says "
             "how they follow a voltage"
         )
     moved = scale(Technology(logic), node_nm, node_nm, voltage_from_v, voltage_to_v, process)

@@ -41,9 +41,9 @@ class QuantisedReLU:
     Source: Bu et al. 2022 (QCFS, shift 1/2), where θ is trained too: leaf `v_threshold`. If it is
     not positive, the output is NaN.
 
-    >>> law = QuantisedReLU(2)
-    >>> params = law.init_params(jax.random.key(0), (4,))
-    >>> law.step(params, None, jnp.array([[-1.0, 0.3, 0.6, 2.0]]))[1].tolist()
+    >>> neuron = QuantisedReLU(2)
+    >>> params = neuron.init_params(jax.random.key(0), (4,))
+    >>> neuron.step(params, None, jnp.array([[-1.0, 0.3, 0.6, 2.0]]))[1].tolist()
     [[0.0, 0.333, 0.667, 1.0]]
     """
 
@@ -115,8 +115,8 @@ def qnn_mlp(network: MLP, bits: int) -> MLP:
     >>> model.apply(model.init(jax.random.key(0), frames), frames).shape
     (2, 3)
     """
-    law = QuantisedReLU(bits)
-    return network.clone(neuron=law, input_kind="constant")
+    neuron = QuantisedReLU(bits)
+    return network.clone(neuron=neuron, input_kind="constant")
 
 
 def as_window(workload: Workload, steps: int) -> Workload:

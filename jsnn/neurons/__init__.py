@@ -13,7 +13,14 @@ from jsnn.neurons.lif import LIF, LIFState, lif_step
 from jsnn.neurons.plif import PLIF, PLIFState, plif_step
 from jsnn.neurons.protocol import Neuron, NeuronOps
 from jsnn.neurons.reset import RESETS, Reset, reset_membrane
-from jsnn.neurons.trained import Factor, Shift, as_built, in_force, legal_constants, trainable
+from jsnn.neurons.trained import (
+    Factor,
+    Shift,
+    in_force,
+    legal_constants,
+    trainable,
+    untrained_leaves,
+)
 
 NEURONS: dict[str, type] = {
     "if": IF,
@@ -59,7 +66,6 @@ __all__ = [
     "Uniform",
     "adlif_step",
     "alif_step",
-    "as_built",
     "brf_step",
     "cubalif_step",
     "decay",
@@ -72,4 +78,5 @@ __all__ = [
     "reset_membrane",
     "rf_step",
     "trainable",
+    "untrained_leaves",
 ]

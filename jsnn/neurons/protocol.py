@@ -65,7 +65,7 @@ class Neuron(Protocol):
         ...
 
     def init_params(self, key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Params:
-        """Constants as built, each of this feature shape."""
+        """Initial constants, each of this feature shape."""
         ...
 
     def init_state(self, params: Params, shape: tuple[int, ...], key: Array | None = None) -> Any:

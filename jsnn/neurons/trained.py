@@ -1,10 +1,10 @@
-"""Constants of a population: as built, changed by training, and as the step uses them.
+"""Constants of a population: initial, changed by training, and as the step uses them.
 
-positive leaf:   value = as built · exp(x),      |x| ≤ ln 10
-any other leaf:  value = as built + scale · x
+positive leaf:   value = initial · exp(x),      |x| ≤ ln 10
+any other leaf:  value = initial + scale · x
 
-A trained leaf is stored as x, which starts at 0, the value as built. So a learning rate is a
-relative change, weight decay pulls towards the value as built, and bounds on both sides keep every
+A trained leaf is stored as x, which starts at 0, the initial value. So a learning rate is a
+relative change, weight decay pulls towards the initial value, and bounds on both sides keep every
 value legal, whatever an optimiser does. At a bound the gradient that leads further out is zero and
 the one that leads back in passes (`jsnn.quantise.bounded`).
 
@@ -25,15 +25,15 @@ from jax import Array
 
 from jsnn.quantise import bounded
 
-# A leaf stays between a tenth and ten times its value as built.
+# A leaf stays between a tenth and ten times its initial value.
 MOST = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Factor:
-    """A positive leaf: `as built · exp(x)`, within a factor of 10 and `[low, high]`.
+    """A positive leaf: `initial · exp(x)`, within a factor of 10 and `[low, high]`.
 
-    The derivative at x = 0 is the value as built.
+    The derivative at x = 0 is the initial value.
 
     Attributes:
         low, high: bounds that the equations of the neuron or its source set.
@@ -42,17 +42,17 @@ class Factor:
     low: float = 0.0
     high: float = math.inf
 
-    def value(self, built: Array, x: Array) -> Array:
-        """Value of the leaf. The value as built is always within the bounds."""
-        start = jax.lax.stop_gradient(built)
+    def value(self, initial: Array, x: Array) -> Array:
+        """Value of the leaf. The initial value is always within the bounds."""
+        start = jax.lax.stop_gradient(initial)
         least = jnp.maximum(jnp.log(self.low / start), -math.log(MOST))
         most = jnp.minimum(jnp.log(self.high / start), math.log(MOST))
-        return built * jnp.exp(bounded(x, jnp.minimum(least, 0), jnp.maximum(most, 0)))
+        return initial * jnp.exp(bounded(x, jnp.minimum(least, 0), jnp.maximum(most, 0)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Shift:
-    """A leaf that may be zero or negative: `as built + scale · x`, within `[low, high]`.
+    """A leaf that may be zero or negative: `initial + scale · x`, within `[low, high]`.
 
     Attributes:
         low, high: bounds.
@@ -63,11 +63,11 @@ class Shift:
     high: float
     scale: float = 1.0
 
-    def value(self, built: Array, x: Array) -> Array:
-        """Value of the leaf. The value as built is always within the bounds."""
-        start = jax.lax.stop_gradient(built)
+    def value(self, initial: Array, x: Array) -> Array:
+        """Value of the leaf. The initial value is always within the bounds."""
+        start = jax.lax.stop_gradient(initial)
         least, most = (self.low - start) / self.scale, (self.high - start) / self.scale
-        return built + self.scale * bounded(x, jnp.minimum(least, 0), jnp.maximum(most, 0))
+        return initial + self.scale * bounded(x, jnp.minimum(least, 0), jnp.maximum(most, 0))
 
 
 Range = Factor | Shift
@@ -101,18 +101,18 @@ def check_trainable(owner: Any) -> None:
         raise ValueError(f"{where} names a leaf twice: {names!r}")
 
 
-def as_built(neuron: Any, constants: Mapping[str, Array]) -> dict[str, Array]:
+def untrained_leaves(neuron: Any, constants: Mapping[str, Array]) -> dict[str, Array]:
     """Trained leaves of a population at the start of training: a zero for each.
 
     Args:
         neuron: of the population.
-        constants: its leaves as built, from `neuron.init_params`.
+        constants: its initial leaves, from `neuron.init_params`.
 
     >>> import jax
     >>> from jsnn.neurons import LIF
     >>> neuron = LIF(trainable=("tau_mem",))
     >>> constants = neuron.init_params(jax.random.key(0), (2,))
-    >>> as_built(neuron, constants)
+    >>> untrained_leaves(neuron, constants)
     {'tau_mem': Array([0., 0.], dtype=float32)}
     """
     return {name: jnp.zeros_like(constants[name]) for name in trainable(neuron)}
@@ -138,12 +138,12 @@ def legal_constants(neuron: Any, leaves: Mapping[str, Array]) -> dict[str, Array
 def in_force(
     neuron: Any, constants: Mapping[str, Array], trained: Mapping[str, Array]
 ) -> dict[str, Array]:
-    """Leaves that the neuron's `step` takes: those as built, changed by training.
+    """Leaves that the neuron's `step` takes: the initial ones, changed by training.
 
     Args:
         neuron: of the population.
-        constants: its leaves as built.
-        trained: x of every trainable leaf (see above); `as_built` at the start.
+        constants: its initial leaves.
+        trained: x of every trainable leaf (see above); `untrained_leaves` at the start.
 
     Raises:
         ValueError: what was trained is not what the neuron says is trainable, or has no range.
@@ -159,7 +159,7 @@ def in_force(
     if set(trained) != set(names):
         raise ValueError(
             f"{kind} trains {sorted(names)}, and the trained leaves are {sorted(trained)}: give "
-            "the neuron `trainable=` as it was trained, or start from jsnn.neurons.as_built"
+            "the neuron `trainable=` as it was trained, or start from jsnn.neurons.untrained_leaves"
         )
     ranges = getattr(neuron, "ranges", {})
     if missing := [name for name in names if name not in ranges]:

@@ -40,7 +40,15 @@ from jsnn.events.event_value import (
     whole,
     wide,
 )
-from jsnn.neurons import NEURONS, Fixed, Neuron, as_built, in_force, legal_constants, trainable
+from jsnn.neurons import (
+    NEURONS,
+    Fixed,
+    Neuron,
+    in_force,
+    legal_constants,
+    trainable,
+    untrained_leaves,
+)
 from jsnn.nn import event_counts
 from jsnn.nn.spike_products import Product, product_workloads
 from jsnn.nn.synapses import Connectivity, find_connectivity
@@ -57,7 +65,7 @@ PASSING = (CONSTANTS, WORKLOAD, STATE, START, "batch_stats", "intermediates", "p
 
 # A layer that returns spikes has nothing to read out: every step is a result.
 _NOTHING = PerStep()
-_UNIT_SPIKES = {law for law in NEURONS.values() if law.spiking} | {Fixed}
+_UNIT_SPIKES = {each for each in NEURONS.values() if each.spiking} | {Fixed}
 
 
 def constants_of(variables: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -219,7 +227,7 @@ class Spiking(nn.Module):
         """Trained leaves, relative to the initial constants."""
         # Drawn last, so that the keys of the weights do not depend on which constants are trained.
         if self.is_initializing() and trainable(self.neuron):
-            return self.param("neuron", lambda key: as_built(self.neuron, constants))
+            return self.param("neuron", lambda key: untrained_leaves(self.neuron, constants))
         return self.get_variable("params", "neuron", {})
 
     def _gather(self) -> Readout:

@@ -180,7 +180,7 @@ def product_workloads(
         before = jax.tree.map(jnp.zeros_like, [stage.totals for stage in stages])
     for stage, (arrived_before, kept_before) in zip(stages, before, strict=True):
         last = stage is stages[-1]
-        law = ops if last else NeuronOps(0, 0, 0, 0, 0)
+        counted = ops if last else NeuronOps(0, 0, 0, 0, 0)
         shape = spikes.shape[1:] if last else stage.results
         arrived, kept = stage.totals
         batch = arrived.shape[:1]
@@ -204,11 +204,11 @@ def product_workloads(
             weights=0,
             biases=shape[-1] if last and bias else 0,
             recurrent_weights=0,
-            state_words=law.state_words,
-            multiplies=law.multiplies,
-            adds=law.adds,
-            compares=law.compares,
-            adds_per_spike=law.adds_per_spike,
+            state_words=counted.state_words,
+            multiplies=counted.multiplies,
+            adds=counted.adds,
+            compares=counted.compares,
+            adds_per_spike=counted.adds_per_spike,
             output_shape=tuple(shape),
             per_step=last and per_step,
             operand=stage.operand,

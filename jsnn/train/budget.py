@@ -76,8 +76,8 @@ class Budget:
     start, the network would fall silent. The multiplier of a limit is the slope of the penalty,
     `2 strength relu(c_k)`: the task loss that changing the limit by a factor of e is worth.
 
-    Which quantities are limited is static; the limits themselves are arrays (`goal`), so that one
-    compiled step serves all budgets on the same quantities.
+    Which quantities are limited is static; the limits themselves are arrays (`targets`), so that
+    one compiled step serves all budgets on the same quantities.
 
     Attributes:
         energy_pj, latency_s, memory_bytes, area_mm2: limits; None: none. Energy and latency are
@@ -92,8 +92,8 @@ class Budget:
         ValueError: no limit, one that is not positive, an area without a node, shares out of order.
 
     >>> budget = Budget(energy_pj=100.0, steps=100)
-    >>> goal = budget.goal({"energy_pj": 400.0})
-    >>> [round(float(budget.limits(goal, step)["energy_pj"])) for step in (0, 10, 35, 60, 100)]
+    >>> targets = budget.targets({"energy_pj": 400.0})
+    >>> [round(float(budget.limits(targets, step)["energy_pj"])) for step in (0, 10, 35, 60, 100)]
     [400, 400, 200, 100, 100]
     """
 
@@ -138,7 +138,7 @@ class Budget:
         every = {name: getattr(self, name) for name in RESOURCES}
         return {name: limit for name, limit in every.items() if limit is not None}
 
-    def goal(self, start: Mapping[str, Any]) -> dict[str, dict[str, jax.Array]]:
+    def targets(self, start: Mapping[str, Any]) -> dict[str, dict[str, jax.Array]]:
         """The traced numbers of a run: logarithms of the limits and of their starting values.
 
         Args:
@@ -154,7 +154,7 @@ class Budget:
         }
 
     def limits(
-        self, goal: Mapping[str, Any], step: jax.Array | int | None = None
+        self, targets: Mapping[str, Any], step: jax.Array | int | None = None
     ) -> dict[str, jax.Array]:
         """The limits at a step; None: those after the last step."""
         share = 1.0
@@ -162,11 +162,13 @@ class Budget:
             span = self.anneal_to - self.anneal_from
             share = jnp.clip((step / self.steps - self.anneal_from) / span, 0.0, 1.0)
         return {
-            name: jnp.exp((1 - share) * goal["log_start"][name] + share * goal["log_limit"][name])
-            for name in goal["log_limit"]
+            name: jnp.exp(
+                (1 - share) * targets["log_start"][name] + share * targets["log_limit"][name]
+            )
+            for name in targets["log_limit"]
         }
 
-    def spent(self, pairs: Pairs, total_pj: jax.Array) -> dict[str, jax.Array]:
+    def usage(self, pairs: Pairs, total_pj: jax.Array) -> dict[str, jax.Array]:
         """Usage of each limited quantity by each sample, `[B]` each."""
         measures = {
             "energy_pj": lambda: total_pj,
@@ -178,22 +180,24 @@ class Budget:
         return {name: measures[name]() + like for name in self.limited}
 
     def penalty(
-        self, goal: Mapping[str, Any], spent: Mapping[str, jax.Array], step=None
+        self, targets: Mapping[str, Any], usage: Mapping[str, jax.Array], step=None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The penalty term of the loss, and the multiplier of each limit as `multiplier_<name>`."""
-        limits = self.limits(goal, step)
-        over = {name: jax.nn.relu(jnp.log(spent[name] / limits[name])) for name in limits}
-        penalty = sum(self.strength * jnp.square(excess) for excess in over.values())
-        reported = {f"multiplier_{n}": 2 * self.strength * excess for n, excess in over.items()}
+        limits = self.limits(targets, step)
+        usage_shares = {name: jax.nn.relu(jnp.log(usage[name] / limits[name])) for name in limits}
+        penalty = sum(self.strength * jnp.square(excess) for excess in usage_shares.values())
+        reported = {
+            f"multiplier_{n}": 2 * self.strength * excess for n, excess in usage_shares.items()
+        }
         return penalty, reported
 
-    def over(self, spent: Mapping[str, float]) -> dict[str, float]:
+    def usage_shares(self, usage: Mapping[str, float]) -> dict[str, float]:
         """`usage / limit` by name, as plain numbers.
 
-        >>> Budget(energy_pj=100.0).over({"energy_pj": 125.0})
+        >>> Budget(energy_pj=100.0).usage_shares({"energy_pj": 125.0})
         {'energy_pj': 1.25}
         """
-        return {name: float(spent[name]) / limit for name, limit in self.limited.items()}
+        return {name: float(usage[name]) / limit for name, limit in self.limited.items()}
 
     def refuse_below(self, independent: Mapping[str, float]) -> None:
         """Raise unless every limit is at least the usage of the silent network.
@@ -204,7 +208,7 @@ class Budget:
         Raises:
             Infeasible: naming the limit and the spike-independent usage.
         """
-        below = [name for name, ratio in self.over(independent).items() if ratio > 1]
+        below = [name for name, ratio in self.usage_shares(independent).items() if ratio > 1]
         if below:
             found = "; ".join(
                 f"{name} is limited to {_both(name, self.limited[name])}, "

@@ -236,7 +236,7 @@ def _budget(budget: Mapping[str, Any] | None) -> Iterator[str]:
         kind = RESOURCES[name]
         splits = ", ".join(
             f"{split} {text(one[split], kind)} "
-            f"({abs(one['margin'][split]):.1%} {'below' if one['holds'][split] else 'OVER'})"
+            f"({abs(one['margin'][split]):.1%} {'below' if one['feasible'][split] else 'OVER'})"
             for split in ("train", "validation", "test")
         )
         yield (

@@ -30,7 +30,7 @@ def make_eval_step(
     `weight` `[B]` is 1 for a sample and 0 for padding. Sums over the batch: `samples`, `task`,
     `accuracy`, `parts_pj` `[L, C]` of the energy, `spike_independent_pj`, `qnn_pj`, `op_count_pj`,
     `spikes` and `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch
-    (`ever`). The QNN runs on the machine as it is before any lever. Under a constraint also `spent`
+    (`ever`). The QNN runs on the machine as it is before any lever. Under a constraint also `usage`
     and `spent_spike_independent`: usage of each limited quantity, by the network and by the same
     network silent. By layer: `dataflows` (`jsnn.energy.Dataflow`; `switches` counts the samples
     with a finite switch rate), and `not_finite`, samples whose events could not be counted.
@@ -54,9 +54,9 @@ def make_eval_step(
             "spikes": jnp.stack([weight @ layer.output_events for layer in workload]),
             "rates": jnp.stack([weight @ layer.spike_rate for layer in workload]),
             "ever": [jnp.einsum("b,b...->...", weight, layer.spikes) for layer in workload],
-            "spent": _weighed(weight, objective.spent(workload, params)),
-            "spent_spike_independent": _weighed(
-                weight, objective.spent(workload.silenced(), params)
+            "usage": _weighed(weight, objective.usage(workload, params)),
+            "usage_spike_independent": _weighed(
+                weight, objective.usage(workload.silenced(), params)
             ),
             "dataflows": _dataflows(
                 weight, price(objective.levers, params, workload, objective.hardware)
@@ -144,5 +144,5 @@ def _dataflows(weight: jax.Array, pairs: Pairs) -> dict[str, dict[str, jax.Array
     return sums
 
 
-def _weighed(weight: jax.Array, spent: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    return {name: weight @ each for name, each in spent.items()}
+def _weighed(weight: jax.Array, usage: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {name: weight @ each for name, each in usage.items()}

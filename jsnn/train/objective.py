@@ -64,7 +64,7 @@ def _of_all(layer: LayerWorkload) -> Any:
 class Constraint(Protocol):
     """Limits on an inference; hashable, takes the place of the weighted energy."""
 
-    def spent(self, pairs: Pairs, total_pj: jax.Array) -> dict[str, jax.Array]:
+    def usage(self, pairs: Pairs, total_pj: jax.Array) -> dict[str, jax.Array]:
         """Usage of each limited quantity by each sample, `[B]` each, by name.
 
         Args:
@@ -74,13 +74,13 @@ class Constraint(Protocol):
         ...
 
     def penalty(
-        self, goal: Any, spent: dict[str, jax.Array], step: jax.Array | int | None
+        self, targets: Any, usage: dict[str, jax.Array], step: jax.Array | int | None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The penalty term of the loss, and terms to be reported with it.
 
         Args:
-            goal: the limits, as stored in the state of the run (`TrainState.goal`).
-            spent: mean usage over the batch.
+            targets: the limits, as stored in the state of the run (`TrainState.targets`).
+            usage: mean usage over the batch.
             step: optimiser steps done; None: the run is over.
         """
         ...
@@ -99,7 +99,7 @@ class Objective:
 
     With a constraint: loss = mean_B task + penalty + dead_neuron_weight * dead.
 
-    A goal holds the numbers that differ between runs, as arrays, so that one compiled step serves
+    Targets are the numbers that differ between runs, as arrays, so that one compiled step serves
     them all: `{"energy_weight": w}`, or what the constraint takes.
 
     Attributes:
@@ -171,12 +171,12 @@ class Objective:
         whole = estimate_layers(price(self.levers, params, workload, self.hardware))
         return dataclasses.replace(whole, left_out=workload.unpriced)
 
-    def spent(self, workload: Workload, params: Any = None) -> dict[str, jax.Array]:
+    def usage(self, workload: Workload, params: Any = None) -> dict[str, jax.Array]:
         """Usage of each limited quantity by each sample, `[B]`; empty without a constraint."""
         if self.constraint is None:
             return {}
         pairs = price(self.levers, params, workload, self.hardware)
-        return self.constraint.spent(pairs, estimate_layers(pairs).total_pj())
+        return self.constraint.usage(pairs, estimate_layers(pairs).total_pj())
 
     def __call__(
         self,
@@ -186,7 +186,7 @@ class Objective:
         reference_pj: jax.Array,
         step: jax.Array | int | None = None,
         params: Any = None,
-        goal: Any = None,
+        targets: Any = None,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss, and its raw terms: task, energy (relative), dead_neurons, total_pj, accuracy.
 
@@ -199,10 +199,10 @@ class Objective:
             reference_pj: unit of the energy term; with a regulariser, in the regulariser's unit.
             step: optimiser steps done, for the ramp; None: the ramp is over.
             params: of the network; only levers and regularisers read them.
-            goal: of the run; None: the energy weight above.
+            targets: of the run; None: the energy weight above.
 
         Raises:
-            ValueError: a constraint without a goal.
+            ValueError: a constraint without targets.
         """
         pairs = price(self.levers, params, workload, self.hardware)
         each_pj = estimate_layers(pairs, self.temperature, self.event_temperature).total_pj()
@@ -219,15 +219,17 @@ class Objective:
             "accuracy": accuracy(outputs, labels).mean(),
         }
         if self.constraint is not None:
-            if goal is None:
-                raise ValueError("a constraint needs a goal: put its limits into TrainState.goal")
-            spent = self.constraint.spent(pairs, each_pj)
-            means = {name: each.mean() for name, each in spent.items()}
-            penalty, reported = self.constraint.penalty(goal, means, step)
+            if targets is None:
+                raise ValueError(
+                    "a constraint needs targets: put its limits into TrainState.targets"
+                )
+            usage = self.constraint.usage(pairs, each_pj)
+            means = {name: each.mean() for name, each in usage.items()}
+            penalty, reported = self.constraint.penalty(targets, means, step)
             loss = terms["task"] + penalty + self.dead_neuron_weight * terms["dead_neurons"]
             return loss, terms | reported | {"loss": loss}
         cost = terms["energy"] + self.dead_neuron_weight * terms["dead_neurons"]
-        weight = self.energy_weight if goal is None else goal["energy_weight"]
+        weight = self.energy_weight if targets is None else targets["energy_weight"]
         if self.ramp_steps and step is not None:
             weight = weight * jnp.minimum(step / self.ramp_steps, 1.0)
         loss = terms["task"] + weight * cost

@@ -34,7 +34,7 @@ class TrainState:
         opt_state: state of the optimiser.
         key: PRNG key data of the run; step keys are derived from it, so it never changes.
         reference_pj: energy at initialisation, the unit of the energy term.
-        goal: numbers of this run that its compiled step takes (see
+        targets: numbers of this run that its compiled step takes (see
             `jsnn.train.objective.Objective`); None: those of the objective.
     """
 
@@ -44,7 +44,7 @@ class TrainState:
     opt_state: Any
     key: jax.Array
     reference_pj: jax.Array
-    goal: Any = None
+    targets: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:

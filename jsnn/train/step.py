@@ -218,7 +218,7 @@ def _step(model, objective, optimiser, encoder, plan) -> Callable:
                 state.reference_pj,
                 state.step,
                 params,
-                state.goal,
+                state.targets,
             )
             step.classes = passed.outputs.shape[-1]
             rates = jnp.stack([layer.spike_rate.mean() for layer in passed.workload])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["breakdown", "curves", "front", "raster", "ratios", "tornado"]
+__all__ = ["breakdown", "curves", "pareto_front", "raster", "ratios", "tornado"]
 
 # Source: Okabe & Ito, Color Universal Design (2008), without its yellow; distinguishable with all
 # common forms of colour blindness.
@@ -312,7 +312,7 @@ def ratios(reports: Sequence[Report], path: str | os.PathLike | None = None) -> 
     return _written(figure, path)
 
 
-def front(
+def pareto_front(
     points: Sequence[Mapping[str, Any]],
     spike_independent_pj: float | None = None,
     path: str | os.PathLike | None = None,

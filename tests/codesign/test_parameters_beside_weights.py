@@ -19,7 +19,7 @@ from jsnn.codesign.hardware.design_parameters import (
     committed,
     round_weights,
 )
-from jsnn.codesign.hardware.rules import RULES, build, refusal
+from jsnn.codesign.hardware.rules import RULES, nearest_feasible, refusal
 from jsnn.codesign.hardware.trade import Trade, TradeObjective
 from jsnn.energy import estimate_energy, estimate_layers
 from jsnn.energy.area import memory_area_layers_mm2, memory_area_mm2
@@ -57,7 +57,7 @@ def on(machine, work=WORK):
 
 @settings(max_examples=40, derandomize=True, deadline=None)
 @given(st.sampled_from(sorted(SPANS)), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_what_is_built_stays_built_and_within_bounds(name, a, b, share):
+def test_feasible_values_stay_feasible_and_within_bounds(name, a, b, share):
     least, most = SPANS[name]
     low, high = sorted(least + (most - least) * x for x in (a, b))
     value = np.float32(low + (high - low) * share)
@@ -65,10 +65,10 @@ def test_what_is_built_stays_built_and_within_bounds(name, a, b, share):
     ends = (low / step, high / step) if step else (np.log2(low), np.log2(high))
     if np.floor(ends[1] + 1e-9) < np.ceil(ends[0] - 1e-9):
         with pytest.raises(ValueError, match="there is none from"):
-            build(name, value, low, high)
+            nearest_feasible(name, value, low, high)
         return
-    once = build(name, value, low, high)
-    assert float(once) == float(build(name, once, low, high))
+    once = nearest_feasible(name, value, low, high)
+    assert float(once) == float(nearest_feasible(name, once, low, high))
     assert np.float32(low) <= float(once) <= np.float32(high)
     step = RULES[name].step
     units = float(once) / step if step else np.log2(float(once))
@@ -90,8 +90,8 @@ def test_leaves_start_at_the_machine_itself(machine):
     parameters = [DesignParameter(n, *spans[n]) for n in names] + [
         DesignParameter("voltage_v", 0.55, 1.0)
     ]
-    for built in (False, True):
-        lever = DesignParameters(machine, tuple(parameters), SUPPLY, built=built)
+    for feasible in (False, True):
+        lever = DesignParameters(machine, tuple(parameters), SUPPLY, feasible=feasible)
         leaves = lever.init(jax.random.key(0), None, WORK)
         values, excess = lever.settled(leaves, on(machine))
         for name in names:
@@ -249,7 +249,7 @@ def test_weights_are_rounded_as_ever_at_whole_bits(bits):
     assert (jax.grad(lambda w: round_weights(w, 4.5).sum())(weights) == 1).all()
 
 
-def test_parameters_are_trained_beside_a_network_and_scored_as_built():
+def test_parameters_are_trained_beside_a_network_and_scored_at_feasible_values():
     parameters = (
         *SIZES,
         DesignParameter("weight_bits", 2, 8),
@@ -280,7 +280,7 @@ def test_parameters_are_trained_beside_a_network_and_scored_as_built():
     assert all(old["design"][n] != new["design"][n] for n in lever.names)
 
     # As it is built: the same whether rounded on the way or beforehand.
-    whole = dataclasses.replace(lever, built=True)
+    whole = dataclasses.replace(lever, feasible=True)
     narrow = Levered(model.model, (whole,))
     outputs, work = jsnn.run(narrow, state.variables, frames)
     pairs = whole.price(new["design"], None, on(SPATIAL, work))

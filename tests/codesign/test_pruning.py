@@ -517,7 +517,7 @@ def test_weights_behind_busy_inputs_cost_more(case):
 
 
 @pytest.mark.parametrize("case", ["events", "images"])
-def test_lists_of_a_window_cut_short_are_those_of_a_run_over_cut_frames(case):
+def test_lists_of_a_truncated_window_are_those_of_a_run_over_truncated_frames(case):
     model, frames = CASES[case]
     levered, machine = Levered(model, (WeightPruning(start=0.7),)), get("neuromorphic-22nm")
     variables = jax.jit(levered.init)(KEY, frames)

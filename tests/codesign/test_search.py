@@ -52,8 +52,8 @@ def test_a_planted_number_of_processing_elements_is_found():
     best = np.sqrt(2.0 * work / latency0 / (area[1] / area0))
     assert 64 < best < 2048
     assert found.relaxed["pes"] == pytest.approx(best, rel=0.01)
-    assert abs(found.built["pes"] - best) < 0.01 * best + 1
-    assert found.built_cost < found.start_cost
+    assert abs(found.feasible["pes"] - best) < 0.01 * best + 1
+    assert found.feasible_cost < found.start_cost
 
 
 def test_a_planted_supply_is_found():
@@ -68,10 +68,10 @@ def test_a_planted_supply_is_found():
     expected = minimize_scalar(lambda v: float(of(v)), bounds=(0.56, 0.99), method="bounded")
     assert 0.58 < expected.x < 0.97
     assert found.relaxed["voltage_v"] == pytest.approx(expected.x, abs=0.01)
-    assert found.built["voltage_v"] == pytest.approx(expected.x, abs=0.0151)
+    assert found.feasible["voltage_v"] == pytest.approx(expected.x, abs=0.0151)
     # The clock follows, and no faster than the supply lets it.
-    slow = float(SUPPLY.slowdown(float(found.built["voltage_v"])))
-    assert found.built["clock_hz"] <= 200e6 / slow < found.built["clock_hz"] + 1e6
+    slow = float(SUPPLY.slowdown(float(found.feasible["voltage_v"])))
+    assert found.feasible["clock_hz"] <= 200e6 / slow < found.feasible["clock_hz"] + 1e6
 
 
 def _cost(lever, trade, volts):
@@ -110,7 +110,7 @@ def test_the_search_is_as_good_as_trying_everything():
         return jnp.where(squared(excess) > 1e-6, jnp.inf, value)
 
     costs = tried({k.name: grid[:, n] for n, k in enumerate(parameters)})
-    assert found.built_cost <= 1.001 * float(costs.min())
-    lever.machine(found.built).check(
-        [(lever.machine(found.built).design, l.geometry) for l in WORK]
+    assert found.feasible_cost <= 1.001 * float(costs.min())
+    lever.machine(found.feasible).check(
+        [(lever.machine(found.feasible).design, l.geometry) for l in WORK]
     )

@@ -24,8 +24,8 @@ LATE = 3
 
 
 def network(readout):
-    law = LIF(v_threshold=0.5, trainable=("tau_mem", "v_threshold"))
-    return jsnn.models.MLP((8,), 2, neuron=law, readout=readout, input_kind="events")
+    neuron = LIF(v_threshold=0.5, trainable=("tau_mem", "v_threshold"))
+    return jsnn.models.MLP((8,), 2, neuron=neuron, readout=readout, input_kind="events")
 
 
 MODEL = network(PerStep(decides=False))
@@ -44,7 +44,7 @@ def leaf_at(lever, steps):
 
 
 @pytest.mark.parametrize(("reads", "readout"), [("mean", MeanMembrane()), ("last", LastMembrane())])
-def test_at_a_whole_window_answer_and_energy_are_those_of_cut_frames(reads, readout):
+def test_at_a_whole_window_answer_and_energy_are_those_of_truncated_frames(reads, readout):
     lever, frames = Window(1, STEPS, reads=reads), shown()[:, :3]
     model = Levered(MODEL, (lever,))
 
@@ -121,9 +121,9 @@ def test_the_window_that_the_task_needs_is_found_with_leak_and_threshold():
     # From 5.5 down into the step that tells, and no further.
     assert lever.whole(after["levers"]["window"]) == (LATE, LATE + 1)
     assert terms["accuracy"][-1] == 1
-    law = [params["network"]["hidden_0"]["neuron"] for params in (before, after)]
+    neuron = [params["network"]["hidden_0"]["neuron"] for params in (before, after)]
     for name in ("tau_mem", "v_threshold"):
-        assert (law[0][name] != law[1][name]).any(), name
+        assert (neuron[0][name] != neuron[1][name]).any(), name
 
 
 def test_the_energy_has_a_gradient_in_leak_and_threshold():
@@ -138,9 +138,9 @@ def test_the_energy_has_a_gradient_in_leak_and_threshold():
         work = jsnn.run(MODEL, {**variables, "params": params}, frames)[1]
         return estimate_energy(work, MACHINE).total_pj().mean()
 
-    law = slope(variables["params"])["hidden_0"]["neuron"]
-    assert law["v_threshold"].sum() < 0
-    assert np.isfinite(law["tau_mem"]).all() and (law["tau_mem"] != 0).all()
+    neuron = slope(variables["params"])["hidden_0"]["neuron"]
+    assert neuron["v_threshold"].sum() < 0
+    assert np.isfinite(neuron["tau_mem"]).all() and (neuron["tau_mem"] != 0).all()
 
 
 @pytest.mark.parametrize(

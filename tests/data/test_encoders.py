@@ -172,7 +172,7 @@ def test_delta_fills_on_channels_first():
     np.testing.assert_array_equal(frames[1, 0], [1, 0, 0, 0, 1, 0])
 
 
-def test_delta_is_the_law_of_the_speech_front_end():
+def test_delta_is_the_encoder_of_the_speech_front_end():
     levels = np.random.default_rng(0).integers(0, 160, (2, 30, 3)).astype(np.float32) / 4
     levels[:, 0] = 0
     expected = np.moveaxis(level_crossings(levels, 6.0), 1, 0)

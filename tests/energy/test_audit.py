@@ -65,7 +65,7 @@ CONSTANTS = Technology(
 
 
 @dataclasses.dataclass(frozen=True)
-class Law:
+class Operations:
     """Stands for a neuron of which only the operations are asked."""
 
     ops: NeuronOps
@@ -158,7 +158,12 @@ def layers(draw):
     recurrent = len(shape) == 1 and draw(pick(True, True, False))
     norm = batch_norm() if draw(st.booleans()) else None
     layer = Spiking(
-        synapse, Law(ops, spiking), input_kind=kind, norm=norm, recurrent=recurrent, input_unit=unit
+        synapse,
+        Operations(ops, spiking),
+        input_kind=kind,
+        norm=norm,
+        recurrent=recurrent,
+        input_unit=unit,
     )
     steps, batch = draw(pick(1, 3)), 2
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))

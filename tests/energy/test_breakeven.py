@@ -183,8 +183,8 @@ def test_gradient_on_a_machine_of_classes_by_size():
 
 
 def test_second_derivative_is_that_of_the_closed_form():
-    def slope(law):
-        return jax.jit(jax.grad(jax.grad(lambda h: law(FOUR.with_design(hops=h)))))(1.0)
+    def slope(energy_of):
+        return jax.jit(jax.grad(jax.grad(lambda h: energy_of(FOUR.with_design(hops=h)))))(1.0)
 
     with jax.enable_x64(True):
         found = slope(lambda machine: rate(machine, 5, **WIDE))

@@ -404,7 +404,7 @@ LAST = Spiking(nn.Dense(3), LI(), readout=MeanMembrane())
     ],
     ids=["plain", "deep", "residual", "own"],
 )
-def test_silence_leaves_what_comes_from_outside(model, outside, plan):
+def test_silencing_leaves_what_comes_from_outside(model, outside, plan):
     """A first layer that is left at `spikes`: its frames are not the network's own spikes."""
     frames = jnp.asarray(bernoulli((4, 2, 8)), jnp.float32)
     variables = jax.jit(model.init)(jax.random.key(0), frames)
@@ -440,7 +440,7 @@ class Sliced(nn.Module):
         return self.last(self.first(frames, train) + self.second(frames[..., :4], train), train)
 
 
-def test_silence_says_whose_source_nobody_knows():
+def test_silencing_says_whose_source_is_unknown():
     """A slice hands nothing on, neither where frames come from nor whose spikes a sum is of."""
     frames = jnp.asarray(bernoulli((4, 2, 8)), jnp.float32)
     unknown, taken = {}, {}
@@ -571,7 +571,7 @@ class Valued(Graded):
         return self.size
 
 
-def test_a_law_that_says_the_value_of_its_spikes_hands_it_on():
+def test_a_neuron_that_says_the_value_of_its_spikes_hands_it_on():
     first = Spiking(nn.Dense(6), Valued(v_threshold=0.1, size=0.1), "events")
     model = Network((first, Spiking(nn.Dense(5), LIF()), READOUT.clone()))
     variables = jax.jit(model.init)(jax.random.key(0), ONES)
@@ -588,27 +588,27 @@ def test_a_law_that_says_the_value_of_its_spikes_hands_it_on():
 @pytest.mark.parametrize("dropped", [False, True])
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("size", [1.0, 0.5])
-def test_sums_hand_on_the_value_of_spikes_of_a_law_of_the_users(size, pooled, dropped):
+def test_sums_hand_on_the_value_of_spikes_of_a_neuron_of_the_users(size, pooled, dropped):
     """As of a shipped neuron, whose spikes are known, through pools, dropout and sums."""
 
-    def network(law):
+    def network(neuron):
         drop = [Dropout(0.25)] * dropped
-        block = Network((Spiking(Conv(2, (3, 3)), law), *drop))
-        first = Spiking(Conv(2, (3, 3)), law, "events")
+        block = Network((Spiking(Conv(2, (3, 3)), neuron), *drop))
+        first = Spiking(Conv(2, (3, 3)), neuron, "events")
         joined = (first, *drop, Residual(block), *[Pool("average", 2)] * pooled)
         return Network((*joined, Flatten(), Spiking(nn.Dense(3), LIF())))
 
     frames = jnp.asarray(bernoulli((3, 2, 8, 8, 1)), jnp.float32)
-    law = LIF(v_threshold=0.1)
-    variables = jax.jit(network(law).init)(jax.random.key(0), frames)
+    neuron = LIF(v_threshold=0.1)
+    variables = jax.jit(network(neuron).init)(jax.random.key(0), frames)
     keys = {"dropout": jax.random.key(1)}
     own = Valued(v_threshold=0.1, size=size)
 
-    def workload_of(law):
-        passed = functools.partial(forward, network(law), train=True, rngs=keys)
+    def workload_of(neuron):
+        passed = functools.partial(forward, network(neuron), train=True, rngs=keys)
         return jax.jit(lambda v, x: passed(v, x).workload)(variables, frames)
 
-    found, plain = map(workload_of, (own, law))
+    found, plain = map(workload_of, (own, neuron))
     assert plain.layers[-1].input_events.min() > 0
     assert np.isfinite(found.layers[-1].input_events).all()
     if size == 1:
@@ -623,9 +623,9 @@ def test_sums_hand_on_the_value_of_spikes_of_a_law_of_the_users(size, pooled, dr
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("readout", [None, SpikeCount(), LastMembrane()])
 @pytest.mark.parametrize("size", [1.0, 2.0, 0.1, 0.5, 1.5, -1.0])
-def test_a_law_that_sends_no_whole_numbers_has_no_energy(size, readout, recurrent):
-    law = Graded(v_threshold=0.1, size=size)
-    layer = Spiking(nn.Dense(6), law, "events", recurrent=recurrent, readout=readout)
+def test_a_neuron_that_sends_no_whole_numbers_has_no_energy(size, readout, recurrent):
+    neuron = Graded(v_threshold=0.1, size=size)
+    layer = Spiking(nn.Dense(6), neuron, "events", recurrent=recurrent, readout=readout)
     variables = jax.jit(layer.init)(jax.random.key(0), ONES)
     _, workload = ran(layer, variables, ONES)
     if size in (1.0, 2.0):
@@ -638,11 +638,11 @@ def test_a_law_that_sends_no_whole_numbers_has_no_energy(size, readout, recurren
         return
     # A neuron that says so sends as many spikes as it fires.
     if size > 0:
-        law = Valued(v_threshold=0.1, size=size)
+        neuron = Valued(v_threshold=0.1, size=size)
         weights = jax.tree.map(jnp.copy, variables["params"])
         if recurrent:
             weights["recurrent"] = weights["recurrent"] / size
-        (said,) = ran(layer.clone(neuron=law), variables | {"params": weights}, ONES)[1]
+        (said,) = ran(layer.clone(neuron=neuron), variables | {"params": weights}, ONES)[1]
         (plain,) = ran(layer.clone(neuron=LIF(v_threshold=0.1)), variables, ONES)[1]
         same = functools.partial(np.testing.assert_allclose, rtol=1e-5)
         jax.tree.map(same, jax.tree.leaves(said), jax.tree.leaves(plain))
@@ -758,27 +758,27 @@ MODELS = {
     "conv": (ConvNet((3,), 3, input_kind="analog", hidden=4), (2, 1, 8, 8, 1)),
     "spikformer": (Spikformer((16,), 3, heads=2, input_kind="analog"), (2, 1, 16, 16, 1)),
 }
-LAWS = {
-    f"law {name}": (
+EACH_NEURON = {
+    f"neuron {name}": (
         Network(
             (
                 Spiking(
                     nn.Dense(3),
-                    law(),
+                    neuron(),
                     input_kind="events",
-                    readout=None if law.spiking else LastMembrane(),
+                    readout=None if neuron.spiking else LastMembrane(),
                 ),
             )
         ),
         (4, 2, 8),
     )
-    for name, law in NEURONS.items()
+    for name, neuron in NEURONS.items()
 }
 
 
-@pytest.mark.parametrize("name", [*MODELS, *LAWS])
+@pytest.mark.parametrize("name", [*MODELS, *EACH_NEURON])
 def test_every_shipped_parameter_is_accounted_for(name):
-    model, shape = (MODELS | LAWS)[name]
+    model, shape = (MODELS | EACH_NEURON)[name]
     frames = jnp.ones(shape)
     variables = jax.jit(model.init)(jax.random.key(0), frames)
     _, workload = ran(model, variables, frames)

@@ -354,7 +354,7 @@ BLIND = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_silence_is_the_spike_independent_energy(name):
+def test_a_silent_network_costs_the_spike_independent_energy(name):
     work, machine = _network(), get(name)
     np.testing.assert_array_equal(
         spike_independent_energy(work, machine).parts_pj,

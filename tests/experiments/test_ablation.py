@@ -46,8 +46,8 @@ def test_the_first_seed_chooses_and_every_seed_is_trained(tmp_path, monkeypatch)
     monkeypatch.setattr(ablation, "stages", lambda flags: {"term": stages(flags)["energy term"]})
     trained = []
 
-    def read(member, exits):
-        weight, seed = member.config.energy_weight, member.config.seed
+    def read(run, exits):
+        weight, seed = run.config.energy_weight, run.config.seed
         accuracy = 0.5 if weight == 1 else 0.9
         names = "validation_accuracy", "test_accuracy", "test_accuracy_rounded", "steps"
         estimates = {"test_pj": 10 + seed - 5 * weight, "validation_pj": 10 - 5 * weight}
@@ -60,7 +60,7 @@ def test_the_first_seed_chooses_and_every_seed_is_trained(tmp_path, monkeypatch)
 
     monkeypatch.setattr(ablation, "_read", read)
     monkeypatch.setattr(ablation, "_priced", lambda runs, bits: [float(bits)] * len(runs))
-    monkeypatch.setattr(ablation.members, "train", lambda found, *rest: trained.extend(found))
+    monkeypatch.setattr(ablation.sweep, "train", lambda found, *rest: trained.extend(found))
     result = ablation.main(Flags(**given), "command")
     assert [(one.config.energy_weight, one.config.seed) for one in trained] == [
         (0.0, 3),

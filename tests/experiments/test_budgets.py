@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments import budgets, members
+from experiments import budgets, sweep
 from experiments.budgets import Flags, describe, on_front, summarise, together
 
 
@@ -29,7 +29,7 @@ def point(value, pj, accuracy):
 
 def held(limit, train, test, accuracy, dead=()):
     energy = {"limit": limit, "train": train, "validation": train, "test": test, "multiplier": 1.0}
-    energy["holds"] = {"validation": train <= limit, "test": test <= limit}
+    energy["feasible"] = {"validation": train <= limit, "test": test <= limit}
     entry = {"limits": {"energy_pj": energy}, "threshold_factor": 1.1, "dead_layers": list(dead)}
     return {
         "value": "", "error": None, "budget": entry, "dead_layers": [], "test_accuracy": accuracy,
@@ -90,8 +90,8 @@ def test_budgets_are_drawn_between_spike_independent_energy_and_energy_of_each_s
         limit = float(config.energy_budget.removesuffix("pJ"))
         return held(limit, 0.98 * limit, limit, 0.9)
 
-    monkeypatch.setattr(members, "train", train)
-    monkeypatch.setattr(members.Member, "read", read)
+    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(sweep.Run, "read", read)
     flags = Flags(datasets=("digits",), count=4, seeds=(0, 3), weights=(0.0, 1.0), epochs=2,
                   runs=str(tmp_path / "runs"), out=str(tmp_path / "out"))  # fmt: skip
     result = budgets.main(flags, "command")["digits"]
@@ -111,9 +111,9 @@ def test_budgets_are_drawn_between_spike_independent_energy_and_energy_of_each_s
 
 
 def test_nothing_to_save_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(members, "train", lambda *given: {})
+    monkeypatch.setattr(sweep, "train", lambda *given: {})
     monkeypatch.setattr(
-        members.Member,
+        sweep.Run,
         "read",
         lambda *given: {**point("0", 1100.0, 0.9), "test_spike_independent_pj": 1000.0},
     )

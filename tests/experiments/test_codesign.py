@@ -21,9 +21,9 @@ def test_a_machine_comes_out_that_can_be_read_back(tmp_path, capsys):
     stored = json.loads((tmp_path / "run" / "result.json").read_text())
     assert stored["final"] == result["final"] and len(stored["rows"]) == 2
     for row in stored["rows"]:
-        # Both scores, and the built one of powers of two and whole numbers.
-        assert set(row) == {"epoch", "turn", "relaxed", "built"}
-        values = row["built"]["values"]
+        # Both scores, and the feasible one of powers of two and whole numbers.
+        assert set(row) == {"epoch", "turn", "relaxed", "feasible"}
+        values = row["feasible"]["values"]
         assert values["local_bytes"] in {2.0**n for n in range(9, 17)}
         assert values["pes"] == round(values["pes"])
     machine = get(str(tmp_path / "run" / "design.toml"))
@@ -33,7 +33,7 @@ def test_a_machine_comes_out_that_can_be_read_back(tmp_path, capsys):
     costs = stored["cost_on_training_sample"]
     assert costs[stored["chosen"]] == min(costs.values())
     shown = capsys.readouterr().out
-    assert "relaxed" in shown and "built" in shown and "spatial-45nm-codesigned" in shown
+    assert "relaxed" in shown and "feasible" in shown and "spatial-45nm-codesigned" in shown
 
 
 @pytest.mark.parametrize(

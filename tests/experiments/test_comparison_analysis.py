@@ -1,4 +1,4 @@
-"""Fronts, choices and intervals on data whose answer is planted."""
+"""Pareto fronts, choices and intervals on data whose answer is planted."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ from experiments.comparison_analysis import (
     choose,
     difference,
     energy_at,
-    front,
     geometric_mean,
+    on_front,
     ranked,
     ratio,
 )
@@ -26,7 +26,7 @@ points = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 20)), min_size=1,
 @given(points)
 def test_a_front_holds_what_no_point_beats(cloud):
     accuracy, pj = cloud
-    stands = front(accuracy, pj).tolist()
+    stands = on_front(accuracy, pj).tolist()
     for n in range(len(pj)):
         no_worse = (accuracy >= accuracy[n]) & (pj <= pj[n])
         better = no_worse & ((accuracy > accuracy[n]) | (pj < pj[n]))

@@ -245,7 +245,7 @@ def test_ctrl_c_keeps_the_epoch(finished, tiny_run, tmp_path, monkeypatch):
             tiny_run(folder, "--checkpoint-seconds", "1000")
     assert str(stopped.value) == (
         f"Stopped by Ctrl-C. The checkpoint of epoch 2 in {folder}/checkpoints is whole. "
-        f"Go on with: python -m experiments.train --resume '{folder}'"
+        f"Continue with: python -m experiments.train --resume '{folder}'"
     )
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert (

@@ -93,7 +93,7 @@ def test_means_and_spreads():
             "spike-dependent": "59.7 nJ",
             "less in total": "–",
             "spike-dependent gone": "–",
-            "points lost": "–",
+            "accuracy loss, points": "–",
             "energy ratio": "6.97 ± 2.59",
         }
         == rows["toy-w0"]
@@ -130,7 +130,7 @@ def test_reductions_are_paired_by_seed():
     # 60 / 12 and 50 / 20; 1 - 2 / 50 and 1 - 10 / 40; 98 - 97 and 96 - 97. Seed 2 has no partner.
     assert row["less in total"] == "3.8 ± 1.8x"
     assert row["spike-dependent gone"] == "85.5 ± 14.8 %"
-    assert row["points lost"] == "0.00 ± 1.41"
+    assert row["accuracy loss, points"] == "0.00 ± 1.41"
 
 
 def test_runs_without_a_partner_are_not_counted_in():
@@ -201,11 +201,11 @@ def test_results_are_read_case_by_case(tmp_path):
 def test_without_results_the_table_says_so(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"{table.BEGIN}{table.END}")
-    front = tmp_path / "front.md"
-    front.write_text(readme.read_text())
-    flags = table.Flags(str(tmp_path / "none"), str(readme), str(front), write=True)
+    page = tmp_path / "front.md"
+    page.write_text(readme.read_text())
+    flags = table.Flags(str(tmp_path / "none"), str(readme), str(page), write=True)
     assert table.main(flags) == table.NONE_YET
-    assert table.NONE_YET in readme.read_text() and table.NONE_YET in front.read_text()
+    assert table.NONE_YET in readme.read_text() and table.NONE_YET in page.read_text()
 
 
 def test_readme_holds_the_table_of_the_results():
@@ -214,8 +214,8 @@ def test_readme_holds_the_table_of_the_results():
     assert readme.read_text() == table.place(readme.read_text(), now), (
         "the table is not that of the results: run `python -m experiments.table --write`"
     )
-    front = (ROOT / "README.md").read_text()
-    assert front == table.place(front, table.render_front(table.load(ROOT / table.RESULTS)))
+    page = (ROOT / "README.md").read_text()
+    assert page == table.place(page, table.render_first_page(table.load(ROOT / table.RESULTS)))
 
 
 # Scales of constants were absolute then, and are relative now.

@@ -155,7 +155,7 @@ def test_every_encoder_is_built(name):
         build.encoder(config, other)
 
 
-def test_limit_cuts_every_split():
+def test_limit_shortens_every_split():
     loaded: Dataset = build.dataset(train.Config(limit=20))
     assert [len(split) for split in loaded.splits.values()] == [20, 20, 20]
 

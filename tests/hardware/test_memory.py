@@ -311,7 +311,7 @@ def test_no_price_is_read_off_below_zero(name, a8, a32, m8, m32, bits):
             assert "is negative at" in refused or "wider than 32" in refused
 
 
-def test_the_hierarchy_shares_its_laws():
+def test_the_hierarchy_shares_its_formulas():
     machine = get("hierarchy-45nm").technology
     product = ARITHMETIC["product"].mul_pj(machine, 8.0, 16.0)
     assert hierarchy.mul_pj(machine, 8.0, 16.0) == product == 0.2 + (3.1 - 0.2) * (64 / 960)

@@ -55,10 +55,12 @@ def test_levels_are_those_of_numpy_and_events_are_counted_in_levels():
 
 
 def test_gradient_is_straight_through_inside_the_clip():
-    law = QuantisedReLU(2)
-    params = law.init_params(jax.random.key(0), (1,))
+    neuron = QuantisedReLU(2)
+    params = neuron.init_params(jax.random.key(0), (1,))
     for z, expected in ((-0.5, 0.0), (0.1, 1.0), (0.9, 1.0), (1.5, 0.0)):
-        slope = jax.grad(lambda z: law.step(params, None, z[None, None])[1].sum())(jnp.float32(z))
+        slope = jax.grad(lambda z: neuron.step(params, None, z[None, None])[1].sum())(
+            jnp.float32(z)
+        )
         assert float(slope) == expected
 
 

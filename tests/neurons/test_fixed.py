@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jsnn.neurons import ALIF, IF, LI, LIF, RESETS, Fixed
 from jsnn.unroll import Fused, Scan, unroll
 
-LAWS = [
+MODELS = [
     *(LIF(tau_mem=6e-3, reset=reset, v_reset=-0.3) for reset in RESETS),
     LIF(tau_mem=6e-3, strict=True, scale_input=True, r=8.0),
     IF(start=0.5),
@@ -19,7 +19,7 @@ LAWS = [
 STEPS, SHAPE = 20, (2, 5)
 
 
-def integers(law, decay, currents, threshold, reset_to, start, bits, shift):
+def integers(model, decay, currents, threshold, reset_to, start, bits, shift):
     """The neuron in Python integers: `decay / 2^shift`, round half to even, saturate."""
 
     def rounded(value, by):
@@ -30,19 +30,19 @@ def integers(law, decay, currents, threshold, reset_to, start, bits, shift):
     for current in currents:
         v = rounded(v * decay, shift) if decay is not None else v
         v = min(max(v + current, -top), top - 1)
-        fires = law.spiking and (v > threshold if law.strict else v >= threshold)
-        if fires and law.reset == "subtract":
+        fires = model.spiking and (v > threshold if model.strict else v >= threshold)
+        if fires and model.reset == "subtract":
             v -= threshold
-        elif fires and law.reset == "zero":
+        elif fires and model.reset == "zero":
             v = reset_to
         trace.append((v, int(fires)))
     return trace
 
 
-@pytest.mark.parametrize("law", LAWS, ids=repr)
-def test_it_computes_as_integers_do(law):
+@pytest.mark.parametrize("model", MODELS, ids=repr)
+def test_it_computes_as_integers_do(model):
     """One compilation for all widths: they are leaves."""
-    neuron = Fixed(law)
+    neuron = Fixed(model)
     step = jax.jit(lambda p, s, c: neuron.step(p, s, c))
     plain = neuron.init_params(jax.random.key(0), SHAPE[1:])
 
@@ -61,16 +61,16 @@ def test_it_computes_as_integers_do(law):
         half = 2 ** (bits - 1)
         decay = None
         if "decay_bits" in plain:
-            decay = min(round(np.exp(-1e-3 / law.tau_mem) * 2**shift), 2**shift - 1)
+            decay = min(round(np.exp(-1e-3 / model.tau_mem) * 2**shift), 2**shift - 1)
         threshold = int(np.clip(round(1 / unit), 1, half - 1))
-        reset_to = int(np.clip(np.rint(getattr(law, "v_reset", 0) / unit), -half, half - 1))
-        start = int(np.clip(np.rint(getattr(law, "start", 0) / unit), -half, half - 1))
+        reset_to = int(np.clip(np.rint(getattr(model, "v_reset", 0) / unit), -half, half - 1))
+        start = int(np.clip(np.rint(getattr(model, "start", 0) / unit), -half, half - 1))
         for index in np.ndindex(SHAPE):
             own = [int(c) for c in whole[(slice(None), *index)]]
-            expected = integers(law, decay, own, threshold, reset_to, start, bits, shift)
+            expected = integers(model, decay, own, threshold, reset_to, start, bits, shift)
             for (v, s), (membranes, spikes) in zip(expected, trace, strict=True):
                 assert membranes[index] == v
-                if law.spiking:
+                if model.spiking:
                     assert spikes[index] == s
 
     agree()

@@ -221,8 +221,8 @@ class TestContract:
         assert len(np.unique(v)) == v.size
         np.testing.assert_array_equal(v, neuron.potential(again))
         assert not np.array_equal(v, neuron.potential(rest))
-        law = getattr(neuron, "neuron", neuron)
-        if not isinstance(law, IF):  # IF may start above 0 by its own setting
+        inner = getattr(neuron, "neuron", neuron)
+        if not isinstance(inner, IF):  # IF may start above 0 by its own setting
             assert (v >= neuron.potential(rest)).all()
         low = jnp.inf if not neuron.spiking else params.get("v_threshold", 1.0)
         assert (v < low).all()
@@ -357,7 +357,7 @@ def short(value):
 
 @pytest.mark.quick
 @pytest.mark.parametrize(("neuron", "oracle", "scale"), ORACLES, ids=short)
-def test_law_equals_a_numpy_loop(neuron, oracle, scale):
+def test_dynamics_equal_a_numpy_loop(neuron, oracle, scale):
     with jax.enable_x64(True):
         params = neuron.init_params(jax.random.key(3), (4,), jnp.float64)
         state = neuron.init_state(params, (2, 4))
@@ -372,7 +372,7 @@ def test_law_equals_a_numpy_loop(neuron, oracle, scale):
     assert 0 < fired if not neuron.spiking else 5 < fired < 0.9 * currents.size
 
 
-def test_every_law_has_an_oracle():
+def test_every_neuron_has_an_oracle():
     assert {type(n) for n, _, _ in ORACLES} == set(NEURONS.values())
 
 
@@ -603,19 +603,19 @@ def test_balanced_oscillation_does_not_grow():
                 assert (size < 0.5).all()
 
 
-TIMED = [name for name, law in NEURONS.items() if hasattr(law(), "dt")]
+TIMED = [name for name, inner in NEURONS.items() if hasattr(inner(), "dt")]
 
 
 @pytest.mark.parametrize("name", TIMED)
 def test_time_constants_in_milliseconds_are_not_taken_without_a_word(name):
-    law = NEURONS[name]
-    taus = [field.name for field in dataclasses.fields(law) if field.name.startswith("tau")]
+    inner = NEURONS[name]
+    taus = [field.name for field in dataclasses.fields(inner) if field.name.startswith("tau")]
     for tau in taus:
         for value in (10.0, Normal(20.0, 1.0), Uniform(5.0, 30.0)):
             with pytest.warns(UserWarning, match=rf"{tau} is .* s, .* are milliseconds meant\?"):
-                law(**{tau: value})
+                inner(**{tau: value})
         # A step of one is another unit of time, and a slow neuron of seconds may be meant.
-        law(**{tau: 10.0}, dt=1.0)
-        law(**{tau: 0.9})
-        law(**{tau: 2.0}, dt=0.01)
-        law(**{tau: np.float64(0.02)})
+        inner(**{tau: 10.0}, dt=1.0)
+        inner(**{tau: 0.9})
+        inner(**{tau: 2.0}, dt=0.01)
+        inner(**{tau: np.float64(0.02)})

@@ -111,12 +111,12 @@ def test_every_neuron_and_option_is_in_the_table():
 @pytest.mark.parametrize("inner", [LIF(**LEAKY), LIF(**LEAKY, **ZERO), IF(**IF_OF), LI()])
 def test_fixed_point_computes_the_same(inner):
     """Roundings are shifts and saturation is a carry: no operation of their own."""
-    (expected,) = (ops for neuron, ops in BY_HAND if _same_law(neuron, inner))
+    (expected,) = (ops for neuron, ops in BY_HAND if _same_dynamics(neuron, inner))
     assert tuple(Fixed(inner).ops) == expected
 
 
-def _same_law(neuron, inner):
-    law = ("reset", "v_leak", "scale_input", "start")
+def _same_dynamics(neuron, inner):
+    dynamics = ("reset", "v_leak", "scale_input", "start")
     return type(neuron) is type(inner) and all(
-        getattr(neuron, name, None) == getattr(inner, name, None) for name in law
+        getattr(neuron, name, None) == getattr(inner, name, None) for name in dynamics
     )

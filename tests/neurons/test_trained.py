@@ -1,4 +1,4 @@
-"""Constants of neurons: legal whatever an optimiser does, as built unless training is asked for."""
+"""Constants of neurons: legal whatever an optimiser does, initial unless training is asked for."""
 
 import dataclasses
 import functools
@@ -30,9 +30,9 @@ from jsnn.neurons import (
     Normal,
     Shift,
     Uniform,
-    as_built,
     in_force,
     trainable,
+    untrained_leaves,
 )
 from jsnn.neurons.trained import MOST
 from jsnn.nn.layers import Network, Spiking
@@ -62,7 +62,7 @@ OPTIMISERS = {"adam": optax.adam(0.1), "sgd": optax.sgd(0.1), "adamw": optax.ada
 
 
 @functools.cache
-def built(width=6):
+def initial(width=6):
     return {
         name: neuron.init_params(jax.random.key(number), (width,))
         for number, (name, neuron) in enumerate(EVERY.items())
@@ -70,7 +70,7 @@ def built(width=6):
 
 
 def bounds_of(kind, value):
-    """What a leaf may be, once more in NumPy: the value as built is always legal."""
+    """What a leaf may be, once more in NumPy: the initial value is always legal."""
     value = np.asarray(value, np.float64)
     if isinstance(kind, Factor):
         low, high = np.maximum(kind.low, value / MOST), np.minimum(kind.high, value * MOST)
@@ -92,8 +92,8 @@ def check_legal(neuron, constants, low, high):
 
 @pytest.mark.parametrize("name", OPTIMISERS)
 def test_every_neuron_is_legal_for_10_000_steps_of_any_gradient(name):
-    optimiser, constants = OPTIMISERS[name], built()
-    start = {n: as_built(neuron, constants[n]) for n, neuron in EVERY.items()}
+    optimiser, constants = OPTIMISERS[name], initial()
+    start = {n: untrained_leaves(neuron, constants[n]) for n, neuron in EVERY.items()}
 
     def values(x):
         return {
@@ -129,7 +129,7 @@ def test_every_neuron_is_legal_for_10_000_steps_of_any_gradient(name):
         # Minima and maxima are NaN where one value was.
         check_legal(neuron, constants[name], low[name], high[name])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(x))
-    # Those that were pushed left what was built.
+    # Those that were pushed left their initial values.
     assert all((a != b).any() for a, b in zip(*map(jax.tree.leaves, (low, high)), strict=True))
 
 
@@ -137,10 +137,12 @@ def test_a_real_training_keeps_every_neuron_legal():
     """Adam at 0.1 on weights and all constants; the loss stays finite."""
     frames = (jax.random.uniform(jax.random.key(1), (5, 4, 8)) < 0.5).astype(jnp.float32)
     names = [n for n in EVERY if EVERY[n].spiking and n != "quantised"]
-    laws = {n: EVERY[n] for n in names}
+    neurons = {n: EVERY[n] for n in names}
     models = {
-        n: Network((Spiking(nn.Dense(6), law), Spiking(nn.Dense(2), LI(), readout=MeanMembrane())))
-        for n, law in laws.items()
+        n: Network(
+            (Spiking(nn.Dense(6), neuron), Spiking(nn.Dense(2), LI(), readout=MeanMembrane()))
+        )
+        for n, neuron in neurons.items()
     }
     starts = {n: jax.jit(model.init)(jax.random.key(0), frames) for n, model in models.items()}
     optimiser = optax.adam(0.1)
@@ -161,16 +163,16 @@ def test_a_real_training_keeps_every_neuron_legal():
     run = jax.jit(lambda carry: jax.lax.fori_loop(0, 100, step, carry))
     params, _ = run((params, optimiser.init(params)))
     assert np.isfinite(loss(params))
-    for n, law in laws.items():
+    for n, neuron in neurons.items():
         constants = starts[n]["constants"]["layers_0"]["neuron"]
-        values = in_force(law, constants, params[n]["layers_0"]["neuron"])
-        check_legal(law, constants, values, values)
+        values = in_force(neuron, constants, params[n]["layers_0"]["neuron"])
+        check_legal(neuron, constants, values, values)
 
 
-def test_zero_is_as_built_to_the_bit():
-    constants = built()
+def test_zero_is_the_initial_value_to_the_bit():
+    constants = initial()
     for name, neuron in EVERY.items():
-        start = as_built(neuron, constants[name])
+        start = untrained_leaves(neuron, constants[name])
         values = in_force(neuron, constants[name], start)
         jax.tree.map(np.testing.assert_array_equal, values, constants[name])
 
@@ -274,7 +276,7 @@ def test_a_seed_draws_what_it_drew_before_constants_had_a_collection():
     assert jax.tree.all(jax.tree.map(lambda leaf: (leaf == 0).all(), layer["neuron"]))
 
 
-def test_any_optimiser_on_all_of_params_leaves_constants_as_built():
+def test_any_optimiser_on_all_of_params_leaves_constants_at_their_initial_values():
     """What everyone types first: adam on all of `params`, a stock MLP on digits."""
     split, encoder = load("digits").train, Direct(4)
     model, machine = MLP((16,), 10), get("neuromorphic-22nm")
@@ -304,9 +306,9 @@ def test_trained_leaves_move_the_constants_in_force():
     assert set(variables["params"]["neuron"]) == {"v_threshold"}
     doubled = jax.tree.map(jnp.copy, variables)
     doubled["params"]["neuron"]["v_threshold"] = jnp.full(3, jnp.log(2.0))
-    built_twice = jax.tree.map(jnp.copy, variables)
-    built_twice["constants"]["neuron"]["v_threshold"] = jnp.full(3, 2.0)
-    expected = layer.apply(built_twice, frames)
+    made_twice = jax.tree.map(jnp.copy, variables)
+    made_twice["constants"]["neuron"]["v_threshold"] = jnp.full(3, 2.0)
+    expected = layer.apply(made_twice, frames)
     np.testing.assert_array_equal(layer.apply(doubled, frames), expected)
     assert (expected != layer.apply(variables, frames)).any()
 
@@ -401,6 +403,6 @@ def test_illegal_thresholds_in_fixed_point_and_of_a_quantised_rectifier_are_nan(
     params["v_threshold"] = jnp.array([1.0, -1.0])
     state, _ = unroll(neuron, params, jnp.ones((3, 1, 2)))
     assert np.isnan(state.v[0]).tolist() == [False, True]
-    law = QuantisedReLU(2)
-    _, sent = law.step({"v_threshold": jnp.array([1.0, 0.0])}, None, jnp.ones((1, 2)))
+    neuron = QuantisedReLU(2)
+    _, sent = neuron.step({"v_threshold": jnp.array([1.0, 0.0])}, None, jnp.ones((1, 2)))
     assert np.isnan(sent[0]).tolist() == [False, True]

@@ -238,7 +238,7 @@ def within_a_network(workload):
     )
 
 
-def test_silence_leaves_the_spike_independent_energy():
+def test_a_silent_network_has_the_spike_independent_energy():
     _, workload = tiny()
     for layer, silent in zip(workload, workload.silenced(), strict=True):
         np.testing.assert_array_equal(silent.events_by_fan_out, layer.events_by_fan_out)

@@ -24,7 +24,7 @@ from jsnn.readouts import LastMembrane, MeanMembrane, PerStep, SpikeCount
 # Compiled: a run operation by operation takes longer to start than to finish.
 ran = jax.jit(run, static_argnums=0)
 
-LAW = LIF(tau_mem=2e-3)
+NEURON = LIF(tau_mem=2e-3)
 
 
 def spikes(key, shape, rate=0.3):
@@ -37,7 +37,7 @@ def only_layer(model, variables, frames):
 
 def test_a_dense_layer_is_its_equations_step_by_step(key):
     frames = spikes(key, (7, 3, 5))
-    layer = Spiking(nn.Dense(4), LAW)
+    layer = Spiking(nn.Dense(4), NEURON)
     variables = jax.jit(layer.init)(key, frames)
     weights = np.asarray(variables["params"]["synapse"]["kernel"])
     bias = np.asarray(variables["params"]["synapse"]["bias"])
@@ -52,7 +52,7 @@ def test_a_dense_layer_is_its_equations_step_by_step(key):
 
 def test_recurrence_feeds_back_the_spikes_of_the_step_before(key):
     frames = spikes(key, (9, 2, 6), 0.6)
-    layer = Spiking(nn.Dense(5, use_bias=False), LAW, recurrent=True)
+    layer = Spiking(nn.Dense(5, use_bias=False), NEURON, recurrent=True)
     variables = jax.jit(layer.init)(key, frames)
     params = jax.tree.map(np.asarray, variables["params"])
     found, (record,) = ran(layer, variables, frames)
@@ -78,7 +78,7 @@ def test_conv_synops_are_the_wires_that_each_spike_takes(key, strides, padding, 
     synapse = nn.Conv(
         4, (3, 3), strides=strides, padding=padding, feature_group_count=groups, use_bias=False
     )
-    layer = Spiking(synapse, LAW)
+    layer = Spiking(synapse, NEURON)
     record = only_layer(layer, jax.jit(layer.init)(key, frames), frames)
     expected = np.zeros(2)
     out = np.asarray(jax.eval_shape(lambda: layer.init_with_output(key, frames)[0]).shape)
@@ -99,7 +99,7 @@ def test_conv_synops_are_the_wires_that_each_spike_takes(key, strides, padding, 
 def test_input_kinds_count_what_comes_in(key):
     values = jnp.where(jax.random.bernoulli(key, 0.5, (4, 2, 6)), 0.7, 0.0)
     shown = jnp.broadcast_to(values[:1], values.shape)
-    layers = {k: Spiking(nn.Dense(3), LAW, input_kind=k) for k in ("analog", "constant")}
+    layers = {k: Spiking(nn.Dense(3), NEURON, input_kind=k) for k in ("analog", "constant")}
     analog = only_layer(layers["analog"], layers["analog"].init(key, values), values)
     nonzero = np.count_nonzero(values, axis=(0, 2))
     np.testing.assert_array_equal(analog.macs, nonzero * 3)
@@ -107,7 +107,7 @@ def test_input_kinds_count_what_comes_in(key):
     constant = only_layer(layers["constant"], layers["constant"].init(key, shown), shown)
     np.testing.assert_array_equal(constant.macs, np.count_nonzero(values[0], axis=1) * 3)
     signed = jnp.array([[[-1.0, 2.0, 0.0]]])
-    events = Spiking(nn.Dense(5), LAW, input_kind="events")
+    events = Spiking(nn.Dense(5), NEURON, input_kind="events")
     record = only_layer(events, jax.jit(events.init)(key, signed), signed)
     assert (record.input_events.tolist(), record.synops.tolist()) == ([3.0], [15.0])
     assert (record.active_inputs.tolist(), record.active_synapses.tolist()) == ([2.0], [10.0])
@@ -115,9 +115,9 @@ def test_input_kinds_count_what_comes_in(key):
 
 def test_a_constant_input_computes_its_synapse_once_with_the_same_result(key):
     frames = jnp.broadcast_to(jax.random.uniform(key, (1, 2, 6)), (5, 2, 6))
-    once = Spiking(nn.Dense(8), LAW, input_kind="constant")
+    once = Spiking(nn.Dense(8), NEURON, input_kind="constant")
     variables = jax.jit(once.init)(key, frames)
-    every = Spiking(nn.Dense(8), LAW, input_kind="analog")
+    every = Spiking(nn.Dense(8), NEURON, input_kind="analog")
     np.testing.assert_array_equal(once.apply(variables, frames), every.apply(variables, frames))
 
 
@@ -126,7 +126,9 @@ def test_average_pool_events_are_counted_one_by_one_and_max_pool_stays_binary(ke
     model = Network(
         (
             Pool("average", 2),
-            Spiking(nn.Conv(1, (1, 1), use_bias=False), LAW, input_kind="events", input_unit=0.25),
+            Spiking(
+                nn.Conv(1, (1, 1), use_bias=False), NEURON, input_kind="events", input_unit=0.25
+            ),
         )
     )
     record = only_layer(model, jax.jit(model.init)(key, frames), frames)
@@ -161,7 +163,7 @@ def test_batch_norm_of_currents_far_from_zero(key, center):
 
 def test_a_folded_norm_leaves_a_bias_and_updates_only_in_training(key):
     frames = spikes(key, (4, 3, 5))
-    layer = Spiking(nn.Dense(6, use_bias=False), LAW, norm=td_batch_norm())
+    layer = Spiking(nn.Dense(6, use_bias=False), NEURON, norm=td_batch_norm())
     variables = jax.jit(layer.init)(key, frames)
     assert only_layer(layer, variables, frames).geometry.biases == 6
     assert forward(layer, variables, frames).updates == {}
@@ -196,8 +198,8 @@ def test_residual_truth_table(mode, table):
 
 def test_residual_sums_are_counted_by_value(key):
     frames = jnp.ones((2, 1, 4))
-    block = Spiking(nn.Dense(4, kernel_init=nn.initializers.constant(9.0)), LAW)
-    after = Spiking(nn.Dense(3), LAW)
+    block = Spiking(nn.Dense(4, kernel_init=nn.initializers.constant(9.0)), NEURON)
+    after = Spiking(nn.Dense(3), NEURON)
     model = Network((Residual(block), after))
     _, workload = ran(model, jax.jit(model.init)(key, frames), frames)
     assert workload.layers[1].input_events.tolist() == [16.0]
@@ -207,7 +209,7 @@ def test_a_layer_used_twice_records_twice(key):
     class Twice(nn.Module):
         @nn.compact
         def __call__(self, frames, train=False):
-            layer = Spiking(nn.Dense(5), LAW, name="shared")
+            layer = Spiking(nn.Dense(5), NEURON, name="shared")
             return layer(layer(frames, train), train)
 
     frames = spikes(key, (4, 2, 5), 0.7)
@@ -221,7 +223,7 @@ def test_a_layer_used_twice_records_twice(key):
 
 def test_init_keeps_no_record_and_a_stale_one_is_not_counted(key):
     frames = spikes(key, (4, 2, 5))
-    layer = Spiking(nn.Dense(5), LAW)
+    layer = Spiking(nn.Dense(5), NEURON)
     variables = jax.jit(layer.init)(key, frames)
     assert set(variables) == {"params", "constants"}
     _, stale = layer.apply(variables, frames, mutable=["workload"])
@@ -233,7 +235,7 @@ def test_init_keeps_no_record_and_a_stale_one_is_not_counted(key):
 
 def test_a_spiking_readout_records_its_own_spikes(key):
     frames = spikes(key, (6, 2, 5), 0.8)
-    layer = Spiking(nn.Dense(4), LAW, readout=SpikeCount(), recurrent=True)
+    layer = Spiking(nn.Dense(4), NEURON, readout=SpikeCount(), recurrent=True)
     variables = jax.jit(layer.init)(key, frames)
     counts, (record,) = ran(layer, variables, frames)
     plain = layer.clone(readout=None)
@@ -248,7 +250,7 @@ def test_stepping_one_frame_at_a_time_equals_the_whole_window(key, recurrent):
     frames = spikes(key, (6, 2, 5), 0.5)
     model = Network(
         (
-            Spiking(nn.Dense(7), LAW, input_kind="events", recurrent=recurrent),
+            Spiking(nn.Dense(7), NEURON, input_kind="events", recurrent=recurrent),
             Spiking(nn.Dense(3), LI(tau_mem=3e-3), readout=PerStep()),
         )
     )
@@ -263,7 +265,7 @@ def test_stepping_one_frame_at_a_time_equals_the_whole_window(key, recurrent):
 
 def test_records_of_a_stream_add_up_to_those_of_the_window(key):
     frames = spikes(key, (6, 2, 5), 0.8)
-    layer = Spiking(nn.Dense(4), LAW, recurrent=True, readout=SpikeCount())
+    layer = Spiking(nn.Dense(4), NEURON, recurrent=True, readout=SpikeCount())
     variables = jax.jit(layer.init)(key, frames)
     _, (whole,) = ran(layer, variables, frames)
     collected, state = [], {}
@@ -278,7 +280,7 @@ def test_records_of_a_stream_add_up_to_those_of_the_window(key):
 
 def test_random_initial_states_are_drawn_in_training_only(key):
     frames = jnp.zeros((1, 3, 4))
-    layer = Spiking(nn.Dense(50), LAW, random_state=True, readout=LastMembrane())
+    layer = Spiking(nn.Dense(50), NEURON, random_state=True, readout=LastMembrane())
     variables = jax.jit(layer.init)(key, frames)
     still = layer.apply(variables, frames, True, rngs={"state": key})
     assert np.asarray(still).std() > 0.05
@@ -289,7 +291,7 @@ def test_a_layer_passes_its_plan_on(key):
     frames = spikes(key, (7, 2, 6), 0.6)
 
     def spikes_and_gradient(plan, readout):
-        layer = Spiking(nn.Dense(5), LAW, recurrent=True, plan=plan, readout=readout)
+        layer = Spiking(nn.Dense(5), NEURON, recurrent=True, plan=plan, readout=readout)
         variables = jax.jit(layer.init)(key, frames)
 
         def loss(params):
@@ -310,10 +312,10 @@ def test_a_layer_passes_its_plan_on(key):
 
 def test_bad_frames_and_arguments_are_refused(key):
     cases = [
-        (Spiking(nn.Dense(3), LAW), jnp.ones((2, 3)), r"\[T, B, \.\.\.\]"),
-        (Spiking(nn.Dense(3), LAW), jnp.ones((0, 2, 3)), "T = 0"),
-        (Spiking(nn.Dense(3), LAW, input_kind="rate"), jnp.ones((1, 2, 3)), "input_kind"),
-        (Spiking(nn.Conv(2, (3, 3)), LAW, recurrent=True), jnp.ones((1, 1, 4, 4, 1)), "Flatten"),
+        (Spiking(nn.Dense(3), NEURON), jnp.ones((2, 3)), r"\[T, B, \.\.\.\]"),
+        (Spiking(nn.Dense(3), NEURON), jnp.ones((0, 2, 3)), "T = 0"),
+        (Spiking(nn.Dense(3), NEURON, input_kind="rate"), jnp.ones((1, 2, 3)), "input_kind"),
+        (Spiking(nn.Conv(2, (3, 3)), NEURON, recurrent=True), jnp.ones((1, 1, 4, 4, 1)), "Flatten"),
         (Spiking(nn.Dense(3), LI()), jnp.ones((1, 2, 3)), "sends no spikes"),
         (Residual(Flatten()), jnp.ones((1, 1, 2, 2)), "keep the shape"),
     ]

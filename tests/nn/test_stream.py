@@ -18,10 +18,10 @@ from jsnn.nn.recording import record
 from jsnn.nn.stream import make_stream, step
 from jsnn.readouts import MeanMembrane, PerStep, SpikeCount, SumSoftmax
 
-LAW = LIF(tau_mem=2e-3)
+NEURON = LIF(tau_mem=2e-3)
 CASES = {
-    "mlp": (MLP((9, 5), 3, LAW, input_kind="events"), (6,)),
-    "conv": (ConvNet((3,), 3, LAW, PerStep(), hidden=4, input_kind="analog"), (4, 4, 1)),
+    "mlp": (MLP((9, 5), 3, NEURON, input_kind="events"), (6,)),
+    "conv": (ConvNet((3,), 3, NEURON, PerStep(), hidden=4, input_kind="analog"), (4, 4, 1)),
     "srnn": (SRNN((8,), 3, ALIF(), readout=PerStep()), (5,)),
     "spikformer": (
         Spikformer(
@@ -29,9 +29,12 @@ CASES = {
         ),
         (4, 4, 1),
     ),
-    "constant": (MLP((9,), 3, LAW, norm=True), (6,)),
-    "counts": (MLP((9,), 3, LAW, SpikeCount(), readout_neuron=LAW, input_kind="events"), (6,)),
-    "late": (SRNN((8,), 3, LAW, readout=SumSoftmax(skip=2)), (5,)),
+    "constant": (MLP((9,), 3, NEURON, norm=True), (6,)),
+    "counts": (
+        MLP((9,), 3, NEURON, SpikeCount(), readout_neuron=NEURON, input_kind="events"),
+        (6,),
+    ),
+    "late": (SRNN((8,), 3, NEURON, readout=SumSoftmax(skip=2)), (5,)),
 }
 STEPS = 6
 
@@ -192,8 +195,8 @@ class Always(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Network((Reversed(), Spiking(nn.Dense(3), LAW))), "does not say that it is causal"),
-        (Always(Spiking(nn.Dense(3), LAW)), "is in training mode"),
+        (Network((Reversed(), Spiking(nn.Dense(3), NEURON))), "does not say that it is causal"),
+        (Always(Spiking(nn.Dense(3), NEURON)), "is in training mode"),
         (Always(Dropout(0.5)), "is in training mode"),
     ],
 )
@@ -207,7 +210,7 @@ def test_what_cannot_stream_is_refused(model, message, key):
 
 
 def test_a_stream_of_means_is_the_mean_so_far(key):
-    model = MLP((9,), 3, LAW, MeanMembrane(), input_kind="events")
+    model = MLP((9,), 3, NEURON, MeanMembrane(), input_kind="events")
     frames = 3.0 * jax.random.bernoulli(key, 0.5, (3, 1, 6))
     variables = jax.jit(model.init)(key, frames)
     stream = make_stream(model, variables, frames[0])

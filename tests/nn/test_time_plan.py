@@ -30,50 +30,58 @@ from jsnn.readouts import (
 # Compiled: a run operation by operation takes longer to start than to finish.
 ran = jax.jit(run, static_argnums=0)
 
-LAW = LIF(tau_mem=2e-3)
+NEURON = LIF(tau_mem=2e-3)
 STEPS = 7
 WIDE = nn.initializers.normal(3.0)
 
 # model, shape of a frame, share of events (none: one real frame, constant), training mode
 CASES = {
-    "constant input, dropout": (MLP((9,), 3, LAW, dropout=0.3, input_dropout=0.3), (6,), None, 1),
+    "constant input, dropout": (
+        MLP((9,), 3, NEURON, dropout=0.3, input_dropout=0.3),
+        (6,),
+        None,
+        1,
+    ),
     "events, last membrane": (
-        MLP((9, 5), 3, LAW, LastMembrane(), input_kind="events"),
+        MLP((9, 5), 3, NEURON, LastMembrane(), input_kind="events"),
         (6,),
         0.4,
         0,
     ),
     "spikes counted": (
-        MLP((9,), 3, LAW, SpikeCount(), readout_neuron=LAW, input_kind="events"),
+        MLP((9,), 3, NEURON, SpikeCount(), readout_neuron=NEURON, input_kind="events"),
         (6,),
         0.6,
         1,
     ),
     "recurrent, every step, random start": (
-        SRNN((8,), 3, LAW, dropout=0.3, random_state=True),
+        SRNN((8,), 3, NEURON, dropout=0.3, random_state=True),
         (5,),
         0.5,
         1,
     ),
-    "recurrent, sum of softmax": (SRNN((8,), 3, LAW, SumSoftmax(skip=2)), (5,), 0.5, 0),
+    "recurrent, sum of softmax": (SRNN((8,), 3, NEURON, SumSoftmax(skip=2)), (5,), 0.5, 0),
     "two readouts": (
-        MLP((9,), 3, LAW, Several((MaxMembrane(), PerStep())), norm=True),
+        MLP((9,), 3, NEURON, Several((MaxMembrane(), PerStep())), norm=True),
         (6,),
         None,
         0,
     ),
-    "convolutions, batch norm": (ConvNet((3,), 3, LAW, hidden=12), (4, 4, 1), None, 0),
+    "convolutions, batch norm": (ConvNet((3,), 3, NEURON, hidden=12), (4, 4, 1), None, 0),
     "products of spikes": (Spiking(Attention(2), LIF(v_threshold=0.05)), (3, 4, 4), 0.5, 0),
     "analog, average pool, residual": (
         Network(
             (
-                Spiking(nn.Conv(2, (3, 3)), LAW, input_kind="analog"),
+                Spiking(nn.Conv(2, (3, 3)), NEURON, input_kind="analog"),
                 Pool("average", 2),
                 Spiking(
-                    nn.Conv(4, (1, 1), kernel_init=WIDE), LAW, input_kind="events", input_unit=0.25
+                    nn.Conv(4, (1, 1), kernel_init=WIDE),
+                    NEURON,
+                    input_kind="events",
+                    input_unit=0.25,
                 ),
                 Flatten(),
-                Residual(Spiking(nn.Dense(16), LAW)),
+                Residual(Spiking(nn.Dense(16), NEURON)),
                 Spiking(nn.Dense(3), LI(tau_mem=3e-3), readout=MeanMembrane()),
             )
         ),
@@ -146,7 +154,7 @@ def test_chunks_of_a_step_and_longer_than_the_window(steps):
 
 def test_an_input_active_in_two_chunks_counts_once(key):
     frames = jnp.zeros((4, 1, 3)).at[jnp.array([0, 3]), 0, 0].set(1).at[2, 0, 2].set(1)
-    model = Spiking(nn.Dense(2), LAW, input_kind="events")
+    model = Spiking(nn.Dense(2), NEURON, input_kind="events")
     _, (record,) = run(model, model.init(key, frames), frames, plan=Chunked(2))
     assert record.active_inputs.tolist() == [2.0]
     assert record.input_events.tolist() == [3.0]
@@ -206,7 +214,7 @@ class Shared(nn.Module):
 
     @nn.compact
     def __call__(self, frames, train=False):
-        layer = Spiking(nn.Dense(5), LAW, name="shared")
+        layer = Spiking(nn.Dense(5), NEURON, name="shared")
         return layer(layer(frames, train), train)
 
 
@@ -214,18 +222,18 @@ class Shared(nn.Module):
     ("model", "train", "message"),
     [
         (
-            Network((Reversed(), Spiking(nn.Dense(5), LAW))),
+            Network((Reversed(), Spiking(nn.Dense(5), NEURON))),
             False,
             "Reversed 'layers_0' does not say",
         ),
-        (Network((nn.Dropout(0.5), Spiking(nn.Dense(5), LAW))), True, "Dropout 'layers_0'"),
+        (Network((nn.Dropout(0.5), Spiking(nn.Dense(5), NEURON))), True, "Dropout 'layers_0'"),
         (MLP((4,), 3, norm=True), True, "'hidden_0' normalises by statistics of the whole window"),
         (Shared(), False, "'shared' is used twice"),
         (MLP((4,), 3, readout=SumSoftmax(skip=10)), False, "needs at least 12 steps, got 4"),
         (Flatten(), False, "recorded no spiking layer"),
     ],
 )
-def test_what_cannot_be_cut_is_refused(model, train, message, key):
+def test_what_cannot_run_in_chunks_is_refused(model, train, message, key):
     frames = jnp.ones((4, 2, 5))
     variables = model.init({"params": key, "dropout": key}, jnp.ones((12, 2, 5)))
     with pytest.raises(ValueError, match=message):
@@ -237,7 +245,7 @@ def test_a_norm_is_no_hindrance_in_evaluation():
     assert forward(model, variables, frames, plan=Chunked(2)).updates == {}
 
 
-def test_the_rule_cuts_what_is_too_large_to_keep():
+def test_the_rule_runs_in_chunks_what_is_too_large_to_keep():
     model, variables, frames, _ = case("events, last membrane")
     _, workload = ran(model, variables, frames)
     kept = kept_bytes(workload, batch=2)
@@ -269,7 +277,7 @@ def test_plans_are_read_as_they_are_printed():
     assert hash(dataclasses.replace(Chunked(3))) == hash(Chunked(3))
 
 
-def test_events_are_cut_too(key):
+def test_events_run_in_chunks_too(key):
     """Lists of events in chunks against the whole window of dense frames."""
     model = MLP((5,), 3, input_kind="events")
     frames = np.asarray(jax.random.bernoulli(key, 0.3, (7, 2, 6)), np.float32)

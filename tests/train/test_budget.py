@@ -86,7 +86,7 @@ def test_limits_come_down_geometrically(step, start, limit, begin):
     budget = Budget(energy_pj=limit, steps=100, anneal_from=begin)
     share = min(max((step / 100 - begin) / (0.6 - begin), 0.0), 1.0)
     first = max(start, limit)
-    found = budget.limits(budget.goal({"energy_pj": start}), step)["energy_pj"]
+    found = budget.limits(budget.targets({"energy_pj": start}), step)["energy_pj"]
     assert float(found) == pytest.approx(first * (limit / first) ** share, rel=1e-4)
 
 
@@ -101,27 +101,27 @@ def test_any_strength_above_zero_is_taken():
 
 def test_penalty_and_multiplier_by_hand():
     budget = Budget(energy_pj=100.0, latency_s=2.0, strength=7.0)
-    goal = budget.goal({"energy_pj": 500.0, "latency_s": 1.0})
-    penalty, reported = budget.penalty(goal, {"energy_pj": 120.0, "latency_s": 1.0})
+    targets = budget.targets({"energy_pj": 500.0, "latency_s": 1.0})
+    penalty, reported = budget.penalty(targets, {"energy_pj": 120.0, "latency_s": 1.0})
     c = math.log(1.2)
     assert float(penalty) == pytest.approx(7 * c**2, rel=1e-4)
     assert float(reported["multiplier_energy_pj"]) == pytest.approx(14 * c, rel=1e-4)
     assert float(reported["multiplier_latency_s"]) == 0
 
-    def slope(log_spent):
-        spent = {"energy_pj": jnp.exp(log_spent), "latency_s": jnp.float32(1.0)}
-        return budget.penalty(goal, spent)[0]
+    def slope(log_usage):
+        usage = {"energy_pj": jnp.exp(log_usage), "latency_s": jnp.float32(1.0)}
+        return budget.penalty(targets, usage)[0]
 
     at = jnp.log(jnp.float32(120.0))
     assert float(jax.grad(slope)(at)) == pytest.approx(14 * c, rel=1e-4)
 
 
-def test_what_is_spent_is_what_the_other_modules_say():
+def test_usage_is_what_the_other_modules_say():
     budget = Budget(1.0, 1.0, 1.0, 1.0, node_nm=45)
     machine = SPATIAL.with_design(weight_bits=4, state_bits=16)
     pairs = [(layer, machine) for layer in WORK]
     total_pj = estimate_energy(WORK, machine).total_pj()
-    found = budget.spent(pairs, total_pj)
+    found = budget.usage(pairs, total_pj)
     np.testing.assert_array_equal(found["energy_pj"], total_pj)
     np.testing.assert_allclose(found["latency_s"], latency(WORK, machine).seconds, rtol=1e-6)
     weights = 64 * 32 + 32 * 10
@@ -147,14 +147,14 @@ def test_memory_holds_each_word_at_its_own_width():
 
 
 def test_memory_and_area_pull_on_the_parameters_they_are_made_of():
-    def spent(bits, kilobytes):
+    def usage(bits, kilobytes):
         machine = SPATIAL.with_design(weight_bits=bits, local_bytes=1024 * kilobytes)
         budget = Budget(memory_bytes=1.0, area_mm2=1.0, node_nm=45)
         pairs = [(layer, machine) for layer in WORK]
-        found = budget.spent(pairs, jnp.zeros(1))
+        found = budget.usage(pairs, jnp.zeros(1))
         return jnp.stack([found["memory_bytes"].sum(), found["area_mm2"].sum()])
 
-    by_bits, by_size = jax.jacrev(spent, (0, 1))(8.0, 4.0)
+    by_bits, by_size = jax.jacrev(usage, (0, 1))(8.0, 4.0)
     assert float(by_bits[0]) > 0
     assert float(by_size[1]) > 0
 
@@ -183,12 +183,12 @@ def test_a_budget_below_the_spike_independent_energy_is_infeasible_and_says_so()
     budget.refuse_below({"energy_pj": 90.0, "latency_s": 0.5})
 
 
-def test_objectives_refuse_a_weight_beside_a_budget_and_a_budget_without_a_goal():
+def test_objectives_refuse_a_weight_beside_a_budget_and_a_budget_without_targets():
     budget = Budget(energy_pj=100.0)
     with pytest.raises(ValueError, match="takes the place of a weight"):
         Objective("cross-entropy", MACHINE, 0.1, constraint=budget)
     objective = Objective("cross-entropy", MACHINE, constraint=budget)
-    with pytest.raises(ValueError, match="needs a goal"):
+    with pytest.raises(ValueError, match="needs targets"):
         objective(jnp.zeros((1, 10)), jnp.array([1]), WORK, jnp.float32(1.0))
 
 
@@ -205,11 +205,11 @@ def data():
     return jnp.asarray(frames), jnp.asarray(np.arange(8) % 3, jnp.int32)
 
 
-def started(objective, optimiser, goal=None, seed=0):
+def started(objective, optimiser, targets=None, seed=0):
     set_ = data()
     state = init_state(MODEL, optimiser, ENCODER(jax.random.key(0), set_[0][:1]), seed=seed)
     state = with_reference(state, initial_energy(state, MODEL, objective, ENCODER, set_[0]))
-    return dataclasses.replace(state, goal=goal)
+    return dataclasses.replace(state, targets=targets)
 
 
 @pytest.fixture(scope="module")
@@ -230,12 +230,12 @@ def trained():
         for seed in range(3):
             first = measure(started(objective, optimiser, seed=seed))
             start, independent = (
-                float(first[key][name]) / 8 for key in ("spent", "spent_spike_independent")
+                float(first[key][name]) / 8 for key in ("usage", "usage_spike_independent")
             )
             for share in (0.3, 0.6):
                 limit = independent + share * (start - independent)
-                goal = dataclasses.replace(budget, **{name: limit}).goal({name: start})
-                state, terms = epoch(started(objective, optimiser, goal, seed), data(), order)
+                targets = dataclasses.replace(budget, **{name: limit}).targets({name: start})
+                state, terms = epoch(started(objective, optimiser, targets, seed), data(), order)
                 found.setdefault((name, share), []).append((limit, state, terms, measure(state)))
         found[name, "compiled"] = epoch._cache_size()
     return found
@@ -244,29 +244,29 @@ def trained():
 @pytest.mark.parametrize("name", ["energy_pj", "latency_s"])
 def test_one_compiled_epoch_serves_every_budget_and_each_is_kept_nearly(name, trained):
     assert trained[name, "compiled"] == 1
-    spent = {}
+    usage = {}
     for share in (0.3, 0.6):
-        spent[share] = []
+        usage[share] = []
         for limit, _, terms, sums in trained[name, share]:
-            spent[share].append(float(sums["spent"][name]) / 8)
-            assert spent[share][-1] <= 1.1 * limit
+            usage[share].append(float(sums["usage"][name]) / 8)
+            assert usage[share][-1] <= 1.1 * limit
             assert float(terms["task"][-1]) < 0.9 * float(terms["task"][0])
             assert all(ever.sum() > 0 for ever in sums["ever"][:2])
             assert float(terms[f"multiplier_{name}"].max()) > 0
     # The time of the slowest layer falls below both limits once it falls.
-    for tight, wide in zip(spent[0.3], spent[0.6], strict=True):
+    for tight, wide in zip(usage[0.3], usage[0.6], strict=True):
         assert tight < wide * (1.01 if name == "latency_s" else 1.0)
 
 
-def test_a_goal_of_its_own_weight_is_the_objective_of_that_weight():
+def test_targets_of_its_own_weight_is_the_objective_of_that_weight():
     optimiser, order = make_optimiser(2e-2, 20), np.tile(np.arange(8), (3, 1))
     static = Objective("cross-entropy", MACHINE, 0.7, ramp_steps=4)
     epoch = make_epoch(MODEL, static, optimiser, ENCODER)
     one, terms = epoch(started(static, optimiser), data(), order)
     traced = dataclasses.replace(static, energy_weight=0.0)
     epoch = make_epoch(MODEL, traced, optimiser, ENCODER)
-    goal = {"energy_weight": jnp.float32(0.7)}
-    other, same = epoch(started(traced, optimiser, goal), data(), order)
+    targets = {"energy_weight": jnp.float32(0.7)}
+    other, same = epoch(started(traced, optimiser, targets), data(), order)
     np.testing.assert_allclose(terms["loss"], same["loss"], rtol=1e-5)
     for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

@@ -23,8 +23,8 @@ from jsnn.train.levers import Levered, price
 MACHINE = get("neuromorphic-22nm")
 FRAMES = (jax.random.uniform(jax.random.key(1), (6, 3, 8)) < 0.5).astype(jnp.float32)
 NETWORKS = {"mlp": MLP, "srnn": SRNN}
-LAWS = {"neuron": Fixed(LIF(v_threshold=0.2)), "readout_neuron": Fixed(LI())}
-FIXED = {**LAWS, "input_kind": "events"}
+NEURONS = {"neuron": Fixed(LIF(v_threshold=0.2)), "readout_neuron": Fixed(LI())}
+FIXED = {**NEURONS, "input_kind": "events"}
 PRUNING = {
     "units": (UnitPruning(),),
     "weights": (WeightPruning(start=0.5),),

@@ -101,7 +101,7 @@ def test_objective_adds_its_terms():
     np.testing.assert_allclose(alone, np.log(4), rtol=1e-6)
 
 
-def test_the_silence_term_is_quiet_while_neurons_live():
+def test_the_dead_neuron_penalty_is_zero_while_neurons_fire():
     workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.2),))
     _, terms = Objective("cross-entropy", MACHINE, energy_weight=1.0)(
         jnp.zeros((1, 4)), jnp.array([1]), workload, jnp.float32(1)

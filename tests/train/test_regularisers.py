@@ -31,10 +31,10 @@ from jsnn.train.state import init_state
 
 MACHINE = jsnn.hardware.get("neuromorphic-22nm")
 FRAMES = (jax.random.uniform(jax.random.key(3), (5, 4, 12)) < 0.4).astype(jnp.float32)
-LAW = LIF(tau_mem=10e-3, surrogate=Sigmoid())
+NEURON = LIF(tau_mem=10e-3, surrogate=Sigmoid())
 MODELS = {
-    "mlp": jsnn.models.MLP((9, 7), 3, neuron=LAW, input_kind="events"),
-    "srnn": jsnn.models.SRNN((6,), 3, neuron=LAW, input_kind="events"),
+    "mlp": jsnn.models.MLP((9, 7), 3, neuron=NEURON, input_kind="events"),
+    "srnn": jsnn.models.SRNN((6,), 3, neuron=NEURON, input_kind="events"),
 }
 NAMES = sorted(REGULARISERS)
 

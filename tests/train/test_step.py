@@ -128,7 +128,7 @@ def test_frozen_labels_stay_and_trained_ones_move():
         assert set(neuron) == {"tau_mem", "v_threshold"}
         assert bool((neuron["v_threshold"] != 0).any()) == moved
         assert bool((neuron["tau_mem"] != 0).any()) == moved
-        # Adam's first step is the learning rate: 5 % of what was built.
+        # Adam's first step is the learning rate: 5 % of the initial value.
         assert float(jnp.abs(neuron["tau_mem"]).max()) == pytest.approx(5e-2 * moved, rel=1e-3)
         kernels = [tree["hidden_0"]["synapse"]["kernel"] for tree in (state.params, before)]
         assert bool((kernels[0] != kernels[1]).any())

@@ -178,7 +178,7 @@ CUT_READOUT = Several((MeanMembrane(), SpikeCount()))
 
 @settings(max_examples=32)
 @given(st.sets(st.integers(1, 5)))
-def test_any_cut_of_time_gives_the_same_result(cuts):
+def test_any_chunks_of_time_gives_the_same_result(cuts):
     params, currents, _ = setup(LIF(), True)
     currents = currents[:6]
     start = start_fold(LIF(), params, CUT_READOUT, (B, N))

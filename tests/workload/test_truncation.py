@@ -73,7 +73,7 @@ def runs(request):
     return found
 
 
-def test_what_is_cut_is_priced_as_a_run_over_cut_frames(runs):
+def test_a_truncated_workload_is_that_of_a_run_over_truncated_frames(runs):
     machines = [get(name) for name in ("neuromorphic-22nm", "spatial-45nm")]
 
     @jax.jit
@@ -126,7 +126,7 @@ def test_what_no_step_says_is_taken_at_rates(recorded):
 
 
 @pytest.mark.parametrize("steps", [0.5, 6])
-def test_a_window_that_was_not_run_is_not_cut(steps, recorded):
+def test_a_window_that_was_not_run_is_not_truncated(steps, recorded):
     with pytest.raises(ValueError, match=rf"1 to 5 steps.*found steps = {steps}"):
         truncate(recorded, steps)
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from jsnn.codesign.hardware.rules import RULES, VOLTAGE, build, refusal
+from jsnn.codesign.hardware.rules import RULES, VOLTAGE, nearest_feasible, refusal
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import (
     CommittedNeuromorphic,
@@ -86,7 +86,7 @@ class DesignParameter:
             raise ValueError(
                 f"a machine has one {self.name} for all layers; layers may have {able}"
             )
-        build(self.name, self.low, self.low, self.high)
+        nearest_feasible(self.name, self.low, self.low, self.high)
 
     def at(self, share: Any) -> Any:
         """The value at a share of the range from low to high."""
@@ -142,7 +142,7 @@ class DesignParameters(Lever):
         parameters: those that are trained, with their bounds.
         supply: of the machine; required by `voltage_v`.
         opposed: bits that another lever or a term of the loss opposes.
-        built: whether values are rounded to those that can be built when the network is scored;
+        feasible: whether values are rounded to those that can be built when the network is scored;
             the gradient is then taken at the rounded values, straight through.
 
     Raises:
@@ -163,7 +163,7 @@ class DesignParameters(Lever):
     parameters: tuple[DesignParameter, ...]
     supply: Supply | None = None
     opposed: tuple[str, ...] = ()
-    built: bool = False
+    feasible: bool = False
     name: ClassVar[str] = "design"
 
     def __post_init__(self) -> None:
@@ -237,14 +237,16 @@ class DesignParameters(Lever):
 
     def _value(self, parameter: DesignParameter, leaf: jax.Array) -> jax.Array:
         value = parameter.at(jax.nn.sigmoid(leaf))
-        near = build(parameter.name, value, parameter.low, parameter.high)
-        taken = True if self.built else jnp.abs(value - near) <= NEAR * jnp.abs(near)
+        near = nearest_feasible(parameter.name, value, parameter.low, parameter.high)
+        taken = True if self.feasible else jnp.abs(value - near) <= NEAR * jnp.abs(near)
         return jnp.where(taken, with_slope(near, value), value)
 
     def buildable(self, values: Values) -> dict[str, jax.Array]:
         """The values rounded to those that can be built; rounding twice changes nothing more."""
         bounds = {k.name: (k.low, k.high) for k in self.parameters}
-        return {name: build(name, v, *bounds.get(name, ())) for name, v in values.items()}
+        return {
+            name: nearest_feasible(name, v, *bounds.get(name, ())) for name, v in values.items()
+        }
 
     def settled(self, leaves: Values, pairs: Pairs) -> tuple[dict[str, Any], dict[str, jax.Array]]:
         """Values within the limits of the machine, and the log excess of the leaves over them.
@@ -259,7 +261,7 @@ class DesignParameters(Lever):
         """
         asked = self.values(leaves)
         values, excess = self._limited(asked, pairs)
-        if not self.built:
+        if not self.feasible:
             return values, excess
         whole, excess = self.construct(asked, pairs)
         return {n: with_slope(v, values[n]) for n, v in whole.items()}, excess
@@ -345,7 +347,9 @@ class DesignParameters(Lever):
         parameter = next(k for k in self.parameters if k.name == "weight_bits")
         bits = self.values(leaves)["weight_bits"]
         # Always whole: a network trained on a grid between two widths loses accuracy once built.
-        bits = with_slope(build(parameter.name, bits, parameter.low, parameter.high), bits)
+        bits = with_slope(
+            nearest_feasible(parameter.name, bits, parameter.low, parameter.high), bits
+        )
 
         def rounded(path, leaf, label):
             narrow = label == "weights" and getattr(path[-1], "key", None) != "bias"

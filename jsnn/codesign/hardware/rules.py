@@ -38,7 +38,7 @@ import jax.numpy as jnp
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import Reaching, Sized, Timed
 
-__all__ = ["RULES", "TERMS", "Rule", "build", "refusal", "unopposed"]
+__all__ = ["RULES", "TERMS", "Rule", "nearest_feasible", "refusal", "unopposed"]
 
 TERMS = ("energy", "latency", "area", "capacity", "task")
 VOLTAGE = "voltage_v"
@@ -143,7 +143,7 @@ def unopposed(name: str, terms: Collection[str]) -> str | None:
     return next((way for way, pushing in ways.items() if not set(terms) & set(pushing)), None)
 
 
-def build(name: str, value: Any, low: float = 0.0, high: float = math.inf) -> Any:
+def nearest_feasible(name: str, value: Any, low: float = 0.0, high: float = math.inf) -> Any:
     """A value rounded to one that can be built, by the rule of its parameter, in `[low, high]`.
 
     Args:
@@ -154,10 +154,12 @@ def build(name: str, value: Any, low: float = 0.0, high: float = math.inf) -> An
     Raises:
         ValueError: nothing between the bounds can be built.
 
-    >>> [float(build("local_bytes", value)) for value in (5000.0, 8192.0, 8193.0)]
+    >>> [float(nearest_feasible("local_bytes", value)) for value in (5000.0, 8192.0, 8193.0)]
     [8192.0, 8192.0, 16384.0]
-    >>> float(build("local_bytes", 5000.0, high=6000.0)), float(build("clock_hz", 187.6e6))
-    (4096.0, 187000000.0)
+    >>> float(nearest_feasible("local_bytes", 5000.0, high=6000.0))
+    4096.0
+    >>> float(nearest_feasible("clock_hz", 187.6e6))
+    187000000.0
     """
     rule = RULES[name]
     step = rule.step

@@ -35,20 +35,20 @@ class Found:
     Attributes:
         relaxed: values of the design parameters by name, the best between their bounds.
         relaxed_cost: their cost.
-        built: the best values that can be built.
-        built_cost: their cost.
+        feasible: the best values that can be built.
+        feasible_cost: their cost.
         start_cost: cost of the machine before the search.
-        relaxed_costs, built_costs: `[restarts, steps + 1]` costs during the search; the latter are
-            infinite where a limit of the machine is exceeded.
+        relaxed_costs, feasible_costs: `[restarts, steps + 1]` costs during the search; the latter
+            are infinite where a limit of the machine is exceeded.
     """
 
     relaxed: dict[str, Any]
     relaxed_cost: float
-    built: dict[str, Any]
-    built_cost: float
+    feasible: dict[str, Any]
+    feasible_cost: float
     start_cost: float
     relaxed_costs: np.ndarray
-    built_costs: np.ndarray
+    feasible_costs: np.ndarray
 
 
 def search(
@@ -61,7 +61,7 @@ def search(
     learning_rate: float = 0.1,
     seed: int = 0,
 ) -> Found:
-    """Values of the design parameters of least cost for a workload, relaxed and built.
+    """Values of the design parameters of least cost for a workload, relaxed and feasible.
 
     Adam on all starts at once, the first of them the machine's own values, with a falling
     temperature. In each step the design is also rounded to one that can be built, and scored. The
@@ -89,7 +89,7 @@ def search(
     >>> trained = (DesignParameter("local_bytes", 512, 65536),)
     >>> parameters = DesignParameters(get("spatial-45nm"), trained)
     >>> found = search(parameters, Trade(area_weight=1.0, node_nm=45), work, steps=50, restarts=2)
-    >>> float(found.built["local_bytes"]), found.built_cost < found.start_cost
+    >>> float(found.feasible["local_bytes"]), found.feasible_cost < found.start_cost
     (2048.0, True)
     """
     if steps < 1 or restarts < 1:
@@ -111,9 +111,14 @@ def search(
     def step(state, temperature):
         leaves, moments = state
         (value, relaxed), slopes = jax.value_and_grad(cost, has_aux=True)(leaves, temperature)
-        built, built_cost = scored(parameters.values(leaves))
+        feasible, feasible_cost = scored(parameters.values(leaves))
         changes, moments = optimiser.update(slopes, moments, leaves)
-        seen = {"relaxed": relaxed, "relaxed_cost": value, "built": built, "built_cost": built_cost}
+        seen = {
+            "relaxed": relaxed,
+            "relaxed_cost": value,
+            "feasible": feasible,
+            "feasible_cost": feasible_cost,
+        }
         return (optax.apply_updates(leaves, changes), moments), seen
 
     falling = jnp.geomspace(WARM, COLD, steps + 1)
@@ -132,24 +137,24 @@ def search(
         others = SPREAD * jax.random.normal(next(keys), (restarts - 1, *leaf.shape), leaf.dtype)
         starts[name] = jnp.concatenate([leaf[None], others])
     seen = jax.tree.map(np.asarray, jax.device_get(descend(starts)))
-    costs = {name: seen[f"{name}_cost"] for name in ("relaxed", "built")}
-    if not np.isfinite(costs["built"]).any():
+    costs = {name: seen[f"{name}_cost"] for name in ("relaxed", "feasible")}
+    if not np.isfinite(costs["feasible"]).any():
         raise ValueError(
             f"{parameters.hardware.name}: nothing that can be built between the bounds of "
             f"{list(parameters.names)} keeps the limits of the machine: widen them"
         )
     best = {n: np.unravel_index(np.nanargmin(c), c.shape) for n, c in costs.items()}
     chosen = {n: jax.tree.map(lambda leaf, n=n: leaf[best[n]], seen[n]) for n in costs}
-    built = {name: chosen["built"][name] for name in parameters.names}
-    built, built_cost = _polished(parameters, jax.jit(jax.vmap(scored)), built)
+    feasible = {name: chosen["feasible"][name] for name in parameters.names}
+    feasible, feasible_cost = _polished(parameters, jax.jit(jax.vmap(scored)), feasible)
     return Found(
         relaxed=chosen["relaxed"],
         relaxed_cost=float(costs["relaxed"][best["relaxed"]]),
-        built=built,
-        built_cost=built_cost,
+        feasible=feasible,
+        feasible_cost=feasible_cost,
         start_cost=float(trade(before, before)),
         relaxed_costs=costs["relaxed"],
-        built_costs=costs["built"],
+        feasible_costs=costs["feasible"],
     )
 
 

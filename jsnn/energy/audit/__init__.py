@@ -204,7 +204,7 @@ def _walk(
                 received[targets] += 1
                 machine.macs(targets.size)
 
-    spent = [machine.parts_pj()]
+    running_pj = [machine.parts_pj()]
     for t in range(len(frames)):
         machine.step()
         if layer.product and (t == 0 or not constant):
@@ -233,8 +233,8 @@ def _walk(
         machine.output_spikes(int(np.count_nonzero(fired[t])))
         if layer.writes_words:
             machine.output_words(everyone.size)
-        spent.append(machine.parts_pj())
-    return received, np.diff(spent, axis=0, prepend=0.0)
+        running_pj.append(machine.parts_pj())
+    return received, np.diff(running_pj, axis=0, prepend=0.0)
 
 
 def _before(layer: RecordedLayer, sample: int) -> np.ndarray:

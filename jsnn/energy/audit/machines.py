@@ -135,12 +135,12 @@ class Machine:
         self.add("synapse", times)
 
     def neuron_steps(self, times: int) -> None:
-        law = self.layer
-        self.access("states", "read", self.state, times * law.state_words)
-        self.access("states", "write", self.state, times * law.state_words)
-        self.multiply("neuron", self.weight, self.state, times * law.multiplies)
-        self.add("neuron", times * law.adds)
-        self.compare(times * law.compares)
+        operations = self.layer
+        self.access("states", "read", self.state, times * operations.state_words)
+        self.access("states", "write", self.state, times * operations.state_words)
+        self.multiply("neuron", self.weight, self.state, times * operations.multiplies)
+        self.add("neuron", times * operations.adds)
+        self.compare(times * operations.compares)
 
     def currents_stored(self, times: int) -> None:
         self.access("states", "write", self.state, times)

@@ -146,7 +146,7 @@ class Classical(Machine):
                 "words_in": units.access("words", "read", 1, d.input_bits, words),
                 "connections": weight(1 - d.zero_skipping),
                 "macs": (*weight(d.zero_skipping), *units.mac()),
-                "neuron_steps": (*state("read", n), *state("write", n), *units.law()),
+                "neuron_steps": (*state("read", n), *state("write", n), *units.update()),
                 "bias_adds": (
                     *units.access("weights", "read", 1, d.state_bits, weights),
                     units.add("neuron"),

@@ -74,13 +74,13 @@ class ComputeOnly:
     ) -> tuple[PriceTable, ...]:
         """The table of the module as numbers; neither bits nor sizes matter."""
         add, mul = (technology[name] for name in self.constants)
-        law = geometry.multiplies * mul + (geometry.adds + geometry.compares) * add
+        update = geometry.multiplies * mul + (geometry.adds + geometry.compares) * add
         return (
             {
                 "synops": {"synapse": 0.0 if geometry.operand else add},
                 "operand_reads": {"synapse": add},
                 "macs": {"synapse": mul + add},
-                "neuron_steps": {"neuron": law},
+                "neuron_steps": {"neuron": update},
                 "bias_adds": {"neuron": add},
                 "current_reads": {"neuron": 0.0 if geometry.adds else add},
                 "spikes_out": {"neuron": geometry.adds_per_spike * add},

@@ -147,7 +147,7 @@ class EventDriven(Machine):
                 "macs": (*factor, *sum_, *units.mac()),
                 "operand_arrivals": (units.send(1, message_bits),),
                 **units.product(states),
-                "neuron_steps": (*state("read", n), *state("write", n), *units.law()),
+                "neuron_steps": (*state("read", n), *state("write", n), *units.update()),
                 "bias_adds": (
                     *units.access("weights", "read", 1, d.state_bits, weights),
                     units.add("neuron"),

@@ -124,7 +124,7 @@ class Hierarchy:
         add = add_pj(technology, state_bits)
         mac = mul_pj(technology, design.weight_bits, design.input_bits) + add
         decay = mul_pj(technology, design.weight_bits, state_bits)
-        law = g.multiplies * decay + (g.adds + g.compares) * add
+        update = g.multiplies * decay + (g.adds + g.compares) * add
         first = 0.0 if g.adds else add
 
         address_add, address_mul = technology["add_int32_pj"], technology["mul_int32_pj"]
@@ -150,7 +150,7 @@ class Hierarchy:
         return (
             wiring
             | {
-                "neuron_steps": {"neuron": law, "state_memory": 2 * g.state_words * states},
+                "neuron_steps": {"neuron": update, "state_memory": 2 * g.state_words * states},
                 "bias_adds": {"neuron": add, "weight_memory": biases},
                 "current_writes": {"state_memory": currents},
                 "current_reads": {"neuron": first, "state_memory": currents},

@@ -69,7 +69,7 @@ class Instructions:
         a, c, load, store, capture, event, message = (technology[name] for name in self.constants)
         targets = design.targets_per_message
         memory = {"weight_memory": load, "state_memory": load + store}
-        law = (g.multiplies + g.adds) * a + g.compares * c + (capture if g.spiking else 0.0)
+        update = (g.multiplies + g.adds) * a + g.compares * c + (capture if g.spiking else 0.0)
         per_input = messages(g.fan_outs, targets, temperature)
         per_neuron = messages((g.neurons,), targets, temperature)[0]
         return (
@@ -78,7 +78,7 @@ class Instructions:
                 "recurrent_events": {"routing": per_neuron * message},
                 "synops": {"synapse": a, **memory},
                 "macs": {"synapse": 2 * a, **memory},
-                "neuron_steps": {"neuron": law, "state_memory": n * (load + store)},
+                "neuron_steps": {"neuron": update, "state_memory": n * (load + store)},
                 "bias_adds": {"neuron": a, "weight_memory": load},
                 "current_writes": {"state_memory": store},
                 "current_reads": {"neuron": 0.0 if g.adds else a, "state_memory": load},

@@ -112,7 +112,7 @@ class Neuromorphic(Acting):
 
         n, product = g.state_words, units.multiply("synapse", 1, d.weight_bits, d.input_bits)
         either = {
-            "neuron_steps": (*state("read", n), *state("write", n), *units.law()),
+            "neuron_steps": (*state("read", n), *state("write", n), *units.update()),
             "bias_adds": (
                 *units.access("weights", "read", 1, d.state_bits, memory),
                 units.add("neuron"),

@@ -68,7 +68,7 @@ class Units:
         pj = arithmetic(self.arithmetic).mul_pj(self.technology, left_bits, right_bits)
         return Action(component, "multiplier", "multiply", left_bits * right_bits, times, pj)
 
-    def law(self) -> tuple[Action, ...]:
+    def update(self) -> tuple[Action, ...]:
         """Operations of the neuron dynamics in one step."""
         g, d = self.geometry, self.design
         return (

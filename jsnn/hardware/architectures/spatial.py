@@ -163,7 +163,7 @@ class Spatial(Machine):
         either = {
             "synops": (*sum_, units.add("synapse")),
             "macs": (*sum_, *units.mac()),
-            "neuron_steps": (*state("read", n), *state("write", n), *units.law()),
+            "neuron_steps": (*state("read", n), *state("write", n), *units.update()),
             "bias_adds": (units.add("neuron"),),
             "current_writes": state("write", 1),
             "current_reads": (*state("read", 1), units.current()),

@@ -1,4 +1,4 @@
-"""Fronts: the geometry by brute force, members against solo runs, the command from end to end."""
+"""Pareto fronts: geometry by brute force, runs against solo runs, the command end to end."""
 
 import dataclasses
 import json
@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments import build, front, members, train
+from experiments import build, sweep, train
+from experiments import pareto as pareto_command
 from experiments.energy_report import restored, stored
-from experiments.front import Front, plan, summarise
+from experiments.pareto import ParetoOptions, plan, summarise
 from jsnn.codesign.pareto import hypervolume, pareto
 from jsnn.viz import plots
 
@@ -55,14 +56,14 @@ def test_bad_points(costs, gains):
             call()
 
 
-# ---- members -------------------------------------------------------------------------------------
+# ---- runs -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--weights 0.1", "a front needs at least two weights or budgets, got 1"),
-        ("--budgets 40nJ", "a front needs at least two"),
+        ("--weights 0.1", "a Pareto front needs at least two weights or budgets, got 1"),
+        ("--budgets 40nJ", "a Pareto front needs at least two"),
         ("", "made of --weights or of --budgets"),
         ("--weights 0,1 --budgets 40nJ,50nJ", "made of --weights or of --budgets"),
         ("--weights 0,0,1", "expected different values"),
@@ -71,29 +72,29 @@ def test_bad_points(costs, gains):
         ("--weights 0,1 --together always", "--together must be one of auto, turns, vmap"),
         ("--weights 0,1 --seed 3", "--seed is of one run"),
         ("--budgets 40nJ,50ms", "expected a positive energy"),
-        ("--weights 0,1 --dataset ev-objects", "a front needs --no-refit"),
+        ("--weights 0,1 --dataset ev-objects", "a Pareto front needs --no-refit"),
     ],
 )
-def test_bad_fronts(flags, message, tmp_path):
+def test_bad_options_of_a_pareto_front(flags, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        front.run([*flags.split(), "--out", str(tmp_path / "front")])
+        pareto_command.run([*flags.split(), "--out", str(tmp_path / "pareto")])
 
 
 def test_plans_go_from_dear_to_cheap_and_warm_starts_wait(tmp_path):
     config = train.configured({"energy_budget": "1uJ"})
-    phases = plan(Front(budgets=("40nJ", "1uJ"), seeds=(0, 1)), config, tmp_path)
+    phases = plan(ParetoOptions(budgets=("40nJ", "1uJ"), seeds=(0, 1)), config, tmp_path)
     assert [one.name for one in phases[0]] == ["1uJ-s0", "1uJ-s1", "40nJ-s0", "40nJ-s1"]
     assert phases[0][3].config.seed == 1 and phases[0][3].config.energy_budget == "40nJ"
     values, config = (0.5, 0.0, 0.1), train.Config()
     for warm, sources in (("first", ["w0.0-s0"] * 2), ("neighbour", ["w0.0-s0", "w0.1-s0"])):
-        first, *rest = plan(Front(weights=values, warm=warm), config, tmp_path)
+        first, *rest = plan(ParetoOptions(weights=values, warm=warm), config, tmp_path)
         assert [one.config.warm_start for one in first] == [None]
         rest = [one for phase in rest for one in phase]
         assert [one.config.energy_weight for one in rest] == [0.1, 0.5]
         assert [one.config.warm_start for one in rest] == [str(tmp_path / s) for s in sources]
 
 
-def test_members_vmapped_take_the_step_of_their_solo_runs():
+def test_runs_vmapped_take_the_step_of_their_solo_runs():
     # Without a ramp a weight acts in the first step too.
     base = train.configured(
         {
@@ -120,7 +121,7 @@ def test_members_vmapped_take_the_step_of_their_solo_runs():
     # The solo run of the second, its weight a constant of its program.
     own = train.prepare(configs[1], devices)
     alone, _ = own.advance(train.begin(configs[1], own, devices).state, own.train, orders[1])
-    assert alone.goal is None
+    assert alone.targets is None
     for a, b in zip(jax.tree.leaves(states.params), jax.tree.leaves(alone.params), strict=True):
         np.testing.assert_allclose(a[1], b, rtol=1e-4, atol=1e-6)
     kernels = states.params["hidden_0"]["synapse"]["kernel"]
@@ -129,18 +130,18 @@ def test_members_vmapped_take_the_step_of_their_solo_runs():
 
 @pytest.fixture(scope="module")
 def fronts(tmp_path_factory, compiled):
-    """The same two members: in two processes, vmapped, and vmapped over two devices."""
+    """The same two runs: in two processes, vmapped, and vmapped over two devices."""
     folder = tmp_path_factory.mktemp("fronts")
     words = [*FLAGS, "--weights", "0,0.5", "--seeds", "0"]
     kept = os.environ.copy()
     os.environ.update(compiled)
-    front.run([*words, "--together", "turns", "--out", str(folder / "turns")])
+    pareto_command.run([*words, "--together", "turns", "--out", str(folder / "turns")])
     os.environ.clear()
     os.environ.update(kept)
-    front.run([*words, "--together", "vmap", "--out", str(folder / "vmap")])
+    pareto_command.run([*words, "--together", "vmap", "--out", str(folder / "vmap")])
     spread = ["--together", "vmap", "--out", str(folder / "devices")]
     subprocess.run(
-        [sys.executable, "-m", "experiments.front", *words, *spread],
+        [sys.executable, "-m", "experiments.pareto", *words, *spread],
         env=os.environ | compiled | {"JAX_NUM_CPU_DEVICES": "2"},
         check=True,
         capture_output=True,
@@ -154,8 +155,8 @@ def variables(path):
     return restored(folder, config, build.dataset(config))
 
 
-def test_members_can_be_pulled_out_and_are_the_same_either_way(fronts):
-    name = "members/w0.5-s0"
+def test_runs_can_be_pulled_out_and_are_the_same_either_way(fronts):
+    name = "runs/w0.5-s0"
     one, epoch = variables(fronts / "turns" / name)
     for way in ("vmap", "devices"):
         other, same = variables(fronts / way / name)
@@ -164,51 +165,49 @@ def test_members_can_be_pulled_out_and_are_the_same_either_way(fronts):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_the_summary_is_that_of_its_members(fronts):
+def test_the_summary_is_that_of_its_runs(fronts):
     for way in ("turns", "vmap"):
-        summary = json.loads((fronts / way / "front.json").read_text())
-        assert [one["name"] for one in summary["members"]] == ["w0.0-s0", "w0.5-s0"]
-        assert (fronts / way / "front.png").stat().st_size > 1000
-        for one, point in zip(summary["members"], summary["points"], strict=True):
-            result = json.loads(
-                (fronts / way / "members" / one["name"] / "result.json").read_text()
-            )
+        summary = json.loads((fronts / way / "pareto.json").read_text())
+        assert [one["name"] for one in summary["runs"]] == ["w0.0-s0", "w0.5-s0"]
+        assert (fronts / way / "pareto.png").stat().st_size > 1000
+        for one, point in zip(summary["runs"], summary["points"], strict=True):
+            result = json.loads((fronts / way / "runs" / one["name"] / "result.json").read_text())
             assert point["test_accuracy"] == [result["test_accuracy"], 0]
             assert point["test_pj"] == [result["total_pj"], 0]
         assert any(point["chosen"] for point in summary["points"])
-        assert summary["command"].startswith("python -m experiments.front --epochs 2")
+        assert summary["command"].startswith("python -m experiments.pareto --epochs 2")
 
 
 def test_resume_trains_only_what_is_missing(fronts, capsys):
-    results = sorted((fronts / "vmap" / "members").glob("*/result.json"))
+    results = sorted((fronts / "vmap" / "runs").glob("*/result.json"))
     results[1].unlink()
     kept = results[0].stat().st_mtime_ns
-    before = json.loads((fronts / "vmap" / "front.json").read_text())
-    front.run(["--resume", str(fronts / "vmap")])
-    assert "2 members, 1 of them done before" in capsys.readouterr().out
+    before = json.loads((fronts / "vmap" / "pareto.json").read_text())
+    pareto_command.run(["--resume", str(fronts / "vmap")])
+    assert "2 runs, 1 of them done before" in capsys.readouterr().out
     assert results[0].stat().st_mtime_ns == kept
-    after = json.loads((fronts / "vmap" / "front.json").read_text())
+    after = json.loads((fronts / "vmap" / "pareto.json").read_text())
     assert after["points"][0] == before["points"][0]
-    with pytest.raises(ValueError, match="takes everything from the front"):
-        front.run(["--resume", str(fronts / "vmap"), "--seeds", "3"])
-    with pytest.raises(ValueError, match="holds a run, not a front"):
-        front.run(["--resume", str(fronts / "vmap" / "members" / "w0.5-s0")])
+    with pytest.raises(ValueError, match="takes everything from the Pareto front"):
+        pareto_command.run(["--resume", str(fronts / "vmap"), "--seeds", "3"])
+    with pytest.raises(ValueError, match="holds a run, not a Pareto front"):
+        pareto_command.run(["--resume", str(fronts / "vmap" / "runs" / "w0.5-s0")])
 
 
 def test_budgets_run_in_this_process_and_the_infeasible_one_is_named(tmp_path, capsys):
     words = "--budgets 900pJ,1060pJ --warm first --workers 1".split()
-    summary = front.run([*FLAGS, *words, "--out", str(tmp_path / "front")])
+    summary = pareto_command.run([*FLAGS, *words, "--out", str(tmp_path / "pareto")])
     assert [point["label"] for point in summary["points"]] == ["1060pJ"]
-    (failed,) = [one for one in summary["members"] if one["error"]]
+    (failed,) = [one for one in summary["runs"] if one["error"]]
     assert failed["value"] == "900pJ" and "its spike-independent usage is" in failed["error"]
     assert "its spike-independent usage is" in capsys.readouterr().out
 
 
 def test_a_folder_of_another_config_is_refused(tmp_path):
-    member = members.Member("a", "a", train.Config(), tmp_path / "a")
-    train.RunFolder.create(str(member.path), "a", train.Config(seed=1))
+    run = sweep.Run("a", "a", train.Config(), tmp_path / "a")
+    train.RunFolder.create(str(run.path), "a", train.Config(seed=1))
     with pytest.raises(ValueError, match="is of a run with another config"):
-        members.train([member], "turns", 1, print)
+        sweep.train([run], "turns", 1, print)
 
 
 def test_points_are_chosen_on_validation_and_what_is_over_is_left_out():
@@ -250,10 +249,10 @@ def test_the_picture_has_a_bar_for_each_point():
         {"label": "b", "pj": (9e4, 0.0), "accuracy": (0.95, 0.0), "chosen": True},
         {"label": "c", "pj": (2e5, 1e3), "accuracy": (0.8, 0.01), "chosen": False},
     ]
-    axes = plots.front(points, spike_independent_pj=3e4).axes[0]
+    axes = plots.pareto_front(points, spike_independent_pj=3e4).axes[0]
     joined = [c.lines[0].get_xydata() for c in axes.containers]
     np.testing.assert_allclose(joined[0], [[40, 90], [90, 95]])
     np.testing.assert_allclose(joined[1], [[200, 80]])
     assert [text.get_text() for text in axes.texts] == ["a", "b", "c"]
     with pytest.raises(ValueError, match="at least one point"):
-        plots.front([])
+        plots.pareto_front([])

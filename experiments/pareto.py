@@ -1,13 +1,13 @@
 """Pareto front of accuracy and energy: many weights or budgets x seeds, one program for all.
 
-    python -m experiments.front --weights 0,0.05,0.15,0.5 --seeds 0,1
-    python -m experiments.front --budgets 45nJ,70nJ,120nJ --warm neighbour --out runs/front
-    python -m experiments.front --resume runs/front
+    python -m experiments.pareto --weights 0,0.05,0.15,0.5 --seeds 0,1
+    python -m experiments.pareto --budgets 45nJ,70nJ,120nJ --warm neighbour --out runs/pareto
+    python -m experiments.pareto --resume runs/pareto
 
-Takes every flag of `experiments.train` too. Members differ in seed and in one number, which is an
-array of the compiled step, so that each process compiles once. On a CPU members go to processes,
+Takes every flag of `experiments.train` too. Runs differ in seed and in one number, which is an
+array of the compiled step, so that each process compiles once. On a CPU runs go to processes,
 each on a core of its own; on an accelerator they are vmapped. Points are chosen on validation and
-reported on test. Every member is a run folder below `members/`, which `experiments.energy_report`
+reported on test. Every run is a run folder below `runs/`, which `experiments.energy_report`
 and `--warm-start` take like any other.
 """
 
@@ -25,13 +25,13 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from experiments import members
+from experiments import sweep
 from experiments.compiled import keep_compiled
 from experiments.config import flag, from_json, option, parse
-from experiments.members import Member
 from experiments.runconfig import Config, configured
 from experiments.runfolder import RunFolder
 from experiments.summary import spread, versions
+from experiments.sweep import Run
 from jsnn.codesign.pareto import hypervolume, pareto
 from jsnn.units import energy_text
 from jsnn.units import parse as parse_quantity
@@ -41,24 +41,26 @@ WARM = ("none", "first", "neighbour")
 
 
 @dataclasses.dataclass(frozen=True)
-class Front:
-    """Options of a front: the differences between its members, and how they are trained."""
+class ParetoOptions:
+    """Options of a Pareto front: the differences between its runs, and how they are trained."""
 
-    weights: tuple[float, ...] | None = option(None, "energy weights of the members, a,b,c")
+    weights: tuple[float, ...] | None = option(None, "energy weights of the runs, a,b,c")
     budgets: tuple[str, ...] | None = option(None, "or their energy budgets, as 45nJ,70nJ")
     seeds: tuple[int, ...] = option((0,), "seeds of each")
-    warm: str = option("none", "start each member from: none, the first of its seed, its neighbour")
+    warm: str = option("none", "start each run from: none, the first of its seed, its neighbour")
     together: str = option("auto", "auto, turns (one after another, in processes) or vmap")
     workers: int = option(2, "turns: processes, each on a core of its own; 1: this one", least=1)
 
     def __post_init__(self):
         if (self.weights is None) == (self.budgets is None):
-            raise ValueError("a front is made of --weights or of --budgets: give one of them")
+            raise ValueError(
+                "a Pareto front is made of --weights or of --budgets: give one of them"
+            )
         if self.warm not in WARM:
             raise ValueError(f"--warm must be one of {', '.join(WARM)}, got {self.warm!r}")
-        if self.together not in members.WAYS:
+        if self.together not in sweep.WAYS:
             raise ValueError(
-                f"--together must be one of {', '.join(members.WAYS)}, got {self.together!r}"
+                f"--together must be one of {', '.join(sweep.WAYS)}, got {self.together!r}"
             )
         for name in ("values", "seeds"):
             given = getattr(self, name)
@@ -66,53 +68,55 @@ class Front:
                 raise ValueError(f"expected different {name}, got {', '.join(map(str, given))}")
         if len(self.values) < 2:
             raise ValueError(
-                f"a front needs at least two weights or budgets, got {len(self.values)}; for one "
-                "use experiments.train"
+                "a Pareto front needs at least two weights or budgets, got "
+                f"{len(self.values)}; for one use experiments.train"
             )
 
     @property
     def values(self) -> list[float | str]:
-        """Values of the members, from the highest permitted usage to the lowest."""
+        """Values of the runs, from the highest permitted usage to the lowest."""
         if self.weights is not None:
             return sorted(self.weights)
         return sorted(self.budgets, key=lambda word: -parse_quantity(word, "energy"))
 
 
-def main(front: Front, config: Config, folder: RunFolder, command: str = "") -> dict[str, Any]:
+def main(
+    options: ParetoOptions, config: Config, folder: RunFolder, command: str = ""
+) -> dict[str, Any]:
     """Train what is missing, summarise; writes and returns the summary.
 
     Args:
-        front: the options of the front.
-        config: of all members, except seed, weight and budget.
+        options: those of the Pareto front.
+        config: of all runs, except seed, weight and budget.
         folder: of the front.
         command: the command line that started it.
     """
     console = Console(highlight=False, soft_wrap=True)
     if config.refit:
-        raise ValueError("points are chosen on validation samples: a front needs --no-refit")
-    phases = plan(front, config, folder.path / "members")
-    every = [member for phase in phases for member in phase]
-    done = sum(member.done for member in every)
-    console.print(f"{len(every)} members, {done} of them done before")
+        raise ValueError("points are chosen on validation samples: a Pareto front needs --no-refit")
+    phases = plan(options, config, folder.path / "runs")
+    every = [run for phase in phases for run in phase]
+    done = sum(run.done for run in every)
+    console.print(f"{len(every)} runs, {done} of them done before")
     started, failed = time.perf_counter(), {}
     for phase in phases:
-        failed |= members.train(phase, front.together, front.workers, console.print)
+        failed |= sweep.train(phase, options.together, options.workers, console.print)
     seconds = round(time.perf_counter() - started, 3)
-    found = [member.read(failed.get(member.name)) for member in every]
+    found = [run.read(failed.get(run.name)) for run in every]
     summary = {
         "command": command,
-        "front": dataclasses.asdict(front),
+        "options": dataclasses.asdict(options),
         "config": dataclasses.asdict(config),
         **summarise(found),
         "seconds": seconds,
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
     }
-    folder.write(folder.path / "front.json", summary)
+    folder.write(folder.path / "pareto.json", summary)
     if summary["points"]:
-        plots.front(
+        plots.pareto_front(
             [{**p, "pj": p["test_pj"], "accuracy": p["test_accuracy"]} for p in summary["points"]],
-            path=folder.path / "front.png",
+            path=folder.path / "pareto.png",
         )
     for line in describe(summary):
         console.print(line, markup=False)
@@ -120,38 +124,38 @@ def main(front: Front, config: Config, folder: RunFolder, command: str = "") -> 
     return summary
 
 
-def plan(front: Front, config: Config, folder: Path) -> list[list[Member]]:
-    """The members, in phases: one that starts from another network comes after it."""
+def plan(options: ParetoOptions, config: Config, folder: Path) -> list[list[Run]]:
+    """The runs, in phases: one that starts from another network comes after it."""
 
-    def member(value: float | str, seed: int, after: Path | None) -> Member:
-        kind = {"energy_weight": value} if front.weights is not None else {"energy_budget": value}
-        name = f"{'w' if front.weights is not None else ''}{value}-s{seed}"
+    def planned(value: float | str, seed: int, after: Path | None) -> Run:
+        kind = {"energy_weight": value} if options.weights is not None else {"energy_budget": value}
+        name = f"{'w' if options.weights is not None else ''}{value}-s{seed}"
         warm = {} if after is None else {"warm_start": str(after)}
         chosen = dataclasses.replace(config, seed=seed, **kind, **warm)
-        return Member(name, str(value), chosen, folder / name)
+        return Run(name, str(value), chosen, folder / name)
 
-    ranks, before = [], [None] * len(front.seeds)
-    for rank, value in enumerate(front.values):
-        made = [member(value, s, b) for s, b in zip(front.seeds, before, strict=True)]
+    ranks, before = [], [None] * len(options.seeds)
+    for rank, value in enumerate(options.values):
+        made = [planned(value, s, b) for s, b in zip(options.seeds, before, strict=True)]
         ranks.append(made)
-        if front.warm == "neighbour" or (front.warm == "first" and rank == 0):
+        if options.warm == "neighbour" or (options.warm == "first" and rank == 0):
             before = [one.path for one in made]
-    if front.warm == "neighbour":
+    if options.warm == "neighbour":
         return ranks
     rest = [one for rank in ranks[1:] for one in rank]
-    return [ranks[0], rest] if front.warm == "first" else [ranks[0] + rest]
+    return [ranks[0], rest] if options.warm == "first" else [ranks[0] + rest]
 
 
 def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Points by value, with means and standard deviations over seeds; the front; its hypervolume.
+    """Points by value, means and deviations over seeds; the Pareto front and its hypervolume.
 
-    A point is a value whose members all ended within their budgets. Which of them form the front is
+    A point is a value whose runs all ended within their budgets. Which points form the front is
     decided on validation. The hypervolume is that of the chosen points on test, seed by seed, in
     decades of energy below the energy at initialisation x accuracy above that of the majority
     class.
 
     Args:
-        found: one entry per member, from `Member.read`.
+        found: one entry per run, from `Run.read`.
     """
     points = []
     for value in dict.fromkeys(one["value"] for one in found):
@@ -179,7 +183,7 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "points": points,
         "hypervolume": spread(held) if held else None,
-        "members": list(found),
+        "runs": list(found),
     }
 
 
@@ -198,27 +202,27 @@ def describe(summary: Mapping[str, Any]) -> list[str]:
         volume, spread = summary["hypervolume"]
         lines.append(f"Hypervolume {volume:.4f} ± {spread:.4f} decades x share, on test.")
     lines += [
-        f"{one['name']}: {one['error']}" for one in summary["members"] if one["error"] is not None
+        f"{one['name']}: {one['error']}" for one in summary["runs"] if one["error"] is not None
     ]
     return lines
 
 
 @dataclasses.dataclass(frozen=True)
-class Flags(Config, Front):
-    """Options of a front, those of its runs, and where it is written."""
+class Flags(Config, ParetoOptions):
+    """Options of a Pareto front, those of its runs, and where it is written."""
 
-    out: str | None = option(None, "folder of the front; none: a new one below runs/")
-    resume: str | None = option(None, "go on with the front in this folder")
+    out: str | None = option(None, "folder of the Pareto front; none: a new one below runs/")
+    resume: str | None = option(None, "continue the Pareto front in this folder")
     smoke: bool = option(False, "two epochs on 256 samples: does it run at all?")
     compile_cache: bool = option(True, "keep compiled programs for the next run")
 
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """The stored options that a front is resumed from."""
+    """The stored options that a Pareto front is resumed from."""
 
     command: str
-    front: Front
+    options: ParetoOptions
     config: Config
 
 
@@ -226,36 +230,40 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Call `main` with a command line."""
     flags = parse(Flags, argv, __doc__)
     words = [] if argv is None else list(argv)
-    command = shlex.join(["python", "-m", "experiments.front", *(words or sys.argv[1:])])
+    command = shlex.join(["python", "-m", "experiments.pareto", *(words or sys.argv[1:])])
     out, resume, smoke = (flags.pop(name, None) for name in ("out", "resume", "smoke"))
     if flags.pop("compile_cache", True):
         keep_compiled()
     if resume is not None:
         if out is not None or flags or smoke:
-            raise ValueError("--resume takes everything from the front: leave other flags away")
+            raise ValueError(
+                "--resume takes everything from the Pareto front: leave other flags away"
+            )
         folder = RunFolder.existing(resume)
         stored = folder.content()
         if "command" not in stored or "config" not in stored:
-            raise ValueError(f"{resume} holds a run, not a front; use experiments.train --resume")
+            raise ValueError(
+                f"{resume} holds a run, not a Pareto front; use experiments.train --resume"
+            )
         folder.refuse_edited()
-        front = from_json(Front, stored["front"], folder.config)
+        options = from_json(ParetoOptions, stored["options"], folder.config)
         config = from_json(Config, stored["config"], folder.config)
         folder.lock()
         with folder:
-            return main(front, config, folder, stored["command"])
+            return main(options, config, folder, stored["command"])
     for name in ("seed", "energy_weight", "energy_budget", "warm_start"):
         if name in flags:
             raise ValueError(
-                f"{flag(name)} is of one run: a front takes --seeds, --weights, "
+                f"{flag(name)} is of one run: a Pareto front takes --seeds, --weights, "
                 "--budgets and --warm"
             )
-    options = [field.name for field in dataclasses.fields(Front)]
-    front = Front(**{name: flags.pop(name) for name in options if name in flags})
-    budget = {"energy_budget": front.values[0]} if front.budgets is not None else {}
+    names = [field.name for field in dataclasses.fields(ParetoOptions)]
+    options = ParetoOptions(**{name: flags.pop(name) for name in names if name in flags})
+    budget = {"energy_budget": options.values[0]} if options.budgets is not None else {}
     config = configured(flags | budget, bool(smoke))
-    kept = Kept(command, front, config)
-    with RunFolder.create(out, f"{config.dataset}-front", kept) as folder:
-        return main(front, config, folder, command)
+    kept = Kept(command, options, config)
+    with RunFolder.create(out, f"{config.dataset}-pareto", kept) as folder:
+        return main(options, config, folder, command)
 
 
 if __name__ == "__main__":

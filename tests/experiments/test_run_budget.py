@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import holding, train
+from experiments import run_budget, train
 from experiments.energy_report import restored, stored
-from experiments.holding import Hold
+from experiments.run_budget import BudgetOfRun
 from experiments.runconfig import configured
 from jsnn.train import diagnosis
 from jsnn.train.budget import Budget, Infeasible
@@ -33,11 +33,11 @@ def test_a_run_ends_under_its_budget_and_says_by_how_much(held):
     budget = result["budget"]
     one = budget["limits"]["energy_pj"]
     assert one["limit"] == LIMIT and one["spike_independent"] < LIMIT < one["start"]
-    assert one["train"] <= LIMIT and one["holds"]["train"]
+    assert one["train"] <= LIMIT and one["feasible"]["train"]
     assert budget["training_samples"] == 64
     for split in ("train", "validation", "test"):
         assert one["margin"][split] == pytest.approx(1 - one[split] / LIMIT)
-        assert one["holds"][split] == (one[split] <= LIMIT)
+        assert one["feasible"][split] == (one[split] <= LIMIT)
     assert one["test"] == pytest.approx(result["total_pj"], rel=1e-6)
     assert one["multiplier"] >= 0
     assert result["validation_accuracy"] == budget["accuracy"]["validation"]
@@ -51,8 +51,8 @@ def test_what_is_pulled_out_spends_what_the_run_says(held):
     made = train.prepare(config, train.HERE.take(config.batch))
     variables, _ = restored(folder, config, made.data)
     result = json.loads((held / "result.json").read_text())["budget"]
-    sums = holding.on_training(made, variables, config)
-    assert holding.spent(sums)["energy_pj"] == pytest.approx(
+    sums = run_budget.on_training(made, variables, config)
+    assert run_budget.usage(sums)["energy_pj"] == pytest.approx(
         result["limits"]["energy_pj"]["train"], rel=1e-6
     )
 
@@ -118,7 +118,7 @@ def record(train_pj: float, dead: list[str]) -> dict:
         "margin": shares,
     }
     one |= {split: train_pj for split in shares}
-    one |= {"holds": {split: share >= 0 for split, share in shares.items()}}
+    one |= {"feasible": {split: share >= 0 for split, share in shares.items()}}
     return {
         "threshold_factor": 2.0,
         "accuracy": {"train": 0.8, "validation": 0.75},
@@ -129,12 +129,12 @@ def record(train_pj: float, dead: list[str]) -> dict:
 
 
 def test_a_network_that_stays_over_its_budget_is_never_passed_over_in_silence(tmp_path):
-    hold = Hold(Budget(energy_pj=100.0), {"energy_pj": 400.0}, {"energy_pj": 50.0})
-    hold.check(record(99.0, []), tmp_path)
+    budget_of_run = BudgetOfRun(Budget(energy_pj=100.0), {"energy_pj": 400.0}, {"energy_pj": 50.0})
+    budget_of_run.check(record(99.0, []), tmp_path)
     said = r"energy_pj is 120 pJ against 100 pJ\. Thresholds 2 times .*90.0% before and 75.0% after"
     with pytest.raises(Infeasible, match=said):
-        hold.check(record(120.0, []), tmp_path)
-    assert str(hold) == "budget 100 pJ"
+        budget_of_run.check(record(120.0, []), tmp_path)
+    assert str(budget_of_run) == "budget 100 pJ"
 
 
 def test_the_lines_at_the_end_tell_of_budget_and_death(held):

@@ -30,7 +30,7 @@ WAYS = ("auto", "turns", "vmap")
 
 
 @dataclasses.dataclass(frozen=True)
-class Member:
+class Run:
     """One run of many.
 
     Attributes:
@@ -80,7 +80,7 @@ class Member:
         dead = [name for name, one in silent.items() if one["silent"] == one["neurons"]]
         return {
             **said,
-            "within": all(one["holds"]["train"] for one in limits.values()),
+            "within": all(one["feasible"]["train"] for one in limits.values()),
             "dead_layers": dead,
             "chosen_epoch": result["chosen_epoch"],
             "validation_accuracy": result["validation_accuracy"],
@@ -96,16 +96,16 @@ class Member:
 
 
 def train(
-    members: Sequence[Member],
+    runs: Sequence[Run],
     way: str,
     workers: int,
     say: Callable[[str], None],
     made: dict[Any, Setting] | None = None,
 ) -> dict[str, str]:
-    """Train the members that have no result yet; returns why each infeasible one is so.
+    """Train the runs that have no result yet; returns why each infeasible one is so.
 
     Args:
-        members: members that may be trained at the same time.
+        runs: runs that may be trained at the same time.
         way: `turns`, `vmap`, or `auto`: vmap where there is an accelerator.
         workers: processes of `turns`.
         say: prints a line.
@@ -114,79 +114,79 @@ def train(
     Raises:
         RuntimeError: a process failed, with its output.
     """
-    missing = [member for member in members if not member.done]
-    failed = {member.name: error for member in members if (error := _refused(member))}
+    missing = [run for run in runs if not run.done]
+    failed = {run.name: error for run in runs if (error := _refused(run))}
     if way == "auto":
         way = "turns" if jax.default_backend() == "cpu" else "vmap"
-    groups: dict[Any, list[Member]] = {}
-    for member in missing:
-        groups.setdefault(program(member.config), []).append(member)
+    groups: dict[Any, list[Run]] = {}
+    for run in missing:
+        groups.setdefault(program(run.config), []).append(run)
     if way == "vmap":
         ended = (pair for group in groups.values() for pair in _vmapped(group))
     elif workers == 1:
         ended = serve(missing, made)
     else:
         ended = _in_processes([m for group in groups.values() for m in group], workers)
-    for number, (member, error) in enumerate(ended, 1):
+    for number, (run, error) in enumerate(ended, 1):
         if error is not None:
-            failed[member.name] = error
-        say(f"[{number}/{len(missing)}] {member.name}: {error or _line(member)}")
+            failed[run.name] = error
+        say(f"[{number}/{len(missing)}] {run.name}: {error or _line(run)}")
     return failed
 
 
 def serve(
-    members: Iterable[Member], made: dict[Any, Setting] | None = None
-) -> Iterator[tuple[Member, str | None]]:
-    """Train in this process, each program compiled once; gives each member and why infeasible.
+    runs: Iterable[Run], made: dict[Any, Setting] | None = None
+) -> Iterator[tuple[Run, str | None]]:
+    """Train in this process, each program compiled once; gives each run and why infeasible.
 
     Args:
-        members: to train.
+        runs: to train.
         made: settings by program from earlier calls; those made here are added.
     """
     made = {} if made is None else made
-    for member in members:
-        key = program(member.config)
+    for run in runs:
+        key = program(run.config)
         if key not in made:
-            made[key] = prepare(member.config, take(1, member.config.batch))
-        before = RunFolder(member.path) if RunFolder(member.path).config.exists() else None
+            made[key] = prepare(run.config, take(1, run.config.batch))
+        before = RunFolder(run.path) if RunFolder(run.path).config.exists() else None
         error = None
         try:
-            main(member.config, out=str(member.path), resume=before, made=made[key])
+            main(run.config, out=str(run.path), resume=before, made=made[key])
         except Infeasible as found:
             error = str(found)
-        yield member, error
+        yield run, error
 
 
-def _vmapped(group: Sequence[Member]) -> Iterator[tuple[Member, str | None]]:
+def _vmapped(group: Sequence[Run]) -> Iterator[tuple[Run, str | None]]:
     first = group[0].config
     devices = take(1, first.batch)
     with contextlib.ExitStack() as held:
-        folders = [held.enter_context(_folder(member)) for member in group]
+        folders = [held.enter_context(_folder(run)) for run in group]
         made = prepare(first, devices)
-        errors = together.train([member.config for member in group], made, devices, folders)
+        errors = together.train([run.config for run in group], made, devices, folders)
     yield from zip(group, errors, strict=True)
 
 
-def _folder(member: Member) -> RunFolder:
-    folder = RunFolder(member.path)
+def _folder(run: Run) -> RunFolder:
+    folder = RunFolder(run.path)
     if not folder.config.exists():
-        return RunFolder.create(str(member.path), member.name, member.config)
+        return RunFolder.create(str(run.path), run.name, run.config)
     folder.lock()
     return folder
 
 
-def _refused(member: Member) -> str | None:
-    """The reason why a member trained before is not within its budget."""
-    if not member.done:
+def _refused(run: Run) -> str | None:
+    """The reason why a run trained before is not within its budget."""
+    if not run.done:
         return None
-    folder = RunFolder(member.path)
+    folder = RunFolder(run.path)
     limits = folder.read(folder.result).get("budget", {})
-    over = [n for n, one in limits.get("limits", {}).items() if not one["holds"]["train"]]
+    over = [n for n, one in limits.get("limits", {}).items() if not one["feasible"]["train"]]
     return f"infeasible budget: {', '.join(over)} over its limit on training" if over else None
 
 
-def _line(member: Member) -> str:
-    one = member.read(None)
+def _line(run: Run) -> str:
+    one = run.read(None)
     return (
         f"{one['test_accuracy']:.2%}, {one['test_pj'] / 1e3:,.1f} nJ on test, "
         f"{one['seconds']:.0f} s"
@@ -196,56 +196,56 @@ def _line(member: Member) -> str:
 # ---- processes -----------------------------------------------------------------------------------
 
 
-def _in_processes(members: Sequence[Member], workers: int) -> Iterator[tuple[Member, str | None]]:
-    """Members as they end, from workers that each take the next one when done."""
+def _in_processes(runs: Sequence[Run], workers: int) -> Iterator[tuple[Run, str | None]]:
+    """Runs as they end, from workers that each take the next one when done."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if cores and workers > len(cores):
         raise ValueError(f"--workers must be at most {len(cores)}, the cores; got {workers}")
     waiting: queue.SimpleQueue = queue.SimpleQueue()
-    for member in members:
-        waiting.put(member)
+    for run in runs:
+        waiting.put(run)
     ended: queue.SimpleQueue = queue.SimpleQueue()
     threads = [
         threading.Thread(
             target=_feed, args=(waiting, ended, cores[n] if cores else None), daemon=True
         )
-        for n in range(min(workers, len(members)))
+        for n in range(min(workers, len(runs)))
     ]
     for thread in threads:
         thread.start()
-    for _ in members:
-        member, answer = ended.get()
+    for _ in runs:
+        run, answer = ended.get()
         if "failed" in answer:
-            raise RuntimeError(f"{member.name}: {answer['failed']}")
-        yield member, answer["error"]
+            raise RuntimeError(f"{run.name}: {answer['failed']}")
+        yield run, answer["error"]
     for thread in threads:
         thread.join()
 
 
 def _feed(waiting, ended, core: int | None) -> None:
-    """A worker process and the members it is given, one by one."""
+    """A worker process and the runs it is given, one by one."""
     # On Linux this pins the calling thread and the children it starts.
     if core is not None:
         os.sched_setaffinity(0, {core})
     with tempfile.TemporaryFile("w+") as said, _worker(said) as process:
         while not waiting.empty():
             try:
-                member = waiting.get_nowait()
+                run = waiting.get_nowait()
             except queue.Empty:
                 break
-            answer = _ask(process, member)
+            answer = _ask(process, run)
             if answer is None:
                 process.wait()
                 said.seek(0)
                 lines = said.read().strip().splitlines()
-                ended.put((member, {"failed": "\n".join(lines[-10:]) or "its process ended"}))
+                ended.put((run, {"failed": "\n".join(lines[-10:]) or "its process ended"}))
                 break
-            ended.put((member, answer))
+            ended.put((run, answer))
 
 
-def _ask(process: subprocess.Popen, member: Member) -> dict[str, Any] | None:
+def _ask(process: subprocess.Popen, run: Run) -> dict[str, Any] | None:
     """The answer of a worker, None if it ended."""
-    task = {"config": dataclasses.asdict(member.config), "path": str(member.path.resolve())}
+    task = {"config": dataclasses.asdict(run.config), "path": str(run.path.resolve())}
     try:
         process.stdin.write(json.dumps(task) + "\n")
         process.stdin.flush()
@@ -257,7 +257,7 @@ def _ask(process: subprocess.Popen, member: Member) -> dict[str, Any] | None:
 
 def _worker(said: IO[str]) -> subprocess.Popen:
     return subprocess.Popen(
-        [sys.executable, "-m", "experiments.members"],
+        [sys.executable, "-m", "experiments.sweep"],
         cwd=ROOT,
         env=os.environ | ONE_CORE,
         stdin=subprocess.PIPE,
@@ -267,12 +267,12 @@ def _worker(said: IO[str]) -> subprocess.Popen:
     )
 
 
-def _tasks(lines: Iterable[str]) -> Iterator[Member]:
+def _tasks(lines: Iterable[str]) -> Iterator[Run]:
     for line in lines:
         task = json.loads(line)
         task["config"]["widths"] = tuple(task["config"]["widths"])
         path = Path(task["path"])
-        yield Member(path.name, "", Config(**task["config"]), path)
+        yield Run(path.name, "", Config(**task["config"]), path)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ SAMPLES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
-class Hold:
+class BudgetOfRun:
     """A budget and what a run needs to stay within it.
 
     Attributes:
@@ -42,8 +42,8 @@ class Hold:
 
     def penalty(self, sums: dict) -> float:
         """The penalty of the loss on an evaluated set, at the final limits."""
-        goal = self.budget.goal(self.start)
-        return float(self.budget.penalty(goal, spent(sums))[0])
+        targets = self.budget.targets(self.start)
+        return float(self.budget.penalty(targets, usage(sums))[0])
 
     def apply(
         self, made, state: TrainState, config, rows: Sequence[Mapping[str, Any]]
@@ -68,7 +68,7 @@ class Hold:
 
         def ratio(factor: float) -> float:
             found[factor] = on_training(made, at(factor).variables, config)
-            return max(self.budget.over(spent(found[factor])).values())
+            return max(self.budget.usage_shares(usage(found[factor])).values())
 
         felt = [row[f"train_{MULTIPLIER}{name}"] > 0 for row in rows for name in multiplier]
         factor, _ = search(ratio, fill=any(felt))
@@ -111,21 +111,21 @@ class Hold:
 
     def check(self, record: Mapping[str, Any], folder: Path) -> None:
         """Raise `Infeasible` unless the trained network is within every limit on training."""
-        over = [
+        usage_shares = [
             " against ".join([f"{name} is {text(one['train'], kind)}", text(one["limit"], kind)])
             for name, one in record["limits"].items()
             for kind in [RESOURCES[name]]
-            if not one["holds"]["train"]
+            if not one["feasible"]["train"]
         ]
-        if over:
+        if usage_shares:
             raise Infeasible(
-                f"infeasible budget: on the training samples {'; '.join(over)}. "
+                f"infeasible budget: on the training samples {'; '.join(usage_shares)}. "
                 f"{diagnosis.thresholds(record)} The network and its figures are in {folder}; "
                 "raise the budget, train longer or take a smaller network"
             )
 
 
-def start(budget: Budget, made, variables: Any, config) -> Hold:
+def start(budget: Budget, made, variables: Any, config) -> BudgetOfRun:
     """The budget of a network that starts from these variables.
 
     Raises:
@@ -133,11 +133,11 @@ def start(budget: Budget, made, variables: Any, config) -> Hold:
     """
     sums = on_training(made, variables, config)
     independent = {
-        name: float(v / sums["samples"]) for name, v in sums["spent_spike_independent"].items()
+        name: float(v / sums["samples"]) for name, v in sums["usage_spike_independent"].items()
     }
     if not any(lever.lowers_spike_independent for lever in made.levers):
         budget.refuse_below(independent)
-    return Hold(budget, spent(sums), independent)
+    return BudgetOfRun(budget, usage(sums), independent)
 
 
 def on_training(made, variables: Any, config) -> dict:
@@ -150,9 +150,9 @@ def on_training(made, variables: Any, config) -> dict:
     return evaluate(made.eval_step, variables, (frames, labels), config.batch, key)
 
 
-def spent(sums: dict) -> dict[str, float]:
+def usage(sums: dict) -> dict[str, float]:
     """Mean usage of what is limited."""
-    return {name: float(value / sums["samples"]) for name, value in sums["spent"].items()}
+    return {name: float(value / sums["samples"]) for name, value in sums["usage"].items()}
 
 
 def _accuracy(sums: dict) -> float:
@@ -160,13 +160,13 @@ def _accuracy(sums: dict) -> float:
 
 
 def _measured(record: dict[str, Any], split: str, sums: dict) -> dict[str, Any]:
-    values, limits = spent(sums), {}
+    values, limits = usage(sums), {}
     for name, one in record["limits"].items():
         share = values[name] / one["limit"]
         limits[name] = {
             **one,
             split: values[name],
-            "holds": {**one.get("holds", {}), split: share <= 1},
+            "feasible": {**one.get("feasible", {}), split: share <= 1},
             # Share of the limit that is left; negative: exceeded.
             "margin": {**one.get("margin", {}), split: 1 - share},
         }
