@@ -23,12 +23,13 @@ from jsnn.readouts import READOUTS, PerStep, Readout
 from jsnn.surrogate import SURROGATES, Custom
 from jsnn.train.budget import RESOURCES, Budget
 from jsnn.train.levers import Lever, Levered, under
-from jsnn.train.losses import TASKS
+from jsnn.train.losses import LOSSES, takes_classes
+from jsnn.train.objective import DeadNeurons, Term, energy_terms
 from jsnn.train.optimiser import label_leaf, make_optimiser
 from jsnn.units import parse as parse_quantity
 
 NAMED = {
-    "task": TASKS,
+    "task": {name: loss for name, loss in LOSSES.items() if takes_classes(loss)},
     "model": MODELS,
     "neuron": NEURONS,
     # A custom derivative has no name.
@@ -172,6 +173,17 @@ def budget(config, steps: int) -> Budget | None:
     if "area_mm2" in limited:
         node_nm = machines.node_nm(config.hardware, "--area-budget")
     return Budget(**limited, node_nm=node_nm, steps=steps)
+
+
+def terms(config, steps: int) -> tuple[Term, ...]:
+    """The terms of the loss of a config, for a run of `steps` optimiser steps."""
+    if (limited := budget(config, steps)) is not None:
+        return (limited, DeadNeurons(weight=config.dead_neuron_weight))
+    return energy_terms(
+        config.energy_weight,
+        ramp_steps=int(config.energy_ramp * steps),
+        dead_neuron_weight=config.dead_neuron_weight,
+    )
 
 
 def step_s(loaded: data.Dataset) -> float:

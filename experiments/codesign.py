@@ -34,14 +34,15 @@ from experiments.runfolder import RunFolder
 from experiments.summary import plain, versions
 from jsnn.codesign.hardware.design_parameters import DesignParameters, Supply, squared
 from jsnn.codesign.hardware.search import search
-from jsnn.codesign.hardware.trade import Trade, TradeObjective
+from jsnn.codesign.hardware.trade import Trade
 from jsnn.energy import estimate_layers
 from jsnn.hardware.toml import dump
 from jsnn.nn import run as run_model
 from jsnn.train.levers import LEVERS, NETWORK, Levered
-from jsnn.train.losses import accuracy
+from jsnn.train.losses import LOSSES, accuracy
+from jsnn.train.objective import Objective, energy_terms
 from jsnn.train.optimiser import LABELS, make_optimiser
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_epoch
 
 
@@ -101,22 +102,23 @@ def main(flags: Flags) -> dict[str, Any]:
     data = build.dataset(config)
     machine = build.hardware(config, data)
     encoder = build.encoder(config, data)
-    trade = Trade(flags.latency_weight, flags.area_weight, flags.node_nm)
+    epoch_steps = len(data.train) // config.batch
+    ramp_steps = int(config.energy_ramp * config.epochs * epoch_steps)
+    trade = Trade(
+        flags.latency_weight,
+        flags.area_weight,
+        flags.node_nm,
+        weight=flags.energy_weight,
+        ramp_steps=ramp_steps,
+    )
     lever = DesignParameters(
         machine,
         chosen_parameters(flags.design_parameters, machine),
         Supply(flags.node_nm, flags.voltage),
     )
     model = Levered(build.network(config, data, encoder.input_kind), (lever,))
-    epoch_steps = len(data.train) // config.batch
-    objective = TradeObjective(
-        config.task,
-        machine,
-        flags.energy_weight,
-        ramp_steps=int(config.energy_ramp * config.epochs * epoch_steps),
-        levers=(lever,),
-        trade=trade,
-    )
+    terms = (*energy_terms(flags.energy_weight, ramp_steps=ramp_steps), trade)
+    objective = Objective(LOSSES[config.task], machine, terms, levers=(lever,))
     folder = RunFolder.create(flags.out, "codesign", flags)
 
     # ---- what is trained in which turn -----------------------------------------------------------
@@ -142,9 +144,7 @@ def main(flags: Flags) -> dict[str, Any]:
     state = init_state(model, optimisers[0], shapes, flags.seed)
     memory = [optimiser.init(state.params) for optimiser in optimisers]
     sample = np.random.default_rng(flags.seed).permutation(len(data.train))[:256]
-    state = with_reference(
-        state, initial_energy(state, model, objective, encoder, train[0][sample])
-    )
+    state, _ = start_terms(state, model, objective, encoder, train[0][sample])
     advance = [make_epoch(model, objective, one, encoder) for one in optimisers]
     scores = {
         "relaxed": _scorer(model, lever, trade, encoder),
@@ -187,7 +187,7 @@ def main(flags: Flags) -> dict[str, Any]:
         )
         designs["searched"] = {**bits, **plain(found.feasible)}
     on_sample = {
-        name: float(trade(lever.on(values, _on(work, machine)), _on(work, machine)))
+        name: float(trade.cost(lever.on(values, _on(work, machine)), _on(work, machine)))
         for name, values in designs.items()
     }
     chosen = min(on_sample, key=on_sample.get)
@@ -256,8 +256,8 @@ def _scorer(model: Levered, lever: DesignParameters, trade: Trade, encoder):
         return {
             "accuracy": accuracy(outputs, labels).mean(),
             "energy_pj": estimate_layers(pairs).total_pj().mean(),
-            **trade.figures(pairs),
-            "cost": trade(pairs, before),
+            **trade.means(pairs),
+            "cost": trade.cost(pairs, before),
             "excess": squared(excess),
             "values": values,
         }

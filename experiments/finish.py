@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import integers, machines, pruned, run_budget, windows
+from experiments import integers, machines, pruned, windows
 from experiments.runconfig import Config
 from experiments.setting import Begun, Setting
 from experiments.summary import at_bits, parameters, summary, versions
@@ -24,17 +24,12 @@ from jsnn.train.levers import LEVERS, price, under, without
 from jsnn.train.state import TrainState
 
 
-def score_of(
-    config: Config,
-    row: dict,
-    sums: dict,
-    reference_pj: float,
-    budget_of_run: run_budget.BudgetOfRun | None,
-) -> float:
+def score_of(config: Config, row: dict, sums: dict, begun: Begun) -> float:
     """Score that an epoch is chosen by: the loss, with accuracy in place of its task term."""
-    if budget_of_run is not None:
-        return row["validation_accuracy"] - budget_of_run.penalty(sums)
-    return row["validation_accuracy"] - config.energy_weight * row["validation_pj"] / reference_pj
+    if begun.budget_of_run is not None:
+        return row["validation_accuracy"] - begun.budget_of_run.penalty(sums)
+    weight = config.energy_weight
+    return row["validation_accuracy"] - weight * row["validation_pj"] / begun.initial_pj
 
 
 def finish(
@@ -108,7 +103,7 @@ def finish(
         },
         **exact,
         "test_majority": data.test.majority,
-        "initial_pj": float(begun.state.reference_pj),
+        "initial_pj": begun.initial_pj,
         **{name: value for name, value in measured.items() if name != "accuracy"},
         "silent_layers": diagnosis.silent_layers(first.layers, ever, spiking),
         **({} if held is None else {"budget": held}),
@@ -167,7 +162,7 @@ def _settle(
         sums = evaluate(way.eval_step, chosen.variables, made.validation, config.batch, key)
         found = summary(sums, begun.first)
         row = {"validation_pj": found["total_pj"], "validation_accuracy": found["accuracy"]}
-        score = score_of(config, row, sums, float(chosen.reference_pj), begun.budget_of_run)
+        score = score_of(config, row, sums, begun)
         ways.append(way)
         tried.append({"steps": steps, "score": score} | {n: found[n] for n in windows.SHOWN})
     best = max(range(len(tried)), key=lambda number: tried[number]["score"])
@@ -219,7 +214,7 @@ def _pruned(
     frames, labels = test = made.data.test.frames, made.data.test.labels
 
     def measure(small: AppliedPruning) -> dict[str, float]:
-        objective = dataclasses.replace(made.objective, levers=small.levers, constraint=None)
+        objective = dataclasses.replace(made.objective, levers=small.levers, terms=())
         step = make_eval_step(small.model, objective, made.encoder)
         sums = evaluate(step, small.variables, test, config.batch, key)
         return {

@@ -42,8 +42,8 @@ class BudgetOfRun:
 
     def penalty(self, sums: dict) -> float:
         """The penalty of the loss on an evaluated set, at the final limits."""
-        targets = self.budget.targets(self.start)
-        return float(self.budget.penalty(targets, usage(sums))[0])
+        numbers = self.budget.numbers(self.start)
+        return float(self.budget.penalty(numbers, usage(sums))[0])
 
     def apply(
         self, made, state: TrainState, config, rows: Sequence[Mapping[str, Any]]
@@ -133,7 +133,8 @@ def start(budget: Budget, made, variables: Any, config) -> BudgetOfRun:
     """
     sums = on_training(made, variables, config)
     independent = {
-        name: float(v / sums["samples"]) for name, v in sums["usage_spike_independent"].items()
+        name: float(value / sums["samples"])
+        for name, value in sums["figures_spike_independent"][Budget.name].items()
     }
     if not any(lever.lowers_spike_independent for lever in made.levers):
         budget.refuse_below(independent)
@@ -152,7 +153,8 @@ def on_training(made, variables: Any, config) -> dict:
 
 def usage(sums: dict) -> dict[str, float]:
     """Mean usage of what is limited."""
-    return {name: float(value / sums["samples"]) for name, value in sums["usage"].items()}
+    measured = sums["figures"][Budget.name]
+    return {name: float(value / sums["samples"]) for name, value in measured.items()}
 
 
 def _accuracy(sums: dict) -> float:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -24,9 +23,9 @@ from jsnn.nn.time_plan import Choice
 from jsnn.train.devices import Devices
 from jsnn.train.evaluation import make_eval_step
 from jsnn.train.levers import Lever, Levered
-from jsnn.train.losses import TASKS
+from jsnn.train.losses import LOSSES
 from jsnn.train.objective import Objective
-from jsnn.train.state import TrainState, init_state, initial_energy, with_reference
+from jsnn.train.state import TrainState, init_state, start_terms
 from jsnn.train.step import make_epoch, make_train_step
 
 
@@ -84,7 +83,7 @@ class Begun(NamedTuple):
     """A run before its first step.
 
     Attributes:
-        state: of the run, with its limits or energy weight (`TrainState.targets`).
+        state: of the run, with the numbers of its terms.
         first: energy of the untrained network.
         hold: the budget of the run, None without one.
     """
@@ -92,6 +91,11 @@ class Begun(NamedTuple):
     state: TrainState
     first: jsnn.EnergyBreakdown
     budget_of_run: run_budget.BudgetOfRun | None
+
+    @property
+    def initial_pj(self) -> float:
+        """Mean energy of the untrained network."""
+        return float(self.first.total_pj().mean())
 
 
 def program(config: Config) -> tuple:
@@ -119,14 +123,11 @@ def prepare(config: Config, devices: Devices) -> Setting:
     levers = getattr(model, "levers", ())
     epoch_steps = len(data.train) // config.batch
     objective = Objective(
-        config.task,
+        LOSSES[config.task],
         hardware,
-        config.energy_weight,
-        dead_neuron_weight=config.dead_neuron_weight,
-        ramp_steps=int(config.energy_ramp * config.epochs * epoch_steps),
-        event_temperature=config.event_temperature,
+        build.terms(config, config.epochs * epoch_steps),
         levers=levers,
-        constraint=build.budget(config, config.epochs * epoch_steps),
+        event_temperature=config.event_temperature,
     )
     optimiser = build.optimiser(config, data)
     augmented = data_sets.Shifted(encoder, config.shift) if config.shift else encoder
@@ -169,24 +170,25 @@ def prepare(config: Config, devices: Devices) -> Setting:
     )
 
 
-def begin(config: Config, made: Setting, devices: Devices, own: bool = True) -> Begun:
+def begin(config: Config, made: Setting, devices: Devices) -> Begun:
     """A run of the setting before its first step.
 
     Args:
         config: of the run.
         made: setting of this config, or of one that differs only in seed, weight or budget size.
         devices: of the run.
-        own: whether the setting was made for this config alone.
 
     Raises:
         Infeasible: a budget below the spike-independent energy of the network.
     """
     sample = jax.random.permutation(jax.random.key(config.seed), len(made.data.train))[:256]
     state = init_state(made.model, made.optimiser, made.shapes, config.seed)
-    first = initial_energy(
-        state, made.model, made.objective, made.encoder, made.train[0][np.asarray(sample)]
+    # Weights and limits of this run, not of the one that the setting was made for.
+    terms = build.terms(config, config.epochs * made.epoch_steps)
+    objective = dataclasses.replace(made.objective, terms=terms)
+    state, first = start_terms(
+        state, made.model, objective, made.encoder, made.train[0][np.asarray(sample)]
     )
-    state = with_reference(state, first)
     if config.warm_start is not None:
         state = _warm(state, config)
     devices.agree("first state", state)
@@ -195,24 +197,20 @@ def begin(config: Config, made: Setting, devices: Devices, own: bool = True) -> 
     if limits(config):
         budget = build.budget(config, config.epochs * made.epoch_steps)
         budget_of_run = run_budget.start(budget, made, state.variables, config)
-        state = dataclasses.replace(
-            state, targets=devices.replicate(budget.targets(budget_of_run.start))
-        )
-    elif not own:
-        targets = {"energy_weight": jnp.float32(config.energy_weight)}
-        state = dataclasses.replace(state, targets=devices.replicate(targets))
+        numbers = devices.replicate(budget.numbers(budget_of_run.start))
+        state = dataclasses.replace(state, terms={**state.terms, budget.name: numbers})
     return Begun(state, first, budget_of_run)
 
 
-def without_targets(state: TrainState) -> TrainState:
-    """The state without its targets, which follows from the config, as it is kept."""
-    return dataclasses.replace(state, targets=None)
+def without_terms(state: TrainState) -> TrainState:
+    """The state without the numbers of its terms, which follow from the config, as it is kept."""
+    return dataclasses.replace(state, terms=None)
 
 
 def _warm(state: TrainState, config: Config) -> TrainState:
     """The state with the network of another run."""
     folder = RunFolder.existing(config.warm_start)
-    other, _ = restored.network(folder, without_targets(state))
+    other, _ = restored.network(folder, without_terms(state))
     return dataclasses.replace(state, params=other.params, collections=other.collections)
 
 
@@ -225,5 +223,5 @@ def _loop(config: Config, workload: jsnn.Workload, train) -> pace.Loop:
 def _workload(model, state: TrainState, frames, task: str, labels) -> jsnn.Workload:
     """Workload of a forward pass; ValueError if its outputs do not fit the task."""
     passed = forward(model, state.variables, frames)
-    TASKS[task](passed.outputs, labels)
+    LOSSES[task](passed.outputs, labels)
     return passed.workload

@@ -24,13 +24,16 @@ MULTIPLIER = "multiplier_"
 
 def means(terms: list[dict], sums: dict, first: jsnn.EnergyBreakdown) -> dict[str, Any]:
     """One row of metrics: means of training terms over the epoch and of the validation set."""
-    names = ("loss", "task", "energy", "dead_neurons", "accuracy")
+    names = ("loss", "task", "dead_neurons", "accuracy")
     names += tuple(name for name in terms[0] if name.startswith(MULTIPLIER))
     trained = {f"train_{name}": float(np.mean([term[name] for term in terms])) for name in names}
     measured = summary(sums, first)
+    train_pj = float(np.mean([term["total_pj"] for term in terms]))
     return {
         **trained,
-        "train_pj": float(np.mean([term["total_pj"] for term in terms])),
+        # Relative to initialisation, also where a budget takes the place of the weight.
+        "train_energy": train_pj / float(first.total_pj().mean()),
+        "train_pj": train_pj,
         "validation_task": float(sums["task"] / sums["samples"]),
         "validation_accuracy": measured["accuracy"],
         "validation_pj": measured["total_pj"],

@@ -31,10 +31,10 @@ from jsnn import data as data_sets
 from jsnn.hardware import Hardware
 from jsnn.nn import forward
 from jsnn.surrogate import Surrogate
-from jsnn.train.losses import accuracy
-from jsnn.train.objective import Objective, Regulariser
-from jsnn.train.regularisers import make, with_unit
-from jsnn.train.state import TrainState, as_trained, init_state, initial_energy, with_reference
+from jsnn.train.losses import LOSSES, accuracy
+from jsnn.train.objective import Activity, DeadNeurons, Energy, Objective, Regulariser
+from jsnn.train.regularisers import make
+from jsnn.train.state import TrainState, as_trained, init_state, start_terms
 from jsnn.train.step import Encoder, make_epoch, make_train_step
 from jsnn.workload import Workload
 
@@ -116,13 +116,18 @@ class Swept:
         self.steps = len(data.train) // config.batch
         if not self.steps:
             raise ValueError(f"{len(data.train)} training samples are fewer than a batch")
+        ramp_steps = int(config.energy_ramp * config.epochs * self.steps)
+        self.regulariser = _named(regulariser, hardware, config.event_temperature)
+        self.term = (
+            Energy(ramp_steps=ramp_steps)
+            if self.regulariser is None
+            else Activity(self.regulariser, ramp_steps=ramp_steps)
+        )
         self.objective = Objective(
-            config.task,
+            LOSSES[config.task],
             hardware,
-            dead_neuron_weight=config.dead_neuron_weight,
-            ramp_steps=int(config.energy_ramp * config.epochs * self.steps),
+            (self.term, DeadNeurons(weight=config.dead_neuron_weight, ramp_steps=ramp_steps)),
             event_temperature=config.event_temperature,
-            regulariser=_named(regulariser, hardware, config.event_temperature),
         )
         shift = config.shift
         self.augmented = data_sets.Shifted(self.encoder, shift) if shift else self.encoder
@@ -167,9 +172,8 @@ class Swept:
         """
         sample = self._first_samples(numbers.seed)
         state, initial_pj = self._start(numbers.seed, sample)
-        if not np.isfinite(state.reference_pj):
-            unit = self._unit_once_trained(numbers.seed)
-            state = dataclasses.replace(state, reference_pj=jnp.float32(unit))
+        if not np.isfinite(self._unit_of(state)):
+            state = self._with_unit(state, self._unit_once_trained(numbers.seed))
         state, finite = self._to_the_end(state, numbers)
         return state, float(initial_pj), finite
 
@@ -181,13 +185,12 @@ class Swept:
         """The regulariser's value on the network of a seed trained without it."""
         if seed not in self._units:
             sample = self._first_samples(seed)
-            state, _ = self._start(seed, sample)
-            state = dataclasses.replace(state, reference_pj=jnp.float32(1.0))
+            state = self._with_unit(self._start(seed, sample)[0], 1.0)
             state, _ = self._to_the_end(state, Numbers(seed, 1.0, 1.0, 0.0))
             self._units[seed] = float(self._unit(state, sample))
         if not np.isfinite(self._units[seed]):
             raise ValueError(
-                f"{self.objective.regulariser} is zero at initialisation and after training: it "
+                f"{self.regulariser} is zero at initialisation and after training: it "
                 "has no unit, and nothing to lower; move its bounds or targets"
             )
         return self._units[seed]
@@ -195,8 +198,12 @@ class Swept:
     def _to_the_end(self, state: TrainState, numbers: Numbers) -> tuple[TrainState, bool]:
         """State after all epochs, and whether all stayed finite."""
         config = self.config
-        targets = {"energy_weight": jnp.float32(numbers.strength)}
-        state = dataclasses.replace(state, targets=targets)
+        weight = jnp.float32(numbers.strength)
+        terms = {
+            self.term.name: {**state.terms[self.term.name], "weight": weight},
+            DeadNeurons.name: {"weight": weight * config.dead_neuron_weight},
+        }
+        state = dataclasses.replace(state, terms=terms)
         traced = tuple(map(jnp.float32, (numbers.slope, numbers.rate)))
         finite = True
         for epoch in range(1, config.epochs + 1):
@@ -214,12 +221,13 @@ class Swept:
     def _begin(self, seed, frames) -> tuple[TrainState, jax.Array]:
         optimiser = self._optimiser(1.0)
         state = init_state(self.model, optimiser, self.shapes, seed)
-        first = initial_energy(state, self.model, self.objective, self.encoder, frames)
-        priced = with_reference(state, first)
-        if self.objective.regulariser is None:
-            return priced, priced.reference_pj
-        unit = jnp.where(self._fires(state, frames), self._measure_unit(state, frames), jnp.nan)
-        return dataclasses.replace(state, reference_pj=unit), priced.reference_pj
+        state, first = start_terms(state, self.model, self.objective, self.encoder, frames)
+        initial_pj = first.total_pj().mean().astype(jnp.float32)
+        if self.regulariser is None:
+            return state, initial_pj
+        unit = self._unit_of(state)
+        unit = jnp.where(self._fires(state, frames) & (unit > 0), unit, jnp.nan)
+        return self._with_unit(state, unit), initial_pj
 
     def _fires(self, state, frames) -> jax.Array:
         """Whether any neuron fires; true for networks without spiking neurons."""
@@ -227,9 +235,17 @@ class Swept:
         counts = [layer.output_events.sum() for layer in workload if layer.geometry.spiking]
         return jnp.asarray(sum(counts) > 0 if counts else True)
 
+    def _unit_of(self, state: TrainState) -> jax.Array:
+        return state.terms[self.term.name]["reference"]
+
+    def _with_unit(self, state: TrainState, unit: Any) -> TrainState:
+        numbers = {**state.terms[self.term.name], "reference": jnp.float32(unit)}
+        return dataclasses.replace(state, terms={**state.terms, self.term.name: numbers})
+
     def _measure_unit(self, state, frames) -> jax.Array:
-        regulariser = self.objective.regulariser
-        return with_unit(state, self.model, regulariser, self.encoder, frames).reference_pj
+        state, _ = start_terms(state, self.model, self.objective, self.encoder, frames)
+        unit = self._unit_of(state)
+        return jnp.where(unit > 0, unit, jnp.nan)
 
     def _go(self, state, traced, data, index):
         slope, rate = traced

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from experiments import restored
 from experiments.finish import finish, score_of
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
-from experiments.setting import Begun, Setting, begin
+from experiments.setting import Begun, Setting, begin, without_terms
 from experiments.summary import means, since
 from experiments.train import draw_order
 from jsnn.train.budget import Infeasible
@@ -54,7 +53,7 @@ def train(
     errors, live = [None] * len(configs), []
     for number, config in enumerate(configs):
         try:
-            live.append((number, begin(config, made, devices, own=False)))
+            live.append((number, begin(config, made, devices)))
         except Infeasible as error:
             errors[number] = str(error)
     if not live:
@@ -87,11 +86,7 @@ def train(
             row = {"epoch": epoch, **means(_by_step(terms, n), mine, begun[n].first)}
             _stop_if_not_finite(terms["finite"][n], row, folders[numbers[n]])
             rows[n].append(row | {"seconds": since(started)})
-            reference_pj = float(begun[n].state.reference_pj)
-            score = (
-                score_of(config, row, mine, reference_pj, begun[n].budget_of_run),
-                -row["validation_task"],
-            )
+            score = (score_of(config, row, mine, begun[n]), -row["validation_task"])
             better[n] = score > scores[n] or config.select == "last"
             if better[n]:
                 scores[n], chosen[n] = score, epoch
@@ -152,9 +147,9 @@ def _where(mask: np.ndarray, new: Any, old: Any) -> Any:
 
 
 def _of_run(states: Any, n: int) -> Any:
-    """One state of many, on one device, without its targets, which follows from the config."""
+    """One state of many on one device, as it is kept."""
     own = jax.device_put(jax.tree.map(lambda leaf: leaf[n], states), jax.local_devices()[0])
-    return dataclasses.replace(own, targets=None)
+    return without_terms(own)
 
 
 def _stop_if_not_finite(finite: np.ndarray, row: dict[str, Any], folder: RunFolder) -> None:

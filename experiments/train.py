@@ -38,7 +38,7 @@ from experiments.memory import keep_memory
 from experiments.progress import Progress
 from experiments.runconfig import Config, configured
 from experiments.runfolder import CHANGES, RunFolder
-from experiments.setting import Begun, Setting, begin, prepare, without_targets
+from experiments.setting import Begun, Setting, begin, prepare, without_terms
 from experiments.summary import means, parameters, since
 from jsnn.train import diagnosis
 from jsnn.train.checkpoint import Checkpoints
@@ -78,7 +78,7 @@ def main(
             checkpoints = Checkpoints(resume.checkpoints)
             restored.check(resume, checkpoints, config.epochs)
         made = made or prepare(config, devices)
-        begun = begin(config, made, devices, own=not quiet)
+        begun = begin(config, made, devices)
         folder = held.enter_context(hosts.folder(devices, out, config.dataset, config, resume))
         checkpoints = checkpoints or Checkpoints(folder.checkpoints)
         kept = Kept(folder, checkpoints, config.checkpoint_seconds)
@@ -105,15 +105,15 @@ def _train(
     # ---- start, or continue where the run stopped ------------------------------------------------
     (state, first, budget_of_run), folder, devices = begun, kept.folder, made.devices
     data, epoch_steps = made.data, made.epoch_steps
-    targets = jax.device_get(state.targets)
+    numbers = state.terms
     best = {"state": state, "score": -np.inf, "task": np.inf, "epoch": 0}
     epoch, rows = 0, []
     if kept.checkpoints.latest() is not None:
-        like = without_targets(state)
+        like = without_terms(state)
         saved, record = kept.checkpoints.restore({"state": like, "best": like})
         folder.refuse_unlike(record["config"])
         kept.checkpoints.rewind(record["epoch"])
-        state = dataclasses.replace(saved["state"], targets=devices.replicate(targets))
+        state = dataclasses.replace(saved["state"], terms=numbers)
         best = {**record["best"], "state": saved["best"]}
         epoch, rows = record["epoch"], record["rows"]
         kept.epoch = epoch
@@ -162,11 +162,11 @@ def _train(
             folder.append(row)
             rows.append(row)
             progress.show(row)
-            score = score_of(config, row, sums, float(state.reference_pj), budget_of_run)
+            score = score_of(config, row, sums, begun)
             better = (score, -row["validation_task"]) > (best["score"], -best["task"])
             if better or config.select == "last":
                 # The step donates its state, so the best one needs buffers of its own.
-                copied = jax.tree.map(lambda leaf: leaf.copy(), without_targets(state))
+                copied = jax.tree.map(lambda leaf: leaf.copy(), without_terms(state))
                 best = {
                     "state": copied,
                     "score": score,
@@ -174,7 +174,7 @@ def _train(
                     "epoch": epoch,
                 }
             if epoch == config.epochs or asked or kept.due():
-                kept.save(epoch, without_targets(state), best, rows)
+                kept.save(epoch, without_terms(state), best, rows)
             if asked:
                 raise KeyboardInterrupt
 
@@ -357,7 +357,8 @@ class Asked:
 def _stop_if_not_finite(terms: list[dict], before: int, kept: Kept) -> None:
     for number, term in enumerate(terms, before + 1):
         if not term["finite"]:
-            named = [n for n in ("task", "energy", "dead_neurons") if not np.isfinite(term[n])]
+            names = ("task", "total_pj", "energy", "dead_neurons")
+            named = [n for n in names if not np.isfinite(term.get(n, 0.0))]
             raise FloatingPointError(
                 f"step {number}: {' and '.join(named) or 'the gradient'} is not finite. "
                 f"{kept}. Lower --learning-rate or --clip, or look at the inputs"

@@ -22,7 +22,8 @@ from jsnn.readouts import MeanMembrane
 from jsnn.train.checkpoint import Checkpoints
 from jsnn.train.devices import take
 from jsnn.train.evaluation import evaluate, make_eval_step
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Objective, energy_terms
 from jsnn.train.optimiser import make_optimiser
 from jsnn.train.state import init_state
 from jsnn.train.step import make_epoch, make_train_step
@@ -51,13 +52,15 @@ class Case:
         frames = draw.uniform(size=(SAMPLES, *shape)).astype(np.float32)
         self.set = frames, (np.arange(SAMPLES) % 3).astype(np.int32)
         self.rows = draw.permutation(SAMPLES)[: 2 * BATCH].reshape(2, BATCH)
-        self.objective = Objective("cross-entropy", get("neuromorphic-22nm"), 0.5)
+        self.objective = Objective(CrossEntropy(), get("neuromorphic-22nm"), energy_terms(0.5))
         self.optimiser = make_optimiser(1e-2, 100)
         self.parts = self.model, self.objective, self.optimiser, self.encoder
         shown = self.encoder(jax.random.key(0), frames[:1])
         state = init_state(self.model, self.optimiser, shown, seed=0)
         # Any unit of energy will do; numbers on the host are never donated.
-        self.first = jax.device_get(dataclasses.replace(state, reference_pj=jnp.float32(2e3)))
+        weight = {"weight": jnp.float32(0.5)}
+        terms = {"energy": weight | {"reference": jnp.float32(2e3)}, "dead_neurons": weight}
+        self.first = jax.device_get(dataclasses.replace(state, terms=terms))
 
     def on(self, count: int):
         """The same on so many devices."""

@@ -26,7 +26,8 @@ from jsnn.events import choose, pack
 from jsnn.hardware import get
 from jsnn.neurons import LIF
 from jsnn.nn import forward
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Objective, energy_terms
 
 SAMPLES, INPUTS, WIDTHS, CLASSES = 128, 700, (128, 128), 20
 
@@ -76,12 +77,17 @@ def compare(steps: int, activity: float, least: int, rounds: int) -> dict:
     variables = model.init(jax.random.key(0), given["events"])
     params = variables["params"]
     optimiser = optax.adam(1e-3)
-    objective = Objective("cross-entropy", get("neuromorphic-22nm"), energy_weight=0.1)
+    objective = Objective(CrossEntropy(), get("neuromorphic-22nm"), energy_terms(0.1))
+    weight = jnp.float32(0.1)
+    numbers = {
+        "energy": {"weight": weight, "reference": jnp.float32(1e6)},
+        "dead_neurons": {"weight": weight},
+    }
 
     def step(params, state, frames):
         def loss(params):
             passed = forward(model, {**variables, "params": params}, frames, train=True)
-            return objective(passed.outputs, labels, passed.workload, 1e6, 0)[0]
+            return objective(passed.outputs, labels, passed.workload, params, numbers)[0]
 
         value, grads = jax.value_and_grad(loss)(params)
         changes, state = optimiser.update(grads, state, params)

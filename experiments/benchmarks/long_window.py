@@ -26,7 +26,8 @@ from jsnn.nn import forward
 from jsnn.nn.stream import make_stream
 from jsnn.nn.time_plan import WHOLE, Chunked
 from jsnn.readouts import PerStep
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Objective, energy_terms
 
 INPUTS, WIDTHS, CLASSES, RATE = 700, (128, 128), 20, 0.02
 PLANS = (WHOLE, Chunked(10), Chunked(25), Chunked(50))
@@ -68,13 +69,18 @@ def window(config: Config) -> dict:
     labels = jnp.arange(config.batch) % CLASSES
     variables = model.init(jax.random.key(1), frames[:2])
     params = variables["params"]
-    objective = Objective("cross-entropy", jsnn.hardware.get("neuromorphic-22nm"), 0.25)
-    unit = jnp.float32(1e6)
+    machine = jsnn.hardware.get("neuromorphic-22nm")
+    objective = Objective(CrossEntropy(), machine, energy_terms(0.25))
+    weight = jnp.float32(0.25)
+    numbers = {
+        "energy": {"weight": weight, "reference": jnp.float32(1e6)},
+        "dead_neurons": {"weight": weight},
+    }
 
     def loss(params, frames, plan):
         given = {**variables, "params": params}
         passed = forward(model, given, frames, train=True, plan=plan)
-        return objective(passed.outputs, labels, passed.workload, unit, jnp.int32(1))[0]
+        return objective(passed.outputs, labels, passed.workload, params, numbers)[0]
 
     compiled = {
         str(plan): jax.jit(jax.value_and_grad(lambda p, x, plan=plan: loss(p, x, plan)))

@@ -33,8 +33,8 @@ from jsnn.nn.synapses import Conv
 from jsnn.nn.time_plan import WHOLE, Chunked, TimePlan
 from jsnn.readouts import MeanMembrane, PerStep, SpikeCount
 from jsnn.surrogate import Scaled, SuperSpike
-from jsnn.train.losses import cross_entropy
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Objective, energy_terms
 from jsnn.unroll import PLANS as POPULATION_PLANS
 
 MACHINE, ENERGY_WEIGHT = "neuromorphic-22nm", 0.1
@@ -125,17 +125,22 @@ def make(workload: Workload, plan: str, device: str) -> Contestant:
     variables = _variables(model, frames[:1], workload)
     optimiser = optax.adam(workloads.LEARNING_RATE)
     mean = 1 / workload.steps if workload.stages[-1].neurons == "lif" else 1.0
-    objective = Objective("cross-entropy", jsnn.hardware.get(MACHINE), ENERGY_WEIGHT)
+    objective = Objective(CrossEntropy(), jsnn.hardware.get(MACHINE), energy_terms(ENERGY_WEIGHT))
     trained = variables["params"]
 
     def full(trained, frames, reference_pj):
         given = {**variables, "params": trained}
         passed = forward(model, given, frames, train=True, plan=window)
-        return objective(mean * passed.outputs, labels, passed.workload, reference_pj)[0]
+        weight = jnp.float32(ENERGY_WEIGHT)
+        numbers = {
+            "energy": {"weight": weight, "reference": reference_pj},
+            "dead_neurons": {"weight": weight},
+        }
+        return objective(mean * passed.outputs, labels, passed.workload, trained, numbers)[0]
 
     def plain(trained, frames, _=None):
         outputs = model.apply({**variables, "params": trained}, frames, True)
-        return cross_entropy(mean * outputs, labels).mean()
+        return CrossEntropy()(mean * outputs, labels).mean()
 
     def update(loss, state, frames, reference_pj):
         trained, moments = state

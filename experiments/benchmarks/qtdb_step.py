@@ -24,9 +24,10 @@ from jsnn.data import Recorded
 from jsnn.models import SRNN
 from jsnn.neurons import BRF, LI
 from jsnn.surrogate import DoubleGaussian
-from jsnn.train.objective import Objective
+from jsnn.train.losses import EveryStep
+from jsnn.train.objective import Objective, energy_terms
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_train_step
 
 STEPS, BATCH, CHANNELS, WIDTH, CLASSES, RATE = 1300, 16, 4, 36, 6, 0.076
@@ -94,12 +95,12 @@ def main(config: Config) -> dict:
         use_bias=False,
     )
     encoder, index = Recorded(), np.arange(BATCH)
-    objective = Objective("every-step", hardware.get("neuromorphic-22nm"), energy_weight=0.1)
+    objective = Objective(EveryStep(), hardware.get("neuromorphic-22nm"), energy_terms(0.1))
     # As trained on QTDB (`experiments.recipes`).
     scales = {"time_constants": 0.05, "frequencies": 0.25}
     optimiser = make_optimiser(0.1, 10_000, schedule="linear", scales=scales)
     state = init_state(model, optimiser, encoder(jax.random.key(0), frames[:1]), seed=0)
-    state = with_reference(state, initial_energy(state, model, objective, encoder, frames))
+    state, _ = start_terms(state, model, objective, encoder, frames)
     step = make_train_step(model, objective, optimiser, encoder)
 
     tree = jax.tree.map(jnp.copy, state.variables)

@@ -15,24 +15,30 @@ from jsnn.train import (
     step,
     threshold,
 )
+from jsnn.train.budget import Budget
 from jsnn.train.evaluation import evaluate, make_eval_step
-from jsnn.train.objective import Objective
+from jsnn.train.objective import Activity, DeadNeurons, Energy, Objective, Term, energy_terms
 from jsnn.train.optimiser import label_params, make_optimiser
-from jsnn.train.state import TrainState, as_trained, init_state, initial_energy, with_reference
+from jsnn.train.state import TrainState, as_trained, init_state, start_terms
 from jsnn.train.step import make_epoch, make_train_step
 
 __all__ = [
+    "Activity",
+    "Budget",
+    "DeadNeurons",
+    "Energy",
     "Objective",
+    "Term",
     "TrainState",
     "as_trained",
     "budget",
     "checkpoint",
     "devices",
     "diagnosis",
+    "energy_terms",
     "evaluate",
     "evaluation",
     "init_state",
-    "initial_energy",
     "label_params",
     "levers",
     "losses",
@@ -43,8 +49,8 @@ __all__ = [
     "objective",
     "optimiser",
     "regularisers",
+    "start_terms",
     "state",
     "step",
     "threshold",
-    "with_reference",
 ]

@@ -1,4 +1,4 @@
-"""Budgets: limits on what an inference uses, as a constraint instead of an energy weight.
+"""Budgets: limits on what an inference uses, as a constraint in place of an energy weight.
 
 penalty = strength * sum_k relu(c_k)^2,   c_k = log(usage_k / limit_k(step))
 """
@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jsnn.energy.area import memory_area_layers_mm2
 from jsnn.energy.latency import latency_layers
 from jsnn.train.levers import Pairs
-from jsnn.units import text
+from jsnn.train.objective import Batch, Numbers, Term
+from jsnn.units import parse, text
 
 __all__ = ["RESOURCES", "Budget", "Infeasible", "memory_bytes"]
 
@@ -65,8 +66,8 @@ def memory_bytes(pairs: Pairs) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Budget:
-    """Limits on an inference: the constraint of an objective (`jsnn.train.objective.Constraint`).
+class Budget(Term):
+    """Limits on an inference: a term of an objective (`jsnn.train.objective.Term`).
 
     limit_k(step) = start_k (limit_k / start_k)^u,
     u = clip((step / steps - anneal_from) / (anneal_to - anneal_from), 0, 1),
@@ -76,11 +77,12 @@ class Budget:
     start, the network would fall silent. The multiplier of a limit is the slope of the penalty,
     `2 strength relu(c_k)`: the task loss that changing the limit by a factor of e is worth.
 
-    Which quantities are limited is static; the limits themselves are arrays (`targets`), so that
-    one compiled step serves all budgets on the same quantities.
+    Which quantities are limited is static; the limits themselves are arrays, the numbers
+    of the term, so that one compiled step serves all budgets on the same quantities.
 
     Attributes:
-        energy_pj, latency_s, memory_bytes, area_mm2: limits; None: none. Energy and latency are
+        energy_pj, latency_s, memory_bytes, area_mm2: limits, as numbers or with a unit, as
+            `"60nJ"`; None: none. Energy and latency are
             means over the samples. Memory is that of `memory_bytes`, area that of the machine's
             memories (`jsnn.energy.area`); only levers change these two.
         node_nm: technology node of the area.
@@ -92,10 +94,14 @@ class Budget:
         ValueError: no limit, one that is not positive, an area without a node, shares out of order.
 
     >>> budget = Budget(energy_pj=100.0, steps=100)
-    >>> targets = budget.targets({"energy_pj": 400.0})
-    >>> [round(float(budget.limits(targets, step)["energy_pj"])) for step in (0, 10, 35, 60, 100)]
+    >>> numbers = budget.numbers({"energy_pj": 400.0})
+    >>> [round(float(budget.limits(numbers, step)["energy_pj"])) for step in (0, 10, 35, 60, 100)]
     [400, 400, 200, 100, 100]
+    >>> Budget(energy_pj="60nJ").energy_pj
+    60000.0
     """
+
+    name: ClassVar[str] = "budget"
 
     energy_pj: float | None = None
     latency_s: float | None = None
@@ -112,6 +118,9 @@ class Budget:
             raise ValueError(f"expected at least one limit of {list(RESOURCES)}, found none")
         for name, limit in self.limited.items():
             kind = RESOURCES[name]
+            if isinstance(limit, str):
+                limit = parse(limit, kind)
+                object.__setattr__(self, name, limit)
             if isinstance(limit, bool) or not isinstance(limit, Real):
                 raise ValueError(
                     f"{name} must be a number, in {name.rpartition('_')[2]}, got {limit!r}; "
@@ -138,8 +147,8 @@ class Budget:
         every = {name: getattr(self, name) for name in RESOURCES}
         return {name: limit for name, limit in every.items() if limit is not None}
 
-    def targets(self, start: Mapping[str, Any]) -> dict[str, dict[str, jax.Array]]:
-        """The traced numbers of a run: logarithms of the limits and of their starting values.
+    def numbers(self, start: Mapping[str, Any]) -> Numbers:
+        """The numbers of a run: logarithms of the limits and of their starting values.
 
         Args:
             start: mean usage of the untrained network, by name.
@@ -153,9 +162,11 @@ class Budget:
             },
         }
 
-    def limits(
-        self, targets: Mapping[str, Any], step: jax.Array | int | None = None
-    ) -> dict[str, jax.Array]:
+    def start(self, batch: Batch) -> Numbers:
+        """The numbers of a run that starts with the usage of a batch."""
+        return self.numbers({name: each.mean() for name, each in self.figures(batch).items()})
+
+    def limits(self, numbers: Numbers, step: jax.Array | int | None = None) -> dict[str, jax.Array]:
         """The limits at a step; None: those after the last step."""
         share = 1.0
         if self.steps and step is not None:
@@ -163,9 +174,9 @@ class Budget:
             share = jnp.clip((step / self.steps - self.anneal_from) / span, 0.0, 1.0)
         return {
             name: jnp.exp(
-                (1 - share) * targets["log_start"][name] + share * targets["log_limit"][name]
+                (1 - share) * numbers["log_start"][name] + share * numbers["log_limit"][name]
             )
-            for name in targets["log_limit"]
+            for name in numbers["log_limit"]
         }
 
     def usage(self, pairs: Pairs, total_pj: jax.Array) -> dict[str, jax.Array]:
@@ -179,11 +190,20 @@ class Budget:
         like = jnp.zeros_like(total_pj)
         return {name: measures[name]() + like for name in self.limited}
 
+    def figures(self, batch: Batch) -> dict[str, jax.Array]:
+        """Usage of each limited quantity by each sample, `[B]` each."""
+        return self.usage(batch.pairs, batch.energies_pj)
+
+    def __call__(self, batch, numbers, step=None):
+        """The penalty, and the multiplier of each limit as `multiplier_<name>`."""
+        means = {name: each.mean() for name, each in self.figures(batch).items()}
+        return self.penalty(numbers, means, step)
+
     def penalty(
-        self, targets: Mapping[str, Any], usage: Mapping[str, jax.Array], step=None
+        self, numbers: Numbers, usage: Mapping[str, jax.Array], step: Any = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The penalty term of the loss, and the multiplier of each limit as `multiplier_<name>`."""
-        limits = self.limits(targets, step)
+        """The penalty of a mean usage, and the multiplier of each limit as `multiplier_<name>`."""
+        limits = self.limits(numbers, step)
         usage_shares = {name: jax.nn.relu(jnp.log(usage[name] / limits[name])) for name in limits}
         penalty = sum(self.strength * jnp.square(excess) for excess in usage_shares.values())
         reported = {

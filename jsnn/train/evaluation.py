@@ -16,10 +16,17 @@ from jsnn.energy.qnn import estimate_qnn_energy
 from jsnn.nn import forward
 from jsnn.nn.time_plan import WHOLE, TimePlan
 from jsnn.train.levers import Pairs, price
-from jsnn.train.losses import TASKS, accuracy
-from jsnn.train.objective import Objective
+from jsnn.train.losses import name_of, takes_classes
+from jsnn.train.objective import Objective, per_sample
 from jsnn.train.state import Encoder
-from jsnn.train.step import check_labels
+from jsnn.train.step import check_samples
+
+# Sums of every evaluation, beside those of the metrics.
+RESERVED = {
+    "samples", "task", "parts_pj", "spike_independent_pj", "qnn_pj", "op_count_pj", "spikes",
+    "rates", "ever", "figures", "figures_spike_independent", "dataflows", "not_finite",
+    "labels_beyond",
+}  # fmt: skip
 
 
 def make_eval_step(
@@ -27,14 +34,15 @@ def make_eval_step(
 ) -> Callable:
     """One jitted evaluation batch: `(variables, frames, labels, weight, key) -> sums`.
 
-    `weight` `[B]` is 1 for a sample and 0 for padding. Sums over the batch: `samples`, `task`,
-    `accuracy`, `parts_pj` `[L, C]` of the energy, `spike_independent_pj`, `qnn_pj`, `op_count_pj`,
-    `spikes` and `rates` `[L]` and, layer by layer, the spikes of each neuron over the batch
-    (`ever`). The QNN runs on the machine as it is before any lever. Under a constraint also `usage`
-    and `spent_spike_independent`: usage of each limited quantity, by the network and by the same
-    network silent. By layer: `dataflows` (`jsnn.energy.Dataflow`; `switches` counts the samples
-    with a finite switch rate), and `not_finite`, samples whose events could not be counted.
-    `labels_beyond` counts the samples whose labels are no classes of the network.
+    `weight` `[B]` is 1 for a sample and 0 for padding. Sums over the batch: `samples`, `task`, each
+    metric under its name, `parts_pj` `[L, C]` of the energy, `spike_independent_pj`, `qnn_pj`,
+    `op_count_pj`, `spikes` and `rates` `[L]` and, layer by layer, the spikes of each neuron over
+    the batch (`ever`). The QNN runs on the machine as it is before any lever. `figures` and
+    `figures_spike_independent`: what the terms measure (`jsnn.train.objective.Term.figures`, the
+    usage of what a budget limits), of the network and of the same network silent, by term. By
+    layer: `dataflows` (`jsnn.energy.Dataflow`; `switches` counts the samples with a finite switch
+    rate), and `not_finite`, samples whose events could not be counted. `labels_beyond` counts the
+    samples whose labels are no classes of the network.
     """
 
     def step(variables, samples, labels, weight, key):
@@ -44,8 +52,9 @@ def make_eval_step(
         parts_pj = objective.estimate_energy(workload, params).parts_pj
         return {
             "samples": weight.sum(),
-            "task": weight @ TASKS[objective.task](passed.outputs, labels),
-            "accuracy": weight @ accuracy(passed.outputs, labels),
+            "task": weight
+            @ per_sample("loss", objective.loss, passed.outputs, labels, len(weight)),
+            **_metrics(objective, passed.outputs, labels, weight),
             "parts_pj": jnp.einsum("b,blc->lc", weight, parts_pj),
             "spike_independent_pj": weight
             @ objective.estimate_energy(workload.silenced(), params).total_pj(),
@@ -54,15 +63,15 @@ def make_eval_step(
             "spikes": jnp.stack([weight @ layer.output_events for layer in workload]),
             "rates": jnp.stack([weight @ layer.spike_rate for layer in workload]),
             "ever": [jnp.einsum("b,b...->...", weight, layer.spikes) for layer in workload],
-            "usage": _weighed(weight, objective.usage(workload, params)),
-            "usage_spike_independent": _weighed(
-                weight, objective.usage(workload.silenced(), params)
+            "figures": _weighed(weight, objective.figures(workload, params)),
+            "figures_spike_independent": _weighed(
+                weight, objective.figures(workload.silenced(), params)
             ),
             "dataflows": _dataflows(
                 weight, price(objective.levers, params, workload, objective.hardware)
             ),
             "not_finite": {l.geometry.name: weight @ jnp.logical_not(l.finite) for l in workload},
-            "labels_beyond": weight @ _any_beyond(labels, passed.outputs.shape[-1]),
+            "labels_beyond": weight @ _any_beyond(objective, labels, passed.outputs.shape[-1]),
         }
 
     return jax.jit(step)
@@ -87,7 +96,7 @@ def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Arr
             that are not finite.
     """
     frames, labels = data
-    check_labels(frames, labels)
+    check_samples(frames, labels)
     batch = whole_number("batch", batch, 1, 10**9)
     total, count = None, len(frames)
     for number, start in enumerate(range(0, count, batch)):
@@ -102,8 +111,26 @@ def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Arr
     return total
 
 
-def _any_beyond(labels: jax.Array, classes: int) -> jax.Array:
-    return (labels >= classes).reshape(len(labels), -1).any(1)
+def _metrics(
+    objective: Objective, outputs: jax.Array, labels: jax.Array, weight: jax.Array
+) -> dict[str, jax.Array]:
+    named = {name_of(metric): metric for metric in objective.metrics}
+    if clash := set(named) & RESERVED:
+        raise ValueError(f"the metric {min(clash)!r} has the name of a sum of every evaluation")
+    return {
+        name: jnp.einsum(
+            "b,b...->...",
+            weight,
+            per_sample(f"metric {name}", metric, outputs, labels, len(weight)),
+        )
+        for name, metric in named.items()
+    }
+
+
+def _any_beyond(objective: Objective, labels: jax.Array, classes: int) -> jax.Array:
+    if not takes_classes(objective.loss):
+        return jnp.zeros(len(labels), bool)
+    return ((labels < 0) | (labels >= classes)).reshape(len(labels), -1).any(1)
 
 
 def _check_finite(sums: Mapping[str, Any]) -> None:
@@ -122,7 +149,7 @@ def _check_finite(sums: Mapping[str, Any]) -> None:
             "not finite (did the network diverge?), or frames that are not what the layer declares "
             "(jsnn.run outside of jit says which)"
         )
-    for name in ("task", "accuracy"):
+    for name in {"task"} | (set(sums) - RESERVED):
         if not np.ndim(sums.get(name, 0)) and not np.isfinite(sums.get(name, 0)):
             raise FloatingPointError(
                 f"{name} is {sums[name]} over a batch: outputs of the network are not finite"
@@ -144,5 +171,5 @@ def _dataflows(weight: jax.Array, pairs: Pairs) -> dict[str, dict[str, jax.Array
     return sums
 
 
-def _weighed(weight: jax.Array, usage: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    return {name: weight @ each for name, each in usage.items()}
+def _weighed(weight: jax.Array, figures: Any) -> Any:
+    return jax.tree.map(lambda each: weight @ each, figures)

@@ -2,10 +2,9 @@
 
 term = mean_B regulariser(sample) / its value at initialisation
 
-Each is a frozen dataclass, called with a workload and the parameters of the network, and is passed
-to `jsnn.train.objective.Objective(regulariser=…)`, whose weight, ramp and dead-neuron penalty still
-apply. Where a source leaves a target open we choose it so low that no run of a comparison reaches
-it.
+Each is a frozen dataclass, called with a workload and the parameters of the network, and is weighed
+in a loss by `jsnn.train.objective.Activity(regulariser, weight=…)`. Where a source leaves a target
+open we choose it so low that no run of a comparison reaches it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from jsnn.energy.qnn import Density, estimate_qnn_energy
 from jsnn.hardware import Hardware
 from jsnn.train.objective import EVENT_TEMPERATURE, TEMPERATURE, Regulariser
 from jsnn.train.optimiser import label_params
-from jsnn.train.state import Encoder, TrainState, as_trained
 from jsnn.workload import LayerWorkload, Workload
 
 __all__ = [
@@ -37,7 +35,6 @@ __all__ = [
     "SynopsTarget",
     "WeightsAndActivations",
     "make",
-    "with_unit",
 ]
 
 
@@ -225,7 +222,7 @@ class WeightsAndActivations:
 
 @dataclasses.dataclass(frozen=True)
 class EnergyEstimate:
-    """The energy estimate in pJ: the term of an `Objective` without regulariser or levers.
+    """The energy estimate in pJ: that of `jsnn.train.objective.Energy` on a network without levers.
 
     Attributes:
         hardware: the machine that the energy is estimated for.
@@ -309,19 +306,6 @@ def make(name: str, hardware: Hardware, **options: Any) -> Regulariser:
     if "hardware" in inspect.signature(kind).parameters:
         options = {"hardware": hardware, **options}
     return kind(**options)
-
-
-def with_unit(
-    state: TrainState, model: Any, regulariser: Regulariser, encoder: Encoder, frames: jax.Array
-) -> TrainState:
-    """The state with a regulariser's current value as the unit of the energy term.
-
-    As `jsnn.train.state.with_reference` for the energy, in training mode, on samples `[B, ...]`. A
-    value of zero leaves nothing to lower: the term is then NaN.
-    """
-    passed = as_trained(state, model, encoder, frames)
-    unit = regulariser(passed.workload, state.params).astype(jnp.float32)
-    return dataclasses.replace(state, reference_pj=jnp.where(unit > 0, unit, jnp.nan))
 
 
 def _hidden(workload: Workload) -> list[LayerWorkload]:

@@ -1,9 +1,8 @@
-"""Train state, and the energy at initialisation that its loss is relative to."""
+"""Train state, and the numbers that the terms of its loss start from."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ import optax
 from jsnn._pytree import is_concrete
 from jsnn.energy import EnergyBreakdown
 from jsnn.nn import Forward, forward
-from jsnn.train.objective import Objective
+from jsnn.train.objective import Batch, Numbers, Objective
 from jsnn.workload import require_finite
 
 Encoder = Callable[[jax.Array, jax.Array], jax.Array]
@@ -33,9 +32,8 @@ class TrainState:
         collections: other variables of the model (`constants`, `batch_stats`).
         opt_state: state of the optimiser.
         key: PRNG key data of the run; step keys are derived from it, so it never changes.
-        reference_pj: energy at initialisation, the unit of the energy term.
-        targets: numbers of this run that its compiled step takes (see
-            `jsnn.train.objective.Objective`); None: those of the objective.
+        terms: numbers of the objective's terms (`jsnn.train.objective.Term.start`); None until
+            `start_terms` has measured them.
     """
 
     step: jax.Array
@@ -43,8 +41,7 @@ class TrainState:
     collections: Mapping[str, Any]
     opt_state: Any
     key: jax.Array
-    reference_pj: jax.Array
-    targets: Any = None
+    terms: Mapping[str, Numbers] | None = None
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -55,7 +52,7 @@ class TrainState:
 def init_state(
     model: nn.Module, optimiser: optax.GradientTransformation, frames: jax.Array, seed: int
 ) -> TrainState:
-    """Initial state; `reference_pj` is NaN until `with_reference` has measured it.
+    """Initial state, before `start_terms`.
 
     Args:
         model: the network.
@@ -72,33 +69,40 @@ def init_state(
         collections=variables,
         opt_state=optimiser.init(params),
         key=jax.random.key_data(key),
-        reference_pj=jnp.full((), jnp.nan, jnp.float32),
     )
 
 
-def initial_energy(
-    state: TrainState, model: nn.Module, objective: Objective, encoder: Encoder, frames
-) -> EnergyBreakdown:
-    """The energy estimate of the current network, in training mode, on samples `[B, ...]`.
+def start_terms(
+    state: TrainState, model: nn.Module, objective: Objective, encoder: Encoder, frames: Any
+) -> tuple[TrainState, EnergyBreakdown]:
+    """The state with the numbers of its terms, and the energy estimate of the network as it is.
+
+    Both are measured in training mode.
+
+    Args:
+        state: before the first step.
+        model, objective, encoder: of the run.
+        frames: samples `[B, ...]`; a few hundred are enough.
 
     Raises:
         ValueError: frames that are not what a layer declares, or membranes that are not finite,
-            naming the layer.
+            naming the layer; a term without a positive, finite value.
     """
 
     @jax.jit
     def measure(state, frames):
-        workload = as_trained(state, model, encoder, frames, objective.unpriced).workload
-        return objective.estimate_energy(workload, state.params), workload
+        passed = as_trained(state, model, encoder, frames, objective.unpriced)
+        estimate = objective.estimate_energy(passed.workload, state.params)
+        return estimate, passed.outputs, passed.workload
 
-    whole, workload = measure(state, frames)
-    if not all(is_concrete(layer.events_by_fan_out) for layer in workload):
-        return whole
-    if not all(np.asarray(layer.finite).all() for layer in workload):
-        # Outside of jit a layer names the value.
-        as_trained(state, model, encoder, frames, objective.unpriced)
-    require_finite(workload)
-    return whole
+    estimate, outputs, workload = measure(state, frames)
+    if all(is_concrete(layer.events_by_fan_out) for layer in workload):
+        if not all(np.asarray(layer.finite).all() for layer in workload):
+            # Outside of jit a layer names the value.
+            as_trained(state, model, encoder, frames, objective.unpriced)
+        require_finite(workload)
+    batch = Batch(objective, outputs, None, workload, state.params, known_estimate=estimate)
+    return dataclasses.replace(state, terms=objective.start(batch)), estimate
 
 
 def as_trained(
@@ -119,26 +123,6 @@ def as_trained(
     key = step_key(state)
     options = {"train": True, "rngs": streams(key), "unpriced": unpriced}
     return forward(model, state.variables, encoder(key, frames), **options)
-
-
-def with_reference(state: TrainState, first: EnergyBreakdown) -> TrainState:
-    """The state with the mean energy of an estimate as the unit of the energy term.
-
-    Raises:
-        ValueError: not an energy estimate, or (unless traced) not a positive, finite one.
-    """
-    if not isinstance(first, EnergyBreakdown):
-        raise ValueError(
-            f"expected an EnergyBreakdown, as of initial_energy(state, model, objective, encoder, "
-            f"frames), found {type(first).__name__}"
-        )
-    reference_pj = first.total_pj().mean().astype(jnp.float32)
-    if is_concrete(reference_pj) and not 0 < float(reference_pj) < math.inf:
-        raise ValueError(
-            f"the energy at initialisation is {float(reference_pj):g} pJ, which cannot be the "
-            "unit of the energy term: expected a positive, finite one"
-        )
-    return dataclasses.replace(state, reference_pj=reference_pj)
 
 
 def step_key(state: TrainState) -> jax.Array:

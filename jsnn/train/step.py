@@ -15,6 +15,7 @@ import optax
 
 from jsnn.nn import forward
 from jsnn.nn.time_plan import WHOLE, TimePlan
+from jsnn.train.losses import takes_classes
 from jsnn.train.objective import Objective
 from jsnn.train.state import Encoder, TrainState, step_key, streams
 
@@ -42,7 +43,7 @@ def make_train_step(
             empty batch. A state that the step returned, and the same labels, are not checked again.
     """
     step = _step(model, objective, optimiser, encoder, plan)
-    return _checked(step, step, optimiser)
+    return _checked(step, step, optimiser, takes_classes(objective.loss))
 
 
 def make_epoch(
@@ -67,11 +68,14 @@ def make_epoch(
     def epoch(state: TrainState, data, index):
         return jax.lax.scan(lambda state, row: step(state, data, row), state, index)
 
-    return _checked(epoch, step, optimiser)
+    return _checked(epoch, step, optimiser, takes_classes(objective.loss))
 
 
 def _checked(
-    function: Callable, step: Callable, optimiser: optax.GradientTransformation
+    function: Callable,
+    step: Callable,
+    optimiser: optax.GradientTransformation,
+    classes: bool,
 ) -> Callable:
     """The function jitted, its state donated; its arguments are checked first, outside the jit.
 
@@ -83,6 +87,7 @@ def _checked(
         function: the function to jit, of one step or of many.
         step: from `_step`; the function calls it.
         optimiser: of the step.
+        classes: whether the labels are classes.
     """
     jitted = jax.jit(function, donate_argnums=0)
     counter = labels_seen = None
@@ -99,13 +104,15 @@ def _checked(
             _check_state(state, optimiser)
         fresh = labels is not labels_seen
         if fresh:
-            check_labels(frames, labels)
+            check_samples(frames, labels)
+            if classes:
+                check_classes(labels)
         _check_index(index, len(labels))
-        if fresh:
+        if fresh and classes:
             if step.classes is None:
                 # Tracing notes the number of classes; the trace is reused for the call.
                 jitted.trace(state, data, index)
-            _check_classes(labels, step.classes)
+            _check_below(labels, step.classes)
         state, terms = jitted(state, data, index)
         counter, labels_seen = state.step, labels
         return state, terms
@@ -115,8 +122,8 @@ def _checked(
     return checked
 
 
-def check_labels(frames: Any, labels: Any) -> None:
-    """Raise ValueError unless there are samples, and each has a label that is a class."""
+def check_samples(frames: Any, labels: Any) -> None:
+    """Raise ValueError unless there are samples, and each has a label."""
     if not len(labels):
         raise ValueError("the set is empty: it has no sample; give at least one, with its label")
     if len(frames) != len(labels):
@@ -124,6 +131,10 @@ def check_labels(frames: Any, labels: Any) -> None:
             f"{len(frames)} samples and {len(labels)} labels: give one label, or row of labels, "
             "for each sample"
         )
+
+
+def check_classes(labels: Any) -> None:
+    """Raise ValueError unless every label is a class from 0 up."""
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"labels must be integers from 0 up, got {labels.dtype}{list(labels.shape)}; of a "
@@ -136,7 +147,7 @@ def check_labels(frames: Any, labels: Any) -> None:
         )
 
 
-def _check_classes(labels: Any, classes: int) -> None:
+def _check_below(labels: Any, classes: int) -> None:
     if (most := int(np.asarray(labels).max())) >= classes:
         raise ValueError(
             f"the network has {classes} classes, 0 to {classes - 1}, and a label is {most}: give "
@@ -173,13 +184,13 @@ def _check_state(state: TrainState, optimiser: optax.GradientTransformation) -> 
             "in their place: go on with the state that the step returned, or keep a copy "
             "(jax.tree.map(jnp.copy, state)) before it"
         )
-    reference_pj = np.asarray(state.reference_pj)
-    if not (np.isfinite(reference_pj).all() and (reference_pj > 0).all()):
-        raise ValueError(
-            f"reference_pj of the state is {reference_pj}, and no loss can be finite: measure it "
-            "first, state = with_reference(state, initial_energy(state, model, objective, encoder, "
-            "frames))"
-        )
+    for name, numbers in (state.terms or {}).items():
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(numbers)):
+            raise ValueError(
+                f"the numbers of the term {name!r} are {numbers}, and no loss can be finite: "
+                "measure them first, state, first = start_terms(state, model, objective, encoder, "
+                "frames)"
+            )
     expected = jax.eval_shape(optimiser.init, state.params)
     if _shapes(expected) != _shapes(state.opt_state):
         raise ValueError(
@@ -212,20 +223,16 @@ def _step(model, objective, optimiser, encoder, plan) -> Callable:
                 unpriced=objective.unpriced,
             )
             value, terms = objective(
-                passed.outputs,
-                labels,
-                passed.workload,
-                state.reference_pj,
-                state.step,
-                params,
-                state.targets,
+                passed.outputs, labels, passed.workload, params, state.terms, state.step
             )
             step.classes = passed.outputs.shape[-1]
             rates = jnp.stack([layer.spike_rate.mean() for layer in passed.workload])
             return value, (terms | {"spike_rates": rates}, passed.updates)
 
         (value, (terms, updates)), grads = jax.value_and_grad(loss, has_aux=True)(state.params)
-        finite = jnp.isfinite(value) & jnp.isfinite(optax.tree.norm(grads))
+        # The energy is reported beside the loss, also where it has no weight.
+        finite = jnp.isfinite(value) & jnp.isfinite(terms["total_pj"])
+        finite &= jnp.isfinite(optax.tree.norm(grads))
         changes, opt_state = optimiser.update(grads, state.opt_state, state.params)
         new = dataclasses.replace(
             state,

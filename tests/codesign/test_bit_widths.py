@@ -19,9 +19,10 @@ from jsnn.nn.layers import Residual, Spiking
 from jsnn.nn.time_plan import Chunked
 from jsnn.readouts import MeanMembrane
 from jsnn.train.levers import Levered, price, split
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Objective, energy_terms
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_train_step
 
 MACHINE = jsnn.hardware.get("neuromorphic-22nm")
@@ -140,7 +141,7 @@ def test_each_layer_is_priced_at_its_bits():
             for w, s in [own[layer.geometry.name]]
         ]
     )
-    found = Objective("cross-entropy", MACHINE, levers=model.levers).estimate_energy(
+    found = Objective(CrossEntropy(), MACHINE, levers=model.levers).estimate_energy(
         workload, variables["params"]
     )
     np.testing.assert_allclose(found.parts_pj, expected.parts_pj, rtol=1e-6)
@@ -189,7 +190,7 @@ def test_the_task_wants_bits_and_the_energy_does_not():
 
 def test_a_heavy_energy_takes_bits_and_none_leave_their_bounds():
     model, _ = levered()
-    objective = Objective("cross-entropy", MACHINE, energy_weight=30.0, levers=model.levers)
+    objective = Objective(CrossEntropy(), MACHINE, energy_terms(30.0), levers=model.levers)
     optimiser = make_optimiser(0.05, 20, schedule="constant", levers={"bits": 10.0})
 
     def encoder(key, samples):
@@ -197,13 +198,12 @@ def test_a_heavy_energy_takes_bits_and_none_leave_their_bounds():
 
     samples, labels = jnp.swapaxes(FRAMES, 0, 1), jnp.array([0, 1, 2, 0])
     state = init_state(model, optimiser, FRAMES, seed=0)
-    first = initial_energy(state, model, objective, encoder, samples)
-    state = with_reference(state, first)
+    state, first = start_terms(state, model, objective, encoder, samples)
     step = make_train_step(model, objective, optimiser, encoder)
     for _ in range(20):
         state, terms = step(state, (samples, labels), jnp.arange(4))
     assert bool(terms["finite"])
-    assert float(terms["total_pj"]) < 0.6 * float(state.reference_pj)
+    assert float(terms["total_pj"]) < 0.6 * float(first.total_pj().mean())
     for widths in LEARNED.widths(split(state.params)[1]["bits"]).values():
         assert 2 <= widths["weight_bits"] <= 4 and 3 <= widths["state_bits"] <= 5
 

@@ -65,7 +65,7 @@ def cost(lever, trade, work=WORK):
 
     def of(leaves, temperature=0.1):
         values, excess = lever.settled(leaves, before)
-        return trade(lever.on(values, before), before, squared(excess), temperature)
+        return trade.cost(lever.on(values, before), before, squared(excess), temperature)
 
     return of
 

@@ -20,7 +20,7 @@ from jsnn.codesign.hardware.design_parameters import (
     round_weights,
 )
 from jsnn.codesign.hardware.rules import RULES, nearest_feasible, refusal
-from jsnn.codesign.hardware.trade import Trade, TradeObjective
+from jsnn.codesign.hardware.trade import Trade
 from jsnn.energy import estimate_energy, estimate_layers
 from jsnn.energy.area import memory_area_layers_mm2, memory_area_mm2
 from jsnn.energy.latency import latency, latency_layers
@@ -29,8 +29,10 @@ from jsnn.hardware.toml import dump, load
 from jsnn.nn.time_plan import Chunked
 from jsnn.quantise import fake_quantise
 from jsnn.train.levers import Levered, split
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Energy, Objective, energy_terms
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_train_step
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
@@ -209,7 +211,7 @@ def test_slopes_are_true_between_the_hard_choices():
         trade = Trade(0.5, 0.5, 45)
 
         def cost(leaves):
-            return trade(lever.price(leaves, None, before), before, 0.0, 0.0)
+            return trade.cost(lever.price(leaves, None, before), before, 0.0, 0.0)
 
         check_grads(jax.jit(cost), (leaves,), order=1, modes=("rev",), rtol=1e-4)
 
@@ -259,10 +261,9 @@ def test_parameters_are_trained_beside_a_network_and_scored_at_feasible_values()
     model = Levered(jsnn.models.MLP((8,), 3, input_kind="events"), (lever,))
     frames = (jax.random.uniform(jax.random.key(3), (4, 4, 12)) < 0.4).astype(jnp.float32)
     with pytest.raises(ValueError, match="nothing pushes local_bytes down"):
-        TradeObjective("cross-entropy", SPATIAL, 1.0, levers=(lever,), trade=Trade(1.0))
-    objective = TradeObjective(
-        "cross-entropy", SPATIAL, 1.0, levers=(lever,), trade=Trade(1.0, 1.0, 45), ramp_steps=4
-    )
+        Objective(CrossEntropy(), SPATIAL, (Energy(), Trade(1.0)), levers=(lever,))
+    terms = (*energy_terms(1.0, ramp_steps=4), Trade(1.0, 1.0, 45, ramp_steps=4))
+    objective = Objective(CrossEntropy(), SPATIAL, terms, levers=(lever,))
     optimiser = make_optimiser(1e-2, 10, schedule="constant", levers={"design": 10.0})
 
     def encoder(key, samples):
@@ -270,7 +271,7 @@ def test_parameters_are_trained_beside_a_network_and_scored_at_feasible_values()
 
     samples, labels = jnp.swapaxes(frames, 0, 1), jnp.array([0, 1, 2, 0])
     state = init_state(model, optimiser, frames, seed=0)
-    state = with_reference(state, initial_energy(state, model, objective, encoder, samples))
+    state, _ = start_terms(state, model, objective, encoder, samples)
     before = jax.device_get(state.params)
     step = make_train_step(model, objective, optimiser, encoder)
     for _ in range(3):

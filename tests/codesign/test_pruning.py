@@ -28,9 +28,10 @@ from jsnn.nn.recording import record
 from jsnn.nn.time_plan import Chunked
 from jsnn.train.checkpoint import Checkpoints
 from jsnn.train.levers import Levered, price, split
-from jsnn.train.objective import Objective, active_share
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Objective, active_share, energy_terms
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_train_step
 from jsnn.workload import Workload
 from jsnn.workload.truncation import rescale, truncate
@@ -100,7 +101,7 @@ def test_what_is_written_out_is_smaller_and_the_same(case, machines):
     @jax.jit
     def estimates(workload, params, small_work):
         objectives = {
-            name: Objective("cross-entropy", get(name), levers=levered.levers) for name in machines
+            name: Objective(CrossEntropy(), get(name), levers=levered.levers) for name in machines
         }
         relaxed = {name: one.estimate_energy(workload, params) for name, one in objectives.items()}
         exact = {name: estimate_energy(small_work, get(name)) for name in machines}
@@ -140,7 +141,7 @@ def test_the_auditor_counts_the_smaller_network():
     _, workload = ran(levered, variables, FLAT)
     for name in DERIVED:
         audited = audit(record(small, fewer, FLAT), get(name))
-        objective = Objective("cross-entropy", get(name), levers=levered.levers)
+        objective = Objective(CrossEntropy(), get(name), levers=levered.levers)
         found = objective.estimate_energy(workload, variables["params"])
         np.testing.assert_allclose(found.parts_pj, audited.parts_pj, rtol=2e-6, atol=1e-9)
 
@@ -161,9 +162,8 @@ def test_a_closed_gate_learns_and_its_unit_too():
 
 def test_training_under_a_energy_closes_units_and_keeps_one():
     model = Levered(MLP((16,), 3, input_kind="events"), (UnitPruning(),))
-    objective = Objective(
-        "cross-entropy", get(MACHINES[3]), energy_weight=100.0, levers=model.levers
-    )
+    machine = get(MACHINES[3])
+    objective = Objective(CrossEntropy(), machine, energy_terms(100.0), levers=model.levers)
     optimiser = make_optimiser(2e-2, 60, schedule="constant", levers={"units": 10.0})
     samples, labels = jnp.swapaxes(FLAT, 0, 1), jnp.array([0, 1, 2])
 
@@ -171,8 +171,7 @@ def test_training_under_a_energy_closes_units_and_keeps_one():
         return jnp.swapaxes(samples, 0, 1)
 
     state = init_state(model, optimiser, FLAT, seed=0)
-    first = initial_energy(state, model, objective, encoder, samples)
-    state = with_reference(state, first)
+    state, first = start_terms(state, model, objective, encoder, samples)
     step = make_train_step(model, objective, optimiser, encoder, plan=Chunked(3))
     for _ in range(40):
         state, terms = step(state, (samples, labels), jnp.arange(3))
@@ -319,7 +318,7 @@ def test_a_threshold_leaves_what_is_above_it_in_network_and_energy():
     outputs, workload = ran(levered, variables, FLAT)
     thin = {**variables, "params": masked(network, kept)}
     np.testing.assert_array_equal(outputs, ran(levered.model, thin, FLAT)[0])
-    objective = Objective("cross-entropy", get("event-45nm"), levers=levered.levers)
+    objective = Objective(CrossEntropy(), get("event-45nm"), levers=levered.levers)
     geometry = levered.levers[0].price(
         leaves["weights"], network, [(workload.layers[0], get("event-45nm"))]
     )
@@ -401,7 +400,7 @@ def test_a_smaller_network_survives_a_checkpoint(tmp_path):
 def test_machines_that_walk_every_weight_say_so():
     levered, variables = thresholded(0.7)
     _, workload = ran(levered, variables, FLAT)
-    objective = Objective("cross-entropy", get("sata"), levers=levered.levers)
+    objective = Objective(CrossEntropy(), get("sata"), levers=levered.levers)
     with pytest.raises(ValueError, match="does not skip weights"):
         objective.estimate_energy(workload, variables["params"])
     with pytest.raises(ValueError, match="stored with their addresses"):

@@ -78,7 +78,7 @@ def _cost(lever, trade, volts):
     """By hand: logic at the supply, the clock as slow as that makes it."""
     clock = jnp.minimum(200e6 / SUPPLY.slowdown(volts), 200e6)
     moved = lever.machine({"voltage_v": volts, "clock_hz": clock})
-    return trade([(l, moved) for l in WORK], [(l, lever.hardware) for l in WORK])
+    return trade.cost([(l, moved) for l in WORK], [(l, lever.hardware) for l in WORK])
 
 
 def _free_memories(machine):
@@ -106,7 +106,7 @@ def test_the_search_is_as_good_as_trying_everything():
     @jax.vmap
     def tried(values):
         whole, excess = lever.construct(values, before)
-        value = TRADE(lever.on(whole, before), before)
+        value = TRADE.cost(lever.on(whole, before), before)
         return jnp.where(squared(excess) > 1e-6, jnp.inf, value)
 
     costs = tried({k.name: grid[:, n] for n, k in enumerate(parameters)})

@@ -12,9 +12,10 @@ from jsnn.neurons import LIF
 from jsnn.nn.time_plan import Chunked
 from jsnn.readouts import LastMembrane, MeanMembrane, PerStep
 from jsnn.train.levers import Levered, price
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Objective, energy_terms
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_epoch
 
 MACHINE = jsnn.hardware.get("neuromorphic-22nm")
@@ -74,9 +75,7 @@ def test_energy_pulls_the_window_down_and_late_evidence_pulls_it_up():
     outputs = jnp.zeros((STEPS, 2, 2)).at[LATE, 0, 1].set(5.0).at[LATE, 1, 0].set(5.0)
 
     def loss(leaf):
-        return jsnn.train.losses.cross_entropy(
-            lever.outputs(leaf, outputs), jnp.array([1, 0])
-        ).mean()
+        return CrossEntropy()(lever.outputs(leaf, outputs), jnp.array([1, 0])).mean()
 
     assert jax.grad(loss)(leaf) < 0
 
@@ -94,9 +93,8 @@ def trained(start, energy_weight):
     """T, leaf by leaf, after training with time constants and thresholds beside it."""
     lever = Window(1, STEPS, start=start, reads="last")
     model = Levered(MODEL, (lever,))
-    objective = Objective(
-        "cross-entropy", MACHINE, energy_weight=energy_weight, levers=(lever,), ramp_steps=100
-    )
+    terms = energy_terms(energy_weight, ramp_steps=100)
+    objective = Objective(CrossEntropy(), MACHINE, terms, levers=(lever,))
     optimiser = make_optimiser(
         4e-2, 300, schedule="constant", scales={"time_constants": 0.05, "thresholds": 2.0},
         levers={"window": 1.0},
@@ -106,8 +104,7 @@ def trained(start, energy_weight):
         return shown(labels)
 
     state = init_state(model, optimiser, shown(), seed=0)
-    first = initial_energy(state, model, objective, encoder, LABELS)
-    state = with_reference(state, first)
+    state, _ = start_terms(state, model, objective, encoder, LABELS)
     before = jax.device_get(state.params)
     epoch = make_epoch(model, objective, optimiser, encoder)
     state, terms = epoch(state, (LABELS, LABELS), jnp.tile(jnp.arange(SAMPLES), (200, 1)))

@@ -30,9 +30,10 @@ from jsnn.readouts import LastMembrane, MeanMembrane, SpikeCount
 from jsnn.train.budget import memory_bytes
 from jsnn.train.evaluation import evaluate, make_eval_step
 from jsnn.train.levers import Lever, Levered, price
+from jsnn.train.losses import CrossEntropy
 from jsnn.train.objective import Objective
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_train_step
 from jsnn.workload import Workload, require_finite
 from tests.fuzzing import examples
@@ -818,7 +819,7 @@ def test_an_evaluation_names_the_layer_that_is_not_finite():
     model = Network((Spiking(nn.Dense(8), LIF(), "events"), Spiking(nn.Dense(8), LIF()), READOUT))
     variables = jax.jit(model.init)(jax.random.key(0), ONES)
     step = make_eval_step(
-        model, Objective("cross-entropy", MACHINE), lambda key, x: x.swapaxes(0, 1)
+        model, Objective(CrossEntropy(), MACHINE), lambda key, x: x.swapaxes(0, 1)
     )
     data = (ONES.swapaxes(0, 1), jnp.array([0, 1]))
     sums = evaluate(step, variables, data, 2, jax.random.key(0))
@@ -835,14 +836,14 @@ def test_an_evaluation_names_the_layer_that_is_not_finite():
 def test_a_training_step_on_what_is_no_event_is_not_finite():
     """Even where the energy has no weight: the figure beside the loss would be wrong."""
     model = Network((Spiking(nn.Dense(8), LIF(), "events"), READOUT))
-    objective, optimiser = Objective("cross-entropy", MACHINE), make_optimiser(1e-3, 10)
+    objective, optimiser = Objective(CrossEntropy(), MACHINE), make_optimiser(1e-3, 10)
 
     def encoder(key, samples):
         return samples.swapaxes(0, 1)
 
     state = init_state(model, optimiser, ONES, seed=0)
     samples, labels = ONES.swapaxes(0, 1), jnp.array([0, 1])
-    state = with_reference(state, initial_energy(state, model, objective, encoder, samples))
+    state, _ = start_terms(state, model, objective, encoder, samples)
     step = make_train_step(model, objective, optimiser, encoder)
     for given_, finite in ((samples, True), (0.1 * samples, False), (samples, True)):
         state, terms = step(state, (given_, labels), jnp.arange(2))

@@ -32,7 +32,8 @@ from jsnn.nn.layers import Dropout, Flatten, Pool, Residual, Spiking, batch_norm
 from jsnn.nn.recording import record
 from jsnn.readouts import MeanMembrane
 from jsnn.train.evaluation import evaluate
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Objective, energy_terms
 from jsnn.train.state import init_state
 from jsnn.train.step import make_train_step
 
@@ -268,7 +269,7 @@ def test_sets_train_and_are_evaluated_the_same_however_they_are_stored(key):
     labels = draw.integers(0, 5, 8).astype(np.int32)
     stored = {"dense": recordings, "events": pack(recordings), "bits": pack_bits(recordings)}
     model, encoder = LAYERS["readout"](), Recorded()
-    objective = Objective("cross-entropy", get("hierarchy-45nm"), energy_weight=0.1)
+    objective = Objective(CrossEntropy(), get("hierarchy-45nm"), energy_terms(0.1))
     optimiser = optax.adam(1e-2)
     train = make_train_step(model, objective, optimiser, encoder)
 
@@ -283,7 +284,8 @@ def test_sets_train_and_are_evaluated_the_same_however_they_are_stored(key):
     for name, samples in stored.items():
         data = jax.tree.map(jnp.asarray, samples), jnp.asarray(labels)
         state = init_state(model, optimiser, encoder(key, data[0][:4]), 0)
-        state = dataclasses.replace(state, reference_pj=jnp.float32(1e4))
+        terms = {"energy": {"weight": 0.1, "reference": 1e4}, "dead_neurons": {"weight": 0.1}}
+        state = dataclasses.replace(state, terms=terms)
         state, terms = train(state, data, jnp.arange(4))
         sums = evaluate(measure, state.variables, (samples, labels), 3, key)
         assert sums["samples"] == 8

@@ -113,15 +113,14 @@ def test_runs_vmapped_take_the_step_of_their_solo_runs():
     ]
     devices = train.HERE.take(base.batch)
     made = train.prepare(base, devices)
-    begun = [train.begin(config, made, devices, own=False) for config in configs]
+    begun = [train.begin(config, made, devices) for config in configs]
     orders = [train.draw_order(config, 1, 64, 1) for config in configs]
     states = jax.tree.map(lambda *leaves: np.stack(leaves), *[one.state for one in begun])
     advance = jax.jit(jax.vmap(made.advance, in_axes=(0, None, 0)))
     states, _ = advance(states, made.train, np.stack(orders))
-    # The solo run of the second, its weight a constant of its program.
+    # The solo run of the second, in a program of its own.
     own = train.prepare(configs[1], devices)
     alone, _ = own.advance(train.begin(configs[1], own, devices).state, own.train, orders[1])
-    assert alone.targets is None
     for a, b in zip(jax.tree.leaves(states.params), jax.tree.leaves(alone.params), strict=True):
         np.testing.assert_allclose(a[1], b, rtol=1e-4, atol=1e-6)
     kernels = states.params["hidden_0"]["synapse"]["kernel"]

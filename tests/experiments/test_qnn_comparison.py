@@ -109,7 +109,7 @@ def test_the_program_of_the_qnn_is_its_network():
     swept = make(job, 6, QNN)
     assert swept.model.neuron == QuantisedReLU(3)
     assert swept.model.widths == (8,) and len(swept.shapes) == 1
-    assert swept.objective.regulariser.steps == 6
+    assert swept.regulariser.steps == 6
     result = swept.run(Numbers(seed=0, slope=1.0, rate=1.0, strength=0.1))
     assert result["finite"]
     assert result["prices"].keys() == {row.name for row in ROWS}

@@ -12,8 +12,9 @@ from experiments.swept import Numbers, Steeper, Swept, task_config
 from jsnn.nn import forward
 from jsnn.surrogate import Sigmoid
 from jsnn.train.evaluation import evaluate, make_eval_step
-from jsnn.train.objective import Objective
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.losses import LOSSES
+from jsnn.train.objective import Objective, energy_terms
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_train_step
 
 TINY = {
@@ -41,13 +42,13 @@ def by_steps(seed, slope, rate, strength):
     model = build.network(config, data, encoder.input_kind)
     model = model.clone(neuron=dataclasses.replace(model.neuron, surrogate=Sigmoid(4.0 * slope)))
     steps = len(data.train) // config.batch
-    objective = Objective(config.task, hardware, strength, ramp_steps=int(0.5 * 2 * steps))
+    terms = energy_terms(strength, ramp_steps=int(0.5 * 2 * steps))
+    objective = Objective(LOSSES[config.task], hardware, terms)
     optimiser = build.optimiser(config, data)
     frames = jnp.asarray(data.train.frames)
     state = init_state(model, optimiser, encoder(jax.random.key(0), frames[:1]), seed)
     sample = jax.random.permutation(jax.random.key(seed), len(frames))[:256]
-    first = initial_energy(state, model, objective, encoder, frames[sample])
-    state = with_reference(state, first)
+    state, _ = start_terms(state, model, objective, encoder, frames[sample])
     step = make_train_step(model, objective, optimiser, encoder)
     for epoch in (1, 2):
         order = np.random.default_rng((seed, epoch)).permutation(len(frames))
@@ -77,14 +78,14 @@ def test_what_is_zero_at_first_is_measured_on_the_network_without_it(monkeypatch
     begun, _ = swept._start(3, swept._first_samples(3))
     free, _, _ = swept.trained(Numbers(3, 1.0, 1.0, 0.0))
     workload = forward(swept.model, free.variables, swept._first_samples(3)[None].repeat(2, 0))
-    unit = float(swept.objective.regulariser(workload.workload, free.params))
-    ratio = unit / float(begun.reference_pj)
+    unit = float(swept.regulariser(workload.workload, free.params))
+    ratio = unit / float(swept._unit_of(begun))
     usual, _, _ = swept.trained(Numbers(3, 2.0, 1.0, 0.5))
     start = swept._start
 
     def silent(*arguments):
         state, pj = start(*arguments)
-        return dataclasses.replace(state, reference_pj=jnp.float32(jnp.nan)), pj
+        return swept._with_unit(state, jnp.nan), pj
 
     monkeypatch.setattr(swept, "_start", silent)
     found, _, finite = swept.trained(Numbers(3, 2.0, 1.0, 0.5 * ratio))
@@ -103,16 +104,16 @@ def test_a_silent_start_gives_no_unit(regulariser):
     frames = swept._first_samples(0)
     for samples, has_unit in ((frames, True), (jnp.zeros_like(frames), False)):
         state, initial_pj = swept._start(0, samples)
-        assert bool(jnp.isfinite(state.reference_pj)) is has_unit
+        assert bool(jnp.isfinite(swept._unit_of(state))) is has_unit
         assert jnp.isfinite(initial_pj)
 
 
 def test_an_event_temperature_reaches_the_terms_that_have_one():
     config = task_config({**TINY, "event_temperature": 0.7})
     for regulariser, found in (("energy", 0.7), ("l1-rate", None)):
-        objective = Swept(config, regulariser).objective
-        assert getattr(objective.regulariser, "event_temperature", None) == found
-        assert objective.event_temperature == 0.7
+        swept = Swept(config, regulariser)
+        assert getattr(swept.regulariser, "event_temperature", None) == found
+        assert swept.objective.event_temperature == 0.7
 
 
 def test_all_runs_share_one_program(swept, compilations):

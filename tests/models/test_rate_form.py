@@ -14,7 +14,8 @@ from jsnn.models import MLP
 from jsnn.models.rate_form import QNNEnergy, QuantisedReLU, as_window, qnn_mlp, unread_pj
 from jsnn.neurons import LIF
 from jsnn.nn import run
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Activity, Objective
 
 MACHINE = jsnn.hardware.get("neuromorphic-22nm")
 SPATIAL = jsnn.hardware.get("spatial-45nm")
@@ -147,11 +148,13 @@ def test_it_goes_where_the_spiking_network_goes():
             lambda a, b: a.shape == b.shape, shapes[name]["synapse"], params[name]["synapse"]
         )
         assert all(jax.tree.leaves(same))
-    objective = Objective("cross-entropy", MACHINE, 1.0, regulariser=QNNEnergy(MACHINE, STEPS))
+    term = Activity(QNNEnergy(MACHINE, STEPS))
+    objective = Objective(CrossEntropy(), MACHINE, (term,))
     labels = jnp.array([0, 1, 2, 0, 1])
     unit = QNNEnergy(MACHINE, STEPS)(workload)
-    _, terms = objective(jnp.asarray(outputs), labels, workload, unit, None, params)
-    np.testing.assert_allclose(terms["energy"], 1, rtol=1e-6)
+    numbers = {"activity": {"weight": 1.0, "reference": unit}}
+    _, terms = objective(jnp.asarray(outputs), labels, workload, params, numbers)
+    np.testing.assert_allclose(terms["activity"], 1, rtol=1e-6)
 
 
 def test_bad_input_is_refused():

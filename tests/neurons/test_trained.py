@@ -38,8 +38,9 @@ from jsnn.neurons.trained import MOST
 from jsnn.nn.layers import Network, Spiking
 from jsnn.readouts import MeanMembrane
 from jsnn.surrogate import ATan, Surrogate
+from jsnn.train.losses import CrossEntropy
 from jsnn.train.objective import Objective
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_train_step
 from jsnn.train.threshold import with_factor
 from jsnn.unroll import start_fold, unroll
@@ -280,11 +281,9 @@ def test_any_optimiser_on_all_of_params_leaves_constants_at_their_initial_values
     """What everyone types first: adam on all of `params`, a stock MLP on digits."""
     split, encoder = load("digits").train, Direct(4)
     model, machine = MLP((16,), 10), get("neuromorphic-22nm")
-    objective, optimiser = Objective("cross-entropy", machine), optax.adam(2e-3)
+    objective, optimiser = Objective(CrossEntropy(), machine), optax.adam(2e-3)
     state = init_state(model, optimiser, encoder(jax.random.key(0), split.frames[:1]), seed=0)
-    state = with_reference(
-        state, initial_energy(state, model, objective, encoder, split.frames[:64])
-    )
+    state, _ = start_terms(state, model, objective, encoder, split.frames[:64])
     before = jax.device_get(state.collections["constants"])
     weights = jax.device_get(state.params)
     step = make_train_step(model, objective, optimiser, encoder)

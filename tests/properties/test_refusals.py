@@ -31,10 +31,10 @@ from jsnn.neurons import LI, LIF
 from jsnn.nn.layers import Flatten, Network, Pool, Spiking
 from jsnn.readouts import MeanMembrane
 from jsnn.train.evaluation import evaluate, make_eval_step
-from jsnn.train.losses import accuracy, cross_entropy
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy, accuracy
+from jsnn.train.objective import Batch, Objective, energy_terms
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_train_step
 from jsnn.workload import Workload, require_finite
 from jsnn.workload.analytic import dense
@@ -192,7 +192,7 @@ def test_constants_that_an_optimiser_of_all_variables_spoilt_are_named():
     @jax.jit
     def step(variables, opt_state):
         def loss(variables):
-            return cross_entropy(model.apply(variables, FRAMES), jnp.array([0, 2])).mean()
+            return CrossEntropy()(model.apply(variables, FRAMES), jnp.array([0, 2])).mean()
 
         changes, opt_state = optimiser.update(jax.grad(loss)(variables), opt_state)
         return optax.apply_updates(variables, changes), opt_state
@@ -225,7 +225,7 @@ def test_constants_that_are_not_legal_are_named(leaf, value):
 
 SAMPLES = np.ones((6, 4, 8), np.float32)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
-OBJECTIVE = Objective("cross-entropy", MACHINE, energy_weight=0.1)
+OBJECTIVE = Objective(CrossEntropy(), MACHINE, energy_terms(0.1))
 OPTIMISER = make_optimiser(1e-3, 10)
 
 
@@ -245,25 +245,23 @@ def state_of(model=MODEL):
 def test_a_first_energy_of_what_is_no_event_says_which_value(kind, samples, message):
     model = MLP((6,), 3, input_kind=kind)
     with pytest.raises(ValueError, match=message):
-        initial_energy(state_of(model), model, OBJECTIVE, Recorded(), samples)
+        start_terms(state_of(model), model, OBJECTIVE, Recorded(), samples)
 
 
-def test_a_reference_is_a_energy_of_some_energy():
-    state = state_of()
-    whole = initial_energy(state, MODEL, OBJECTIVE, Recorded(), SAMPLES)
-    assert float(with_reference(state, whole).reference_pj) > 0
-    with pytest.raises(ValueError, match=r"expected an EnergyBreakdown.*found float"):
-        with_reference(state, 15000.0)
+def test_the_unit_of_a_term_is_positive_and_finite():
+    state, first = start_terms(state_of(), MODEL, OBJECTIVE, Recorded(), SAMPLES)
+    assert float(state.terms["energy"]["reference"]) == float(first.total_pj().mean())
     for factor in (0.0, np.nan, np.inf, -1.0):
-        spoilt = dataclasses.replace(whole, parts_pj=whole.parts_pj * factor)
-        with pytest.raises(ValueError, match="cannot be the unit of the energy term"):
-            with_reference(state, spoilt)
+        spoilt = dataclasses.replace(first, parts_pj=first.parts_pj * factor)
+        batch = Batch(OBJECTIVE, None, None, None, known_estimate=spoilt)
+        with pytest.raises(ValueError, match=r"term 'energy' .* which cannot be its unit"):
+            OBJECTIVE.start(batch)
 
 
 @pytest.mark.parametrize("index", [[0, 1], (0,), 3, np.array([0.0, 1.0]), np.array([True])])
 def test_an_index_is_an_array_of_integers(index):
     state = state_of()
-    state = with_reference(state, initial_energy(state, MODEL, OBJECTIVE, Recorded(), SAMPLES))
+    state, _ = start_terms(state, MODEL, OBJECTIVE, Recorded(), SAMPLES)
     step = make_train_step(MODEL, OBJECTIVE, OPTIMISER, Recorded())
     with pytest.raises(ValueError, match="index of a batch must be an array of integers"):
         step(state, (jnp.asarray(SAMPLES), jnp.asarray(LABELS)), index)
@@ -334,7 +332,7 @@ CALLS = {
     "report": lambda work, name: report.report(work, name, draws=2),
     "compare": lambda work, name: report.compare(work, [name], draws=2),
     "audit": lambda work, name: audit.audit([], name),
-    "Objective": lambda work, name: Objective("cross-entropy", name),
+    "Objective": lambda work, name: Objective(CrossEntropy(), name),
 }
 
 

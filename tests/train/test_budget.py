@@ -23,9 +23,10 @@ from jsnn.nn import run
 from jsnn.nn.layers import Spiking, batch_norm
 from jsnn.train.budget import Budget, Infeasible, memory_bytes
 from jsnn.train.evaluation import evaluate, make_eval_step
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import DeadNeurons, Objective, energy_terms
 from jsnn.train.optimiser import make_optimiser
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_epoch
 from jsnn.train.threshold import search, with_factor
 from jsnn.units import parse, text
@@ -86,7 +87,7 @@ def test_limits_come_down_geometrically(step, start, limit, begin):
     budget = Budget(energy_pj=limit, steps=100, anneal_from=begin)
     share = min(max((step / 100 - begin) / (0.6 - begin), 0.0), 1.0)
     first = max(start, limit)
-    found = budget.limits(budget.targets({"energy_pj": start}), step)["energy_pj"]
+    found = budget.limits(budget.numbers({"energy_pj": start}), step)["energy_pj"]
     assert float(found) == pytest.approx(first * (limit / first) ** share, rel=1e-4)
 
 
@@ -101,8 +102,8 @@ def test_any_strength_above_zero_is_taken():
 
 def test_penalty_and_multiplier_by_hand():
     budget = Budget(energy_pj=100.0, latency_s=2.0, strength=7.0)
-    targets = budget.targets({"energy_pj": 500.0, "latency_s": 1.0})
-    penalty, reported = budget.penalty(targets, {"energy_pj": 120.0, "latency_s": 1.0})
+    numbers = budget.numbers({"energy_pj": 500.0, "latency_s": 1.0})
+    penalty, reported = budget.penalty(numbers, {"energy_pj": 120.0, "latency_s": 1.0})
     c = math.log(1.2)
     assert float(penalty) == pytest.approx(7 * c**2, rel=1e-4)
     assert float(reported["multiplier_energy_pj"]) == pytest.approx(14 * c, rel=1e-4)
@@ -110,7 +111,7 @@ def test_penalty_and_multiplier_by_hand():
 
     def slope(log_usage):
         usage = {"energy_pj": jnp.exp(log_usage), "latency_s": jnp.float32(1.0)}
-        return budget.penalty(targets, usage)[0]
+        return budget.penalty(numbers, usage)[0]
 
     at = jnp.log(jnp.float32(120.0))
     assert float(jax.grad(slope)(at)) == pytest.approx(14 * c, rel=1e-4)
@@ -183,13 +184,11 @@ def test_a_budget_below_the_spike_independent_energy_is_infeasible_and_says_so()
     budget.refuse_below({"energy_pj": 90.0, "latency_s": 0.5})
 
 
-def test_objectives_refuse_a_weight_beside_a_budget_and_a_budget_without_targets():
+def test_objectives_refuse_a_budget_without_numbers():
     budget = Budget(energy_pj=100.0)
-    with pytest.raises(ValueError, match="takes the place of a weight"):
-        Objective("cross-entropy", MACHINE, 0.1, constraint=budget)
-    objective = Objective("cross-entropy", MACHINE, constraint=budget)
-    with pytest.raises(ValueError, match="needs targets"):
-        objective(jnp.zeros((1, 10)), jnp.array([1]), WORK, jnp.float32(1.0))
+    objective = Objective(CrossEntropy(), MACHINE, (budget,))
+    with pytest.raises(ValueError, match=r"numbers of the terms \['budget'\], found \[\]"):
+        objective(jnp.zeros((1, 10)), jnp.array([1]), WORK)
 
 
 # ---- trained to a budget -------------------------------------------------------------------------
@@ -205,11 +204,11 @@ def data():
     return jnp.asarray(frames), jnp.asarray(np.arange(8) % 3, jnp.int32)
 
 
-def started(objective, optimiser, targets=None, seed=0):
+def started(objective, optimiser, seed=0, **terms):
     set_ = data()
     state = init_state(MODEL, optimiser, ENCODER(jax.random.key(0), set_[0][:1]), seed=seed)
-    state = with_reference(state, initial_energy(state, MODEL, objective, ENCODER, set_[0]))
-    return dataclasses.replace(state, targets=targets)
+    state, _ = start_terms(state, MODEL, objective, ENCODER, set_[0])
+    return dataclasses.replace(state, terms=state.terms | terms)
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +218,7 @@ def trained():
     order = np.tile(np.arange(8), (STEPS, 1))
     for name, machine in (("energy_pj", MACHINE), ("latency_s", SPATIAL)):
         budget = Budget(**{name: 1.0}, steps=STEPS)
-        objective = Objective("cross-entropy", machine, dead_neuron_weight=0.1, constraint=budget)
+        objective = Objective(CrossEntropy(), machine, (budget, DeadNeurons(weight=0.1)))
         optimiser = make_optimiser(2e-2, STEPS)
         epoch = make_epoch(MODEL, objective, optimiser, ENCODER)
         evaluated = make_eval_step(MODEL, objective, ENCODER)
@@ -230,12 +229,14 @@ def trained():
         for seed in range(3):
             first = measure(started(objective, optimiser, seed=seed))
             start, independent = (
-                float(first[key][name]) / 8 for key in ("usage", "usage_spike_independent")
+                float(first[key]["budget"][name]) / 8
+                for key in ("figures", "figures_spike_independent")
             )
             for share in (0.3, 0.6):
                 limit = independent + share * (start - independent)
-                targets = dataclasses.replace(budget, **{name: limit}).targets({name: start})
-                state, terms = epoch(started(objective, optimiser, targets, seed), data(), order)
+                numbers = dataclasses.replace(budget, **{name: limit}).numbers({name: start})
+                before = started(objective, optimiser, seed, budget=numbers)
+                state, terms = epoch(before, data(), order)
                 found.setdefault((name, share), []).append((limit, state, terms, measure(state)))
         found[name, "compiled"] = epoch._cache_size()
     return found
@@ -248,7 +249,7 @@ def test_one_compiled_epoch_serves_every_budget_and_each_is_kept_nearly(name, tr
     for share in (0.3, 0.6):
         usage[share] = []
         for limit, _, terms, sums in trained[name, share]:
-            usage[share].append(float(sums["usage"][name]) / 8)
+            usage[share].append(float(sums["figures"]["budget"][name]) / 8)
             assert usage[share][-1] <= 1.1 * limit
             assert float(terms["task"][-1]) < 0.9 * float(terms["task"][0])
             assert all(ever.sum() > 0 for ever in sums["ever"][:2])
@@ -258,18 +259,15 @@ def test_one_compiled_epoch_serves_every_budget_and_each_is_kept_nearly(name, tr
         assert tight < wide * (1.01 if name == "latency_s" else 1.0)
 
 
-def test_targets_of_its_own_weight_is_the_objective_of_that_weight():
+def test_numbers_of_another_weight_are_the_objective_of_that_weight():
     optimiser, order = make_optimiser(2e-2, 20), np.tile(np.arange(8), (3, 1))
-    static = Objective("cross-entropy", MACHINE, 0.7, ramp_steps=4)
-    epoch = make_epoch(MODEL, static, optimiser, ENCODER)
-    one, terms = epoch(started(static, optimiser), data(), order)
-    traced = dataclasses.replace(static, energy_weight=0.0)
-    epoch = make_epoch(MODEL, traced, optimiser, ENCODER)
-    targets = {"energy_weight": jnp.float32(0.7)}
-    other, same = epoch(started(traced, optimiser, targets), data(), order)
-    np.testing.assert_allclose(terms["loss"], same["loss"], rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(other.params), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    heavy = Objective(CrossEntropy(), MACHINE, energy_terms(0.7, ramp_steps=4))
+    epoch = make_epoch(MODEL, heavy, optimiser, ENCODER)
+    one, terms = epoch(started(heavy, optimiser), data(), order)
+    light = dataclasses.replace(heavy, terms=energy_terms(0.0, ramp_steps=4))
+    epoch = make_epoch(MODEL, light, optimiser, ENCODER)
+    other, same = epoch(started(light, optimiser, **started(heavy, optimiser).terms), data(), order)
+    jax.tree.map(np.testing.assert_array_equal, (one.params, terms), (other.params, same))
 
 
 # ---- the last turn -------------------------------------------------------------------------------
@@ -362,8 +360,8 @@ def test_a_network_without_thresholds_is_refused():
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"energy_pj": "60nJ"}, r"in pj, got '60nJ'; .*jsnn\.units\.parse\('60nJ', 'energy'\)"),
-        ({"latency_s": "1ms"}, r"in s, got '1ms'"),
+        ({"energy_pj": "60ms"}, "positive energy with a unit .*got '60ms'"),
+        ({"energy_pj": None, "latency_s": [1]}, r"latency_s must be a number, in s, got \[1\]"),
         ({"memory_bytes": True}, "must be a number, in bytes, got True"),
         ({"energy_pj": float("nan")}, "positive and finite"),
     ],

@@ -12,9 +12,10 @@ from jsnn.energy import estimate_energy
 from jsnn.nn.time_plan import Chunked
 from jsnn.train.evaluation import make_eval_step
 from jsnn.train.levers import Lever, Levered, price, split
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Objective, energy_terms
 from jsnn.train.optimiser import label_params, make_optimiser
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_train_step
 
 # Compiled: a run operation by operation takes longer to start than to finish.
@@ -105,7 +106,7 @@ def test_levers_act_in_turn():
 def test_the_energy_is_that_of_the_hardware_a_lever_gives():
     model, variables = levered(Narrow(4.0))
     _, workload = ran(model, variables, FRAMES)
-    objective = Objective("cross-entropy", MACHINE, levers=model.levers)
+    objective = Objective(CrossEntropy(), MACHINE, levers=model.levers)
     found = objective.estimate_energy(workload, variables["params"]).total_pj()
     plain = unlevered(workload)
     narrow = estimate_energy(plain, MACHINE.with_design(weight_bits=4)).total_pj()
@@ -120,7 +121,7 @@ def test_without_levers_every_layer_runs_on_the_machine():
 
 def test_leaves_are_trained_with_their_own_rate():
     model = Levered(MODEL, (Louder(1.0), Narrow(6.0)))
-    objective = Objective("cross-entropy", MACHINE, energy_weight=1.0, levers=model.levers)
+    objective = Objective(CrossEntropy(), MACHINE, energy_terms(1.0), levers=model.levers)
     optimiser = make_optimiser(1e-2, 10, schedule="constant", levers={"narrow": 10.0, "louder": 0})
 
     def encoder(key, samples):
@@ -128,8 +129,7 @@ def test_leaves_are_trained_with_their_own_rate():
 
     samples, labels = jnp.swapaxes(FRAMES, 0, 1), jnp.array([0, 1, 2, 0])
     state = init_state(model, optimiser, FRAMES, seed=0)
-    first = initial_energy(state, model, objective, encoder, samples)
-    state = with_reference(state, first)
+    state, _ = start_terms(state, model, objective, encoder, samples)
     before = jax.device_get(state.params)
     step = make_train_step(model, objective, optimiser, encoder)
     for _ in range(3):

@@ -1,7 +1,5 @@
 """Losses by hand, the energy term, and the term against dead layers."""
 
-import dataclasses
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,12 +13,40 @@ from jsnn.neurons import LIF
 from jsnn.nn import run
 from jsnn.nn.layers import Spiking
 from jsnn.surrogate import ATan
-from jsnn.train.losses import accuracy, cross_entropy, every_step, tet
-from jsnn.train.objective import Objective, active_share
+from jsnn.train.budget import Budget
+from jsnn.train.losses import (
+    TET,
+    ConfusionMatrix,
+    CrossEntropy,
+    EveryStep,
+    MeanSquaredError,
+    accuracy,
+    balanced_weights,
+    recall_by_class,
+)
+from jsnn.train.objective import (
+    Activity,
+    DeadNeurons,
+    Energy,
+    Objective,
+    RelativeTerm,
+    Term,
+    active_share,
+    energy_terms,
+)
+from jsnn.train.regularisers import L1Rate
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
 
 MACHINE = get("neuromorphic-22nm")
+
+
+def numbers(weight, dead_neuron_weight=1.0, reference=1e4):
+    """Of `energy_terms`, as arrays."""
+    return {
+        "energy": {"weight": jnp.float32(weight), "reference": jnp.float32(reference)},
+        "dead_neurons": {"weight": jnp.float32(weight * dead_neuron_weight)},
+    }
 
 
 def nll(logits, label):
@@ -32,12 +58,12 @@ def test_losses_are_their_sums(key):
     labels = np.array([2, 0, 3])
     steps = np.array([[0, 1, 2, 3, 0], [1, 1, 1, 1, 1], [3, 2, 1, 0, 3]])
     np.testing.assert_allclose(
-        cross_entropy(outputs[0], labels),
+        CrossEntropy()(outputs[0], labels),
         [nll(outputs[0, b], labels[b]) for b in range(3)],
         rtol=1e-5,
     )
     np.testing.assert_allclose(
-        every_step(outputs, steps),
+        EveryStep()(outputs, steps),
         [np.mean([nll(outputs[t, b], steps[b, t]) for t in range(5)]) for b in range(3)],
         rtol=1e-5,
     )
@@ -46,7 +72,7 @@ def test_losses_are_their_sums(key):
         + 0.1 * np.mean((outputs[:, b] - 1) ** 2)
         for b in range(3)
     ]
-    np.testing.assert_allclose(tet(outputs, labels, lamb=0.1), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(TET(lamb=0.1)(outputs, labels), by_hand, rtol=1e-5)
 
 
 def test_accuracy_of_windows_steps_and_means():
@@ -60,8 +86,12 @@ def test_true_derivatives(key):
     with jax.enable_x64(True):
         outputs = jax.random.normal(key, (3, 2, 4), jnp.float64)
         labels = jnp.array([1, 3])
-        check_grads(jax.jit(lambda o: cross_entropy(o[0], labels)), (outputs,), order=2)
-        check_grads(jax.jit(lambda o: tet(o, labels)), (outputs,), order=2)
+        weighed = CrossEntropy(class_weights=(1, 2, 0.5, 3), label_smoothing=0.2)
+        for loss in (CrossEntropy(), weighed):
+            check_grads(jax.jit(lambda o, loss=loss: loss(o[0], labels)), (outputs,), order=2)
+        check_grads(jax.jit(lambda o: TET()(o, labels)), (outputs,), order=2)
+        targets = jax.random.normal(key, (2, 3, 4), jnp.float64)
+        check_grads(jax.jit(lambda o: MeanSquaredError()(o, targets)), (outputs,), order=2)
 
 
 def silent_network():
@@ -87,24 +117,21 @@ def test_living_is_half_at_half_and_pulls_a_silent_layer_up():
 
 def test_objective_adds_its_terms():
     workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.0),))
-    objective = Objective("cross-entropy", MACHINE, energy_weight=0.3, dead_neuron_weight=2.0)
+    objective = Objective(CrossEntropy(), MACHINE, energy_terms(0.3, dead_neuron_weight=2.0))
     outputs, labels = jnp.zeros((1, 4)), jnp.array([1])
-    reference = jnp.float32(1e4)
-    loss, terms = objective(outputs, labels, workload, reference)
+    loss, terms = objective(outputs, labels, workload, None, numbers(0.3, 2.0))
     relative = float(estimate_energy(workload, MACHINE).total_pj()[0]) / 1e4
     np.testing.assert_allclose(terms["energy"], relative, rtol=1e-6)
     np.testing.assert_allclose(terms["dead_neurons"], 1.0)
     np.testing.assert_allclose(loss, np.log(4) + 0.3 * (relative + 2.0), rtol=1e-6)
-    alone, _ = dataclasses.replace(objective, energy_weight=0.0)(
-        outputs, labels, workload, reference
-    )
+    alone, _ = objective(outputs, labels, workload, None, numbers(0.0))
     np.testing.assert_allclose(alone, np.log(4), rtol=1e-6)
 
 
 def test_the_dead_neuron_penalty_is_zero_while_neurons_fire():
     workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.2),))
-    _, terms = Objective("cross-entropy", MACHINE, energy_weight=1.0)(
-        jnp.zeros((1, 4)), jnp.array([1]), workload, jnp.float32(1)
+    _, terms = Objective(CrossEntropy(), MACHINE, energy_terms(1.0))(
+        jnp.zeros((1, 4)), jnp.array([1]), workload, None, numbers(1.0)
     )
     assert float(terms["dead_neurons"]) == 0
 
@@ -128,10 +155,10 @@ def test_the_energy_term_reaches_the_weights_of_every_layer(key):
 
 def test_the_weight_ramps_up_linearly():
     workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.2),))
-    objective = Objective("cross-entropy", MACHINE, energy_weight=0.4, ramp_steps=10)
+    objective = Objective(CrossEntropy(), MACHINE, energy_terms(0.4, ramp_steps=10))
     loss = {
         step: float(
-            objective(jnp.zeros((1, 4)), jnp.array([1]), workload, jnp.float32(1e4), step)[0]
+            objective(jnp.zeros((1, 4)), jnp.array([1]), workload, None, numbers(0.4), step)[0]
         )
         for step in (0, 5, 10, 99, None)
     }
@@ -141,18 +168,172 @@ def test_the_weight_ramps_up_linearly():
 
 
 def test_bad_arguments_are_refused():
-    with pytest.raises(ValueError, match="task must be one of"):
-        Objective("regression", MACHINE)
-    with pytest.raises(ValueError, match="energy_weight must not be negative"):
-        Objective("tet", MACHINE, energy_weight=-1)
-    with pytest.raises(ValueError, match="energy_weight must not be negative"):
-        Objective("tet", MACHINE, energy_weight=float("nan"))
+    for arguments, message in (
+        ({"loss": "tet"}, "loss must be a function .*'tet'; .*LOSSES"),
+        ({"terms": (L1Rate(),)}, r"must be of jsnn.*weighed by Activity"),
+        ({"terms": (Energy(), Energy(weight=2.0))}, "terms need different names, got energy"),
+        ({"metrics": (accuracy, accuracy)}, "metrics need different names"),
+        ({"metrics": (lambda outputs, labels: outputs,)}, "a metric needs a name"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Objective(**{"loss": TET(), "hardware": MACHINE, **arguments})
     with pytest.raises(ValueError, match="least_active_share"):
-        Objective("tet", MACHINE, least_active_share=0)
+        DeadNeurons(least_active_share=0)
     for loss, outputs, labels in (
-        (cross_entropy, jnp.zeros((2, 3, 4)), jnp.zeros(3, int)),
-        (every_step, jnp.zeros((2, 3, 4)), jnp.zeros((2, 3), int)),
-        (tet, jnp.zeros((3, 4)), jnp.zeros(3, int)),
+        (CrossEntropy(), jnp.zeros((2, 3, 4)), jnp.zeros(3, int)),
+        (EveryStep(), jnp.zeros((2, 3, 4)), jnp.zeros((2, 3), int)),
+        (TET(), jnp.zeros((3, 4)), jnp.zeros(3, int)),
     ):
         with pytest.raises(ValueError, match="check the readout"):
             loss(outputs, labels)
+
+
+# ---- losses, metrics and terms of one's own ------------------------------------------------------
+
+
+def test_weights_and_smoothing_by_hand(key):
+    outputs, labels = np.asarray(jax.random.normal(key, (5, 4))), np.array([2, 0, 3, 3, 1])
+    weights, smoothing = (1.0, 0.5, 2.0, 3.0), 0.2
+    by_hand = [
+        weights[y]
+        * ((1 - smoothing) * nll(o, y) + smoothing * np.mean([nll(o, c) for c in range(4)]))
+        for o, y in zip(outputs, labels, strict=True)
+    ]
+    loss = CrossEntropy(class_weights=weights, label_smoothing=smoothing)
+    np.testing.assert_allclose(loss(outputs, labels), by_hand, rtol=1e-5)
+    # One step is a window, and TET without its second part is the cross entropy of every step.
+    several = TET(class_weights=weights, label_smoothing=smoothing, lamb=0.0)
+    np.testing.assert_allclose(several(outputs[None], labels), by_hand, rtol=1e-5)
+    every = EveryStep(class_weights=weights, label_smoothing=smoothing)
+    np.testing.assert_allclose(every(outputs[None], labels[:, None]), by_hand, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [CrossEntropy, EveryStep, TET])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"class_weights": (1.0, -1.0)}, "finite and not negative"),
+        ({"class_weights": (1.0, float("nan"))}, "finite and not negative"),
+        ({"class_weights": ()}, "finite and not negative"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\)"),
+        ({"label_smoothing": -0.1}, "label_smoothing must lie in"),
+    ],
+)
+def test_weights_and_smoothing_are_checked(kind, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**arguments)
+
+
+def test_classes_without_a_weight_and_real_labels_are_refused():
+    with pytest.raises(ValueError, match="class_weights has 2 weights and the network 4 classes"):
+        CrossEntropy(class_weights=(1, 2))(jnp.zeros((1, 4)), jnp.array([1]))
+    with pytest.raises(ValueError, match=r"integers from 0 up, got float32.*MeanSquaredError"):
+        CrossEntropy()(jnp.zeros((1, 4)), jnp.array([1.0]))
+
+
+def test_every_class_counts_alike_under_balanced_weights():
+    labels = np.array([0] * 7 + [1] * 2 + [2])
+    weights = np.asarray(balanced_weights(labels, 3))
+    np.testing.assert_allclose(np.bincount(labels, weights[labels]), 10 / 3)
+    with pytest.raises(ValueError, match=r"every class from 0 to 3, found \[7, 2, 1, 0\]"):
+        balanced_weights(labels, 4)
+
+
+def test_confusion_and_recall_by_hand():
+    answers, labels = np.array([0, 1, 1, 2, 0]), np.array([0, 1, 0, 2, 2])
+    matrix = ConfusionMatrix()(jnp.eye(4)[answers], jnp.asarray(labels)).sum(0)
+    by_hand = np.zeros((4, 4))
+    for label, answer in zip(labels, answers, strict=True):
+        by_hand[label, answer] += 1
+    np.testing.assert_array_equal(matrix, by_hand)
+    np.testing.assert_array_equal(recall_by_class(matrix), [0.5, 1.0, 0.5, np.nan])
+    steps = ConfusionMatrix()(jnp.eye(4)[answers][:, None], jnp.asarray(labels)[None])
+    np.testing.assert_allclose(steps[0], by_hand / 5, rtol=1e-6)
+
+
+def test_squared_errors_by_hand(key):
+    outputs = np.asarray(jax.random.normal(key, (5, 3, 2)))
+    targets = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), (3, 5, 2)))
+    squares = (outputs - targets.swapaxes(0, 1)) ** 2
+    np.testing.assert_allclose(
+        MeanSquaredError()(outputs, targets), squares.mean((0, 2)), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        MeanSquaredError()(outputs[0, :, :1], targets[:, 0, 0]), squares[0, :, 0], rtol=1e-5
+    )
+    with pytest.raises(ValueError, match="check the readout"):
+        MeanSquaredError()(outputs[0], targets[:, 0, :1])
+
+
+class Answers(Term):
+    """A term of a user's own: the mean square of the outputs."""
+
+    name = "answers"
+
+    def __call__(self, batch, numbers, step):
+        """Half of it."""
+        square = jnp.square(batch.outputs).mean()
+        return 0.5 * square, {"square": square}
+
+
+def test_a_loss_and_a_term_of_ones_own(key):
+    workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.2),))
+    outputs = jax.random.normal(key, (1, 4))
+    targets = jnp.arange(4.0)[None]
+
+    def loss(outputs, labels):
+        return jnp.abs(outputs - labels).sum(-1)
+
+    objective = Objective(loss, MACHINE, (Answers(),))
+    assert objective.metrics == ()
+    value, terms = objective(outputs, targets, workload, None, {"answers": {}})
+    by_hand = np.abs(outputs - targets).sum() + 0.5 * np.mean(np.square(outputs))
+    np.testing.assert_allclose(value, by_hand, rtol=1e-6)
+    assert set(terms) == {"task", "total_pj", "square", "loss"}
+    whole = Objective(lambda outputs, labels: loss(outputs, labels).mean(), MACHINE)
+    with pytest.raises(ValueError, match=r"loss must give one value a sample, \[B\] with B = 1"):
+        whole(outputs, targets, workload)
+    message = r"numbers of the terms \['answers'\], found \[\]; .*start_terms"
+    with pytest.raises(ValueError, match=message):
+        objective(outputs, targets, workload)
+
+
+def test_a_batch_is_priced_once(monkeypatch):
+    from jsnn.train import objective as module
+
+    calls, priced = [], module.estimate_layers
+    monkeypatch.setattr(module, "estimate_layers", lambda *a: calls.append(a) or priced(*a))
+    workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.2),))
+    terms = (*energy_terms(0.3), Activity(L1Rate()), Budget(latency_s=1.0, energy_pj="1uJ"))
+    machine = get("spatial-45nm")
+    objective = Objective(CrossEntropy(), machine, terms)
+    given = numbers(0.3) | {
+        "activity": {"weight": 1.0, "reference": 0.1},
+        "budget": terms[-1].numbers({"latency_s": 2.0, "energy_pj": 1e7}),
+    }
+    objective(jnp.zeros((1, 4)), jnp.array([1]), workload, None, given)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("kind", [Energy, DeadNeurons, lambda **given: Activity(L1Rate(), **given)])
+@pytest.mark.parametrize("name", ["weight", "ramp_steps"])
+@pytest.mark.parametrize("number", [-1.0, np.nan, np.inf])
+def test_numbers_of_a_term_are_finite_and_not_negative(kind, name, number):
+    with pytest.raises(ValueError, match=f"{name} must not be negative"):
+        kind(**{name: number})
+
+
+def test_a_relative_term_starts_at_its_weight():
+    class Constant(RelativeTerm):
+        name = "constant"
+
+        def value(self, batch):
+            return jnp.float32(7.0)
+
+    workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.2),))
+    term = Constant(weight=0.25)
+    started = term.start(None)
+    objective = Objective(CrossEntropy(), MACHINE, (term,))
+    _, terms = objective(jnp.zeros((1, 4)), jnp.array([1]), workload, None, {"constant": started})
+    assert float(terms["constant"]) == 1.0
+    np.testing.assert_allclose(terms["loss"] - terms["task"], 0.25, rtol=1e-6)

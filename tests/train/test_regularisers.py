@@ -15,7 +15,8 @@ from jsnn.energy.qnn import estimate_qnn_energy
 from jsnn.neurons import LIF
 from jsnn.nn import run
 from jsnn.surrogate import Sigmoid
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Activity, DeadNeurons, Energy, Objective
 from jsnn.train.regularisers import (
     REGULARISERS,
     EnergyRatio,
@@ -25,9 +26,8 @@ from jsnn.train.regularisers import (
     SynopsTarget,
     WeightsAndActivations,
     make,
-    with_unit,
 )
-from jsnn.train.state import init_state
+from jsnn.train.state import init_state, start_terms
 
 MACHINE = jsnn.hardware.get("neuromorphic-22nm")
 FRAMES = (jax.random.uniform(jax.random.key(3), (5, 4, 12)) < 0.4).astype(jnp.float32)
@@ -211,31 +211,35 @@ LABELS = jnp.array([0, 1, 2, 0])
 
 @functools.cache
 def losses():
-    """Loss and its gradient under the default, under our energy by name, and under two others."""
+    """Loss and its gradient under the energy, under our energy by name, and under two others."""
     params, _, constants = network()
-    plain = Objective("cross-entropy", MACHINE, 0.4, ramp_steps=3)
-    objectives = {"default": plain} | {
-        name: dataclasses.replace(plain, regulariser=make(name, MACHINE))
-        for name in ("energy", "squared-rate", "weights-activations")
+    weighed = {"weight": 0.4, "ramp_steps": 3}
+    objectives = {
+        name: Objective(CrossEntropy(), MACHINE, (term, DeadNeurons(**weighed)))
+        for name, term in {
+            "default": Energy(**weighed),
+            **{
+                name: Activity(make(name, MACHINE), **weighed)
+                for name in ("energy", "squared-rate", "weights-activations")
+            },
+        }.items()
     }
 
-    def loss(params, unit, objective):
+    def loss(params, numbers, objective):
         outputs, workload = run(MODELS["mlp"], {"params": params, "constants": constants}, FRAMES)
-        return objective(outputs, LABELS, workload, unit, 2, params)
+        return objective(outputs, LABELS, workload, params, numbers, 2)
 
     state = init_state(MODELS["mlp"], optax.identity(), FRAMES, 0)
     state = dataclasses.replace(state, params=params)
-    units = {
-        name: with_unit(state, MODELS["mlp"], objective.regulariser, keep, FRAMES).reference_pj
+    numbers = {
+        name: start_terms(state, MODELS["mlp"], objective, keep, FRAMES)[0].terms
         for name, objective in objectives.items()
-        if objective.regulariser is not None
     }
-    units |= {"default": units["energy"]}
     # A program each: of several in one XLA may fuse, and so round, equal sums in different ways.
     found = {}
     for name, objective in objectives.items():
         slope = jax.value_and_grad(functools.partial(loss, objective=objective), has_aux=True)
-        found[name] = jax.jit(slope)(params, units[name])
+        found[name] = jax.jit(slope)(params, numbers[name])
     return found
 
 
@@ -244,14 +248,17 @@ def keep(key, frames):
 
 
 def test_the_energy_as_a_regulariser_is_the_default_bit_for_bit():
-    jax.tree.map(np.testing.assert_array_equal, losses()["default"], losses()["energy"])
+    (loss, terms), grads = losses()["default"]
+    (same, named), others = losses()["energy"]
+    terms["activity"] = terms.pop("energy")
+    jax.tree.map(np.testing.assert_array_equal, (loss, terms, grads), (same, named, others))
 
 
 @pytest.mark.parametrize("name", ["squared-rate", "weights-activations"])
 def test_the_objective_weighs_it_relative_to_its_start(name):
     (loss, terms), grads = losses()[name]
-    np.testing.assert_allclose(terms["energy"], 1, rtol=1e-5)
-    cost = 0.4 * 2 / 3 * (terms["energy"] + terms["dead_neurons"])
+    np.testing.assert_allclose(terms["activity"], 1, rtol=1e-5)
+    cost = 0.4 * 2 / 3 * (terms["activity"] + terms["dead_neurons"])
     np.testing.assert_allclose(loss, terms["task"] + cost, rtol=1e-6)
     _, workload, _ = network()
     np.testing.assert_allclose(
@@ -262,8 +269,10 @@ def test_the_objective_weighs_it_relative_to_its_start(name):
 
 def test_a_term_that_starts_at_zero_has_no_unit():
     state = init_state(MODELS["mlp"], optax.identity(), FRAMES, 0)
-    quiet = RateBounds(0.0, 1.0)
-    assert jnp.isnan(with_unit(state, MODELS["mlp"], quiet, keep, FRAMES).reference_pj)
+    objective = Objective(CrossEntropy(), MACHINE, (Activity(RateBounds(0.0, 1.0)),))
+    message = "the term 'activity' of the untrained network is 0, which"
+    with pytest.raises(ValueError, match=message):
+        start_terms(state, MODELS["mlp"], objective, keep, FRAMES)
 
 
 def test_the_qnn_ratio_falls_where_spikes_are_dearer():

@@ -17,9 +17,10 @@ from jsnn.neurons import LIF
 from jsnn.nn import run
 from jsnn.nn.time_plan import WHOLE, Chunked
 from jsnn.train.evaluation import evaluate, make_eval_step
-from jsnn.train.objective import Objective
+from jsnn.train.losses import CrossEntropy
+from jsnn.train.objective import Objective, energy_terms
 from jsnn.train.optimiser import label_params, make_optimiser
-from jsnn.train.state import init_state, initial_energy, with_reference
+from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_epoch, make_train_step
 
 # Compiled: a run operation by operation takes longer to start than to finish.
@@ -53,10 +54,12 @@ def data(count=8):
 
 def start(model=MODEL, weight=0.0, rate=5e-2, set_=None, dead_neuron_weight=1.0, seed=0, **options):
     set_ = set_ or data()
-    objective = Objective("cross-entropy", MACHINE, weight, dead_neuron_weight=dead_neuron_weight)
+    objective = Objective(
+        CrossEntropy(), MACHINE, energy_terms(weight, dead_neuron_weight=dead_neuron_weight)
+    )
     optimiser = make_optimiser(rate, 200, schedule="constant", **options)
     state = init_state(model, optimiser, ENCODER(jax.random.key(0), set_[0][:1]), seed=seed)
-    state = with_reference(state, initial_energy(state, model, objective, ENCODER, set_[0]))
+    state, _ = start_terms(state, model, objective, ENCODER, set_[0])
     return state, make_train_step(model, objective, optimiser, ENCODER), objective
 
 
@@ -294,18 +297,20 @@ def test_a_clip_of_nothing_is_refused():
 @pytest.mark.parametrize("number", [-1.0, np.nan, np.inf])
 @pytest.mark.parametrize(
     "name",
-    ["energy_weight", "dead_neuron_weight", "ramp_steps", "temperature", "event_temperature"],
+    ["temperature", "event_temperature"],
 )
 def test_numbers_of_an_objective_are_finite_and_not_negative(name, number):
     with pytest.raises(ValueError, match=f"{name} must not be negative"):
-        Objective("cross-entropy", MACHINE, **{name: number})
+        Objective(CrossEntropy(), MACHINE, **{name: number})
 
 
-@pytest.mark.parametrize("reference_pj", [np.nan, np.inf, 0.0, -1.0])
-def test_a_state_without_a_reference_is_refused_at_the_first_step(reference_pj):
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["weight", "reference"])
+def test_a_state_without_finite_numbers_is_refused_at_the_first_step(name, number):
     state, step, _ = start()
-    state = dataclasses.replace(state, reference_pj=jnp.float32(reference_pj))
-    with pytest.raises(ValueError, match=r"reference_pj .*with_reference"):
+    energy = state.terms["energy"] | {name: jnp.float32(number)}
+    state = dataclasses.replace(state, terms={**state.terms, "energy": energy})
+    with pytest.raises(ValueError, match=r"numbers of the term 'energy' .*start_terms"):
         step(state, data(), np.arange(8))
 
 
@@ -313,8 +318,9 @@ def test_a_state_as_initialised_is_refused_by_an_epoch_too():
     optimiser = make_optimiser(1e-2, 10)
     set_ = data()
     state = init_state(MODEL, optimiser, ENCODER(jax.random.key(0), set_[0][:1]), seed=0)
-    epoch = make_epoch(MODEL, Objective("cross-entropy", MACHINE), optimiser, ENCODER)
-    with pytest.raises(ValueError, match=r"reference_pj of the state is nan"):
+    objective = Objective(CrossEntropy(), MACHINE, energy_terms(0.1))
+    epoch = make_epoch(MODEL, objective, optimiser, ENCODER)
+    with pytest.raises(ValueError, match=r"measure them first: state, first = start_terms"):
         epoch(state, set_, np.arange(8).reshape(2, 4))
 
 
@@ -322,9 +328,9 @@ def test_a_state_as_initialised_is_refused_by_an_epoch_too():
     ("change", "words"),
     [
         (lambda labels: labels.at[3].set(3), "3 classes, 0 to 2, and a label is 3"),
-        (lambda labels: labels.at[0].set(-1), "classes from 0 up, got -1"),
+        (lambda labels: labels.at[0].set(-1), "number the classes from 0|from 0 up, got -1"),
         (lambda labels: jax.nn.one_hot(labels, 3), r"one-hot array take labels\.argmax"),
-        (lambda labels: labels.astype(jnp.float32), "must be integers from 0 up, got float32"),
+        (lambda labels: labels.astype(jnp.float32), "integers from 0 up, got float32"),
         (lambda labels: labels[:-1], "8 samples and 7 labels"),
         (lambda labels: labels[:0], "the set is empty"),
     ],

@@ -99,12 +99,14 @@ def search(
 
     def cost(leaves: Any, temperature: Any) -> tuple[jax.Array, Any]:
         values, excess = parameters.settled(leaves, before)
-        return trade(parameters.on(values, before), before, squared(excess), temperature), values
+        return trade.cost(
+            parameters.on(values, before), before, squared(excess), temperature
+        ), values
 
     def scored(values: Any) -> tuple[Any, jax.Array]:
         whole, excess = parameters.construct(values, before)
         kept = squared(excess) <= KEPT
-        return whole, jnp.where(kept, trade(parameters.on(whole, before), before), jnp.inf)
+        return whole, jnp.where(kept, trade.cost(parameters.on(whole, before), before), jnp.inf)
 
     optimiser = optax.adam(learning_rate)
 
@@ -152,7 +154,7 @@ def search(
         relaxed_cost=float(costs["relaxed"][best["relaxed"]]),
         feasible=feasible,
         feasible_cost=feasible_cost,
-        start_cost=float(trade(before, before)),
+        start_cost=float(trade.cost(before, before)),
         relaxed_costs=costs["relaxed"],
         feasible_costs=costs["feasible"],
     )

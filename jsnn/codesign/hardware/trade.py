@@ -2,13 +2,15 @@
 
 cost = E / E0 + latency_weight · L / L0 + area_weight · A / A0 + excess_weight · excess
 
-E0, L0 and A0 are those of the same workload on the machine before any lever.
+E0, L0 and A0 are those of the same workload on the machine before any lever. `Trade.cost` is that
+of a recorded workload; as a term of an objective `Trade` adds all of it but the energy, which is a
+term of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +20,10 @@ from jsnn.codesign.hardware.rules import RULES, unopposed
 from jsnn.energy import estimate_layers
 from jsnn.energy.area import memory_area_layers_mm2
 from jsnn.energy.latency import latency_layers
-from jsnn.train.levers import Pairs, price, split
-from jsnn.train.objective import Objective
-from jsnn.workload import Workload
+from jsnn.train.levers import Pairs, split
+from jsnn.train.objective import Batch, Energy, Numbers, Objective, Term, ramped
 
-__all__ = ["Trade", "TradeObjective", "check_opposed"]
+__all__ = ["Trade", "check_opposed"]
 
 
 def check_opposed(parameters: DesignParameters, terms: set[str]) -> None:
@@ -50,27 +51,37 @@ def check_opposed(parameters: DesignParameters, terms: set[str]) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trade:
-    """Weights of the terms in the cost of a design.
+class Trade(Term):
+    """Weights of the terms in the cost of a design; latency, area and excess as a term of a loss.
+
+    weight · min(step / ramp_steps, 1) · (latency_weight · L / L0 + area_weight · A / A0)
+    + excess_weight · excess
 
     Attributes:
         latency_weight, area_weight: of L / L0 and A / A0; energy weighs 1.
         node_nm: technology node of the memory cells; required with an area weight.
         excess_weight: of `DesignParameters.excess`.
         temperature: of hard choices, for their gradient (`jsnn.hardware.relaxation`).
+        weight: of latency and area in the loss: the weight of the energy beside them.
+        ramp_steps: optimiser steps over which that weight rises linearly from 0.
 
     Raises:
-        ValueError: a negative weight, no penalty or temperature, an area without a node.
+        ValueError: a negative weight or ramp, no penalty or temperature, an area without a node;
+            from an objective, a design parameter that its terms push in one direction only.
     """
+
+    name: ClassVar[str] = "trade"
 
     latency_weight: float = 0.0
     area_weight: float = 0.0
     node_nm: float | None = None
     excess_weight: float = 10.0
     temperature: float = 0.1
+    weight: float = 1.0
+    ramp_steps: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("latency_weight", "area_weight"):
+        for name in ("latency_weight", "area_weight", "weight", "ramp_steps"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("excess_weight", "temperature"):
@@ -86,13 +97,13 @@ class Trade:
         found |= {"latency"} if self.latency_weight else set()
         return found | ({"area"} if self.area_weight else set())
 
-    def figures(self, pairs: Pairs, temperature: float = 0.0) -> dict[str, jax.Array]:
+    def means(self, pairs: Pairs, temperature: float = 0.0) -> dict[str, jax.Array]:
         """`latency_s` and `area_mm2` of a mean inference, those that have a weight.
 
         >>> from jsnn.hardware import get
         >>> from jsnn.workload.analytic import dense
         >>> pairs = [(dense(64, 32, steps=4, rate=0.25), get("spatial-45nm"))]
-        >>> {k: float(v) for k, v in Trade(1.0, 1.0, 45).figures(pairs).items()}
+        >>> {k: float(v) for k, v in Trade(1.0, 1.0, 45).means(pairs).items()}
         {'latency_s': 6.25e-08, 'area_mm2': 5.38}
         """
         found = {}
@@ -114,12 +125,12 @@ class Trade:
         """
         temperature = self.temperature if temperature is None else temperature
         weights = {"latency_s": self.latency_weight, "area_mm2": self.area_weight}
-        now, then = self.figures(pairs, temperature), self.figures(before)
+        now, then = self.means(pairs, temperature), self.means(before)
         # More work must not raise the reference that cost is relative to.
         shares = [weights[n] * now[n] / jax.lax.stop_gradient(then[n]) for n in now]
         return sum(shares, jnp.zeros(())), now
 
-    def __call__(
+    def cost(
         self, pairs: Pairs, before: Pairs, excess: Any = 0.0, temperature: Any = None
     ) -> jax.Array:
         """The cost of a recorded workload; arguments of `beside`, and the parameters' excess."""
@@ -129,56 +140,36 @@ class Trade:
         beside, _ = self.beside(pairs, before, temperature)
         return energy + beside + self.excess_weight * excess
 
-
-@dataclasses.dataclass(frozen=True)
-class TradeObjective(Objective):
-    """An objective that trains the hardware too: latency and area in addition to the energy.
-
-    loss = loss of `Objective` + energy_weight · (latency_weight · L / L0 + area_weight · A / A0)
-    + excess_weight · excess
-
-    Energy is relative to the energy at initialisation, as in `Objective`; latency and area are
-    relative to those of the same workload on the machine before any lever. The ramp of the energy
-    weight applies to latency and area too.
-
-    Attributes:
-        trade: weights; its temperature is that of latency.
-
-    Raises:
-        ValueError: as `Objective`; a design parameter that the terms push in one direction only.
-    """
-
-    trade: Trade = Trade()
-
-    def __post_init__(self):
-        super().__post_init__()
-        terms = {"task", "capacity"} | (self.trade.terms if self.energy_weight else set())
-        for lever in self.levers:
+    def check(self, objective: Objective) -> None:
+        """Refuse a design parameter that the terms of an objective push in one direction only."""
+        terms = {"task", "capacity"} | (self.terms - {"energy"} if self.weight else set())
+        if any(isinstance(term, Energy) and term.weight for term in objective.terms):
+            terms |= {"energy"}
+        for lever in objective.levers:
             if isinstance(lever, DesignParameters):
                 check_opposed(lever, terms)
 
-    def __call__(
-        self, outputs, labels, workload: Workload, reference_pj, step=None, params=None, *rest
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The loss and its terms as `Objective`, with `latency_s`, `area_mm2` and `excess`."""
-        loss, terms = super().__call__(outputs, labels, workload, reference_pj, step, params, *rest)
-        before = [(layer, self.hardware) for layer in workload]
-        pairs = price(self.levers, params, workload, self.hardware)
-        cost, figures = self.trade.beside(pairs, before)
-        weight = self.energy_weight
-        if self.ramp_steps and step is not None:
-            weight = weight * jnp.minimum(step / self.ramp_steps, 1.0)
-        excess = self.excess(params, workload)
-        loss = loss + weight * cost + self.trade.excess_weight * excess
-        return loss, terms | figures | {"excess": excess, "loss": loss}
+    def start(self, batch: Batch) -> Numbers:
+        """The weight."""
+        return {"weight": jnp.float32(self.weight)}
 
-    def excess(self, params: Any, workload: Workload) -> jax.Array:
+    def __call__(self, batch, numbers, step=None):
+        """Latency, area and excess weighed; reported as `latency_s`, `area_mm2` and `excess`."""
+        before = [(layer, batch.objective.hardware) for layer in batch.workload]
+        cost, means = self.beside(batch.pairs, before)
+        excess = self.excess(batch)
+        weighed = ramped(numbers["weight"], self.ramp_steps, step) * cost
+        return weighed + self.excess_weight * excess, means | {"excess": excess}
+
+    def excess(self, batch: Batch) -> jax.Array:
         """Excess of the design parameters over the limits of their machine."""
-        total, pairs = jnp.zeros(()), [(layer, self.hardware) for layer in workload]
-        if not self.levers:
+        levers = batch.objective.levers
+        total = jnp.zeros(())
+        pairs = [(layer, batch.objective.hardware) for layer in batch.workload]
+        if not levers:
             return total
-        network, leaves = split(params)
-        for lever in self.levers:
+        network, leaves = split(batch.params)
+        for lever in levers:
             if isinstance(lever, DesignParameters):
                 total = total + lever.excess(leaves[lever.name], pairs)
             pairs = lever.price(leaves[lever.name], network, pairs)
