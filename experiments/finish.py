@@ -13,23 +13,15 @@ import numpy as np
 from experiments import integers, machines, pruned, windows
 from experiments.runconfig import Config
 from experiments.setting import Begun, Setting
-from experiments.summary import at_bits, parameters, summary, versions
+from experiments.summary import at_bits, parameters, versions
 from jsnn.codesign.hardware.design_parameters import DesignParameters
 from jsnn.codesign.pruning.carry import AppliedPruning, apply_pruning
 from jsnn.codesign.time_window import Window
 from jsnn.nn import run
-from jsnn.train import diagnosis
-from jsnn.train.evaluation import evaluate, make_eval_step
+from jsnn.train import diagnosis, score_of
+from jsnn.train.evaluation import evaluate, make_eval_step, means
 from jsnn.train.levers import LEVERS, price, under, without
 from jsnn.train.state import TrainState
-
-
-def score_of(config: Config, row: dict, sums: dict, begun: Begun) -> float:
-    """Score that an epoch is chosen by: the loss, with accuracy in place of its task term."""
-    if begun.budget_of_run is not None:
-        return row["validation_accuracy"] - begun.budget_of_run.penalty(sums)
-    weight = config.energy_weight
-    return row["validation_accuracy"] - weight * row["validation_pj"] / begun.initial_pj
 
 
 def finish(
@@ -57,14 +49,14 @@ def finish(
     if windows.learned(config):
         sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
         made, chosen, settled = _settle(config, made, begun, chosen)
-        settled["relaxed"] |= {name: summary(sums, first)[name] for name in windows.SHOWN}
+        settled["relaxed"] |= {name: means(sums, first)[name] for name in windows.SHOWN}
     design = None
     if config.design_parameters != machines.NONE:
         made, design = _feasible(config, made, begun, chosen, path)
     if budget_of_run is not None:
         chosen, held = budget_of_run.apply(made, chosen, config, rows)
     sums = evaluate(made.eval_step, chosen.variables, test, config.batch, test_key)
-    measured = summary(sums, first)
+    measured = means(sums, first)
     grids, cut, exact, ever = made.model, chosen.variables, {}, sums["ever"]
     if config.prune != "none":
         small, exact["pruned"] = _pruned(made, chosen, config, test_key, path)
@@ -90,7 +82,7 @@ def finish(
     validation_accuracy = rows[epoch - 1]["validation_accuracy"]
     if held is not None:
         validation_accuracy = held["accuracy"]["validation"]
-        held = budget_of_run.tested(held, sums)
+        held = budget_of_run.measured(held, "test", sums)
     result = {
         "config": dataclasses.asdict(config),
         "chosen_epoch": epoch,
@@ -103,7 +95,7 @@ def finish(
         },
         **exact,
         "test_majority": data.test.majority,
-        "initial_pj": begun.initial_pj,
+        "initial_pj": begun.start.initial_pj,
         **{name: value for name, value in measured.items() if name != "accuracy"},
         "silent_layers": diagnosis.silent_layers(first.layers, ever, spiking),
         **({} if held is None else {"budget": held}),
@@ -151,7 +143,8 @@ def _settle(
     for steps in lever.whole(leaf):
         encoder = windows.First(made.encoder, steps)
         measure = make_eval_step(model, bare, encoder, plan=made.window.plan)
-        way = made._replace(
+        way = dataclasses.replace(
+            made,
             model=model,
             levers=rest,
             encoder=encoder,
@@ -160,9 +153,8 @@ def _settle(
         )
         key = jax.random.key(config.seed)
         sums = evaluate(way.eval_step, chosen.variables, made.validation, config.batch, key)
-        found = summary(sums, begun.first)
-        row = {"validation_pj": found["total_pj"], "validation_accuracy": found["accuracy"]}
-        score = score_of(config, row, sums, begun)
+        found = means(sums, begun.first)
+        score = score_of(bare, sums, begun.start.numbers)
         ways.append(way)
         tried.append({"steps": steps, "score": score} | {n: found[n] for n in windows.SHOWN})
     best = max(range(len(tried)), key=lambda number: tried[number]["score"])
@@ -187,7 +179,9 @@ def _feasible(
         objective = dataclasses.replace(made.objective, levers=levers)
         measure = make_eval_step(model, objective, made.encoder, plan=made.window.plan)
         measure = made.devices.evaluation(measure)
-        return made._replace(model=model, levers=levers, objective=objective, eval_step=measure)
+        return dataclasses.replace(
+            made, model=model, levers=levers, objective=objective, eval_step=measure
+        )
 
     variables = jax.device_get(chosen.variables)
     key = jax.random.key(config.seed)
@@ -202,7 +196,7 @@ def _feasible(
     shown, ways = {}, {"relaxed": on(False), "feasible": on(True)}
     for name, one in ways.items():
         sums = evaluate(one.eval_step, variables, made.validation, config.batch, key)
-        measured = summary(sums, begun.first)
+        measured = means(sums, begun.first)
         shown[name] = {n: measured[n] for n in windows.SHOWN}
     return ways["feasible"], {**found, "validation": shown}
 

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.summary import MULTIPLIER
 from jsnn.train import diagnosis
 from jsnn.train.budget import RESOURCES, Budget, Infeasible
 from jsnn.train.evaluation import evaluate
@@ -40,11 +39,6 @@ class BudgetOfRun:
         limits = self.budget.limited.items()
         return "budget " + ", ".join(text(limit, RESOURCES[name]) for name, limit in limits)
 
-    def penalty(self, sums: dict) -> float:
-        """The penalty of the loss on an evaluated set, at the final limits."""
-        numbers = self.budget.numbers(self.start)
-        return float(self.budget.penalty(numbers, usage(sums))[0])
-
     def apply(
         self, made, state: TrainState, config, rows: Sequence[Mapping[str, Any]]
     ) -> tuple[TrainState, dict[str, Any]]:
@@ -60,7 +54,7 @@ class BudgetOfRun:
             rows: metrics of the run.
         """
         spiking = [layer.geometry.name for layer in made.traced if layer.geometry.spiking]
-        multiplier = {name: rows[-1][f"train_{MULTIPLIER}{name}"] for name in self.budget.limited}
+        multiplier = {name: rows[-1][f"train_multiplier_{name}"] for name in self.budget.limited}
         found: dict[float, dict] = {}
 
         def at(factor: float) -> TrainState:
@@ -68,9 +62,9 @@ class BudgetOfRun:
 
         def ratio(factor: float) -> float:
             found[factor] = on_training(made, at(factor).variables, config)
-            return max(self.budget.usage_shares(usage(found[factor])).values())
+            return max(self.budget.usage_shares(self.budget.mean_usage(found[factor])).values())
 
-        felt = [row[f"train_{MULTIPLIER}{name}"] > 0 for row in rows for name in multiplier]
+        felt = [row[f"train_multiplier_{name}"] > 0 for row in rows for name in multiplier]
         factor, _ = search(ratio, fill=any(felt))
         key = jax.random.key(config.seed)
 
@@ -102,12 +96,22 @@ class BudgetOfRun:
                 for name, limit in self.budget.limited.items()
             },
         }
-        record = _measured(record, "train", train)
-        return state, _measured(record, "validation", validation)
+        record = self.measured(record, "train", train)
+        return state, self.measured(record, "validation", validation)
 
-    def tested(self, record: dict[str, Any], sums: dict) -> dict[str, Any]:
-        """The record with the usage on test."""
-        return _measured(record, "test", sums)
+    def measured(self, record: dict[str, Any], split: str, sums: dict) -> dict[str, Any]:
+        """The record with the usage on a split."""
+        values, limits = self.budget.mean_usage(sums), {}
+        for name, one in record["limits"].items():
+            share = values[name] / one["limit"]
+            limits[name] = {
+                **one,
+                split: values[name],
+                "feasible": {**one.get("feasible", {}), split: share <= 1},
+                # Share of the limit that is left; negative: exceeded.
+                "margin": {**one.get("margin", {}), split: 1 - share},
+            }
+        return {**record, "limits": limits}
 
     def check(self, record: Mapping[str, Any], folder: Path) -> None:
         """Raise `Infeasible` unless the trained network is within every limit on training."""
@@ -132,13 +136,10 @@ def start(budget: Budget, made, variables: Any, config) -> BudgetOfRun:
         Infeasible: a limit below the spike-independent usage, if no lever can lower that.
     """
     sums = on_training(made, variables, config)
-    independent = {
-        name: float(value / sums["samples"])
-        for name, value in sums["figures_spike_independent"][Budget.name].items()
-    }
+    independent = budget.mean_usage(sums, silent=True)
     if not any(lever.lowers_spike_independent for lever in made.levers):
         budget.refuse_below(independent)
-    return BudgetOfRun(budget, usage(sums), independent)
+    return BudgetOfRun(budget, budget.mean_usage(sums), independent)
 
 
 def on_training(made, variables: Any, config) -> dict:
@@ -151,25 +152,5 @@ def on_training(made, variables: Any, config) -> dict:
     return evaluate(made.eval_step, variables, (frames, labels), config.batch, key)
 
 
-def usage(sums: dict) -> dict[str, float]:
-    """Mean usage of what is limited."""
-    measured = sums["figures"][Budget.name]
-    return {name: float(value / sums["samples"]) for name, value in measured.items()}
-
-
 def _accuracy(sums: dict) -> float:
     return float(sums["accuracy"] / sums["samples"])
-
-
-def _measured(record: dict[str, Any], split: str, sums: dict) -> dict[str, Any]:
-    values, limits = usage(sums), {}
-    for name, one in record["limits"].items():
-        share = values[name] / one["limit"]
-        limits[name] = {
-            **one,
-            split: values[name],
-            "feasible": {**one.get("feasible", {}), split: share <= 1},
-            # Share of the limit that is left; negative: exceeded.
-            "margin": {**one.get("margin", {}), split: 1 - share},
-        }
-    return {**record, "limits": limits}

@@ -3,75 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import numpy as np
-import optax
 
 import jsnn
-from experiments import build, inputs, pace, restored, run_budget
+from experiments import build, inputs, restored, run_budget
 from experiments.build import BUDGETS, limits
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
 from jsnn import data as data_sets
 from jsnn.hardware import Hardware
-from jsnn.nn import forward
-from jsnn.nn.time_plan import Choice
 from jsnn.train.devices import Devices
-from jsnn.train.evaluation import make_eval_step
-from jsnn.train.levers import Lever, Levered
+from jsnn.train.levers import Lever
 from jsnn.train.losses import LOSSES
 from jsnn.train.objective import Objective
-from jsnn.train.state import TrainState, init_state, start_terms
-from jsnn.train.step import make_epoch, make_train_step
+from jsnn.train.program import Program, Start, compile_program
+from jsnn.train.state import TrainState
 
 
-class Setting(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Setting(Program):
     """Objects that runs of one config share for all seeds, weights and budgets: compiled once.
 
     Attributes:
-        devices: devices of the runs.
-        data, hardware, encoder, network, levers: of the config.
-        model: the network with its levers.
-        objective, optimiser: of the config.
-        epoch_steps: optimiser steps of an epoch.
-        shapes: one encoded sample.
-        traced: shapes of a workload.
-        window, loop: time plan and loop of steps (`experiments.pace`).
+        data, hardware, network, levers: of the config.
         input: dense frames or lists of events.
         given: frames of every split in that form.
-        train: training samples where the loop needs them.
-        advance: function that runs an epoch or a step.
-        eval_step: of `jsnn.train.evaluation.make_eval_step`.
     """
 
-    devices: Devices
     data: data_sets.Dataset
     hardware: Hardware
-    encoder: Any
     network: nn.Module
     levers: tuple[Lever, ...]
-    model: nn.Module | Levered
-    objective: Objective
-    optimiser: optax.GradientTransformation
-    epoch_steps: int
-    shapes: jax.Array
-    traced: jsnn.Workload
-    window: Choice
-    loop: pace.Loop
     input: inputs.Choice
     given: Mapping[str, Any]
-    train: tuple
-    advance: Callable
-    eval_step: Callable
-
-    @property
-    def validation(self) -> tuple:
-        """Frames and labels of the validation set."""
-        return self.given["validation"], self.data.validation.labels
 
     @property
     def test(self) -> tuple:
@@ -83,19 +51,22 @@ class Begun(NamedTuple):
     """A run before its first step.
 
     Attributes:
-        state: of the run, with the numbers of its terms.
-        first: energy of the untrained network.
-        hold: the budget of the run, None without one.
+        start: state and energy of the untrained network.
+        budget_of_run: the budget of the run, None without one.
     """
 
-    state: TrainState
-    first: jsnn.EnergyBreakdown
+    start: Start
     budget_of_run: run_budget.BudgetOfRun | None
 
     @property
-    def initial_pj(self) -> float:
-        """Mean energy of the untrained network."""
-        return float(self.first.total_pj().mean())
+    def state(self) -> TrainState:
+        """Initial state."""
+        return self.start.state
+
+    @property
+    def first(self) -> jsnn.EnergyBreakdown:
+        """Energy of the untrained network."""
+        return self.start.first
 
 
 def program(config: Config) -> tuple:
@@ -129,44 +100,30 @@ def prepare(config: Config, devices: Devices) -> Setting:
         levers=levers,
         event_temperature=config.event_temperature,
     )
-    optimiser = build.optimiser(config, data)
-    augmented = data_sets.Shifted(encoder, config.shift) if config.shift else encoder
     chosen_input, given = inputs.form(config, data, jax.local_devices()[0].platform)
-    train = (given["train"], data.train.labels)
     devices.agree("data set", [(part.frames, part.labels) for part in data.splits.values()])
-    shapes = encoder(jax.random.key(0), train[0][:1])
-    state = jax.eval_shape(lambda: init_state(model, optimiser, shapes, config.seed))
-    traced = jax.eval_shape(
-        lambda state: _workload(model, state, shapes, config.task, train[1][:1]), state
-    )
-    window = pace.window(config.plan, traced, config.batch, "batch_stats" in state.collections)
-    loop = _loop(config, traced, train)
-    make = make_epoch if loop.kind == "epoch" else make_train_step
-    advance = devices.training(make(model, objective, optimiser, augmented, plan=window.plan))
-    eval_step = make_eval_step(model, objective, encoder, plan=window.plan)
-    eval_step = devices.evaluation(eval_step)
-    if loop.kind != "host":
-        train = devices.replicate(train)
-    return Setting(
-        devices,
-        data,
-        hardware,
-        encoder,
-        network,
-        levers,
+    program = compile_program(
         model,
         objective,
-        optimiser,
-        epoch_steps,
-        shapes,
-        traced,
-        window,
-        loop,
-        chosen_input,
-        given,
-        train,
-        advance,
-        eval_step,
+        build.optimiser(config, data),
+        encoder,
+        (given["train"], data.train.labels),
+        (given["validation"], data.validation.labels),
+        batch=config.batch,
+        augmented=data_sets.Shifted(encoder, config.shift) if config.shift else None,
+        plan=config.plan,
+        loop=config.loop,
+        devices=devices,
+    )
+    shared = {field.name: getattr(program, field.name) for field in dataclasses.fields(program)}
+    return Setting(
+        **shared,
+        data=data,
+        hardware=hardware,
+        network=network,
+        levers=levers,
+        input=chosen_input,
+        given=given,
     )
 
 
@@ -181,25 +138,17 @@ def begin(config: Config, made: Setting, devices: Devices) -> Begun:
     Raises:
         Infeasible: a budget below the spike-independent energy of the network.
     """
-    sample = jax.random.permutation(jax.random.key(config.seed), len(made.data.train))[:256]
-    state = init_state(made.model, made.optimiser, made.shapes, config.seed)
     # Weights and limits of this run, not of the one that the setting was made for.
-    terms = build.terms(config, config.epochs * made.epoch_steps)
-    objective = dataclasses.replace(made.objective, terms=terms)
-    state, first = start_terms(
-        state, made.model, objective, made.encoder, made.train[0][np.asarray(sample)]
-    )
+    start = made.start(config.seed, build.terms(config, config.epochs * made.epoch_steps))
     if config.warm_start is not None:
-        state = _warm(state, config)
-    devices.agree("first state", state)
-    state = devices.replicate(state)
-    budget_of_run = None
-    if limits(config):
-        budget = build.budget(config, config.epochs * made.epoch_steps)
-        budget_of_run = run_budget.start(budget, made, state.variables, config)
-        numbers = devices.replicate(budget.numbers(budget_of_run.start))
-        state = dataclasses.replace(state, terms={**state.terms, budget.name: numbers})
-    return Begun(state, first, budget_of_run)
+        start = start._replace(state=devices.replicate(_warm(start.state, config)))
+    devices.agree("first state", start.state)
+    if not limits(config):
+        return Begun(start, None)
+    budget = build.budget(config, config.epochs * made.epoch_steps)
+    budget_of_run = run_budget.start(budget, made, start.state.variables, config)
+    numbers = devices.replicate(budget.numbers(budget_of_run.start))
+    return Begun(start.with_numbers(**{budget.name: numbers}), budget_of_run)
 
 
 def without_terms(state: TrainState) -> TrainState:
@@ -212,16 +161,3 @@ def _warm(state: TrainState, config: Config) -> TrainState:
     folder = RunFolder.existing(config.warm_start)
     other, _ = restored.network(folder, without_terms(state))
     return dataclasses.replace(state, params=other.params, collections=other.collections)
-
-
-def _loop(config: Config, workload: jsnn.Workload, train) -> pace.Loop:
-    device, size = jax.local_devices()[0], sum(leaf.nbytes for leaf in jax.tree.leaves(train))
-    room = pace.room_of(device)
-    return pace.loop(config.loop, workload, config.batch, size, device.platform, room)
-
-
-def _workload(model, state: TrainState, frames, task: str, labels) -> jsnn.Workload:
-    """Workload of a forward pass; ValueError if its outputs do not fit the task."""
-    passed = forward(model, state.variables, frames)
-    LOSSES[task](passed.outputs, labels)
-    return passed.workload

@@ -19,64 +19,6 @@ from jsnn.train.levers import LEVERS, NETWORK
 from jsnn.train.optimiser import label_params
 from jsnn.train.state import TrainState
 
-MULTIPLIER = "multiplier_"
-
-
-def means(terms: list[dict], sums: dict, first: jsnn.EnergyBreakdown) -> dict[str, Any]:
-    """One row of metrics: means of training terms over the epoch and of the validation set."""
-    names = ("loss", "task", "dead_neurons", "accuracy")
-    names += tuple(name for name in terms[0] if name.startswith(MULTIPLIER))
-    trained = {f"train_{name}": float(np.mean([term[name] for term in terms])) for name in names}
-    measured = summary(sums, first)
-    train_pj = float(np.mean([term["total_pj"] for term in terms]))
-    return {
-        **trained,
-        # Relative to initialisation, also where a budget takes the place of the weight.
-        "train_energy": train_pj / float(first.total_pj().mean()),
-        "train_pj": train_pj,
-        "validation_task": float(sums["task"] / sums["samples"]),
-        "validation_accuracy": measured["accuracy"],
-        "validation_pj": measured["total_pj"],
-        "validation_spike_independent_pj": measured["spike_independent_pj"],
-        "spikes": measured["spikes"],
-    }
-
-
-def summary(sums: dict, first: jsnn.EnergyBreakdown) -> dict[str, Any]:
-    """Means of an evaluated set, as JSON."""
-    count = float(sums["samples"])
-    parts = sums["parts_pj"] / count
-    total, independent, qnn = (
-        float(parts.sum()),
-        sums["spike_independent_pj"] / count,
-        sums["qnn_pj"] / count,
-    )
-    return {
-        "accuracy": float(sums["accuracy"] / count),
-        "total_pj": total,
-        "spike_independent_pj": float(independent),
-        "spike_dependent_pj": float(total - independent),
-        "qnn_pj": float(qnn),
-        "energy_ratio": float(total / qnn),
-        "op_count_pj": float(sums["op_count_pj"] / count),
-        "energy_by_layer_pj": {
-            layer: dict(zip(first.components, row, strict=True))
-            for layer, row in zip(first.layers, parts.tolist(), strict=True)
-        },
-        "spikes": (sums["spikes"] / count).tolist(),
-        "spike_rates": (sums["rates"] / count).tolist(),
-        "dataflows": {
-            layer: {
-                "dense": float(flow["dense"] / count),
-                "rate": float(flow["rate"] / count),
-                "switch_rate": float(flow["switch_rate"] / flow["switches"])
-                if flow["switches"]
-                else None,
-            }
-            for layer, flow in sums["dataflows"].items()
-        },
-    }
-
 
 def at_bits(state: TrainState, bits: int) -> TrainState:
     """The network with its weights rounded to the width that the energy is priced at."""

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import build, pace
+from experiments import build
 from experiments.compiled import keep_compiled
 from experiments.recipes import RECIPES
 from experiments.runconfig import Config
@@ -31,6 +31,7 @@ from jsnn import data as data_sets
 from jsnn.hardware import Hardware
 from jsnn.nn import forward
 from jsnn.surrogate import Surrogate
+from jsnn.train import pace
 from jsnn.train.losses import LOSSES, accuracy
 from jsnn.train.objective import Activity, DeadNeurons, Energy, Objective, Regulariser
 from jsnn.train.regularisers import make

@@ -14,12 +14,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from experiments import restored
-from experiments.finish import finish, score_of
+from experiments.finish import finish
 from experiments.runconfig import Config
 from experiments.runfolder import RunFolder
 from experiments.setting import Begun, Setting, begin, without_terms
-from experiments.summary import means, since
-from experiments.train import draw_order
+from experiments.summary import since
+from jsnn.train import draw_order, score_of, training_figures, validation_figures
 from jsnn.train.budget import Infeasible
 from jsnn.train.checkpoint import Checkpoints
 from jsnn.train.devices import Devices
@@ -73,9 +73,7 @@ def train(
     chosen = np.zeros(len(every), int)
     rows: list[list[dict[str, Any]]] = [[] for _ in every]
     for epoch in range(1, every[0].epochs + 1):
-        orders = [
-            draw_order(config, epoch, len(made.data.train), made.epoch_steps) for config in every
-        ]
+        orders = [draw_order(config.seed, epoch, made.samples, made.batch) for config in every]
         states, terms = advance(states, data, jax.device_put(np.stack(orders), own))
         terms = jax.device_get(terms)
         key = jax.random.key(every[0].seed)
@@ -83,10 +81,15 @@ def train(
         better = np.zeros(len(every), bool)
         for n, config in enumerate(every):
             mine = jax.tree.map(lambda leaf, n=n: leaf[n], sums)
-            row = {"epoch": epoch, **means(_by_step(terms, n), mine, begun[n].first)}
+            first = begun[n].first
+            row = {"epoch": epoch, **training_figures(_by_step(terms, n), first)}
+            row |= validation_figures(mine, first)
             _stop_if_not_finite(terms["finite"][n], row, folders[numbers[n]])
             rows[n].append(row | {"seconds": since(started)})
-            score = (score_of(config, row, mine, begun[n]), -row["validation_task"])
+            score = (
+                score_of(made.objective, mine, begun[n].start.numbers),
+                -row["validation_task"],
+            )
             better[n] = score > scores[n] or config.select == "last"
             if better[n]:
                 scores[n], chosen[n] = score, epoch

@@ -32,17 +32,16 @@ from rich.console import Console
 from experiments import hosts, pruned, restored, windows
 from experiments.compiled import keep_compiled
 from experiments.config import option, parse
-from experiments.finish import finish, score_of, sizes
+from experiments.finish import finish, sizes
 from experiments.hosts import HERE, Hosts
 from experiments.memory import keep_memory
 from experiments.progress import Progress
 from experiments.runconfig import Config, configured
 from experiments.runfolder import CHANGES, RunFolder
 from experiments.setting import Begun, Setting, begin, prepare, without_terms
-from experiments.summary import means, parameters, since
-from jsnn.train import diagnosis
+from experiments.summary import parameters, since
+from jsnn.train import Best, Callback, Diverged, Fitted, diagnosis, fit_program
 from jsnn.train.checkpoint import Checkpoints
-from jsnn.train.evaluation import evaluate
 from jsnn.train.state import TrainState
 from jsnn.viz import plots
 
@@ -102,106 +101,118 @@ def _train(
     started: float,
     quiet: bool,
 ) -> dict[str, Any]:
-    # ---- start, or continue where the run stopped ------------------------------------------------
-    (state, first, budget_of_run), folder, devices = begun, kept.folder, made.devices
-    data, epoch_steps = made.data, made.epoch_steps
-    numbers = state.terms
-    best = {"state": state, "score": -np.inf, "task": np.inf, "epoch": 0}
-    epoch, rows = 0, []
-    if kept.checkpoints.latest() is not None:
-        like = without_terms(state)
-        saved, record = kept.checkpoints.restore({"state": like, "best": like})
-        folder.refuse_unlike(record["config"])
-        kept.checkpoints.rewind(record["epoch"])
-        state = dataclasses.replace(saved["state"], terms=numbers)
-        best = {**record["best"], "state": saved["best"]}
-        epoch, rows = record["epoch"], record["rows"]
-        kept.epoch = epoch
-    for said in (folder.rewind(rows), folder.change_epochs(config.epochs, epoch)):
+    folder, devices, first = kept.folder, made.devices, begun.first
+    resumed = _resumed(made, begun, kept)
+    rows = [] if resumed is None else resumed.rows
+    for said in (folder.rewind(rows), folder.change_epochs(config.epochs, len(rows))):
         if said is not None:
             console.print(said, markup=False)
     changes = folder.content().get(CHANGES)
-    if changes:
-        console.print(
-            f"The {config.schedule} schedule, the ramp of the energy and a budget's descent are "
-            f"those of {config.epochs} epochs from epoch {changes[-1]['after'] + 1} on, so that "
-            f"this is not the run that has {config.epochs} from the start."
-        )
-    aim = (
-        f"weight of the energy {config.energy_weight}"
-        if budget_of_run is None
-        else str(budget_of_run)
-    )
-    console.print(
-        f"[bold]{config.dataset}[/]: {len(data.train)} train, {len(data.validation)} validation, "
-        f"{len(data.test)} test; {config.model} {sizes(made)} ({config.neuron}), "
-        f"T = {len(made.shapes)}, {parameters(state)} parameters; {aim}"
-    )
-    window, loop = made.window, made.loop
-    console.print(f"window: {window.plan} ({window.reason}); loop: {loop.kind} ({loop.reason})")
-    if data.timed:
-        console.print(f"input: {made.input.frames} ({made.input.reason})")
-    console.print(f"\nBefore training:\n{first}\n", markup=False)
-
-    # ---- the loop --------------------------------------------------------------------------------
+    _announce(config, made, begun, changes, console)
+    steps = made.epoch_steps
     with (
-        Progress(console, config.epochs * epoch_steps, epoch * epoch_steps) as progress,
+        Progress(console, config.epochs * steps, len(rows) * steps) as progress,
         Asked(devices.alone and not quiet) as asked,
     ):
-        while epoch < config.epochs:
-            epoch += 1
-            order = draw_order(config, epoch, len(data.train), epoch_steps)
-            # Stop between two steps only if the epoch before is saved.
-            stop = asked if kept.epoch == epoch - 1 else None
-            state, terms = _epoch(loop.kind, made.advance, state, made.train, order, progress, stop)
-            _stop_if_not_finite(terms, (epoch - 1) * epoch_steps, kept)
-
-            sums = _evaluated(made, state, config, epoch, kept)
-            row = {"epoch": epoch, **means(terms, sums, first), "seconds": since(started)}
-            _stop_if_not_finite_after(row, kept)
-            folder.append(row)
-            rows.append(row)
-            progress.show(row)
-            score = score_of(config, row, sums, begun)
-            better = (score, -row["validation_task"]) > (best["score"], -best["task"])
-            if better or config.select == "last":
-                # The step donates its state, so the best one needs buffers of its own.
-                copied = jax.tree.map(lambda leaf: leaf.copy(), without_terms(state))
-                best = {
-                    "state": copied,
-                    "score": score,
-                    "task": row["validation_task"],
-                    "epoch": epoch,
-                }
-            if epoch == config.epochs or asked or kept.due():
-                kept.save(epoch, without_terms(state), best, rows)
-            if asked:
-                raise KeyboardInterrupt
-
-    # ---- test, once; show ------------------------------------------------------------------------
+        watched = Watched(kept, progress, asked, config.epochs)
+        try:
+            run = fit_program(
+                made,
+                begun.start,
+                config.epochs,
+                seed=config.seed,
+                select=config.select,
+                callbacks=(watched,),
+                resumed=resumed,
+            )
+        except Diverged as error:
+            raise FloatingPointError(
+                f"{error}. {kept}. Lower --learning-rate or --clip, or look at the inputs"
+            ) from error
+    # The test set is used here, once.
     tested, chosen, sums, result = finish(
-        config,
-        made,
-        Begun(state, first, budget_of_run),
-        best["state"],
-        best["epoch"],
-        rows,
-        folder.path,
+        config, made, begun, run.best.state, run.best.epoch, run.rows, folder.path
     )
     result |= {"devices": devices.count, "platform": platform.platform(), "seconds": since(started)}
     if changes:
         result[CHANGES] = changes
     folder.write(folder.result, result)
     if not quiet and devices.first:
-        _show(config, tested, first, chosen, sums, result, rows, folder, console)
+        _show(config, tested, first, chosen, sums, result, run.rows, folder, console)
         console.print(f"\n{since(started):.0f} s; everything is in {folder.path}")
     return result
 
 
-def draw_order(config: Config, epoch: int, samples: int, steps: int) -> np.ndarray:
-    """The samples of each step of an epoch, `[steps, batch]`."""
-    order = np.random.default_rng((config.seed, epoch)).permutation(samples)
-    return order[: steps * config.batch].reshape(steps, config.batch)
+def _resumed(made: Setting, begun: Begun, kept: Kept) -> Fitted | None:
+    """The run as its checkpoint knows it, None without one."""
+    if kept.checkpoints.latest() is None:
+        return None
+    like = without_terms(begun.state)
+    saved, record = kept.checkpoints.restore({"state": like, "best": like})
+    kept.folder.refuse_unlike(record["config"])
+    kept.checkpoints.rewind(record["epoch"])
+    kept.epoch = record["epoch"]
+    state = dataclasses.replace(saved["state"], terms=begun.state.terms)
+    best = Best(saved["best"], **record["best"])
+    return Fitted(made, begun.start, state, best, record["rows"])
+
+
+def _announce(
+    config: Config, made: Setting, begun: Begun, changes: list | None, console: Console
+) -> None:
+    """Print what is trained, on what and how."""
+    data = made.data
+    if changes:
+        console.print(
+            f"The {config.schedule} schedule, the ramp of the energy and a budget's descent are "
+            f"those of {config.epochs} epochs from epoch {changes[-1]['after'] + 1} on, so that "
+            f"this is not the run that has {config.epochs} from the start."
+        )
+    limited = begun.budget_of_run
+    aim = f"weight of the energy {config.energy_weight}" if limited is None else str(limited)
+    console.print(
+        f"[bold]{config.dataset}[/]: {len(data.train)} train, {len(data.validation)} validation, "
+        f"{len(data.test)} test; {config.model} {sizes(made)} ({config.neuron}), "
+        f"T = {len(made.shapes)}, {parameters(begun.state)} parameters; {aim}"
+    )
+    window, loop = made.window, made.loop
+    console.print(f"window: {window.plan} ({window.reason}); loop: {loop.kind} ({loop.reason})")
+    if data.timed:
+        console.print(f"input: {made.input.frames} ({made.input.reason})")
+    console.print(f"\nBefore training:\n{begun.first}\n", markup=False)
+
+
+class Watched(Callback):
+    """Metrics, progress and checkpoints of a run, which stops once Ctrl-C was pressed.
+
+    Args:
+        kept: its checkpoints.
+        progress: its bar.
+        asked: whether it shall stop.
+        epochs: of the run.
+    """
+
+    def __init__(self, kept: Kept, progress: Progress, asked: Asked, epochs: int):
+        self._kept, self._progress, self._asked, self._epochs = kept, progress, asked, epochs
+        self._done = kept.epoch
+
+    def steps(self, count: int) -> None:
+        """Advance the bar; stop between two steps only if the epoch before is saved."""
+        self._progress.step(count)
+        if count == 1 and self._asked and self._kept.epoch == self._done:
+            raise KeyboardInterrupt
+
+    def epoch(self, run: Fitted) -> None:
+        """Write and show the figures; save what is due, and stop if asked to."""
+        row, kept = run.rows[-1], self._kept
+        self._done = row["epoch"]
+        kept.folder.append(row)
+        self._progress.show(row)
+        if self._done == self._epochs or self._asked or kept.due():
+            best = run.best._replace(state=without_terms(run.best.state))
+            kept.save(self._done, without_terms(run.state), best._asdict(), run.rows)
+        if self._asked:
+            raise KeyboardInterrupt
 
 
 def _show(
@@ -224,28 +235,6 @@ def _show(
     )
     for line in itertools.chain(*said):
         console.print(line)
-
-
-def _epoch(
-    kind: str, advance, state: TrainState, train, order: np.ndarray, progress: Progress, stop: Asked
-):
-    """State after the steps of an epoch, and the terms of each; broken off if `stop` says so."""
-    if kind == "epoch":
-        state, terms = advance(state, train, order)
-        terms = jax.tree.map(np.asarray, jax.device_get(terms))
-        progress.step(len(order))
-        return state, [{name: rows[n] for name, rows in terms.items()} for n in range(len(order))]
-    terms = []
-    for index in order:
-        given = train
-        if kind == "host":
-            given, index = (train[0][index], train[1][index]), None
-        state, term = advance(state, given, index)
-        terms.append(term)
-        progress.step()
-        if stop:
-            raise KeyboardInterrupt
-    return state, jax.tree.map(np.asarray, jax.device_get(terms))
 
 
 class Kept:
@@ -352,37 +341,6 @@ class Asked:
         if self._asked:
             signal.default_int_handler(number, frame)
         self._asked = True
-
-
-def _stop_if_not_finite(terms: list[dict], before: int, kept: Kept) -> None:
-    for number, term in enumerate(terms, before + 1):
-        if not term["finite"]:
-            names = ("task", "total_pj", "energy", "dead_neurons")
-            named = [n for n in names if not np.isfinite(term.get(n, 0.0))]
-            raise FloatingPointError(
-                f"step {number}: {' and '.join(named) or 'the gradient'} is not finite. "
-                f"{kept}. Lower --learning-rate or --clip, or look at the inputs"
-            )
-
-
-def _evaluated(
-    made: Setting, state: TrainState, config: Config, epoch: int, kept: Kept
-) -> dict[str, Any]:
-    """Sums over the validation set, evaluated."""
-    key = jax.random.key(config.seed)
-    try:
-        return evaluate(made.eval_step, state.variables, made.validation, config.batch, key)
-    except FloatingPointError as error:
-        raise FloatingPointError(f"epoch {epoch}: {error}. {kept}") from error
-
-
-def _stop_if_not_finite_after(row: dict, kept: Kept) -> None:
-    named = [n for n in ("task", "pj") if not np.isfinite(row[f"validation_{n}"])]
-    if named:
-        raise FloatingPointError(
-            f"epoch {row['epoch']}: {' and '.join(named)} of the validation set is not finite. "
-            f"{kept}. Lower --learning-rate or --clip, or look at the inputs"
-        )
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -10,34 +10,59 @@ from jsnn.train import (
     losses,
     objective,
     optimiser,
+    pace,
+    program,
     regularisers,
     state,
     step,
     threshold,
 )
+from jsnn.train._fit import (
+    Best,
+    Callback,
+    Diverged,
+    Fitted,
+    draw_order,
+    fit,
+    fit_program,
+    score_of,
+    training_figures,
+    validation_figures,
+)
 from jsnn.train.budget import Budget
 from jsnn.train.evaluation import evaluate, make_eval_step
 from jsnn.train.objective import Activity, DeadNeurons, Energy, Objective, Term, energy_terms
 from jsnn.train.optimiser import label_params, make_optimiser
+from jsnn.train.program import Program, Start, compile_program
 from jsnn.train.state import TrainState, as_trained, init_state, start_terms
 from jsnn.train.step import make_epoch, make_train_step
 
 __all__ = [
     "Activity",
+    "Best",
     "Budget",
+    "Callback",
     "DeadNeurons",
+    "Diverged",
     "Energy",
+    "Fitted",
     "Objective",
+    "Program",
+    "Start",
     "Term",
     "TrainState",
     "as_trained",
     "budget",
     "checkpoint",
+    "compile_program",
     "devices",
     "diagnosis",
+    "draw_order",
     "energy_terms",
     "evaluate",
     "evaluation",
+    "fit",
+    "fit_program",
     "init_state",
     "label_params",
     "levers",
@@ -48,9 +73,14 @@ __all__ = [
     "make_train_step",
     "objective",
     "optimiser",
+    "pace",
+    "program",
     "regularisers",
+    "score_of",
     "start_terms",
     "state",
     "step",
     "threshold",
+    "training_figures",
+    "validation_figures",
 ]

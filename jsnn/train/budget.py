@@ -199,6 +199,20 @@ class Budget(Term):
         means = {name: each.mean() for name, each in self.figures(batch).items()}
         return self.penalty(numbers, means, step)
 
+    def score(self, sums: Mapping[str, Any], numbers: Numbers) -> float:
+        """The penalty of the validation set, at the final limits."""
+        return float(self.penalty(numbers, self.mean_usage(sums))[0])
+
+    def mean_usage(self, sums: Mapping[str, Any], silent: bool = False) -> dict[str, float]:
+        """Mean usage of each limited quantity over an evaluated set.
+
+        Args:
+            sums: from `jsnn.train.evaluation.evaluate`.
+            silent: of the same network without hidden spikes.
+        """
+        figures = sums["figures_spike_independent" if silent else "figures"][self.name]
+        return {name: float(value / sums["samples"]) for name, value in figures.items()}
+
     def penalty(
         self, numbers: Numbers, usage: Mapping[str, jax.Array], step: Any = None
     ) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jsnn._checks import whole_number
-from jsnn.energy import dataflow, op_count_proxy
+from jsnn.energy import EnergyBreakdown, dataflow, op_count_proxy
 from jsnn.energy.qnn import estimate_qnn_energy
 from jsnn.nn import forward
 from jsnn.nn.time_plan import WHOLE, TimePlan
@@ -109,6 +109,47 @@ def evaluate(eval_step: Callable, variables: Any, data, batch: int, key: jax.Arr
         _check_finite(sums)
         total = sums if total is None else jax.tree.map(np.add, total, sums)
     return total
+
+
+def means(sums: Mapping[str, Any], first: EnergyBreakdown) -> dict[str, Any]:
+    """Means of an evaluated set, as numbers and lists of JSON.
+
+    Args:
+        sums: from `evaluate`.
+        first: any energy estimate of the network, for the names of layers and components.
+    """
+    count = float(sums["samples"])
+    parts = sums["parts_pj"] / count
+    total, independent, qnn = (
+        float(parts.sum()),
+        sums["spike_independent_pj"] / count,
+        sums["qnn_pj"] / count,
+    )
+    return {
+        **{name: (value / count).tolist() for name, value in sums.items() if name not in RESERVED},
+        "total_pj": total,
+        "spike_independent_pj": float(independent),
+        "spike_dependent_pj": float(total - independent),
+        "qnn_pj": float(qnn),
+        "energy_ratio": float(total / qnn),
+        "op_count_pj": float(sums["op_count_pj"] / count),
+        "energy_by_layer_pj": {
+            layer: dict(zip(first.components, row, strict=True))
+            for layer, row in zip(first.layers, parts.tolist(), strict=True)
+        },
+        "spikes": (sums["spikes"] / count).tolist(),
+        "spike_rates": (sums["rates"] / count).tolist(),
+        "dataflows": {
+            layer: {
+                "dense": float(flow["dense"] / count),
+                "rate": float(flow["rate"] / count),
+                "switch_rate": float(flow["switch_rate"] / flow["switches"])
+                if flow["switches"]
+                else None,
+            }
+            for layer, flow in sums["dataflows"].items()
+        },
+    }
 
 
 def _metrics(

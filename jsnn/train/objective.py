@@ -155,6 +155,15 @@ class Term(abc.ABC):
         """Figures of each sample, `[B]` each, that an evaluation sums."""
         return {}
 
+    def score(self, sums: Mapping[str, Any], numbers: Numbers) -> float:
+        """What the term takes off the score that an epoch is chosen by.
+
+        Args:
+            sums: over the validation set (`jsnn.train.evaluation.evaluate`).
+            numbers: of the run.
+        """
+        return 0.0
+
     def check(self, objective: Objective) -> None:  # noqa: B027, few terms have conditions
         """Raise ValueError if the term does not fit the rest of an objective."""
 
@@ -223,6 +232,11 @@ class Energy(RelativeTerm):
     def value(self, batch: Batch) -> jax.Array:
         """Mean energy in pJ."""
         return batch.energies_pj.mean()
+
+    def score(self, sums: Mapping[str, Any], numbers: Numbers) -> float:
+        """The weighed energy of the validation set."""
+        mean_pj = float((sums["parts_pj"] / sums["samples"]).sum())
+        return float(numbers["weight"]) * mean_pj / float(numbers["reference"])
 
 
 @dataclasses.dataclass(frozen=True)

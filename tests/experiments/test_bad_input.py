@@ -18,8 +18,9 @@ import pytest
 import sklearn.datasets
 
 import jsnn.train.checkpoint
-from experiments import setting, train
+from experiments import train
 from jsnn.data.sets.yinyang import FILES
+from jsnn.train import program
 from jsnn.train.checkpoint import Checkpoints
 
 
@@ -245,8 +246,8 @@ def poison(monkeypatch, at: int):
 
         return poisoned
 
-    monkeypatch.setattr(setting, "make_train_step", of_steps(setting.make_train_step))
-    monkeypatch.setattr(setting, "make_epoch", of_epochs(setting.make_epoch))
+    monkeypatch.setattr(program, "make_train_step", of_steps(program.make_train_step))
+    monkeypatch.setattr(program, "make_epoch", of_epochs(program.make_epoch))
 
 
 @pytest.mark.parametrize("loop", ["epoch", "step"])
@@ -274,12 +275,12 @@ def test_loss_that_is_not_finite_before_any_checkpoint(tiny_run, tmp_path, monke
 
 
 def test_validation_that_is_not_finite(tiny_run, tmp_path, monkeypatch):
-    evaluate = train.evaluate
+    evaluate = program.evaluate
 
     def broken(*args):
         return evaluate(*args) | {"task": np.float64(np.nan)}
 
-    monkeypatch.setattr(train, "evaluate", broken)
+    monkeypatch.setattr(program, "evaluate", broken)
     with pytest.raises(FloatingPointError, match="epoch 1: task of the validation set is not"):
         tiny_run(tmp_path / "run")
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == ""

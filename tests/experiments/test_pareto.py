@@ -17,6 +17,7 @@ from experiments import pareto as pareto_command
 from experiments.energy_report import restored, stored
 from experiments.pareto import ParetoOptions, plan, summarise
 from jsnn.codesign.pareto import hypervolume, pareto
+from jsnn.train import draw_order
 from jsnn.viz import plots
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=8)
@@ -114,7 +115,7 @@ def test_runs_vmapped_take_the_step_of_their_solo_runs():
     devices = train.HERE.take(base.batch)
     made = train.prepare(base, devices)
     begun = [train.begin(config, made, devices) for config in configs]
-    orders = [train.draw_order(config, 1, 64, 1) for config in configs]
+    orders = [draw_order(config.seed, 1, 64, made.batch) for config in configs]
     states = jax.tree.map(lambda *leaves: np.stack(leaves), *[one.state for one in begun])
     advance = jax.jit(jax.vmap(made.advance, in_axes=(0, None, 0)))
     states, _ = advance(states, made.train, np.stack(orders))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from experiments import train
+from jsnn.train import program
 from jsnn.train.checkpoint import Checkpoints
 
 ROOT = Path(train.__file__).parents[1]
@@ -29,12 +30,12 @@ def ctrl_c_is_heard():
 # Each replaces a function by one that kills its process on the way.
 KILLS = {
     "between two epochs": """
-from experiments import setting
-make = setting.make_epoch
+from jsnn.train import program
+make = program.make_epoch
 def killing(*args, **options):
     epoch, calls = make(*args, **options), iter(range(100))
     return lambda *a: die() if next(calls) == 1 else epoch(*a)
-setting.make_epoch = killing
+program.make_epoch = killing
 """,
     "before a checkpoint gets its name": """
 rename = os.rename
@@ -224,7 +225,7 @@ def test_fewer_epochs_than_planned(finished, tmp_path):
 
 def interrupt(monkeypatch, epoch: int, times: int = 1) -> None:
     """Ctrl-C while an epoch is evaluated."""
-    evaluate, calls = train.evaluate, iter(range(1, 100))
+    evaluate, calls = program.evaluate, iter(range(1, 100))
 
     def interrupted(*args):
         if next(calls) == epoch:
@@ -232,7 +233,7 @@ def interrupt(monkeypatch, epoch: int, times: int = 1) -> None:
                 signal.raise_signal(signal.SIGINT)
         return evaluate(*args)
 
-    monkeypatch.setattr(train, "evaluate", interrupted)
+    monkeypatch.setattr(program, "evaluate", interrupted)
 
 
 def test_ctrl_c_keeps_the_epoch(finished, tiny_run, tmp_path, monkeypatch):
@@ -264,13 +265,15 @@ def test_ctrl_c_between_two_steps(tiny_run, tmp_path, monkeypatch):
     """Nothing is lost where the epoch before is saved: it stops there."""
     interrupt(monkeypatch, 2)
     step, seen = train.Progress.step, []
-    monkeypatch.setattr(train.Progress, "step", lambda self: (seen.append(1), step(self)))
+    monkeypatch.setattr(
+        train.Progress, "step", lambda self, count: (seen.append(1), step(self, count))
+    )
 
-    def after_the_sixth(self):
+    def after_the_sixth(self, count):
         seen.append(1)
         if len(seen) == 6:
             signal.raise_signal(signal.SIGINT)
-        step(self)
+        step(self, count)
 
     monkeypatch.setattr(train.Progress, "step", after_the_sixth)
     with pytest.raises(KeyboardInterrupt, match="The checkpoint of epoch 1 "):
@@ -281,12 +284,12 @@ def test_ctrl_c_between_two_steps(tiny_run, tmp_path, monkeypatch):
 def test_ctrl_c_on_the_command_line(tiny_flags, compiled, tmp_path):
     script = """
 import runpy, signal, sys
-from experiments import finish
-score = finish.score_of
+from jsnn.train import _fit
+score = _fit.score_of
 def interrupted(*args):
     signal.raise_signal(signal.SIGINT)
     return score(*args)
-finish.score_of = interrupted
+_fit.score_of = interrupted
 sys.argv[0] = "train"
 runpy.run_module("experiments.train", run_name="__main__")
 """

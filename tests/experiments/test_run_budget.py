@@ -52,7 +52,7 @@ def test_what_is_pulled_out_spends_what_the_run_says(held):
     variables, _ = restored(folder, config, made.data)
     result = json.loads((held / "result.json").read_text())["budget"]
     sums = run_budget.on_training(made, variables, config)
-    assert run_budget.usage(sums)["energy_pj"] == pytest.approx(
+    assert Budget(energy_pj=1.0).mean_usage(sums)["energy_pj"] == pytest.approx(
         result["limits"]["energy_pj"]["train"], rel=1e-6
     )
 

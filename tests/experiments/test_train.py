@@ -12,7 +12,7 @@ import jax
 import pytest
 from PIL import Image
 
-from experiments import build, setting, train
+from experiments import build, train
 from experiments.config import check, option, parse
 from experiments.recipes import RECIPES
 from experiments.runfolder import RunFolder
@@ -21,6 +21,7 @@ from jsnn.export.integer import IntegerNetwork
 from jsnn.neurons import NEURONS
 from jsnn.readouts import READOUTS
 from jsnn.surrogate import SURROGATES
+from jsnn.train import program
 
 ROOT = Path(train.__file__).parents[1]
 
@@ -290,7 +291,7 @@ def test_each_jitted_function_compiles_once(
 ):
     traced = []
     for name in ("make_train_step", "make_epoch", "make_eval_step"):
-        make = getattr(setting, name)
+        make = getattr(program, name)
 
         def keep(*args, make=make, name=name, **options):
             *others, encoder = args
@@ -301,7 +302,7 @@ def test_each_jitted_function_compiles_once(
 
             return make(*others, counted, **options)
 
-        monkeypatch.setattr(setting, name, keep)
+        monkeypatch.setattr(program, name, keep)
     # Splits of one size: a function of a whole set is compiled for each size of set.
     with compilations() as compiled:
         tiny_run(tmp_path / "run", "--loop", loop)

@@ -31,10 +31,10 @@ class Loop(NamedTuple):
 
 
 def window(word: str, workload: Workload, batch: int, norm: bool) -> Choice:
-    """The plan of `--plan`, or for `auto` that of the rule (`jsnn.nn.time_plan.choose`).
+    """The plan of a word, or for `auto` that of the rule (`jsnn.nn.time_plan.choose`).
 
     Args:
-        word: of the flag.
+        word: `auto`, `whole` or `chunked:STEPS`.
         workload: of any batch; shapes are enough.
         batch: samples of a step.
         norm: whether training takes batch statistics.
@@ -49,7 +49,7 @@ def window(word: str, workload: Workload, batch: int, norm: bool) -> Choice:
 def loop(
     word: str, workload: Workload, batch: int, set_bytes: int, platform: str, room: int | None
 ) -> Loop:
-    """The loop of `--loop`, or the rule's choice for `auto`.
+    """The loop of a word, or the rule's choice for `auto`.
 
     A set larger than its share of the device's memory stays on the host. Otherwise an epoch is one
     call, which saves the host's work for each step. XLA's CPU code is slower inside a scan: 1.3x
@@ -57,7 +57,7 @@ def loop(
     XLA's own up to 10x. In these cases a CPU makes one call per step.
 
     Args:
-        word: of the flag.
+        word: `auto`, or one of `LOOPS`.
         workload: of any batch; shapes are enough.
         batch: samples of a step.
         set_bytes: size of the training set.
@@ -69,7 +69,7 @@ def loop(
     """
     if word != "auto":
         if word not in LOOPS:
-            raise ValueError(f"--loop must be auto or one of {', '.join(LOOPS)}, got {word!r}")
+            raise ValueError(f"loop must be auto or one of {', '.join(LOOPS)}, got {word!r}")
         return Loop(word, "as told")
     if room is not None and set_bytes > SET_SHARE * room:
         return Loop("host", f"the set takes {set_bytes / 2**30:.3g} GiB of {room / 2**30:.3g}")

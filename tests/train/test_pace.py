@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from experiments import build, pace, train
+from experiments import build, train
 from experiments.recipes import RECIPES
 from jsnn.models import MLP, SRNN, ConvNet
 from jsnn.nn import run
 from jsnn.nn.time_plan import WHOLE, Chunked
+from jsnn.train import pace
 
 ROOT = Path(train.__file__).parents[1]
 # Steps of a sample of each data set that a recipe trains on.
@@ -69,7 +70,7 @@ def test_the_loop_by_rule():
         found = pace.loop("auto", work, 32, 2**20, platform, room)
         assert found.kind == kind
     assert pace.loop("step", small, 32, 0, "cpu", None) == ("step", "as told")
-    with pytest.raises(ValueError, match="--loop must be auto or one of epoch, step, host"):
+    with pytest.raises(ValueError, match="loop must be auto or one of epoch, step, host"):
         pace.loop("fast", small, 32, 0, "cpu", None)
     # 32 samples: 6·8 once for all steps, 8·3 in each of 4.
     assert "0.00461 million" in pace.loop("auto", small, 32, 0, "cpu", None).reason

@@ -1,0 +1,278 @@
+"""The training loop: epochs of a program, each evaluated, the best one kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from jsnn.energy import EnergyBreakdown
+from jsnn.train.evaluation import RESERVED, means
+from jsnn.train.objective import Objective
+from jsnn.train.program import Data, Program, Start, compile_program
+from jsnn.train.state import Encoder, TrainState
+
+__all__ = [
+    "SELECT",
+    "Best",
+    "Callback",
+    "Diverged",
+    "Fitted",
+    "draw_order",
+    "fit",
+    "fit_program",
+    "score_of",
+    "training_figures",
+    "validation_figures",
+]
+
+# Which epoch is taken in the end.
+SELECT = ("best", "last")
+
+
+class Diverged(FloatingPointError):
+    """A loss, a gradient or an evaluated figure that is not finite."""
+
+
+class Best(NamedTuple):
+    """The epoch that is taken so far.
+
+    Attributes:
+        state: at its end.
+        score: of `score_of`.
+        task: task loss on validation, which decides between equal scores.
+        epoch: its number; 0: none yet.
+    """
+
+    state: TrainState
+    score: float = -np.inf
+    task: float = np.inf
+    epoch: int = 0
+
+
+class Fitted(NamedTuple):
+    """A run at the end of an epoch: what a callback sees, and what `fit` returns.
+
+    Attributes:
+        program, start: of the run.
+        state: at the end of the last epoch.
+        best: the epoch that is taken.
+        rows: figures of every epoch so far, numbers and lists as of JSON.
+    """
+
+    program: Program
+    start: Start
+    state: TrainState
+    best: Best
+    rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Variables of the network of the epoch that is taken."""
+        return self.best.state.variables
+
+
+class Callback:
+    """Looks on while a run trains; what it raises ends the run."""
+
+    def steps(self, count: int) -> None:
+        """So many more optimiser steps were done."""
+
+    def epoch(self, run: Fitted) -> None:
+        """An epoch has ended; its figures are `run.rows[-1]`. The state is donated to the next."""
+
+
+def fit(
+    model: Any,
+    objective: Objective,
+    optimiser: optax.GradientTransformation,
+    encoder: Encoder,
+    train: Data,
+    validation: Data | None = None,
+    *,
+    epochs: int,
+    batch: int,
+    seed: int = 0,
+    select: str = "best",
+    callbacks: Sequence[Callback] = (),
+    **options: Any,
+) -> Fitted:
+    """Train a network: `compile_program`, `Program.start`, then `fit_program`.
+
+    Args:
+        model: the network, or `Levered` with its levers.
+        objective: loss and terms.
+        optimiser: from `make_optimiser`, or any optax transformation.
+        encoder: turns samples into frames `[T, B, ...]`.
+        train: samples `[N, ...]` and labels.
+        validation: the same; None: the last epoch is taken.
+        epochs: passes over the training samples.
+        batch: samples of a step.
+        seed: of weights, batches and encoder.
+        select: `best` on validation, or `last`.
+        callbacks: look on.
+        options: of `compile_program`.
+
+    Raises:
+        ValueError: arguments that do not fit each other.
+        Diverged: something is not finite.
+
+    >>> import jsnn
+    >>> from jsnn.train import energy_terms, fit, make_optimiser
+    >>> from jsnn.train.losses import CrossEntropy
+    >>> digits, encoder = jsnn.data.load("digits"), jsnn.data.Direct(steps=2)
+    >>> model = jsnn.models.MLP((8,), 10, input_kind=encoder.input_kind)
+    >>> machine = jsnn.hardware.get("neuromorphic-22nm")
+    >>> objective = jsnn.train.Objective(CrossEntropy(), machine, energy_terms(0.1))
+    >>> run = fit(
+    ...     model, objective, make_optimiser(1e-2, steps=20), encoder,
+    ...     (digits.train.frames, digits.train.labels),
+    ...     (digits.validation.frames, digits.validation.labels), epochs=1, batch=64,
+    ... )
+    >>> run.best.epoch, len(run.rows)
+    (1, 1)
+    """
+    program = compile_program(
+        model, objective, optimiser, encoder, train, validation, batch=batch, **options
+    )
+    return fit_program(
+        program, program.start(seed), epochs, seed=seed, select=select, callbacks=callbacks
+    )
+
+
+def fit_program(
+    program: Program,
+    start: Start,
+    epochs: int,
+    *,
+    seed: int = 0,
+    select: str = "best",
+    callbacks: Sequence[Callback] = (),
+    resumed: Fitted | None = None,
+) -> Fitted:
+    """Train from the start, or from where a run stopped, to the end of the last epoch.
+
+    Which samples make a step depends on seed and epoch alone, and random numbers on the state: a
+    run that is continued is the run that never stopped, bit for bit.
+
+    Args:
+        program: compiled once for many runs.
+        start: of this run; its arrays are donated.
+        epochs: to have in the end.
+        seed: of the run.
+        select: `best` on validation, or `last`.
+        callbacks: called in their order.
+        resumed: the run as it was saved after an epoch.
+
+    Raises:
+        ValueError: unknown word, no epoch.
+        Diverged: something is not finite; the state of the epoch before is lost unless a callback
+            saved it.
+    """
+    if select not in SELECT or epochs < 1:
+        raise ValueError(
+            f"select must be one of {', '.join(SELECT)} and epochs at least 1, got {select!r} and "
+            f"{epochs}"
+        )
+    run = resumed or Fitted(program, start, start.state, Best(start.state), [])
+    began = time.perf_counter()
+
+    def stepped(count: int) -> None:
+        for callback in callbacks:
+            callback.steps(count)
+
+    for epoch in range(len(run.rows) + 1, epochs + 1):
+        order = draw_order(seed, epoch, program.samples, program.batch)
+        state, terms = program.epoch(run.state, order, stepped)
+        _refuse_steps(terms, (epoch - 1) * program.epoch_steps)
+        row = {"epoch": epoch, **training_figures(terms, start.first)}
+        score, task = -np.inf, np.inf
+        if program.validation is not None:
+            sums = _evaluated(program, state, seed, epoch)
+            row |= validation_figures(sums, start.first)
+            score, task = score_of(program.objective, sums, start.numbers), row["validation_task"]
+        row["seconds"] = round(time.perf_counter() - began, 3)
+        best = run.best
+        last = select == "last" or program.validation is None
+        if last or (score, -task) > (best.score, -best.task):
+            # The step donates its state, so the best one needs buffers of its own.
+            copied = jax.tree.map(lambda leaf: leaf.copy(), state)
+            best = Best(copied, score, task, epoch)
+        run = Fitted(program, start, state, best, [*run.rows, row])
+        for callback in callbacks:
+            callback.epoch(run)
+    return run
+
+
+def draw_order(seed: int, epoch: int, samples: int, batch: int) -> np.ndarray:
+    """The samples of each step of an epoch, `[steps, batch]`.
+
+    >>> draw_order(0, 1, samples=5, batch=2).shape
+    (2, 2)
+    """
+    steps = samples // batch
+    order = np.random.default_rng((seed, epoch)).permutation(samples)
+    return order[: steps * batch].reshape(steps, batch)
+
+
+def score_of(objective: Objective, sums: Mapping[str, Any], numbers: Mapping[str, Any]) -> float:
+    """Score that an epoch is chosen by: the loss, with the accuracy in place of its task term.
+
+    accuracy - sum of `Term.score`, or the negative task loss where no accuracy is measured.
+
+    Args:
+        objective: of the run.
+        sums: over the validation set.
+        numbers: of the terms.
+    """
+    gain = sums["accuracy"] if "accuracy" in sums else -sums["task"]
+    penalties = (term.score(sums, numbers[term.name]) for term in objective.terms)
+    return float(gain / sums["samples"]) - sum(penalties)
+
+
+def training_figures(terms: Sequence[Mapping[str, Any]], first: EnergyBreakdown) -> dict[str, Any]:
+    """Means over the steps of an epoch, of what is reported as one number."""
+    names = [name for name, value in terms[0].items() if not np.ndim(value) and name != "finite"]
+    by_name = {name: float(np.mean([term[name] for term in terms])) for name in names}
+    pj = by_name.pop("total_pj")
+    return {
+        **{f"train_{name}": value for name, value in by_name.items()},
+        # Relative to initialisation, also where no term is.
+        "train_energy": pj / float(first.total_pj().mean()),
+        "train_pj": pj,
+    }
+
+
+def validation_figures(sums: Mapping[str, Any], first: EnergyBreakdown) -> dict[str, Any]:
+    """Figures of an epoch on the validation set, as JSON."""
+    measured = means(sums, first)
+    return {
+        "validation_task": float(sums["task"] / sums["samples"]),
+        **{f"validation_{name}": measured[name] for name in sums if name not in RESERVED},
+        "validation_pj": measured["total_pj"],
+        "validation_spike_independent_pj": measured["spike_independent_pj"],
+        "spikes": measured["spikes"],
+    }
+
+
+def _evaluated(program: Program, state: TrainState, seed: int, epoch: int) -> dict[str, Any]:
+    try:
+        sums = program.evaluate(state.variables, program.validation, seed)
+    except FloatingPointError as error:
+        raise Diverged(f"epoch {epoch}: {error}") from error
+    figures = {"task": sums["task"], "pj": sums["parts_pj"].sum()}
+    if named := [name for name, value in figures.items() if not np.isfinite(value)]:
+        raise Diverged(f"epoch {epoch}: {' and '.join(named)} of the validation set is not finite")
+    return sums
+
+
+def _refuse_steps(terms: Sequence[Mapping[str, Any]], before: int) -> None:
+    for number, term in enumerate(terms, before + 1):
+        if not term["finite"]:
+            names = ("task", "total_pj", "energy", "dead_neurons")
+            named = [name for name in names if not np.isfinite(term.get(name, 0.0))]
+            raise Diverged(f"step {number}: {' and '.join(named) or 'the gradient'} is not finite")
