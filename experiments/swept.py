@@ -34,13 +34,13 @@ from jsnn.surrogate import Surrogate
 from jsnn.train import pace
 from jsnn.train.losses import LOSSES, accuracy
 from jsnn.train.objective import Activity, DeadNeurons, Energy, Objective, Regulariser
+from jsnn.train.program import FIRST_SAMPLES
 from jsnn.train.regularisers import make
 from jsnn.train.state import TrainState, as_trained, init_state, start_terms
 from jsnn.train.step import Encoder, make_epoch, make_train_step
 from jsnn.workload import Workload
 
 NONE = "none"
-FIRST_SAMPLES = 256
 # Sets whose sizes differ by a few samples, as of folds, share a program.
 SIZE_STEP = 64
 

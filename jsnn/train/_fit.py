@@ -222,7 +222,8 @@ def draw_order(seed: int, epoch: int, samples: int, batch: int) -> np.ndarray:
 def score_of(objective: Objective, sums: Mapping[str, Any], numbers: Mapping[str, Any]) -> float:
     """Score that an epoch is chosen by: the loss, with the accuracy in place of its task term.
 
-    accuracy - sum of `Term.score`, or the negative task loss where no accuracy is measured.
+    accuracy - sum of `Term.score`, or the negative task loss where no accuracy is measured. Of the
+    terms here the energy and a budget take something off.
 
     Args:
         objective: of the run.

@@ -247,7 +247,8 @@ class Checkpoints:
                 for path in odd
             ]
             raise ValueError(
-                f"checkpoint {step} in {self._folder} does not fit this network: {_some(words)}"
+                f"checkpoint {step} in {self._folder} does not fit this network: {_some(words)}; "
+                "a run of an earlier version of jsnn is continued with that version"
             )
 
 

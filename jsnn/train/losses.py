@@ -223,12 +223,15 @@ def balanced_weights(labels: Any, classes: int) -> tuple[float, ...]:
         classes: how many there are.
 
     Raises:
-        ValueError: a class without a sample.
+        ValueError: a class without a sample, labels that are no classes.
 
     >>> balanced_weights([0, 0, 0, 1], 2)
     (0.667, 2.0)
     """
-    counts = np.bincount(np.asarray(labels).ravel(), minlength=classes)
+    numbers = np.asarray(labels).ravel()
+    if not np.issubdtype(numbers.dtype, np.integer) or (numbers < 0).any():
+        raise ValueError(f"labels must be classes, integers from 0 up, got {numbers.dtype}")
+    counts = np.bincount(numbers, minlength=classes)
     if len(counts) > classes or not counts.all():
         raise ValueError(
             f"expected samples of every class from 0 to {classes - 1}, found {counts.tolist()}"

@@ -49,6 +49,8 @@ EVENT_TEMPERATURE = 2.0
 TEMPERATURE = 0.5
 # A function of the workload of a batch and the parameters; hashable.
 Regulariser = Callable[[Workload, Any], jax.Array]
+# Names of what steps report themselves (`jsnn.train.step`).
+_OF_STEPS = {"loss", "finite", "spike_rates"}
 # What a term needs to know of its run, as arrays: weights and units.
 Numbers = Mapping[str, Any]
 
@@ -245,6 +247,7 @@ class Activity(RelativeTerm):
 
     Attributes:
         regulariser: any hashable function of a workload and the parameters.
+        name: of the term; two regularisers of one objective need different names.
         weight, ramp_steps: as for `RelativeTerm`.
 
     >>> from jsnn.train.regularisers import L1Rate
@@ -253,7 +256,7 @@ class Activity(RelativeTerm):
     """
 
     regulariser: Regulariser
-    name: ClassVar[str] = "activity"
+    name: str = "activity"
 
     def value(self, batch: Batch) -> jax.Array:
         """The regulariser of the batch."""
@@ -438,7 +441,8 @@ class Objective:
 
         Raises:
             ValueError: numbers of other terms than those of the objective; a loss or metric that
-                does not give one value a sample.
+                does not give one value a sample, a term that does not give one number; two figures
+                of one name.
         """
         expected = {term.name for term in self.terms}
         if expected != set(numbers or ()):
@@ -454,10 +458,16 @@ class Objective:
         for metric in self.metrics:
             name = name_of(metric)
             values = per_sample(f"metric {name}", metric, outputs, labels, samples)
-            reported[name] = values.mean(0)
+            _report(reported, f"the metric {name!r}", {name: values.mean(0)})
         for term in self.terms:
             penalty, figures = term(batch, numbers[term.name], step)
-            loss, reported = loss + penalty, reported | figures
+            if jnp.ndim(penalty):
+                raise ValueError(
+                    f"the term {term.name!r} must add one number to the loss, got shape "
+                    f"{list(jnp.shape(penalty))}: average over the batch"
+                )
+            loss = loss + penalty
+            _report(reported, f"the term {term.name!r}", figures)
         return loss, reported | {"loss": loss}
 
 
@@ -474,6 +484,16 @@ def per_sample(
             f"{list(values.shape)}: average over classes and steps, not over the batch"
         )
     return values
+
+
+def _report(reported: dict[str, Any], who: str, figures: Mapping[str, Any]) -> None:
+    """Add figures to those reported; ValueError where another has the same name."""
+    if taken := sorted(set(figures) & (set(reported) | _OF_STEPS)):
+        raise ValueError(
+            f"{who} reports {', '.join(map(repr, taken))}, which is reported already: give it "
+            "another name"
+        )
+    reported |= figures
 
 
 def ramped(weight: jax.Array, ramp_steps: int, step: jax.Array | int | None) -> jax.Array:

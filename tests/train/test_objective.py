@@ -1,5 +1,7 @@
 """Losses by hand, the energy term, and the term against dead layers."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -34,7 +36,7 @@ from jsnn.train.objective import (
     active_share,
     energy_terms,
 )
-from jsnn.train.regularisers import L1Rate
+from jsnn.train.regularisers import Hoyer, L1Rate
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense
 
@@ -237,6 +239,9 @@ def test_every_class_counts_alike_under_balanced_weights():
     np.testing.assert_allclose(np.bincount(labels, weights[labels]), 10 / 3)
     with pytest.raises(ValueError, match=r"every class from 0 to 3, found \[7, 2, 1, 0\]"):
         balanced_weights(labels, 4)
+    for wrong in (labels - 1, labels.astype(float)):
+        with pytest.raises(ValueError, match="labels must be classes, integers from 0 up"):
+            balanced_weights(wrong, 3)
 
 
 def test_confusion_and_recall_by_hand():
@@ -296,6 +301,59 @@ def test_a_loss_and_a_term_of_ones_own(key):
     message = r"numbers of the terms \['answers'\], found \[\]; .*start_terms"
     with pytest.raises(ValueError, match=message):
         objective(outputs, targets, workload)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reporting(Term):
+    """A term that reports one figure, and adds a penalty of a shape."""
+
+    figure: str
+    shape: tuple[int, ...] = ()
+    name = "reporting"
+
+    def __call__(self, batch, numbers, step):
+        return jnp.zeros(self.shape), {self.figure: jnp.float32(1.0)}
+
+
+@pytest.mark.parametrize(
+    "figure", ["task", "total_pj", "loss", "finite", "spike_rates", "accuracy", "dead_neurons"]
+)
+def test_no_figure_takes_the_name_of_another(figure):
+    workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.2),))
+    given = jnp.zeros((1, 4)), jnp.array([1]), workload, None
+    terms = (DeadNeurons(), Reporting(figure))
+    objective = Objective(CrossEntropy(), MACHINE, terms)
+    of_terms = {"dead_neurons": {"weight": 1.0}, "reporting": {}}
+    with pytest.raises(ValueError, match=f"'reporting' reports '{figure}', which is reported"):
+        objective(*given, of_terms)
+
+    def metric(outputs, labels):
+        return accuracy(outputs, labels)
+
+    metric.name = figure
+    if figure in ("accuracy", "dead_neurons"):
+        return
+    with pytest.raises(ValueError, match=f"the metric '{figure}' reports"):
+        Objective(CrossEntropy(), MACHINE, metrics=(metric,))(*given)
+
+
+def test_a_term_adds_one_number():
+    workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.2),))
+    objective = Objective(CrossEntropy(), MACHINE, (Reporting("mine", (1,)),))
+    with pytest.raises(ValueError, match=r"'reporting' must add one number .* shape \[1\]"):
+        objective(jnp.zeros((1, 4)), jnp.array([1]), workload, None, {"reporting": {}})
+
+
+def test_two_regularisers_weigh_side_by_side():
+    workload = Workload((dense(64, 32, steps=5, rate=0.1, rate_out=0.2),))
+    terms = (Activity(L1Rate(), weight=0.1), Activity(Hoyer(), "hoyer", weight=0.2))
+    objective = Objective(CrossEntropy(), MACHINE, terms)
+    unit = {"reference": jnp.float32(0.5)}
+    of_terms = {"activity": unit | {"weight": 0.1}, "hoyer": unit | {"weight": 0.2}}
+    loss, reported = objective(jnp.zeros((1, 4)), jnp.array([1]), workload, None, of_terms)
+    both = 0.1 * L1Rate()(workload) / 0.5 + 0.2 * Hoyer()(workload) / 0.5
+    np.testing.assert_allclose(loss - reported["task"], both, rtol=1e-5)
+    assert {"activity", "hoyer"} <= set(reported)
 
 
 def test_a_batch_is_priced_once(monkeypatch):
