@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import optax
 
+from jsnn._checks import whole_number
 from jsnn.energy import EnergyBreakdown
 from jsnn.train.evaluation import RESERVED, means
 from jsnn.train.objective import Objective
@@ -169,14 +170,17 @@ def fit_program(
         resumed: the run as it was saved after an epoch.
 
     Raises:
-        ValueError: unknown word, no epoch.
+        ValueError: unknown word, no epoch, callbacks of another kind.
         Diverged: something is not finite; the state of the epoch before is lost unless a callback
             saved it.
     """
-    if select not in SELECT or epochs < 1:
+    epochs = whole_number("epochs", epochs, 1, 10**9)
+    if select not in SELECT:
+        raise ValueError(f"select must be one of {', '.join(SELECT)}, got {select!r}")
+    if strangers := [each for each in callbacks if not isinstance(each, Callback)]:
         raise ValueError(
-            f"select must be one of {', '.join(SELECT)} and epochs at least 1, got {select!r} and "
-            f"{epochs}"
+            f"callbacks must be objects of jsnn.train.Callback, got {strangers[0]!r}: make a class "
+            "of it with the method epoch(run)"
         )
     run = resumed or Fitted(program, start, start.state, Best(start.state), [])
     began = time.perf_counter()

@@ -385,12 +385,17 @@ class Objective:
                 f"loss must be a function of outputs and labels, got {self.loss!r}; those of the "
                 f"library are in jsnn.train.losses ({', '.join(sorted(LOSSES))} by name in LOSSES)"
             )
+        if isinstance(self.terms, Term):
+            raise ValueError(f"terms must be a tuple of terms, got {self.terms!r}: give (term,)")
         object.__setattr__(self, "terms", tuple(self.terms))
         if strangers := [term for term in self.terms if not isinstance(term, Term)]:
             raise ValueError(
                 f"terms must be of jsnn.train.objective.Term, got {strangers[0]!r}; a regulariser "
                 "is weighed by Activity(regulariser, weight=...)"
             )
+        for term in self.terms:
+            if not isinstance(getattr(term, "name", None), str):
+                raise ValueError(f"the term {term!r} needs an attribute name, a string of its own")
         if self.metrics is None:
             given = (accuracy,) if takes_classes(self.loss) else ()
             object.__setattr__(self, "metrics", given)

@@ -11,7 +11,9 @@ import jax
 import numpy as np
 import optax
 
+from jsnn._checks import whole_number
 from jsnn.energy import EnergyBreakdown
+from jsnn.events import BitFrames, EventFrames
 from jsnn.nn import forward
 from jsnn.nn.time_plan import Choice
 from jsnn.train import pace
@@ -107,6 +109,7 @@ class Program:
             terms: of this run, which may differ from those of the objective in their numbers only;
                 None: those of the objective.
         """
+        seed = whole_number("seed", seed, 0, 2**63 - 1)
         order = jax.random.permutation(jax.random.key(seed), self.samples)
         objective = self.objective
         if terms is not None:
@@ -180,10 +183,17 @@ def compile_program(
         ValueError: fewer samples than a batch, samples and labels of unequal number, outputs that
             do not fit the loss, unknown words.
     """
-    for data in (train, validation):
-        if data is not None:
-            check_samples(*data)
+    _check_data("train", train)
+    if validation is not None:
+        _check_data("validation", validation)
+        shapes = [getattr(data[0], "shape", None) for data in (train, validation)]
+        if None not in shapes and shapes[0][1:] != shapes[1][1:]:
+            raise ValueError(
+                f"samples of train and validation must have one shape, got {list(shapes[0][1:])} "
+                f"and {list(shapes[1][1:])}"
+            )
     samples, labels = train
+    batch = whole_number("batch", batch, 0, 10**9)
     if not 1 <= batch <= len(labels):
         raise ValueError(f"batch must lie in 1 to {len(labels)}, the training samples, got {batch}")
     devices = devices or take(1, batch)
@@ -217,6 +227,23 @@ def compile_program(
         advance=devices.training(step),
         eval_step=devices.evaluation(eval_step),
     )
+
+
+def _check_data(name: str, data: Any) -> None:
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        raise ValueError(
+            f"{name} must be a pair, samples [N, ...] and labels [N, ...], got "
+            f"{type(data).__name__}; of a split of jsnn.data take (split.frames, split.labels)"
+        )
+    if not hasattr(data[1], "dtype"):
+        raise ValueError(
+            f"labels of {name} must be an array, got {type(data[1]).__name__}: np.asarray(labels)"
+        )
+    if not hasattr(data[0], "dtype") and not isinstance(data[0], EventFrames | BitFrames):
+        raise ValueError(
+            f"samples of {name} must be an array, got {type(data[0]).__name__}: np.asarray(samples)"
+        )
+    check_samples(*data)
 
 
 def _loop(word: str, traced: Workload, batch: int, train: Data) -> pace.Loop:

@@ -169,10 +169,17 @@ def test_the_weight_ramps_up_linearly():
     assert loss[10] == loss[99] == loss[None]
 
 
+class Nameless(Term):
+    def __call__(self, batch, numbers, step):
+        return 0.0, {}
+
+
 def test_bad_arguments_are_refused():
     for arguments, message in (
         ({"loss": "tet"}, "loss must be a function .*'tet'; .*LOSSES"),
         ({"terms": (L1Rate(),)}, r"must be of jsnn.*weighed by Activity"),
+        ({"terms": Energy()}, r"terms must be a tuple of terms, .*give \(term,\)"),
+        ({"terms": (Nameless(),)}, "needs an attribute name"),
         ({"terms": (Energy(), Energy(weight=2.0))}, "terms need different names, got energy"),
         ({"metrics": (accuracy, accuracy)}, "metrics need different names"),
         ({"metrics": (lambda outputs, labels: outputs,)}, "a metric needs a name"),
