@@ -15,7 +15,7 @@ from experiments.runconfig import Config
 from experiments.setting import Begun, Setting
 from experiments.summary import at_bits, parameters, versions
 from jsnn.codesign.hardware.design_parameters import DesignParameters
-from jsnn.codesign.pruning.carry import AppliedPruning, apply_pruning
+from jsnn.codesign.pruning.apply import AppliedPruning, apply_pruning
 from jsnn.codesign.time_window import Window
 from jsnn.nn import run
 from jsnn.train import diagnosis, score_of

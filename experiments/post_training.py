@@ -33,7 +33,7 @@ from experiments.runfolder import keep
 from experiments.summary import rounded, spread, versions
 from experiments.swept import NONE, Numbers, Swept, task_config
 from jsnn.codesign.early_exit import answers_by_step
-from jsnn.codesign.pruning.pruning import magnitude_mask, masked
+from jsnn.codesign.pruning.masks import magnitude_mask, masked
 from jsnn.codesign.pruning.sizes import listed
 from jsnn.energy import estimate_energy, estimate_layers
 from jsnn.nn import forward

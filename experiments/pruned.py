@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 
-from jsnn.codesign.pruning.carry import AppliedPruning
+from jsnn.codesign.pruning.apply import AppliedPruning
 from jsnn.codesign.pruning.compact import sparse, without
-from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning, nonzero, whole
+from jsnn.codesign.pruning.masks import nonzero, whole
+from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning
 from jsnn.codesign.pruning.sizes import listed
 from jsnn.energy import estimate_layers
 from jsnn.energy.audit import RecordedLayer

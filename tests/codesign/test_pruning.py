@@ -15,7 +15,8 @@ import jsnn
 import jsnn.workload.analytic
 from jsnn.codesign.early_exit import answers_by_step, energy_by_step
 from jsnn.codesign.pruning.compact import compact, row, sparse
-from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning, magnitude_mask, masked
+from jsnn.codesign.pruning.masks import magnitude_mask, masked
+from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning
 from jsnn.codesign.pruning.sizes import fan_out, index_bits, listed, narrowed
 from jsnn.energy import estimate_energy, estimate_layers, tally
 from jsnn.energy.audit import audit

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import train
 from jsnn.codesign.bit_widths import Bits
-from jsnn.codesign.pruning.carry import apply_pruning
+from jsnn.codesign.pruning.apply import apply_pruning
 from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning
 from jsnn.codesign.time_window import Window
 from jsnn.energy import estimate_layers

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jsnn.codesign.pruning.pruning import KERNEL, RECURRENT
+from jsnn.codesign.pruning.masks import KERNEL, RECURRENT
 from jsnn.hardware.architectures.parts import address_bits
 from jsnn.models import MLP, SRNN, ConvNet
 from jsnn.neurons import in_force

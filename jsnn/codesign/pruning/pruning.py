@@ -12,17 +12,14 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jsnn.codesign.pruning.gates import gate, gated
+from jsnn.codesign.pruning.masks import KERNEL, RECURRENT, check_row, weights_of, with_weights
 from jsnn.codesign.pruning.sizes import listed, narrowed
+from jsnn.quantise import with_slope
 from jsnn.train.levers import Lever, Pairs
 from jsnn.workload import Workload
 
-__all__ = ["UnitPruning", "WeightPruning", "magnitude_mask", "masked", "nonzero", "whole"]
-
-# Paths of the weights of a layer among its parameters.
-KERNEL, RECURRENT = "kernel", "recurrent"
+__all__ = ["UnitPruning", "WeightPruning", "gate", "gated"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +80,7 @@ class UnitPruning(Lever):
         if len(layers) < 2:
             raise ValueError("expected a hidden layer whose units can be pruned, found none")
         for before, layer in zip([None, *layers[:-1]], layers, strict=True):
-            _check_row(layer.geometry.name, variables["params"])
+            check_row(layer.geometry.name, variables["params"])
             channels = None if before is None else before.geometry.output_shape[-1]
             narrowed(layer.geometry, channels, layer.geometry.output_shape[-1],
                      input_channels=channels)  # fmt: skip
@@ -162,7 +159,7 @@ class WeightPruning(Lever):
         """
         level, params = jnp.log(jnp.float32(self.start)), variables["params"]
         return {
-            layer.geometry.name: {which: level for which in _weights(params, layer.geometry.name)}
+            layer.geometry.name: {which: level for which in weights_of(params, layer.geometry.name)}
             for layer in workload
         }
 
@@ -175,9 +172,9 @@ class WeightPruning(Lever):
         params = variables["params"]
         found = dict(params)
         for name, gates in self._gates(leaves, params).items():
-            weights = _weights(params, name)
+            weights = weights_of(params, name)
             thinned = {which: gated(weights[which], *pair) for which, pair in gates.items()}
-            found[name] = _with_weights(params[name], thinned)
+            found[name] = with_weights(params[name], thinned)
         return {**variables, "params": found}
 
     def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
@@ -212,7 +209,7 @@ class WeightPruning(Lever):
         return {
             name: {
                 which: self._gate(levels[which], weights)
-                for which, weights in _weights(params, name).items()
+                for which, weights in weights_of(params, name).items()
             }
             for name, levels in leaves.items()
         }
@@ -222,70 +219,38 @@ class WeightPruning(Lever):
         return gate((jnp.abs(weights) - jnp.exp(level) * rms) / rms, self.slope)
 
 
-def magnitude_mask(params: Any, density: float) -> dict[str, dict[str, jax.Array]]:
-    """Masks of the largest weights, `{layer: {"kernel": mask, "recurrent": mask}}`.
+def gate(margins: jax.Array, slope: float) -> tuple[jax.Array, jax.Array]:
+    """`1 if margin > 0 else 0`, and `sigmoid(margin / slope)`; the largest margin is always open.
 
-    Magnitude pruning after training, tensor by tensor: the `round(density · size)` weights of
-    largest magnitude stay, at least one. Source: Han et al. 2015 (1506.02626).
+    The first is used forward, the second for the gradient. A tensor always keeps its best element,
+    so that no layer is pruned completely.
 
     Args:
-        params: of the network.
-        density: share of the weights of each tensor that stay, in (0, 1].
+        margins: of any shape, compared over all of it.
+        slope: width of the sigmoid, in units of the margins.
 
-    Raises:
-        ValueError: a density outside (0, 1], parameters that are not of a sequential network.
-
-    >>> kernel = jnp.array([[0.1, -3.0], [2.0, 0.0]])
-    >>> magnitude_mask({"a": {"synapse": {"kernel": kernel}}}, 0.5)["a"]["kernel"].tolist()
-    [[False, True], [True, False]]
+    >>> hard, soft = gate(jnp.array([-2.0, 0.5]), slope=0.5)
+    >>> hard.tolist(), round(float(soft[1]), 3)
+    ([0.0, 1.0], 0.731)
+    >>> gate(jnp.array([-2.0, -1.0]), slope=0.5)[0].tolist()
+    [0.0, 1.0]
     """
-    if not 0 < density <= 1:
-        raise ValueError(f"density must lie in (0, 1], got {density}")
-
-    def largest(weights):
-        order = jnp.argsort(-jnp.abs(weights).ravel())
-        rank = jnp.zeros(weights.size, int).at[order].set(jnp.arange(weights.size))
-        return (rank < max(1, round(density * weights.size))).reshape(weights.shape)
-
-    return {
-        name: {which: largest(w) for which, w in _weights(params, name).items()} for name in params
-    }
+    best = jnp.arange(margins.size).reshape(margins.shape) == margins.argmax()
+    open_ = (margins > 0) | best
+    return open_.astype(margins.dtype), jax.nn.sigmoid(margins / slope)
 
 
-def masked(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Parameters with zeros where a mask (`WeightPruning.kept`, `magnitude_mask`) is False.
+def gated(values: jax.Array | float, hard: jax.Array, soft: jax.Array) -> jax.Array:
+    """`values · hard`, to the bit, with the derivative of `values · soft`.
 
-    >>> params = {"a": {"synapse": {"kernel": jnp.array([[1.0, 2.0]])}}}
-    >>> masked(params, {"a": {"kernel": jnp.array([[False, True]])}})
-    {'a': {'synapse': {'kernel': Array([[0., 2.]], dtype=float32)}}}
+    A closed gate thus passes a gradient, to its score and to its values.
+
+    >>> def shut(w, s):
+    ...     return gated(w, jnp.float32(0), s)
+    >>> [float(g) for g in jax.grad(shut, (0, 1))(3.0, 0.25)]
+    [0.25, 3.0]
     """
-    found = dict(params)
-    for name, masks in kept.items():
-        weights = _weights(params, name)
-        zeroed = {which: jnp.where(mask, weights[which], 0) for which, mask in masks.items()}
-        found[name] = _with_weights(params[name], zeroed)
-    return found
-
-
-def whole(params: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Masks that keep all weights.
-
-    >>> whole({"a": {"synapse": {"kernel": jnp.zeros((1, 2))}}})["a"]["kernel"].tolist()
-    [[True, True]]
-    """
-    return {
-        name: {which: np.ones(w.shape, bool) for which, w in _weights(params, name).items()}
-        for name in params
-    }
-
-
-def nonzero(params: Any) -> dict[str, dict[str, jax.Array]]:
-    """Masks of the weights that are not zero.
-
-    >>> nonzero({"a": {"synapse": {"kernel": jnp.array([[0.0, 2.0]])}}})["a"]["kernel"].tolist()
-    [[False, True]]
-    """
-    return {name: {which: w != 0 for which, w in _weights(params, name).items()} for name in params}
+    return with_slope(values * hard, values * soft)
 
 
 def _pair(node: Any) -> bool:
@@ -296,28 +261,6 @@ def _positive(lever: Lever, *names: str) -> None:
     for name in names:
         if not getattr(lever, name) > 0:
             raise ValueError(f"{name} must be positive, got {getattr(lever, name)}")
-
-
-def _check_row(name: str, params: Any) -> None:
-    if name not in params or KERNEL not in params[name].get("synapse", {}):
-        raise ValueError(
-            f"layer {name!r} has no kernel of its own under that name: pruning takes networks that "
-            f"are a row of layers with weights, and this one has parameters {sorted(params)}"
-        )
-
-
-def _weights(params: Any, name: str) -> dict[str, jax.Array]:
-    """Kernel and, if there are any, recurrent weights of a layer."""
-    _check_row(name, params)
-    layer = params[name]
-    back = {RECURRENT: layer[RECURRENT]} if RECURRENT in layer else {}
-    return {KERNEL: layer["synapse"][KERNEL], **back}
-
-
-def _with_weights(layer: Any, weights: Mapping[str, jax.Array]) -> Any:
-    synapse = {**layer["synapse"], KERNEL: weights[KERNEL]}
-    back = {RECURRENT: weights[RECURRENT]} if RECURRENT in weights else {}
-    return {**layer, "synapse": synapse, **back}
 
 
 def _shut(layer: Any, hard: jax.Array, soft: jax.Array) -> Any:

@@ -106,7 +106,7 @@ def listed(
         layer: workload of the network with its zeros. Without arrivals by input (`by_input`), every
             input counts with the mean fan-out of the layer.
         kept: which forward weights are not zero, shaped as the kernel; in a trace gates of 0 and 1
-            (`jsnn.codesign.pruning.gates.gated`), whose slopes then enter the energy's gradient.
+            (`jsnn.codesign.pruning.pruning.gated`), whose slopes then enter the energy's gradient.
         recurrent_kept: the same for the recurrent weights; None: all.
         brought: `[T, B, *input_shape]` events from each input in each step (one frame if the input
             is constant; `jsnn.nn.event_counts.brought`). Without it, a machine that chooses its

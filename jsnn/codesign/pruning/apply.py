@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -11,7 +11,7 @@ import numpy as np
 
 from jsnn.codesign.pruning.compact import compact
 from jsnn.codesign.pruning.pruning import UnitPruning, WeightPruning
-from jsnn.train.levers import NETWORK, Lever, Levered, split, under, without
+from jsnn.train.levers import Lever, Levered, split, under, without
 
 __all__ = ["AppliedPruning", "apply_pruning"]
 
@@ -57,26 +57,18 @@ def apply_pruning(levered: Levered, variables: Mapping[str, Any]) -> AppliedPrun
     >>> small.model.widths, small.units["hidden_0"].tolist()
     ((2,), [True, False, True, False])
     """
-    pruning = [one for one in levered.levers if isinstance(one, UnitPruning | WeightPruning)]
-    if len(pruning) != 1:
-        names = [one.name for one in levered.levers]
-        raise ValueError(
-            f"expected UnitPruning or WeightPruning among the levers, one of them, found {names}"
-        )
-    (lever,) = pruning
+    lever = _pruning_lever(levered.levers)
+    levers = tuple(other for other in levered.levers if other is not lever)
     variables = jax.device_get(dict(variables))
-    params = variables["params"]
-    network, leaves = split(params)
+    network, leaves = split(variables["params"])
     leaves = leaves[lever.name]
-    given = jax.jit(lever.network)(leaves, {**variables, "params": network})
-    left = without(params, lever.name, given["params"])
-    rest = tuple(one for one in levered.levers if one is not lever)
-    model, found = levered.model, {**variables, "params": left[NETWORK] if rest else left}
+    pruned = jax.jit(lever.network)(leaves, {**variables, "params": network})
+    model, smaller = levered.model, {**variables, "params": pruned["params"]}
     units: dict[str, Any] = {}
     if isinstance(lever, UnitPruning):
         units = jax.device_get(jax.jit(lever.kept)(leaves))
         held = [name for name, scores in leaves.items() if not (scores > 0).any()]
-        model, found = compact(model, found, units)
+        model, smaller = compact(model, smaller, units)
     else:
         held = [
             f"{name}/{which}"
@@ -84,6 +76,16 @@ def apply_pruning(levered: Levered, variables: Mapping[str, Any]) -> AppliedPrun
             for which, mask in masks.items()
             if mask.sum() == 1 < mask.size
         ]
-    if rest:
-        found = {**found, "params": {**left, NETWORK: found["params"]}}
-    return AppliedPruning(under(model, rest), rest, found, units, tuple(held))
+    params = without(variables["params"], lever.name, smaller["params"])
+    smaller = {**smaller, "params": params}
+    return AppliedPruning(under(model, levers), levers, smaller, units, tuple(held))
+
+
+def _pruning_lever(levers: Sequence[Lever]) -> UnitPruning | WeightPruning:
+    pruning = [lever for lever in levers if isinstance(lever, UnitPruning | WeightPruning)]
+    if len(pruning) != 1:
+        names = [lever.name for lever in levers]
+        raise ValueError(
+            f"expected UnitPruning or WeightPruning among the levers, one of them, found {names}"
+        )
+    return pruning[0]
