@@ -20,7 +20,7 @@ SLOW_EXAMPLES = {
     "jsnn.codesign.early_exit.energy_by_step",
     "jsnn.codesign.early_exit.answers_by_step",
     "jsnn.codesign.bit_widths.Bits",
-    "jsnn.export.integer.export",
+    "jsnn.export.integer.conversion.export",
     "jsnn.codesign.hardware.search.search",
     "jsnn.models.conv.ConvNet",
     "jsnn.energy.report.compare",

@@ -11,14 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jsnn.export.integer import (
-    _ARRAYS,
-    _DIGEST,
-    READOUTS,
-    IntegerLayer,
-    IntegerNetwork,
-    _sealed,
-)
+from jsnn.export.integer import READOUTS, IntegerLayer, IntegerNetwork
+from jsnn.export.integer.archive import DIGEST, sealed
+from jsnn.export.integer.layer import ARRAYS
 from tests.fuzzing import Outcomes, examples
 
 OUTCOMES = Outcomes("integer")
@@ -150,38 +145,37 @@ def test_damaged_bytes_are_refused_with_the_name_of_the_file(files):
 
     @settings(max_examples=examples(300))
     @given(st.sampled_from(sorted(NETWORKS)), st.integers(0, 2**64), st.booleans())
-    def check(name, seed, sealed):
+    def check(name, seed, with_digest):
         content = saved[name][0]
         rng = random.Random(seed)
-        if sealed:
+        if with_digest:
             # As if the damage had come before the digest: the archive itself must be whole, too.
-            body = damaged_bytes(content[:-_DIGEST], rng)
+            body = damaged_bytes(content[:-DIGEST], rng)
             path.write_bytes(_resealed(body))
         else:
             path.write_bytes(damaged_bytes(content, rng))
         same = path.read_bytes() == content
         refusal, network = outcome(path)
         if refusal is None:
-            assert same or sealed
+            assert same or with_digest
             assert fields(network) == fields(NETWORKS[name])
             OUTCOMES.add("bytes", "read, the same network")
             return
         assert not same
         assert refusal.startswith(f"{path}: ") and len(refusal) < 1000
-        assert sealed or "digest" in refusal
+        assert with_digest or "digest" in refusal
         OUTCOMES.add("bytes", "refused by name")
 
     check()
 
 
 def _resealed(body: bytes) -> bytes:
-
     return body + hashlib.sha256(body).hexdigest().encode()
 
 
 VALUES = (
     *(None, True, False, 0, 1, -1, 2, 3, 8, 24, 25, 61, 10**30, 0.5, 1e308, float("nan"), "", "8"),
-    *([], [1], ["weights"], ["weights", "start"], list(_ARRAYS), {}, {"a": 1}, *READOUTS, "zero"),
+    *([], [1], ["weights"], ["weights", "start"], list(ARRAYS), {}, {"a": 1}, *READOUTS, "zero"),
 )
 
 
@@ -241,7 +235,7 @@ def test_damaged_fields_are_refused_or_mean_what_they_say(files):
     @example("dense", 0)
     def check(name, seed):
         record, arrays = damaged_fields(*saved[name][1:], random.Random(seed))
-        path.write_bytes(_sealed({"about": np.array(json.dumps(record)), **arrays}))
+        path.write_bytes(sealed(record, arrays))
         refusal, network = outcome(path)
         if refusal is not None:
             assert refusal.startswith(f"{path}: ") and "\n" not in refusal
@@ -254,7 +248,7 @@ def test_damaged_fields_are_refused_or_mean_what_they_say(files):
         stored = set()
         for own, said in zip(layers, record["layers"], strict=True):
             for entry, value in own.items():
-                if entry not in _ARRAYS:
+                if entry not in ARRAYS:
                     assert value == said[entry] and type(value) is type(said[entry])
                 elif entry in said["arrays"]:
                     array = arrays[f"{own['name']}.{entry}"]
@@ -284,7 +278,7 @@ def test_an_older_file_and_no_file_say_so(files, tmp_path):
     np.savez_compressed(old, about=np.array(json.dumps(record)), **arrays)
     with pytest.raises(ValueError, match=r"old\.npz: .*older version of jsnn, without a digest"):
         IntegerNetwork.load(old)
-    old.write_bytes(_sealed({"about": np.array(json.dumps(record | {"format": "1"})), **arrays}))
+    old.write_bytes(sealed(record | {"format": "1"}, arrays))
     with pytest.raises(ValueError, match=r"old\.npz: format: expected .*; export it again"):
         IntegerNetwork.load(old)
     for path in (tmp_path / "absent.npz", tmp_path):
@@ -297,7 +291,7 @@ def test_a_missing_array_is_not_taken_for_none(files):
     record, arrays = saved["dense"][1:]
     for name in ("hidden_0.bias", "hidden_0.recurrent", "hidden_0.decay"):
         fewer = {k: v for k, v in arrays.items() if k != name}
-        path.write_bytes(_sealed({"about": np.array(json.dumps(record)), **fewer}))
+        path.write_bytes(sealed(record, fewer))
         with pytest.raises(ValueError, match=rf"layer 0: the array '{name}' is missing"):
             IntegerNetwork.load(path)
 
