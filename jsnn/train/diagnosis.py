@@ -72,14 +72,14 @@ def silent_layers(
             "expected one entry of names, ever and spiking for each layer, "
             f"got {len(names)}, {len(ever)} and {len(spiking)}"
         )
-    found = {}
+    counts = {}
     for name, spikes, fires in zip(names, ever, spiking, strict=True):
         spikes = np.asarray(spikes)
         if not np.all(np.isfinite(spikes) & (spikes >= 0)):
             raise ValueError(f"layer {name!r}: expected finite spike counts of at least 0")
         if fires:
-            found[name] = {"neurons": int(spikes.size), "silent": int((spikes == 0).sum())}
-    return found
+            counts[name] = {"neurons": int(spikes.size), "silent": int((spikes == 0).sum())}
+    return counts
 
 
 def spike_trains(
@@ -232,16 +232,16 @@ def _energy(result: Mapping[str, Any]) -> Iterator[str]:
 def _budget(budget: Mapping[str, Any] | None) -> Iterator[str]:
     if budget is None:
         return
-    for name, one in budget["limits"].items():
+    for name, usage in budget["limits"].items():
         kind = RESOURCES[name]
         splits = ", ".join(
-            f"{split} {text(one[split], kind)} "
-            f"({abs(one['margin'][split]):.1%} {'below' if one['feasible'][split] else 'OVER'})"
+            f"{split} {text(usage[split], kind)} "
+            f"({abs(usage['margin'][split]):.1%} {'below' if usage['feasible'][split] else 'OVER'})"
             for split in ("train", "validation", "test")
         )
         yield (
-            f"Budget of {kind} {text(one['limit'], kind)}: {splits}; spike-independent energy "
-            f"{text(one['spike_independent'], kind)}; multiplier {one['multiplier']:.3g}."
+            f"Budget of {kind} {text(usage['limit'], kind)}: {splits}; spike-independent energy "
+            f"{text(usage['spike_independent'], kind)}; multiplier {usage['multiplier']:.3g}."
         )
     yield thresholds(budget)
     if budget["dead_layers"]:
@@ -266,8 +266,8 @@ def thresholds(budget: Mapping[str, Any]) -> str:
     factor = budget["threshold_factor"]
     if factor == 1:
         return "Thresholds as trained."
-    was, found = budget["accuracy_as_trained"], budget["accuracy"]
-    splits = ", ".join(f"{was[s]:.1%} before and {found[s]:.1%} after on {s}" for s in found)
+    before, after = budget["accuracy_as_trained"], budget["accuracy"]
+    splits = ", ".join(f"{before[s]:.1%} before and {after[s]:.1%} after on {s}" for s in after)
     line = f"Thresholds {factor:.3g} times as high as trained: accuracy {splits}."
     if max(factor, 1 / factor) <= _LARGE_FACTOR:
         return line

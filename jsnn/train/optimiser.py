@@ -100,28 +100,13 @@ def make_optimiser(
         raise ValueError(
             f"warm-up must be shorter than the schedule, got {warmup} of {steps} steps"
         )
-    rates = dict.fromkeys(LABELS, 1.0)
-    unknown = set(scales or {}) - set(rates)
-    if unknown:
-        raise ValueError(f"unknown parameter labels {sorted(unknown)}; known are {sorted(rates)}")
-    rates |= scales or {}
-    rates |= {f"lever.{name}": factor for name, factor in (levers or {}).items()}
+    rates = _rates(scales or {}, levers or {})
     numbers = {"learning_rate": learning_rate, "weight_decay": weight_decay, "clip": clip}
     for name, number in (numbers | {f"rate of {label}": rates[label] for label in rates}).items():
         check_number(name, number, 0)
     if clip == 0:
         raise ValueError("clip, the largest norm of the gradient, is 0: nothing would be trained")
-    decays = {
-        "cosine": optax.schedules.cosine_decay_schedule(learning_rate, steps - warmup),
-        "linear": optax.schedules.linear_schedule(learning_rate, 0.0, steps - warmup),
-        "constant": optax.schedules.constant_schedule(learning_rate),
-    }
-    if schedule not in decays:
-        raise ValueError(f"schedule must be one of {sorted(decays)}, got {schedule!r}")
-    rate = decays[schedule]
-    if warmup:
-        rising = optax.schedules.linear_schedule(0.0, learning_rate, warmup)
-        rate = optax.schedules.join_schedules([rising, rate], [warmup])
+    rate = _schedule(schedule, learning_rate, steps, warmup)
 
     def of(label: str) -> optax.GradientTransformation:
         if not rates[label]:
@@ -130,16 +115,39 @@ def make_optimiser(
         return optax.chain(optax.adamw(rate, weight_decay=decay), optax.scale(rates[label]))
 
     def labels(params: Any) -> Any:
-        found = label_params(params)
-        if missing := sorted(set(jax.tree.leaves(found)) - set(rates)):
+        tree = label_params(params)
+        if missing := sorted(set(jax.tree.leaves(tree)) - set(rates)):
             levers = [label.removeprefix("lever.") for label in missing]
             raise ValueError(
                 f"the network has levers without a learning rate: {levers}; give each a factor, as "
                 f"make_optimiser(..., levers={{{levers[0]!r}: 1.0}}), 0 freezes"
             )
-        return found
+        return tree
 
     return optax.chain(
         optax.clip_by_global_norm(clip),
         optax.partition({label: of(label) for label in rates}, labels),
     )
+
+
+def _rates(scales: Mapping[str, float], levers: Mapping[str, float]) -> dict[str, float]:
+    """Factor on the learning rate for each label of `label_params`."""
+    if unknown := set(scales) - set(LABELS):
+        raise ValueError(f"unknown parameter labels {sorted(unknown)}; known are {sorted(LABELS)}")
+    of_levers = {f"lever.{name}": factor for name, factor in levers.items()}
+    return dict.fromkeys(LABELS, 1.0) | dict(scales) | of_levers
+
+
+def _schedule(name: str, peak: float, steps: int, warmup: int) -> optax.Schedule:
+    """Learning rate by step: up to its peak over the warm-up, then as the schedule says."""
+    decays = {
+        "cosine": optax.schedules.cosine_decay_schedule(peak, steps - warmup),
+        "linear": optax.schedules.linear_schedule(peak, 0.0, steps - warmup),
+        "constant": optax.schedules.constant_schedule(peak),
+    }
+    if name not in decays:
+        raise ValueError(f"schedule must be one of {sorted(decays)}, got {name!r}")
+    if not warmup:
+        return decays[name]
+    rising = optax.schedules.linear_schedule(0.0, peak, warmup)
+    return optax.schedules.join_schedules([rising, decays[name]], [warmup])

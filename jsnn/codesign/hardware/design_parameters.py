@@ -2,10 +2,8 @@
 
 value = low · (high / low)^s   or   low + (high - low) · s,   s = sigmoid(leaf)
 
-The machine itself sets three limits. Every priced value is within them, and leaves beyond them are
-penalised (`DesignParameters.excess`): a message reaches at most the targets that one core or
-processing element holds, a chip has at least the cores that its layers need, and a clock is at most
-what the supply allows.
+Every priced value is within the limits that the machine itself sets
+(`jsnn.codesign.hardware.limits`), and leaves beyond them are penalised (`DesignParameters.excess`).
 """
 
 from __future__ import annotations
@@ -18,14 +16,14 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jsnn.codesign.hardware import limits
+from jsnn.codesign.hardware.limits import Limited, Values
 from jsnn.codesign.hardware.rules import RULES, VOLTAGE, nearest_feasible, refusal
 from jsnn.hardware import Hardware
 from jsnn.hardware.architectures import (
     CommittedNeuromorphic,
     CommittedSpatial,
-    EventDriven,
     Neuromorphic,
-    Reaching,
     Spatial,
 )
 from jsnn.hardware.design import BOUNDS
@@ -37,15 +35,11 @@ from jsnn.workload import Workload
 
 __all__ = ["DesignParameter", "DesignParameters", "Supply", "committed", "round_weights", "squared"]
 
-Values = Mapping[str, Any]
-
 # Least distance of a leaf from a bound at the start: at the bound itself it could not move.
 INSIDE = 0.01
 # Distance within which a value counts as one that can be built: rounding of float32 must not decide
 # whether a tensor fits.
 NEAR = 1e-5
-_CORES = ("cores", "core_weight_bytes", "core_state_bytes", "core_neurons")
-_PLACES = ("targets_per_message", "pe_state_bytes", *_CORES[1:])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,32 +167,27 @@ class DesignParameters(Lever):
                 f"expected design parameters of different names, at least one, found {names}"
             )
         for parameter in self.parameters:
-            reason = refusal(self.hardware, parameter.name)
-            if reason and not (parameter.name in self.opposed and parameter.name in RULES):
-                raise ValueError(
-                    f"{self.hardware.name}: {parameter.name} cannot be trained: {reason}"
-                )
-            start = self._start(parameter)
-            if not parameter.low <= start <= parameter.high:
-                raise ValueError(
-                    f"{self.hardware.name} starts with {parameter.name} = {start:g}, outside "
-                    f"{parameter.low:g} to {parameter.high:g}: widen the bounds, or start from a "
-                    "machine "
-                    "within them (with_design)"
-                )
-            if parameter.name == VOLTAGE:
-                for volts in (parameter.low, parameter.high):
-                    energy_factor(self.supply.node_nm, volts, self.supply.process)
-                s = self.supply
-                logic_at(
-                    self.hardware.technology, s.node_nm, parameter.low, parameter.high, s.process
-                )
-            if (
-                parameter.name == "weight_bits"
-                and parameter.name not in self.opposed
-                and parameter.low < 2
-            ):
-                raise ValueError("weights are rounded to 2 bits or more: raise low of weight_bits")
+            self._check(parameter)
+
+    def _check(self, parameter: DesignParameter) -> None:
+        machine, name = self.hardware, parameter.name
+        reason = refusal(machine, name)
+        if reason and not (name in self.opposed and name in RULES):
+            raise ValueError(f"{machine.name}: {name} cannot be trained: {reason}")
+        start = self._start(parameter)
+        if not parameter.low <= start <= parameter.high:
+            raise ValueError(
+                f"{machine.name} starts with {name} = {start:g}, outside {parameter.low:g} to "
+                f"{parameter.high:g}: widen the bounds, or start from a machine within them "
+                "(with_design)"
+            )
+        if name == VOLTAGE:
+            s = self.supply
+            for volts in (parameter.low, parameter.high):
+                energy_factor(s.node_nm, volts, s.process)
+            logic_at(machine.technology, s.node_nm, parameter.low, parameter.high, s.process)
+        if name == "weight_bits" and name not in self.opposed and parameter.low < 2:
+            raise ValueError("weights are rounded to 2 bits or more: raise low of weight_bits")
 
     def _start(self, parameter: DesignParameter) -> float:
         if parameter.name != VOLTAGE:
@@ -248,7 +237,7 @@ class DesignParameters(Lever):
             name: nearest_feasible(name, v, *bounds.get(name, ())) for name, v in values.items()
         }
 
-    def settled(self, leaves: Values, pairs: Pairs) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+    def settled(self, leaves: Values, pairs: Pairs) -> Limited:
         """Values within the limits of the machine, and the log excess of the leaves over them.
 
         Args:
@@ -266,9 +255,7 @@ class DesignParameters(Lever):
         whole, excess = self.construct(asked, pairs)
         return {n: with_slope(v, values[n]) for n, v in whole.items()}, excess
 
-    def construct(
-        self, values: Values, pairs: Pairs
-    ) -> tuple[dict[str, Any], dict[str, jax.Array]]:
+    def construct(self, values: Values, pairs: Pairs) -> Limited:
         """Values that can be built within the limits of the machine, and the excess left over."""
         # Sizes first: their rounded values set the limits of the others.
         sizes, _ = self._limited(self.buildable(values), pairs)
@@ -276,37 +263,21 @@ class DesignParameters(Lever):
         _, excess = self._limited(whole, pairs)
         return whole, excess
 
-    def _limited(self, values: dict, pairs: Pairs) -> tuple[dict, dict]:
-        values, excess = dict(values), {}
+    def _limited(self, values: Values, pairs: Pairs) -> Limited:
         layers = self.on(values, pairs)
-        machine = pairs[0][1].architecture
-        if isinstance(machine, EventDriven) and set(_CORES) & set(values):
-            need = sum(machine.cores(h.design, layer.geometry, 1.0) for layer, h in layers)
-            cores = layers[0][1].design.cores
-            excess["cores"] = jax.nn.relu(jnp.log(need / cores))
-            if "cores" in values:
-                high = next(k.high for k in self.parameters if k.name == "cores")
-                values["cores"] = jnp.minimum(jnp.maximum(cores, need), high)
-        if isinstance(machine, Reaching) and set(_PLACES) & set(values):
-            reach = jnp.stack(
-                [jnp.asarray(machine.most_targets(h.design, l.geometry)) for l, h in layers]
-            )
-            targets = jnp.stack([jnp.asarray(h.design.targets_per_message) for _, h in layers])
-            excess["targets"] = jax.nn.relu(jnp.log(targets / reach)).mean()
-            if "targets_per_message" in values:
-                held = jnp.minimum(targets, jnp.maximum(reach, 1))
-                one = jnp.ndim(values["targets_per_message"]) == 0
-                values["targets_per_message"] = held.min() if one else held
-        if {"clock_hz", VOLTAGE} & set(values):
-            fastest = self.hardware.design.clock_hz
-            if VOLTAGE in values:
-                fastest = fastest / self.supply.slowdown(values[VOLTAGE])
-            clock = values.get("clock_hz", self.hardware.design.clock_hz)
-            if "clock_hz" in values:
-                # A clock that is not trained follows the supply, without excess.
-                excess["clock"] = jax.nn.relu(jnp.log(clock / fastest))
-            values["clock_hz"] = jnp.minimum(clock, fastest)
-        return values, excess
+        highs = {parameter.name: parameter.high for parameter in self.parameters}
+        clock_hz = fastest_hz = self.hardware.design.clock_hz
+        if VOLTAGE in values:
+            fastest_hz = clock_hz / self.supply.slowdown(values[VOLTAGE])
+        within, excess = dict(values), {}
+        for changed, over in (
+            limits.cores(values, layers, highs),
+            limits.targets(values, layers),
+            limits.clock(values, clock_hz, fastest_hz),
+        ):
+            within |= changed
+            excess |= over
+        return within, excess
 
     def excess(self, leaves: Values, pairs: Pairs) -> jax.Array:
         """`Σ relu(log(needed / available))²` over the limits of the machine."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import optax
 from jsnn.codesign.hardware.design_parameters import DesignParameters, squared
 from jsnn.codesign.hardware.rules import RULES
 from jsnn.codesign.hardware.trade import Trade, check_opposed
+from jsnn.train.levers import Pairs
 from jsnn.workload import Workload
 
 __all__ = ["Found", "search"]
@@ -96,61 +97,24 @@ def search(
         raise ValueError(f"expected steps and restarts of 1 or more, found {steps} and {restarts}")
     check_opposed(parameters, trade.terms)
     before = [(layer, parameters.hardware) for layer in workload]
-
-    def cost(leaves: Any, temperature: Any) -> tuple[jax.Array, Any]:
-        values, excess = parameters.settled(leaves, before)
-        return trade.cost(
-            parameters.on(values, before), before, squared(excess), temperature
-        ), values
-
-    def scored(values: Any) -> tuple[Any, jax.Array]:
-        whole, excess = parameters.construct(values, before)
-        kept = squared(excess) <= KEPT
-        return whole, jnp.where(kept, trade.cost(parameters.on(whole, before), before), jnp.inf)
-
-    optimiser = optax.adam(learning_rate)
-
-    def step(state, temperature):
-        leaves, moments = state
-        (value, relaxed), slopes = jax.value_and_grad(cost, has_aux=True)(leaves, temperature)
-        feasible, feasible_cost = scored(parameters.values(leaves))
-        changes, moments = optimiser.update(slopes, moments, leaves)
-        seen = {
-            "relaxed": relaxed,
-            "relaxed_cost": value,
-            "feasible": feasible,
-            "feasible_cost": feasible_cost,
-        }
-        return (optax.apply_updates(leaves, changes), moments), seen
-
-    falling = jnp.geomspace(WARM, COLD, steps + 1)
-
-    @jax.jit
-    def descend(leaves):
-        def one(leaves):
-            return jax.lax.scan(step, (leaves, optimiser.init(leaves)), falling)[1]
-
-        return jax.vmap(one)(leaves)
-
-    first = parameters.init(jax.random.key(seed), None, workload)
-    keys = iter(jax.random.split(jax.random.key(seed), len(first)))
-    starts = {}
-    for name, leaf in first.items():
-        others = SPREAD * jax.random.normal(next(keys), (restarts - 1, *leaf.shape), leaf.dtype)
-        starts[name] = jnp.concatenate([leaf[None], others])
-    seen = jax.tree.map(np.asarray, jax.device_get(descend(starts)))
-    costs = {name: seen[f"{name}_cost"] for name in ("relaxed", "feasible")}
+    cost = _Cost(parameters, trade, before)
+    starts = _starts(parameters, workload, restarts, seed)
+    temperatures = jnp.geomspace(WARM, COLD, steps + 1)
+    path = _descent(cost, starts, optax.adam(learning_rate), temperatures)
+    costs = {kind: path[f"{kind}_cost"] for kind in ("relaxed", "feasible")}
     if not np.isfinite(costs["feasible"]).any():
         raise ValueError(
             f"{parameters.hardware.name}: nothing that can be built between the bounds of "
             f"{list(parameters.names)} keeps the limits of the machine: widen them"
         )
-    best = {n: np.unravel_index(np.nanargmin(c), c.shape) for n, c in costs.items()}
-    chosen = {n: jax.tree.map(lambda leaf, n=n: leaf[best[n]], seen[n]) for n in costs}
-    feasible = {name: chosen["feasible"][name] for name in parameters.names}
-    feasible, feasible_cost = _polished(parameters, jax.jit(jax.vmap(scored)), feasible)
+    best = {kind: np.unravel_index(np.nanargmin(c), c.shape) for kind, c in costs.items()}
+    relaxed, feasible = (
+        {name: values[best[kind]] for name, values in path[kind].items()} for kind in costs
+    )
+    feasible = {name: feasible[name] for name in parameters.names}
+    feasible, feasible_cost = _polished(parameters, jax.jit(jax.vmap(cost.feasible)), feasible)
     return Found(
-        relaxed=chosen["relaxed"],
+        relaxed=relaxed,
         relaxed_cost=float(costs["relaxed"][best["relaxed"]]),
         feasible=feasible,
         feasible_cost=feasible_cost,
@@ -160,6 +124,70 @@ def search(
     )
 
 
+class _Cost(NamedTuple):
+    """The cost of a design for one workload, whose layers `before` are on the machine as it is."""
+
+    parameters: DesignParameters
+    trade: Trade
+    before: Pairs
+
+    def relaxed(self, leaves: Any, temperature: Any) -> tuple[jax.Array, dict[str, Any]]:
+        """Cost and values of leaves, excess over the limits penalised."""
+        values, excess = self.parameters.settled(leaves, self.before)
+        pairs = self.parameters.on(values, self.before)
+        return self.trade.cost(pairs, self.before, squared(excess), temperature), values
+
+    def feasible(self, values: Any) -> tuple[dict[str, Any], jax.Array]:
+        """The nearest values that can be built, and their cost: infinite beyond a limit."""
+        whole, excess = self.parameters.construct(values, self.before)
+        pairs = self.parameters.on(whole, self.before)
+        kept = squared(excess) <= KEPT
+        return whole, jnp.where(kept, self.trade.cost(pairs, self.before), jnp.inf)
+
+
+def _starts(
+    parameters: DesignParameters, workload: Workload, restarts: int, seed: int
+) -> dict[str, jax.Array]:
+    """`[restarts, ...]` leaves: first those of the machine itself, then random ones."""
+    first = parameters.init(jax.random.key(seed), None, workload)
+    keys = iter(jax.random.split(jax.random.key(seed), len(first)))
+    starts = {}
+    for name, leaf in first.items():
+        others = SPREAD * jax.random.normal(next(keys), (restarts - 1, *leaf.shape), leaf.dtype)
+        starts[name] = jnp.concatenate([leaf[None], others])
+    return starts
+
+
+def _descent(
+    cost: _Cost,
+    starts: dict[str, jax.Array],
+    optimiser: optax.GradientTransformation,
+    temperatures: jax.Array,
+) -> dict[str, Any]:
+    """Values and costs of each start and step, relaxed and feasible, `[restarts, steps, ...]`."""
+
+    def step(state, temperature):
+        leaves, moments = state
+        (relaxed_cost, relaxed), slopes = jax.value_and_grad(cost.relaxed, has_aux=True)(
+            leaves, temperature
+        )
+        feasible, feasible_cost = cost.feasible(cost.parameters.values(leaves))
+        changes, moments = optimiser.update(slopes, moments, leaves)
+        passed = {
+            "relaxed": relaxed,
+            "relaxed_cost": relaxed_cost,
+            "feasible": feasible,
+            "feasible_cost": feasible_cost,
+        }
+        return (optax.apply_updates(leaves, changes), moments), passed
+
+    def descend(leaves):
+        return jax.lax.scan(step, (leaves, optimiser.init(leaves)), temperatures)[1]
+
+    path = jax.jit(jax.vmap(descend))(starts)
+    return jax.tree.map(np.asarray, jax.device_get(path))
+
+
 def _polished(
     parameters: DesignParameters, scored: Any, values: dict[str, Any]
 ) -> tuple[dict[str, Any], float]:
@@ -167,17 +195,17 @@ def _polished(
     best = np.inf
     for _ in range(ROUNDS):
         whole, costs = jax.device_get(scored(_neighbours(parameters, values)))
-        found = int(np.argmin(costs))
-        if not costs[found] < best:
+        cheapest = int(np.argmin(costs))
+        if not costs[cheapest] < best:
             break
-        best = float(costs[found])
-        values = {name: whole[name][found] for name in whole}
+        best = float(costs[cheapest])
+        values = {name: whole[name][cheapest] for name in whole}
     return values, best
 
 
 def _neighbours(parameters: DesignParameters, values: dict[str, Any]) -> dict[str, np.ndarray]:
     """The design, and those that differ by one step, or a factor of two, in one parameter."""
-    found = [values]
+    designs = [values]
     for parameter in parameters.parameters:
         old, step = np.asarray(values[parameter.name]), RULES[parameter.name].step
         for place in np.ndindex(old.shape):
@@ -185,5 +213,8 @@ def _neighbours(parameters: DesignParameters, values: dict[str, Any]) -> dict[st
             for new in (at / 2, at * 2, at - step, at + step):
                 moved = old.copy()
                 moved[place] = np.clip(new, parameter.low, parameter.high)
-                found.append({**values, parameter.name: moved})
-    return {name: np.stack([np.asarray(one[name]) for one in found]) for name in parameters.names}
+                designs.append({**values, parameter.name: moved})
+    return {
+        name: np.stack([np.asarray(design[name]) for design in designs])
+        for name in parameters.names
+    }
