@@ -182,34 +182,45 @@ class _Counter:
         free = self.free - set(own)
         spiking = {factors for factors in terms if any(map(_fires, factors))}
         self.adds_per_spike += 0 if _overwrites(terms) else len(spiking)
-        linear = {f: number for f, number in terms.items() if len(f) == 1 and f not in spiking}
-        current, constant = linear.pop(("current",), None), terms.get(())
-        products = 0
-        for factors in terms.keys() - spiking:
-            if len(factors) == 2:
-                (name,) = (f for f in factors if (f,) in linear)
-                (other,) = (f for f in factors if f != name)
-                factor = other, round(linear[name,], 5), round(terms[factors], 5)
-                linear[name,] = np.nan
-                if factor not in self.factors:
-                    self.factors.add(factor)
-                    self.adds += 1
-                    self.multiplies += other not in free
-            elif len(factors) > 2:
-                raise NotImplementedError(f"a product of {factors} in the step of a neuron")
-        for (name,), number in linear.items():
-            products += not (abs(abs(number) - 1) < ROUNDING or name in free)
-        self.multiplies += products
+        rest = {factors: number for factors, number in terms.items() if factors not in spiking}
+        current, constant = rest.pop(("current",), None), rest.pop((), None)
+        linear = {factors[0]: number for factors, number in rest.items() if len(factors) == 1}
+        multiplied = self._multiplied_by_states(rest, linear, free)
+        products = multiplied | {name for name, number in linear.items() if not _is_one(number)}
+        products -= free
+        self.multiplies += len(products)
         addends = len(linear) + (current is not None) + (constant is not None)
         self.adds += max(addends - 1, 0)
         if current is not None and not products and linear:
             self.adds -= 1
+
+    def _multiplied_by_states(self, terms: Terms, linear: dict[str, float], free: set) -> set[str]:
+        """The states that are multiplied by `k0 + k1 q`; each such sum is counted once."""
+        states = set()
+        for factors, number in terms.items():
+            if len(factors) > 2:
+                raise NotImplementedError(f"a product of {factors} in the step of a neuron")
+            if len(factors) == 2:
+                (name,) = (f for f in factors if f in linear)
+                (other,) = (f for f in factors if f != name)
+                states.add(name)
+                factor = other, round(linear[name], 5), round(number, 5)
+                if factor not in self.factors:
+                    self.factors.add(factor)
+                    self.adds += 1
+                    self.multiplies += other not in free
+        return states
 
     def compare(self, terms: Terms) -> None:
         """Count a comparison with zero: the last subtraction is the comparison itself."""
         self.sum(terms)
         self.adds -= 1
         self.compares += 1
+
+
+def _is_one(number: float) -> bool:
+    """Whether a product with this number is a matter of the sign only."""
+    return abs(abs(number) - 1) < ROUNDING
 
 
 def _is_literal(var) -> bool:

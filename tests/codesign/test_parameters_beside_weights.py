@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
@@ -57,31 +57,72 @@ def on(machine, work=WORK):
     return [(layer, machine) for layer in work]
 
 
-@settings(max_examples=40, derandomize=True, deadline=None)
-@given(st.sampled_from(sorted(SPANS)), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_feasible_values_stay_feasible_and_within_bounds(name, a, b, share):
+def in_units(name, value):
+    """A value as a multiple of the step in which it is built, or as a power of two."""
+    step = RULES[name].step
+    return value / step if step else np.log2(value)
+
+
+def of_units(name, units):
+    step = RULES[name].step
+    return units * step if step else 2.0**units
+
+
+# Numbers that float32 does not flush to zero.
+SHARES = st.floats(0, 1, width=32, allow_subnormal=False)
+INSIDE_A_STEP = st.floats(0.01, 0.99)
+BUILDS = settings(max_examples=40, derandomize=True, deadline=None)
+
+
+@st.composite
+def roundings(draw):
+    """A parameter, a value of it, and bounds between which something can be built."""
+    name = draw(st.sampled_from(sorted(SPANS)))
     least, most = SPANS[name]
-    low, high = sorted(least + (most - least) * x for x in (a, b))
-    value = np.float32(low + (high - low) * share)
-    step = RULES[name].step
-    ends = (low / step, high / step) if step else (np.log2(low), np.log2(high))
-    if np.floor(ends[1] + 1e-9) < np.ceil(ends[0] - 1e-9):
-        with pytest.raises(ValueError, match="there is none from"):
-            nearest_feasible(name, value, low, high)
-        return
-    once = nearest_feasible(name, value, low, high)
-    assert float(once) == float(nearest_feasible(name, once, low, high))
-    assert np.float32(low) <= float(once) <= np.float32(high)
-    step = RULES[name].step
-    units = float(once) / step if step else np.log2(float(once))
+    low, high = sorted(least + (most - least) * draw(SHARES) for _ in range(2))
+    assume(np.floor(in_units(name, high) + 1e-9) >= np.ceil(in_units(name, low) - 1e-9))
+    return name, np.float32(low + (high - low) * draw(SHARES)), low, high
+
+
+@BUILDS
+@given(st.sampled_from(sorted(SPANS)), SHARES, INSIDE_A_STEP, INSIDE_A_STEP)
+def test_bounds_with_nothing_to_build_between_them_are_refused(name, share, a, b):
+    first, last = (in_units(name, end) for end in SPANS[name])
+    below = np.floor(first + (last - first) * share)
+    low, high = (of_units(name, below + part) for part in sorted((a, b)))
+    with pytest.raises(ValueError, match="there is none from"):
+        nearest_feasible(name, low, low, high)
+
+
+@BUILDS
+@given(roundings())
+def test_feasible_values_stay_feasible_and_within_bounds(rounding):
+    name, value, low, high = rounding
+    feasible = nearest_feasible(name, value, low, high)
+    assert float(feasible) == float(nearest_feasible(name, feasible, low, high))
+    assert np.float32(low) <= float(feasible) <= np.float32(high)
+
+
+@BUILDS
+@given(roundings())
+def test_what_is_built_is_a_whole_number_of_units_less_than_one_away(rounding):
+    name, value, low, high = rounding
+    units = in_units(name, float(nearest_feasible(name, value, low, high)))
     assert units == pytest.approx(round(units), rel=1e-6, abs=1e-4)
-    # Never past the value by a whole step, on the side that the rule says.
-    free = np.float32(least) < once < np.float32(most) and low < once < high
-    if free and step and RULES[name].way == "down":
-        assert once - step < value + 0.02 * step
-    if free and RULES[name].way == "up":
-        above = once + step if step else 2 * once
-        assert once >= value * (1 - 2e-4) - 0.02 * step or above > np.float32(high)
+    assert abs(units - in_units(name, value)) < 1.02
+
+
+@BUILDS
+@given(roundings())
+def test_rounding_goes_the_way_of_the_rule_where_the_bounds_let_it(rounding):
+    name, value, low, high = rounding
+    units = in_units(name, float(nearest_feasible(name, value, low, high)))
+    asked = in_units(name, value)
+    # Rounding of float32 must not add a step.
+    if RULES[name].way == "down":
+        assert units <= asked + 0.02 or of_units(name, units - 1) < low
+    if RULES[name].way == "up":
+        assert units >= asked - 0.02 or of_units(name, units + 1) > high
 
 
 @pytest.mark.parametrize("machine", [SPATIAL, EVENT], ids=lambda m: m.name)

@@ -111,50 +111,75 @@ def test_every_task_is_a_config(name):
         assert folds == [0, 1, 2, 3, 4] * task.repeats
 
 
-def test_the_planted_winner_comes_out(store):
-    for name in ("digits", "ev-objects"):
+def compare(store, *names):
+    """All of these tasks, in order: later ones report only what the earlier ones let through."""
+    for name in names:
         search(store, name)
-        assert chosen(name, TASKS[name], GRID, store)[OURS][:2] == (2.0, 0.5)
         fill(store, reports(name, TASKS[name], GRID, store))
-    assert two_best(GRID, store) == list(OTHERS[:2])
-    jobs = reports(later := "fashion-mnist", TASKS[later], GRID, store)
+
+
+LATER = "fashion-mnist"
+
+
+@pytest.mark.parametrize("name", ["digits", "ev-objects"])
+def test_the_planted_slope_and_rate_are_chosen(name, store):
+    search(store, name)
+    assert chosen(name, TASKS[name], GRID, store)[OURS][:2] == (2.0, 0.5)
+
+
+def test_a_later_task_is_of_the_two_best_and_counts_once_they_are_over(store):
+    compare(store, "digits")
+    jobs = reports(LATER, TASKS[LATER], GRID, store)
     assert {job.regulariser for job in jobs} == {NONE, OURS, *OTHERS[:2]}
     fill(store, [job for job in jobs if job.regulariser != OTHERS[0]])
-    assert later not in summarise(store, GRID)["tasks"]
+    assert LATER not in summarise(store, GRID)["tasks"]
     fill(store, [job for job in jobs if job.regulariser == OTHERS[0]])
-    # What was run of another stays in sight; unfinished it does not count.
-    (free, *_), more = jobs, OTHERS[4]
-    transferred = [run | {"strength": s} for run in free.runs for s in TRANSFERRED]
-    third = [
-        Job(later, REPORT, more, job.flags, tuple(run | {"seed": seed} for run in transferred))
-        for seed, job in enumerate(jobs[:5])
-    ]
-    fill(store, third[:4])
-    assert more not in summarise(store, GRID)["tasks"][later]["regularisers"]
+    assert LATER in summarise(store, GRID)["tasks"]
+
+
+def test_what_was_run_of_another_stays_in_sight_and_counts_once_it_is_over(store):
+    compare(store, "digits")
+    fill(store, reports(LATER, TASKS[LATER], GRID, store))
+    another = OTHERS[4]
+    seeds = on_blocks(LATER, TASKS[LATER], another, 2.0, 0.5, TRANSFERRED)
+    fill(store, seeds[:-1])
+    assert another not in summarise(store, GRID)["tasks"][LATER]["regularisers"]
+    fill(store, seeds[-1:])
+    assert another in summarise(store, GRID)["tasks"][LATER]["regularisers"]
+
+
+def test_the_planted_winner_comes_out(store):
+    compare(store, "digits", "ev-objects", LATER)
+    assert two_best(GRID, store) == list(OTHERS[:2])
     summary = json.loads(json.dumps(summarise(store, GRID)))
-    assert set(summary["tasks"]) == {"digits", "ev-objects", later}
+    assert set(summary["tasks"]) == {"digits", "ev-objects", LATER}
     for task in summary["tasks"].values():
         assert task["best_other"] == OTHERS[0]
-        found = task["ours_over_best_other"]
+        ratio_to_best = task["ours_over_best_other"]
         # Between two points the planted curves are read off straight lines.
-        assert abs(found["value"] - 0.7) < 0.05
-        assert found["low"] - 1e-9 <= found["value"] <= found["high"] + 1e-9
+        assert abs(ratio_to_best["value"] - 0.7) < 0.05
+        assert ratio_to_best["low"] - 1e-9 <= ratio_to_best["value"] <= ratio_to_best["high"] + 1e-9
     assert 0.65 < summary["geometric_mean"] < 0.75
     assert summary["tasks"]["ev-objects"]["units"] == "200 pooled samples, 3 runs of each"
     text = "\n".join(describe(summary))
     assert "Cut: one seed in the first round" in text and "hoyer" in text
 
 
-def test_the_cheapest_pairs_of_a_small_search_run_again_and_the_mean_chooses(store):
-    """The same for each; what was lucky on the first samples is found out on the others."""
-    task = TASKS["ev-objects"]
-    fill(store, searches("ev-objects", task, GRID, store))
-    assert chosen("ev-objects", task, GRID, store) == {}
-    jobs = [
+SMALL = "ev-objects"
+
+
+def second_round(store):
+    """What a small search runs again once its first round is over."""
+    fill(store, searches(SMALL, TASKS[SMALL], GRID, store))
+    return [
         job
-        for job in searches("ev-objects", task, GRID, store)
+        for job in searches(SMALL, TASKS[SMALL], GRID, store)
         if job.flags["fold"] > 0 or job.runs[0]["seed"] > 0
     ]
+
+
+def test_the_cheapest_pairs_of_a_small_search_run_again_the_same_for_each(store):
+    jobs = second_round(store)
     counts = dict.fromkeys(GRID.names, 0)
     for job in jobs:
         counts[job.regulariser] += len(job.runs)
@@ -163,16 +188,26 @@ def test_the_cheapest_pairs_of_a_small_search_run_again_and_the_mean_chooses(sto
     pairs = {(run["slope"], run["rate"]) for j in jobs if j.regulariser == OURS for run in j.runs}
     # Of those that are planted to cost as much, the first.
     assert pairs == {(2.0, 0.5), (0.5, 0.5), (1.0, 0.5)}
-    for job in jobs[:-1]:
+
+
+def test_a_small_search_chooses_nothing_before_its_second_round_is_over(store):
+    jobs = second_round(store)
+    assert chosen(SMALL, TASKS[SMALL], GRID, store) == {}
+    fill(store, jobs[:-1])
+    assert chosen(SMALL, TASKS[SMALL], GRID, store) == {}
+    fill(store, jobs[-1:])
+    assert set(chosen(SMALL, TASKS[SMALL], GRID, store)) == {NONE, OURS, *OTHERS}
+
+
+def test_a_pair_that_was_lucky_on_the_first_samples_is_found_out_on_the_others(store):
+    for job in second_round(store):
         for run in job.runs:
             row = planted(job.regulariser, run)
             if job.regulariser == OURS and run["slope"] == 2:
                 row["pj"] *= 3
             store.keep(job, run, row)
-    assert chosen("ev-objects", task, GRID, store) == {}
-    fill(store, jobs[-1:])
-    found = chosen("ev-objects", task, GRID, store)
-    assert found[OURS][:2] == (0.5, 0.5) and found[OTHERS[0]][:2] == (2.0, 0.5)
+    pairs = chosen(SMALL, TASKS[SMALL], GRID, store)
+    assert pairs[OURS][:2] == (0.5, 0.5) and pairs[OTHERS[0]][:2] == (2.0, 0.5)
 
 
 def test_repeats_of_a_fold_count_with_their_mean(store):

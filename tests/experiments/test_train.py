@@ -198,14 +198,20 @@ def smoke(tiny_run, tmp_path_factory):
     return train.run([*words, "--out", str(folder)]), folder
 
 
-def test_smoke_run_writes_its_files(smoke):
+@pytest.fixture
+def epochs(smoke):
+    """Rows of the smoke run, one an epoch."""
+    _, folder = smoke
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_smoke_run_writes_its_files(smoke, epochs):
     result, folder = smoke
     assert RunFolder(folder).content() == json.loads(json.dumps(result["config"]))
     assert result["config"]["epochs"] == 2
     assert result["config"]["limit"] == 64  # a flag beats --smoke
     assert (result["config"]["seed"], result["config"]["split_seed"]) == (5, 4)
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [row["epoch"] for row in epochs] == [1, 2]
     for name in ("curves.png", "breakdown.png", "raster.png"):
         with Image.open(folder / name) as image:
             assert min(image.size) > 100
@@ -224,10 +230,9 @@ def test_result_is_whole_and_on_disk(smoke):
     assert result["device"] and result["seconds"] > 0
 
 
-def test_numbers_of_a_result_agree(smoke):
-    result, folder = smoke
-    layers = result["layers"]
-    assert layers == ["hidden_0", "readout"] == list(result["energy_by_layer_pj"])
+def test_energies_of_a_result_add_up(smoke):
+    result, _ = smoke
+    assert result["layers"] == ["hidden_0", "readout"] == list(result["energy_by_layer_pj"])
     cells = [pj for row in result["energy_by_layer_pj"].values() for pj in row.values()]
     assert all(pj >= 0 for pj in cells)
     assert sum(cells) == pytest.approx(result["total_pj"], rel=1e-6)
@@ -236,23 +241,38 @@ def test_numbers_of_a_result_agree(smoke):
     )
     assert 0 < result["spike_independent_pj"] <= result["total_pj"]
     assert result["total_pj"] / result["qnn_pj"] == pytest.approx(result["energy_ratio"])
+
+
+def test_what_a_machine_does_not_price_costs_nothing(smoke):
+    result, _ = smoke
+    assert result["unpriced"]
+    for name in result["unpriced"]:
+        assert all(row[name] == 0 for row in result["energy_by_layer_pj"].values())
+
+
+def test_rates_and_parameters_are_those_of_the_network(smoke):
+    result, _ = smoke
     hidden, steps = 8, result["steps"]
     assert result["spike_rates"][0] == pytest.approx(result["spikes"][0] / (hidden * steps))
     # Weights and biases: constants of neurons are not trained.
     assert result["parameters"] == (64 * 8 + 8) + (8 * 10 + 10)
-    for name in result["unpriced"]:
-        assert all(row[name] == 0 for row in result["energy_by_layer_pj"].values())
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    chosen = rows[result["chosen_epoch"] - 1]
+
+
+def test_the_result_is_that_of_the_chosen_epoch(smoke, epochs):
+    result, _ = smoke
+    chosen = epochs[result["chosen_epoch"] - 1]
     assert chosen["validation_accuracy"] == result["validation_accuracy"]
+
+
+def test_the_loss_is_the_sum_of_its_terms(smoke, epochs):
+    result, _ = smoke
     config = result["config"]
-    for row in rows:
+    for row in epochs:
         cost = row["train_energy"] + config["dead_neuron_weight"] * row["train_dead_neurons"]
         loss = row["train_task"] + config["energy_weight"] * cost
         assert row["train_loss"] == pytest.approx(loss, rel=1e-5)
-        assert row["train_pj"] / result["initial_pj"] == pytest.approx(
-            row["train_energy"], rel=1e-5
-        )
+        energy = row["train_pj"] / result["initial_pj"]
+        assert row["train_energy"] == pytest.approx(energy, rel=1e-5)
 
 
 def test_the_chosen_epoch_trades_accuracy_for_energy(finished):
