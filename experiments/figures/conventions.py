@@ -14,6 +14,7 @@ from jsnn.hardware import Technology, get
 from jsnn.hardware.arithmetic import arithmetic
 from jsnn.hardware.constants import horowitz, lemaire, memories
 from jsnn.hardware.memory import BITS_PER_KIB, memory
+from jsnn.neurons import NO_OPS
 from jsnn.workload import LayerWorkload, Workload
 from jsnn.workload.analytic import dense
 
@@ -120,8 +121,7 @@ def _memories() -> Iterator[Row]:
 
 def _frame(layer: LayerWorkload, **geometry) -> LayerWorkload:
     """One frame without zeros, in a network without state."""
-    plain = dict.fromkeys(("state_words", "multiplies", "adds", "compares", "adds_per_spike"), 0)
-    changed = dataclasses.replace(layer.geometry, spiking=False, **plain, **geometry)
+    changed = dataclasses.replace(layer.geometry, spiking=False, ops=NO_OPS, **geometry)
     words = jnp.full_like(layer.events_by_fan_out, changed.inputs)
     spikes = jnp.zeros((1, *changed.output_shape), layer.spikes.dtype)
     return dataclasses.replace(

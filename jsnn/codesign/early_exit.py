@@ -216,14 +216,14 @@ def with_check(workload: Workload, rule: str) -> Workload:
 
     >>> from jsnn.workload.analytic import dense
     >>> work = Workload((dense(8, 3, steps=5, rate=0.1),))
-    >>> found = with_check(work, "gap").layers[0].geometry.compares
-    >>> round(3 * (found - work.layers[0].geometry.compares))
+    >>> found = with_check(work, "gap").layers[0].geometry.ops.compares
+    >>> round(3 * (found - work.layers[0].geometry.ops.compares))
     7
     """
     *front, last = workload
     g = last.geometry
-    compares = g.compares + _rule(rule).compares + 1 / g.neurons
-    last = dataclasses.replace(last, geometry=dataclasses.replace(g, compares=compares))
+    ops = g.ops._replace(compares=g.ops.compares + _rule(rule).compares + 1 / g.neurons)
+    last = dataclasses.replace(last, geometry=dataclasses.replace(g, ops=ops))
     return dataclasses.replace(workload, layers=(*front, last))
 
 

@@ -22,6 +22,7 @@ from jsnn.hardware import Hardware, check_hardware
 from jsnn.hardware.actions import PriceTable
 from jsnn.hardware.architectures import Neuromorphic
 from jsnn.hardware.design import BOUNDS
+from jsnn.neurons import NO_OPS
 from jsnn.workload import ByStep, Geometry, LayerWorkload, Stored, Workload, require_finite
 from jsnn.workload.analytic import dense
 
@@ -92,20 +93,10 @@ def _qnn_layer(layer: LayerWorkload, per_step: bool, density: Density) -> LayerW
     if recurrent:
         words = jnp.concatenate([words, layer.recurrent_events[:, None]], axis=-1)
     geometry = dataclasses.replace(
-        g,
-        # One matrix over the input and the fed-back output.
-        kind="dense" if g.kind == "recurrent" else g.kind,
+        g.feed_forward(),
         input_kind="constant" if per_step and g.input_kind == "constant" else "analog",
         spiking=False,
-        fan_outs=g.fan_outs + (g.neurons,) * recurrent,
-        inputs_by_fan_out=g.inputs_by_fan_out + (g.neurons,) * recurrent,
-        weights=g.weights + g.recurrent_weights,
-        recurrent_weights=0,
-        state_words=0,
-        multiplies=0,
-        adds=0,
-        compares=0,
-        adds_per_spike=0,
+        ops=NO_OPS,
     )
     return dataclasses.replace(
         layer,

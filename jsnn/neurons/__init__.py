@@ -11,7 +11,7 @@ from jsnn.neurons.initial import Initial, Normal, Uniform
 from jsnn.neurons.li import LI, LIState, li_step
 from jsnn.neurons.lif import LIF, LIFState, lif_step
 from jsnn.neurons.plif import PLIF, PLIFState, plif_step
-from jsnn.neurons.protocol import Neuron, NeuronOps
+from jsnn.neurons.protocol import NO_OPS, Neuron, NeuronOps
 from jsnn.neurons.reset import RESETS, Reset, reset_membrane
 from jsnn.neurons.trained import (
     Factor,
@@ -41,6 +41,7 @@ __all__ = [
     "LI",
     "LIF",
     "NEURONS",
+    "NO_OPS",
     "PLIF",
     "RESETS",
     "RF",

@@ -40,6 +40,10 @@ class NeuronOps(NamedTuple):
     adds_per_spike: int
 
 
+# Of outputs without a neuron.
+NO_OPS = NeuronOps(0, 0, 0, 0, 0)
+
+
 @runtime_checkable
 class Neuron(Protocol):
     """The dynamics of a neuron and its hyper-parameters: frozen, hashable, without arrays.

@@ -12,8 +12,7 @@ from jsnn._time_axis import total
 from jsnn.events import EventFrames
 from jsnn.events import dense as event_frames
 from jsnn.events.event_value import NOTHING, Sent, Unit, near_multiple, whole, wide
-from jsnn.nn.synapses import Connectivity
-from jsnn.workload import InputKind, newly_active
+from jsnn.workload import Connectivity, InputKind, newly_active
 
 __all__ = [
     "brought",

@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -51,10 +50,18 @@ from jsnn.neurons import (
 )
 from jsnn.nn import event_counts
 from jsnn.nn.spike_products import Product, product_workloads
-from jsnn.nn.synapses import Connectivity, find_connectivity
+from jsnn.nn.synapses import find_connectivity
 from jsnn.readouts import PerStep, Readout, Several, SpikeCount, decides_per_step
 from jsnn.unroll import DenseRecurrence, FoldState, Plan, fold, start_fold, unroll
-from jsnn.workload import INPUT_KINDS, ByStep, Geometry, InputKind, LayerWorkload, newly_active
+from jsnn.workload import (
+    INPUT_KINDS,
+    ByStep,
+    Connectivity,
+    Geometry,
+    InputKind,
+    LayerWorkload,
+    newly_active,
+)
 
 CONSTANTS = "constants"
 WORKLOAD = "workload"
@@ -484,33 +491,16 @@ class Spiking(nn.Module):
     def _geometry(
         self, wiring: Connectivity, output_shape, shared: bool, from_outside: bool | None
     ) -> Geometry:
-        ops = self.neuron.ops
-        return Geometry(
+        return Geometry.of(
+            wiring,
+            self.neuron.ops,
+            output_shape,
+            recurrent=self.recurrent,
+            folded_bias=self.norm is not None,
             name=self._label,
-            kind="recurrent" if self.recurrent else wiring.kind,
             input_kind=self.input_kind,
             spiking=self.neuron.spiking,
-            fan_outs=wiring.fan_outs,
-            inputs_by_fan_out=wiring.inputs_by_fan_out,
-            neurons=math.prod(output_shape),
-            fan_in=wiring.fan_in,
-            fan_out_area=wiring.fan_out_area,
-            weights=wiring.weights,
-            # A folded normalisation leaves a bias.
-            biases=wiring.biases or (output_shape[-1] if self.norm is not None else 0),
-            recurrent_weights=output_shape[-1] ** 2 if self.recurrent else 0,
-            state_words=ops.state_words,
-            multiplies=ops.multiplies,
-            adds=ops.adds,
-            compares=ops.compares,
-            adds_per_spike=ops.adds_per_spike,
-            output_shape=output_shape,
             per_step=decides_per_step(self.readout),
-            kernel=wiring.kernel,
-            strides=wiring.strides,
-            padding=wiring.padding,
-            dilation=wiring.dilation,
-            groups=wiring.groups,
             shared=shared,
             from_outside=from_outside,
             parameters=self._parameters(),

@@ -10,8 +10,16 @@ import jax
 import jax.numpy as jnp
 
 from jsnn._time_axis import total
-from jsnn.neurons import NeuronOps
-from jsnn.workload import ByStep, Geometry, LayerWorkload, Operand, Stored, newly_active
+from jsnn.neurons import NO_OPS, NeuronOps
+from jsnn.workload import (
+    ByStep,
+    Connectivity,
+    Geometry,
+    LayerWorkload,
+    Operand,
+    Stored,
+    newly_active,
+)
 
 Order = Literal["auto", "rows", "columns"]
 
@@ -180,7 +188,6 @@ def product_workloads(
         before = jax.tree.map(jnp.zeros_like, [stage.totals for stage in stages])
     for stage, (arrived_before, kept_before) in zip(stages, before, strict=True):
         last = stage is stages[-1]
-        counted = ops if last else NeuronOps(0, 0, 0, 0, 0)
         shape = spikes.shape[1:] if last else stage.results
         arrived, kept = stage.totals
         batch = arrived.shape[:1]
@@ -191,25 +198,14 @@ def product_workloads(
             kept_each = _each_step(stage.kept)
             met = newly_active(kept_before, kept_before + kept).sum(-1)
             stored = Stored(kept.sum(-1), met, stage.coincidences)
-        geometry = Geometry(
+        geometry = Geometry.of(
+            Connectivity.uniform("product", arrived.shape[1], stage.fan_out, fan_in=stage.terms),
+            ops if last else NO_OPS,
+            shape,
+            folded_bias=last and bias,
             name=f"{name}/{stage.name}",
-            kind="product",
             input_kind="spikes",
             spiking=last and spiking,
-            fan_outs=(stage.fan_out,),
-            inputs_by_fan_out=(arrived.shape[1],),
-            neurons=math.prod(shape),
-            fan_in=stage.terms,
-            fan_out_area=1,
-            weights=0,
-            biases=shape[-1] if last and bias else 0,
-            recurrent_weights=0,
-            state_words=counted.state_words,
-            multiplies=counted.multiplies,
-            adds=counted.adds,
-            compares=counted.compares,
-            adds_per_spike=counted.adds_per_spike,
-            output_shape=tuple(shape),
             per_step=last and per_step,
             operand=stage.operand,
             parameters=parameters,

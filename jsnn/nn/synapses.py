@@ -8,94 +8,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import numpy as np
 
 from jsnn._ops.convolution import convolve
-
-
-class Connectivity(NamedTuple):
-    """Static facts of a synapse for one input shape.
-
-    Attributes:
-        kind: `dense` or `conv`.
-        fan_out: `[*input_shape]` connections that leave each input (an int array, NumPy).
-        fan_in: inputs of one interior neuron.
-        fan_out_area: kernel height x width (1 for dense).
-        weights: stored weights.
-        biases: stored biases.
-        kernel, strides, padding, dilation: of a convolution; empty for dense.
-        groups: of its channels.
-        output_shape: shape of one output frame, which a layer compares with that of the synapse's
-            output; None: unknown.
-    """
-
-    kind: str
-    fan_out: np.ndarray
-    fan_in: int
-    fan_out_area: int
-    weights: int
-    biases: int
-    kernel: tuple[int, ...] = ()
-    strides: tuple[int, ...] = ()
-    padding: tuple[tuple[int, int], ...] = ()
-    dilation: tuple[int, ...] = ()
-    groups: int = 1
-    output_shape: tuple[int, ...] | None = None
-
-    def check(self, input_shape: tuple[int, ...], sent_shape: tuple[int, ...], name: str) -> None:
-        """Raise ValueError unless this connectivity fits frames of these shapes.
-
-        Args:
-            input_shape, sent_shape: of one input frame, and of one output frame of the synapse.
-            name: of the synapse, for the message.
-        """
-        if self.output_shape not in (None, sent_shape):
-            raise ValueError(
-                f"{name}: the connectivity is that of frames {list(self.output_shape)}, and it "
-                f"sends {list(sent_shape)}: {_REGISTER}"
-            )
-        fan_out, neurons = np.asarray(self.fan_out), math.prod(sent_shape)
-        inputs = math.prod(input_shape)
-        wrong = None
-        if fan_out.shape != tuple(input_shape):
-            wrong = f"of each input, shape {list(input_shape)}, found {list(fan_out.shape)}"
-        elif not np.issubdtype(fan_out.dtype, np.integer):
-            wrong = f"of integers, found {fan_out.dtype}"
-        elif fan_out.size and not 0 <= fan_out.min() <= fan_out.max() <= neurons:
-            wrong = (
-                f"of 0 to {neurons}, a connection to each output at most, "
-                f"found {fan_out.min()} to {fan_out.max()}"
-            )
-        elif self.kind == "dense" and fan_out.sum() < self.weights:
-            wrong = f"that sums up to the {self.weights} weights or more, found {fan_out.sum()}"
-        if wrong:
-            raise ValueError(f"{name}: expected a connectivity with fan_out {wrong}: {_REGISTER}")
-        # A kernel may be larger than the image.
-        dense = self.kind == "dense"
-        if not 0 < self.fan_in or (dense and not fan_out.sum() / neurons <= self.fan_in <= inputs):
-            raise ValueError(
-                f"{name}: the connectivity has {fan_out.sum()} connections to {neurons} outputs; "
-                f"expected a fan_in of 1 to {inputs}, the most of one output, found {self.fan_in}: "
-                f"{_REGISTER}"
-            )
-
-    @property
-    def synapses(self) -> int:
-        """Number of connections for one frame."""
-        return int(self.fan_out.sum())
-
-    @property
-    def fan_outs(self) -> tuple[int, ...]:
-        """Fan-outs that occur, ascending."""
-        return tuple(np.unique(self.fan_out).tolist())
-
-    @property
-    def inputs_by_fan_out(self) -> tuple[int, ...]:
-        """Number of inputs with each of these fan-outs."""
-        return tuple(np.unique(self.fan_out, return_counts=True)[1].tolist())
+from jsnn.workload.connectivity import REGISTER, Connectivity
 
 
 class Conv(nn.Conv):
@@ -109,9 +28,6 @@ class Conv(nn.Conv):
     """
 
     conv_general_dilated: Any = convolve
-
-
-_REGISTER = "register one that is its own (@jsnn.nn.synapses.connectivity.register)"
 
 
 def find_connectivity(synapse: nn.Module, input_shape: tuple[int, ...]) -> Connectivity:
@@ -138,7 +54,7 @@ be its own: register one that is its own (@jsnn.nn.synapses.connectivity.registe
                 break
             raise ValueError(
                 f"{type(synapse).__name__} has a __call__ of its own, and the connectivity "
-                f"registered for {inherited.__name__} may not be its own: {_REGISTER}"
+                f"registered for {inherited.__name__} may not be its own: {REGISTER}"
             )
     return connectivity(synapse, input_shape)
 

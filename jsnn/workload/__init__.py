@@ -1,13 +1,11 @@
 """Workloads: counts of a forward pass, measured, analytic, or over another time window."""
 
 from jsnn.workload import analytic, truncation
+from jsnn.workload.connectivity import Connectivity
+from jsnn.workload.geometry import INPUT_KINDS, Geometry, InputKind, Operand
 from jsnn.workload.workload import (
-    INPUT_KINDS,
     ByStep,
-    Geometry,
-    InputKind,
     LayerWorkload,
-    Operand,
     Stored,
     Workload,
     newly_active,
@@ -20,6 +18,7 @@ from jsnn.workload.workload import (
 __all__ = [
     "INPUT_KINDS",
     "ByStep",
+    "Connectivity",
     "Geometry",
     "InputKind",
     "LayerWorkload",

@@ -7,7 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from jsnn._checks import check_number, shown, whole_number
-from jsnn.workload.workload import INPUT_KINDS, Geometry, InputKind, LayerWorkload
+from jsnn.neurons import NeuronOps
+from jsnn.workload.connectivity import Connectivity
+from jsnn.workload.geometry import INPUT_KINDS, Geometry, InputKind
+from jsnn.workload.workload import LayerWorkload
 
 # Of neurons, inputs or steps; counts of so many are finite, but exact in float32 up to 2^24 only.
 _MOST = 10**9
@@ -102,25 +105,15 @@ def dense(
         recurrent_events=zero,
         spikes=output if spiking else jnp.zeros_like(output),
         steps=steps,
-        geometry=Geometry(
+        geometry=Geometry.of(
+            Connectivity.uniform(
+                "dense", inputs, neurons, weights=inputs * neurons, biases=neurons * bias
+            ),
+            NeuronOps(1, multiplies, 0, compares=int(spiking), adds_per_spike=int(spiking)),
+            (neurons,),
             name=name,
-            kind="dense",
             input_kind=input_kind,
             spiking=spiking,
-            fan_outs=(neurons,),
-            inputs_by_fan_out=(inputs,),
-            neurons=neurons,
-            fan_in=inputs,
-            fan_out_area=1,
-            weights=inputs * neurons,
-            biases=neurons if bias else 0,
-            recurrent_weights=0,
-            state_words=1,
-            multiplies=multiplies,
-            adds=0,
-            compares=int(spiking),
-            adds_per_spike=int(spiking),
-            output_shape=(neurons,),
         ),
     )
 

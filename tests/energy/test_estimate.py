@@ -25,6 +25,7 @@ from jsnn.energy import (
 )
 from jsnn.energy.report import report
 from jsnn.hardware import Constant, Technology, get, machines
+from jsnn.neurons import NO_OPS, NeuronOps
 from jsnn.workload import Geometry, LayerWorkload, Workload
 from jsnn.workload.analytic import dense
 
@@ -63,11 +64,7 @@ def layer(kind="dense", input_kind="spikes", seed=0, batch=3, steps=5, bias=True
             weights=108 if kind == "conv" else 32 * neurons,
             biases=shape[-1] if bias else 0,
             recurrent_weights=neurons**2 if kind == "recurrent" else 0,
-            state_words=2,
-            multiplies=2,
-            adds=1,
-            compares=1,
-            adds_per_spike=1,
+            ops=NeuronOps(2, multiplies=2, adds=1, compares=1, adds_per_spike=1),
             output_shape=shape,
         ),
     )
@@ -193,11 +190,7 @@ def _frame(kind, shape, inputs, synapses, weights, bias):
         neurons=neurons,
         weights=weights,
         biases=bias,
-        state_words=0,
-        multiplies=0,
-        adds=0,
-        compares=0,
-        adds_per_spike=0,
+        ops=NO_OPS,
         output_shape=shape,
     )
     words = jnp.full((1, 1), inputs, jnp.result_type(float))
@@ -274,7 +267,7 @@ def test_lemaire_spiking_dense():
     """Equations 5, 8, 10, 13, 15, 2.3, 2.4 and 17.2: a leaky layer with bias, 32 bits."""
     nin, nout, steps, theta_in, theta_out = 40, 10, 6, 33.0, 7.0
     l = dense(nin, nout, steps=steps, rate=0.1, bias=True, multiplies=1)
-    geometry = dataclasses.replace(l.geometry, adds=1, compares=0)
+    geometry = dataclasses.replace(l.geometry, ops=l.geometry.ops._replace(adds=1, compares=0))
     l = dataclasses.replace(
         l,
         events_by_fan_out=jnp.full((1, 1), theta_in),

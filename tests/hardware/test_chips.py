@@ -25,6 +25,7 @@ from jsnn.hardware.constants import chips
 from jsnn.hardware.design import Design
 from jsnn.hardware.power import affine_power_w, average_pj, energy_delay, marginal_and_static
 from jsnn.hardware.presets import chips as preset_chips
+from jsnn.neurons import NeuronOps
 from jsnn.workload import Geometry, LayerWorkload, Workload
 from jsnn.workload.analytic import dense
 
@@ -109,11 +110,7 @@ def layer(kind="dense", input_kind="spikes", seed=0, steps=5, spiking=True):
             weights=108 if kind == "conv" else 32 * neurons,
             biases=0,
             recurrent_weights=neurons**2 if kind == "recurrent" else 0,
-            state_words=2,
-            multiplies=2,
-            adds=1,
-            compares=1,
-            adds_per_spike=1,
+            ops=NeuronOps(2, multiplies=2, adds=1, compares=1, adds_per_spike=1),
             output_shape=shape,
         ),
     )
@@ -131,7 +128,7 @@ def conv(inputs, outputs, size, kernel=3, sparsity=0.9, steps=4):
         fan_in=area * inputs,
         fan_out_area=area,
         weights=area * inputs * outputs,
-        state_words=1,
+        ops=l.geometry.ops._replace(state_words=1),
         output_shape=(size, size, outputs),
     )
     events_by_fan_out = jnp.full((1, 1), (1 - sparsity) * pixels * steps, jnp.result_type(float))
@@ -508,9 +505,9 @@ def test_lasso(unknowns):
 
 def test_seneca_sums():
     """The naive programs come to what is quoted: 12.7 a synapse, 12.1 a neuron, 1.1 an event."""
-    (table,) = get("seneca-22nm").prices(
-        dataclasses.replace(dense(9, 8, steps=1, rate=0, multiplies=1).geometry, adds=1)
-    )
+    geometry = dense(9, 8, steps=1, rate=0, multiplies=1).geometry
+    geometry = dataclasses.replace(geometry, ops=geometry.ops._replace(adds=1))
+    (table,) = get("seneca-22nm").prices(geometry)
     quoted = {name: constant.value for name, constant in chips.SENECA_QUOTED.items()}
     assert sum(table["synops"].values()) == pytest.approx(quoted["synop_pj"])
     assert sum(table["neuron_steps"].values()) == pytest.approx(quoted["neuron_pj"])

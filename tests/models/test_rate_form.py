@@ -74,7 +74,7 @@ def test_its_energy_is_that_of_what_it_does(machine):
     passes = qnn_workload(as_window(workload, STEPS))
     for layer, words in zip(passes, shown, strict=True):
         np.testing.assert_allclose(layer.macs, words.sum(1) * layer.geometry.neurons, rtol=1e-5)
-        assert layer.steps == 1 and layer.geometry.state_words == 0
+        assert layer.steps == 1 and layer.geometry.ops.state_words == 0
     measured = QNNEnergy(machine, STEPS).per_sample(workload)
     expected = estimate_qnn_energy(as_window(workload, STEPS), machine).total_pj()
     np.testing.assert_allclose(measured, expected, rtol=1e-6)

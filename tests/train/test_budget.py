@@ -126,7 +126,7 @@ def test_usage_is_what_the_other_modules_say():
     np.testing.assert_array_equal(found["energy_pj"], total_pj)
     np.testing.assert_allclose(found["latency_s"], latency(WORK, machine).seconds, rtol=1e-6)
     weights = 64 * 32 + 32 * 10
-    words = sum(l.geometry.biases + l.geometry.neurons * l.geometry.state_words for l in WORK)
+    words = sum(l.geometry.biases + l.geometry.neurons * l.geometry.ops.state_words for l in WORK)
     assert float(memory_bytes(pairs)) == pytest.approx((weights * 4 + words * 16) / 8)
     np.testing.assert_allclose(found["memory_bytes"], [float(memory_bytes(pairs))])
     np.testing.assert_allclose(found["area_mm2"], memory_area_mm2(machine, 45), rtol=1e-6)
@@ -136,7 +136,10 @@ def test_memory_holds_each_word_at_its_own_width():
     """Six weights and four fed back of 3 bits; two biases and two states of two words of 12."""
     layer = dense(3, 2, steps=5, rate=0.1, bias=True)
     geometry = dataclasses.replace(
-        layer.geometry, kind="recurrent", recurrent_weights=4, state_words=2
+        layer.geometry,
+        kind="recurrent",
+        recurrent_weights=4,
+        ops=layer.geometry.ops._replace(state_words=2),
     )
     layer = dataclasses.replace(layer, geometry=geometry)
     narrow = MACHINE.with_design(weight_bits=3, state_bits=12)

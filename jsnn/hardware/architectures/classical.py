@@ -136,7 +136,7 @@ class Classical(Machine):
         def state(verb, times):
             return units.access("states", verb, times, d.state_bits, states)
 
-        n = g.state_words
+        n = g.ops.state_words
         fetch = () if g.operand else weight(1)
         return (
             {

@@ -74,7 +74,7 @@ class ComputeOnly:
     ) -> tuple[PriceTable, ...]:
         """The table of the module as numbers; neither bits nor sizes matter."""
         add, mul = (technology[name] for name in self.constants)
-        update = geometry.multiplies * mul + (geometry.adds + geometry.compares) * add
+        update = geometry.ops.multiplies * mul + (geometry.ops.adds + geometry.ops.compares) * add
         return (
             {
                 "synops": {"synapse": 0.0 if geometry.operand else add},
@@ -82,7 +82,7 @@ class ComputeOnly:
                 "macs": {"synapse": mul + add},
                 "neuron_steps": {"neuron": update},
                 "bias_adds": {"neuron": add},
-                "current_reads": {"neuron": 0.0 if geometry.adds else add},
-                "spikes_out": {"neuron": geometry.adds_per_spike * add},
+                "current_reads": {"neuron": 0.0 if geometry.ops.adds else add},
+                "spikes_out": {"neuron": geometry.ops.adds_per_spike * add},
             },
         )

@@ -135,7 +135,7 @@ class EventDriven(Machine):
         stored = stored_bits(d, g)
         fetch = () if g.operand else units.access("weights", "read", 1, stored, weights)
         factor = units.operand("read", 1, states) if g.operand else fetch
-        n, sum_ = g.state_words, (*state("read", 1), *state("write", 1))
+        n, sum_ = g.ops.state_words, (*state("read", 1), *state("write", 1))
         per_input = messages(g.fan_outs, d.targets_per_message, temperature)
         per_neuron = messages((g.recurrent_fan_out,), d.targets_per_message, temperature)[0]
         message_bits = d.event_bits + (d.input_bits if g.real else 0)

@@ -115,7 +115,7 @@ class Hierarchy:
         stored_bits = design.weight_bits + g.index_bits
         weights = access_pj(technology, (g.weights + g.recurrent_weights) * stored_bits)
         biases = access_pj(technology, g.biases * state_bits)
-        states = access_pj(technology, g.neurons * g.state_words * state_bits)
+        states = access_pj(technology, g.neurons * g.ops.state_words * state_bits)
         currents = access_pj(technology, g.neurons * state_bits)
         inputs = access_pj(technology, g.inputs * design.input_bits)
         outputs = access_pj(technology, g.neurons * design.output_bits)
@@ -124,8 +124,8 @@ class Hierarchy:
         add = add_pj(technology, state_bits)
         mac = mul_pj(technology, design.weight_bits, design.input_bits) + add
         decay = mul_pj(technology, design.weight_bits, state_bits)
-        update = g.multiplies * decay + (g.adds + g.compares) * add
-        first = 0.0 if g.adds else add
+        update = g.ops.multiplies * decay + (g.ops.adds + g.ops.compares) * add
+        first = 0.0 if g.ops.adds else add
 
         address_add, address_mul = technology["add_int32_pj"], technology["mul_int32_pj"]
         conv = g.kind == "conv"
@@ -150,11 +150,11 @@ class Hierarchy:
         return (
             wiring
             | {
-                "neuron_steps": {"neuron": update, "state_memory": 2 * g.state_words * states},
+                "neuron_steps": {"neuron": update, "state_memory": 2 * g.ops.state_words * states},
                 "bias_adds": {"neuron": add, "weight_memory": biases},
                 "current_writes": {"state_memory": currents},
                 "current_reads": {"neuron": first, "state_memory": currents},
-                "spikes_out": {"neuron": g.adds_per_spike * add, "activation_movement": queue},
+                "spikes_out": {"neuron": g.ops.adds_per_spike * add, "activation_movement": queue},
                 "words_out": {"activation_movement": outputs},
             },
         )

@@ -65,11 +65,12 @@ class Instructions:
         temperature: float = 0.0,
     ) -> tuple[PriceTable, ...]:
         """The table of the module as numbers."""
-        g, n = geometry, geometry.state_words
+        g, n = geometry, geometry.ops.state_words
         a, c, load, store, capture, event, message = (technology[name] for name in self.constants)
         targets = design.targets_per_message
         memory = {"weight_memory": load, "state_memory": load + store}
-        update = (g.multiplies + g.adds) * a + g.compares * c + (capture if g.spiking else 0.0)
+        update = (g.ops.multiplies + g.ops.adds) * a + g.ops.compares * c
+        update += capture if g.spiking else 0.0
         per_input = messages(g.fan_outs, targets, temperature)
         per_neuron = messages((g.neurons,), targets, temperature)[0]
         return (
@@ -81,7 +82,7 @@ class Instructions:
                 "neuron_steps": {"neuron": update, "state_memory": n * (load + store)},
                 "bias_adds": {"neuron": a, "weight_memory": load},
                 "current_writes": {"state_memory": store},
-                "current_reads": {"neuron": 0.0 if g.adds else a, "state_memory": load},
-                "spikes_out": {"neuron": event + g.adds_per_spike * a},
+                "current_reads": {"neuron": 0.0 if g.ops.adds else a, "state_memory": load},
+                "spikes_out": {"neuron": event + g.ops.adds_per_spike * a},
             },
         )

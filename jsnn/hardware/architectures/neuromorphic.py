@@ -110,7 +110,7 @@ class Neuromorphic(Acting):
             pj = bits * d.hops * technology[f"{network}_hop_pj_per_bit"]
             return Action("routing", f"link@{network}", "send", bits, 1 / d.targets_per_message, pj)
 
-        n, product = g.state_words, units.multiply("synapse", 1, d.weight_bits, d.input_bits)
+        n, product = g.ops.state_words, units.multiply("synapse", 1, d.weight_bits, d.input_bits)
         either = {
             "neuron_steps": (*state("read", n), *state("write", n), *units.update()),
             "bias_adds": (

@@ -72,9 +72,9 @@ class Units:
         """Operations of the neuron dynamics in one step."""
         g, d = self.geometry, self.design
         return (
-            self.multiply("neuron", g.multiplies, d.weight_bits, d.state_bits),
-            self.add("neuron", g.adds),
-            self.compare("neuron", g.compares),
+            self.multiply("neuron", g.ops.multiplies, d.weight_bits, d.state_bits),
+            self.add("neuron", g.ops.adds),
+            self.compare("neuron", g.ops.compares),
         )
 
     def mac(self) -> tuple[Action, ...]:
@@ -85,11 +85,11 @@ class Units:
 
     def current(self) -> Action:
         """The addition of a stored current, where the neuron dynamics have none of their own."""
-        return self.add("neuron", 0 if self.geometry.adds else 1)
+        return self.add("neuron", 0 if self.geometry.ops.adds else 1)
 
     def reset(self) -> Action:
         """What an output spike takes from the membrane."""
-        return self.add("neuron", self.geometry.adds_per_spike)
+        return self.add("neuron", self.geometry.ops.adds_per_spike)
 
     def access(
         self, tensor: str, verb: str, times: Any, bits: Any, banks: tuple[Bank, ...]
@@ -182,7 +182,7 @@ def operand_bits(design: Design, geometry: Geometry) -> Any:
 def state_bits(design: Design, geometry: Geometry, least: int = 0) -> Any:
     """Size of states and stored currents, at least `least` words a neuron, and of an operand."""
     stored = 1 if geometry.input_kind == "constant" else 0
-    words = max(geometry.state_words, least, int(geometry.keeps_sums)) + stored
+    words = max(geometry.ops.state_words, least, int(geometry.keeps_sums)) + stored
     size = geometry.neurons * words * design.state_bits
     if geometry.operand:
         size = size + geometry.operand.words * operand_bits(design, geometry)

@@ -129,8 +129,8 @@ class Sata:
         table = {
             "macs": {"synapse": operation["mac"]},
             "neuron_steps": {
-                "neuron": operation["lif"] if g.state_words else 0.0,
-                "state_memory": g.state_words * state,
+                "neuron": operation["lif"] if g.ops.state_words else 0.0,
+                "state_memory": g.ops.state_words * state,
             },
             "current_writes": {"state_memory": sram},
             "current_reads": {"state_memory": sram},

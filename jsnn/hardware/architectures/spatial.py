@@ -158,7 +158,7 @@ class Spatial(Machine):
         def state(verb, times):
             return units.access("states", verb, times, d.state_bits, states)
 
-        n, sum_ = g.state_words, (*state("read", 1), *state("write", 1))
+        n, sum_ = g.ops.state_words, (*state("read", 1), *state("write", 1))
         connections = 0 if g.operand else g.synapses + g.recurrent_weights
         either = {
             "synops": (*sum_, units.add("synapse")),
