@@ -200,6 +200,15 @@ def wide(values: jax.Array) -> jax.Array:
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
+def real(values: jax.Array) -> jax.Array:
+    """Values as floats: integers and booleans as float32.
+
+    >>> real(jnp.ones(1, jnp.int8)).dtype, real(jnp.ones(1, jnp.bfloat16)).dtype
+    (dtype('float32'), dtype(bfloat16))
+    """
+    return values if jnp.issubdtype(values.dtype, jnp.floating) else wide(values)
+
+
 def whole(values: jax.Array, unit: Any = 1.0, kept: float = 1.0) -> jax.Array:
     """Number of events in each value, NaN where it is no whole multiple of the unit.
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn._time_axis import total
+from jsnn.events.event_value import sent, wide
 from jsnn.neurons import NO_OPS, NeuronOps
 from jsnn.workload import (
     ByStep,
@@ -229,3 +230,24 @@ def product_workloads(
 def _each_step(spikes: jax.Array) -> jax.Array:
     """`[T, B, ...]` to spikes `[B, T]`."""
     return spikes.reshape(*spikes.shape[:2], -1).sum(-1).T
+
+
+def binary(frames: jax.Array, layer: str) -> jax.Array:
+    """Values that a product counts, float32 or wider; NaN if they are not 0 or 1.
+
+    Raises:
+        ValueError: such values outside of `jit`; `layer` is the name in the message.
+
+    >>> binary(jnp.array([[[True, False]]]), "attention").tolist()
+    [[[1.0, 0.0]]]
+    """
+    values, known = wide(frames), sent(frames).binary
+    if known:
+        return values
+    legal = (values == 0) | (values == 1)
+    if not isinstance(values, jax.core.Tracer) and not bool(legal.all()):
+        raise ValueError(
+            f"layer {layer!r}: a product of spikes takes 0 and 1, found "
+            f"{float(values[~legal][0]):g}; put a Spiking layer before it"
+        )
+    return jnp.where(legal, values, jnp.nan)

@@ -27,11 +27,12 @@ from jsnn.hardware.constants.yan import YAN_22NM
 from jsnn.hardware.memory import MEMORIES
 from jsnn.neurons import LI, LIF, NeuronOps
 from jsnn.nn import run
-from jsnn.nn.layers import Flatten, Network, Pool, Residual, Spiking, batch_norm
+from jsnn.nn.layer_workload import SentSpikes, layer_workload
+from jsnn.nn.layers import Flatten, Network, Pool, Residual, Spiking
 from jsnn.nn.recording import record, wiring
 from jsnn.nn.synapses import find_connectivity
 from jsnn.readouts import SpikeCount
-from jsnn.workload import Workload
+from jsnn.workload import Geometry, Workload
 from tests.fuzzing import examples
 
 PRESETS = (
@@ -62,14 +63,6 @@ CONSTANTS = Technology(
     | YAN_22NM
     | {name: Constant(pj, "pJ/bit", "made up", "RECALLED") for name, pj in _MADE_UP.items()}
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Operations:
-    """Stands for a neuron of which only the operations are asked."""
-
-    ops: NeuronOps
-    spiking: bool
 
 
 def pick(*values):
@@ -148,7 +141,7 @@ def synapses(draw):
 
 @st.composite
 def layers(draw):
-    """A layer with frames and spikes at random: what is recorded and what `Spiking` makes of it."""
+    """A layer with frames and spikes at random: its record and its counted workload."""
     synapse, shape = draw(synapses())
     kind = draw(pick("spikes", "events", "analog", "constant"))
     unit = draw(pick(1.0, 0.25)) if kind in ("spikes", "events") else 1.0
@@ -156,15 +149,7 @@ def layers(draw):
     ops = NeuronOps(*(draw(small) for _ in range(4)), draw(small) * spiking)
     wires = wiring(synapse, shape)
     recurrent = len(shape) == 1 and draw(pick(True, True, False))
-    norm = batch_norm() if draw(st.booleans()) else None
-    layer = Spiking(
-        synapse,
-        Operations(ops, spiking),
-        input_kind=kind,
-        norm=norm,
-        recurrent=recurrent,
-        input_unit=unit,
-    )
+    folded = draw(st.booleans())
     steps, batch = draw(pick(1, 3)), 2
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     rate, busy = draw(pick(0.5, 0.1, 1.0, 0.0)), draw(pick(0.8, 0.2, 0.0))
@@ -179,7 +164,7 @@ def layers(draw):
     spikes = (rng.random((steps, *sent)) < busy) * float(spiking)
     before = (rng.random(sent) < busy) * float(spiking) if draw(st.booleans()) else None
     recorded = RecordedLayer(
-        "layer", frames, spikes, wires, kind, *ops, synapse.use_bias or norm is not None, spiking,
+        "layer", frames, spikes, wires, kind, *ops, synapse.use_bias or folded, spiking,
         recurrent, unit, before,
     )  # fmt: skip
     fed_back = spikes[:-1].sum(0) + (0 if before is None else before)
@@ -187,10 +172,23 @@ def layers(draw):
         [np.zeros_like(spikes[:1]) if before is None else before[None], spikes]
     )
     each = earlier[:-1].reshape(steps, batch, -1).sum(-1).T * recurrent
-    make = functools.partial(layer.apply, {}, method=Spiking._record)
     sent_each = spikes.reshape(steps, batch, -1).sum(-1).T
-    counted = (frames, spikes.sum(0), fed_back, each, sent_each)
-    return recorded, make(find_connectivity(synapse, shape), *map(jnp.asarray, counted))
+    sent_spikes = SentSpikes(*map(jnp.asarray, (spikes.sum(0), fed_back, sent_each, each)))
+    connectivity = find_connectivity(synapse, shape)
+    geometry = Geometry.of(
+        connectivity,
+        ops,
+        sent[1:],
+        recurrent=recurrent,
+        folded_bias=folded,
+        name="layer",
+        input_kind=kind,
+        spiking=spiking,
+    )
+    workload, _ = layer_workload(
+        jnp.asarray(frames), sent_spikes, connectivity, geometry, unit=unit
+    )
+    return recorded, workload
 
 
 def exactly(fraction, number):
