@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jsnn._straight_through import straight_through
+
 FLOAT_BITS = 32
 
 # Exponents of powers of two: of values of 24 bits the squares, too, are finite in float32.
@@ -71,17 +73,6 @@ def fake_quantise(values: jax.Array, bits: int) -> jax.Array:
     return values + jax.lax.stop_gradient(rounded - wide).astype(values.dtype)
 
 
-def with_slope(exact: Any, soft: Any) -> jax.Array:
-    """The value of `exact`, to the last bit, with the derivative of `soft`.
-
-    `soft + stop_gradient(exact - soft)` would be rounded once more; a difference of equals is zero.
-
-    >>> jax.value_and_grad(lambda x: with_slope(jnp.floor(x), 3 * x))(2.6)
-    (Array(2., dtype=float32, weak_type=True), Array(3., dtype=float32, weak_type=True))
-    """
-    return jax.lax.stop_gradient(exact) + (soft - jax.lax.stop_gradient(soft))
-
-
 def round_through(values: jax.Array) -> jax.Array:
     """The nearest integer, ties to even; gradient 1.
 
@@ -90,7 +81,7 @@ def round_through(values: jax.Array) -> jax.Array:
     >>> jax.value_and_grad(round_through)(2.6)
     (Array(3., dtype=float32, weak_type=True), Array(1., dtype=float32, weak_type=True))
     """
-    return with_slope(jnp.round(values), values)
+    return straight_through(jnp.round(values), values)
 
 
 def scale_gradient(values: jax.Array, factor: Any) -> jax.Array:
@@ -189,7 +180,7 @@ def on_grid(values: jax.Array, step: jax.Array, low: Any, high: Any) -> jax.Arra
     level = jnp.where(jnp.isinf(values), jnp.nan, level)
     # The slope of x / step in the step has its square below, which is zero for steps of 1e-20.
     soft = jnp.where(below | above, step * end, values + step * (level - scaled))
-    return with_slope(step * level, soft)
+    return straight_through(step * level, soft)
 
 
 def lsq(values: jax.Array, step: jax.Array, bits: Any) -> jax.Array:

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "jsnn"
 # those above it.
 ORDER = [
     "_pytree",
+    "_straight_through",
     "_checks",
     "_time_axis",
     "units",

@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from jsnn._checks import check_number
+from jsnn._straight_through import straight_through
 from jsnn.energy.counting import count, count_by_step, tally
 from jsnn.energy.latency import layer_cycles, total_cycles
 from jsnn.hardware import Hardware, check_hardware, get
 from jsnn.hardware.actions import COMPONENTS, EVENTS, PriceTable, weighted
 from jsnn.hardware.architectures import Stepwise
 from jsnn.hardware.power import PJ_PER_J
-from jsnn.hardware.relaxation import softens, straight_through
+from jsnn.hardware.relaxation import softens
 from jsnn.units import unit_of
 from jsnn.workload import LayerWorkload, Workload, refuse_levers
 

@@ -22,7 +22,7 @@ reconstruction of arXiv 2409.08290. All but `saturation` have a slope in the wid
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +33,7 @@ from jsnn.hardware.technology import Technology
 _INT = ("add_int8_pj", "add_int32_pj", "mul_int8_pj", "mul_int32_pj")
 
 
+@runtime_checkable
 class Arithmetic(Protocol):
     """A frozen, hashable object that prices adders and multipliers.
 

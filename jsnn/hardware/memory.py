@@ -1,4 +1,4 @@
-"""Energy of an access to a memory, by its size or its level: models to choose by name.
+"""Energy of an access to a memory, by its size or its level: models to choose from.
 
 | name                 | pJ of an access of b bits to a memory of S bits                          |
 |----------------------|--------------------------------------------------------------------------|
@@ -21,7 +21,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +42,7 @@ BITS_PER_KIB = 8 * 1024
 WORD_BITS = 64
 
 
+@runtime_checkable
 class MemoryModel(Protocol):
     """A frozen, hashable object that prices accesses.
 

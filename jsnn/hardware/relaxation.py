@@ -15,16 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn._pytree import is_concrete
-
-
-def straight_through(exact: Any, soft: Any) -> Any:
-    """The value of `exact` with the derivative of `soft`.
-
-    >>> import jax
-    >>> jax.grad(lambda x: straight_through(jnp.ceil(x), 3 * x))(0.5)
-    Array(3., dtype=float32, weak_type=True)
-    """
-    return soft + jax.lax.stop_gradient(exact - soft)
+from jsnn._straight_through import straight_through
 
 
 def softens(temperature: Any) -> bool:

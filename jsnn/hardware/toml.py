@@ -69,9 +69,11 @@ from jsnn._pytree import is_concrete
 from jsnn.hardware import architectures
 from jsnn.hardware.actions import COMPONENTS
 from jsnn.hardware.architectures import Chip
+from jsnn.hardware.arithmetic import ARITHMETIC, arithmetic
 from jsnn.hardware.constant import Constant
 from jsnn.hardware.design import BOUNDS, Design
 from jsnn.hardware.hardware import Hardware
+from jsnn.hardware.memory import MEMORIES, memory
 from jsnn.hardware.technology import Technology
 
 # Architectures by name: all that the package offers.
@@ -97,6 +99,8 @@ _UNITS = (
     ("_exponent", "1"),
 )
 _KINDS = {"str": (str, "a text"), "bool": (bool, "true or false")}
+# Models by the type of the field that holds them: a file has their names.
+_MODELS = {"MemoryModel": (memory, MEMORIES), "Arithmetic": (arithmetic, ARITHMETIC)}
 
 
 def load(path: str | Path) -> Hardware:
@@ -146,8 +150,7 @@ def dump(hardware: Hardware) -> str:
             f"{type(architecture).__name__} ({architecture.name!r})"
         )
     chip = isinstance(architecture, Chip)
-    fields = () if chip else dataclasses.fields(hardware.architecture)
-    options = {f.name: getattr(hardware.architecture, f.name) for f in fields}
+    options = {} if chip else _options(hardware)
     sections = {"[architecture]": {"name": hardware.architecture.name, **options}}
     for name, constant in hardware.technology.constants.items():
         held = {field: getattr(constant, field) for field in _FIELDS}
@@ -167,6 +170,23 @@ def dump(hardware: Hardware) -> str:
     if _parsed(Path("the file of this machine"), text) != hardware:
         raise ValueError(f"{shown(hardware.name)}: a file does not hold all of this machine")
     return text
+
+
+def _options(hardware: Hardware) -> dict[str, Any]:
+    """Options of the architecture, models by their names."""
+    options = {}
+    for field in dataclasses.fields(hardware.architecture):
+        value = getattr(hardware.architecture, field.name)
+        if field.type in _MODELS:
+            _, models = _MODELS[field.type]
+            if models.get(value.name) != value:
+                raise ValueError(
+                    f"{hardware.name}: a file holds a model of {sorted(models)} as {field.name}, "
+                    f"found {value!r}"
+                )
+            value = value.name
+        options[field.name] = value
+    return options
 
 
 def _plain(name: str, value: Any) -> float:
@@ -247,7 +267,7 @@ def _architecture(
     else:
         _only(path, "architecture", options, known)
         for option, value in options.items():
-            kind, words = _KINDS[known[option]]
+            kind, words = _KINDS["str" if known[option] in _MODELS else known[option]]
             if not isinstance(value, kind):
                 raise ValueError(
                     f"{path}: architecture.{option}: expected {words}, found {shown(value)}"
@@ -260,7 +280,8 @@ def _architecture(
         if missing:
             raise ValueError(f"{path}: architecture: {name!r} needs the options {missing}")
     try:
-        return ARCHITECTURES[name](**options)
+        models = {k: _MODELS[known[k]][0](v) for k, v in options.items() if known[k] in _MODELS}
+        return ARCHITECTURES[name](**options | models)
     except ValueError as error:
         raise ValueError(f"{path}: architecture {name!r}: {error}") from error
 

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jsnn._straight_through import straight_through
 from jsnn.energy.qnn import activation_bits, estimate_qnn_energy, qnn_workload
 from jsnn.hardware import Hardware
-from jsnn.hardware.relaxation import straight_through
 from jsnn.models import MLP
 from jsnn.neurons.protocol import NeuronOps, Params
 from jsnn.neurons.trained import Factor, Range, check_trainable

@@ -77,7 +77,9 @@ def machines(draw):
     widths = pick(8, 12, 16, 32) if arithmetic == "linear" else pick(1, 3, 4, 8, 12, 16, 32)
     parameters = {name: draw(widths) for name in ("weight_bits", "state_bits", "input_bits")}
     kind = draw(pick(Classical, EventDriven, Spatial, Neuromorphic))
-    models = () if kind is Neuromorphic else (draw(pick(*MEMORIES)), arithmetic)
+    models = (
+        () if kind is Neuromorphic else (draw(pick(*MEMORIES.values())), ARITHMETIC[arithmetic])
+    )
     architecture = kind(*models)
     some = pick(0, 4, 12, 32, 100, 1000)
     ranges = {

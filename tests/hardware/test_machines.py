@@ -19,6 +19,9 @@ from jsnn.energy.latency import latency
 from jsnn.energy.qnn import estimate_qnn_energy, qnn_workload
 from jsnn.hardware import Constant, Technology, get
 from jsnn.hardware.architectures import Classical
+from jsnn.hardware.arithmetic import Int8, Linear
+from jsnn.hardware.memory import ByLevel
+from jsnn.hardware.toml import dump
 from jsnn.workload import ByStep, Workload
 from jsnn.workload.analytic import dense
 
@@ -262,11 +265,49 @@ def test_the_qnn_runs_on_the_same_machine():
         assert found == pytest.approx(reads * weight_pj, rel=1e-5)
 
 
-def test_unknown_models_are_refused_by_name():
-    with pytest.raises(ValueError, match="horowitz-power-law"):
-        Classical(memory="sram", arithmetic="linear")
-    with pytest.raises(ValueError, match="bit-product"):
-        Classical(memory="by-level", arithmetic="adder")
+@dataclasses.dataclass(frozen=True)
+class TwoPicojoules:
+    """A memory of a user's own: 2 pJ an access, whatever it is."""
+
+    name = "two-picojoules"
+    constants = ()
+
+    def needs(self, levels):
+        return ()
+
+    def access_pj(self, technology, level, size_bits, bits, temperature=0.0):
+        return 2.0
+
+    write_pj = access_pj
+
+
+def test_a_memory_of_ones_own():
+    """100 synapses: a weight, a state read and a state written each, and a file has no name."""
+    machine = get("classical-45nm")
+    own = dataclasses.replace(
+        machine,
+        architecture=Classical(TwoPicojoules(), Int8()),
+        technology=Technology(
+            {
+                name: constant
+                for name, constant in (get("yan-v1-classical").technology.constants).items()
+                if "local" not in name and "global" not in name and "queue" not in name
+            }
+        ),
+    )
+    layer = dense(10, 10, steps=1, rate=1.0)
+    (table,) = own.prices(layer.geometry)
+    assert table["synops"]["weight_memory"] == 2.0
+    assert table["synops"]["state_memory"] == 4.0
+    with pytest.raises(ValueError, match="as memory, found TwoPicojoules"):
+        dump(own)
+
+
+def test_names_and_classes_in_place_of_models_are_refused():
+    with pytest.raises(ValueError, match=r"found 'by-level'; jsnn\.hardware\.memory\.memory"):
+        Classical(memory="by-level", arithmetic=Linear())
+    with pytest.raises(ValueError, match=r"BitProduct\(\), or your own"):
+        Classical(memory=ByLevel(), arithmetic=Linear)
 
 
 @pytest.mark.parametrize("name", MACHINES)

@@ -69,7 +69,7 @@ def _toml(machine):
     if architecture.name != "chip":
         options = vars(architecture)
         lines += [
-            f"{k} = {str(v).lower() if isinstance(v, bool) else repr(v)}"
+            f"{k} = {str(v).lower() if isinstance(v, bool) else repr(getattr(v, 'name', v))}"
             for k, v in options.items()
         ]
     for name, c in machine.technology.constants.items():

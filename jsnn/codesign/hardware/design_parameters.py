@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jsnn._straight_through import straight_through
 from jsnn.codesign.hardware import limits
 from jsnn.codesign.hardware.limits import Limited, Values
 from jsnn.codesign.hardware.rules import RULES, VOLTAGE, nearest_feasible, refusal
@@ -28,7 +29,7 @@ from jsnn.hardware.architectures import (
 )
 from jsnn.hardware.design import BOUNDS
 from jsnn.hardware.scaling import delay_factor, energy_factor, logic_at
-from jsnn.quantise import grid_step, in_steps, with_slope
+from jsnn.quantise import grid_step, in_steps
 from jsnn.train.levers import Lever, Pairs
 from jsnn.train.optimiser import label_params
 from jsnn.workload import Workload
@@ -228,7 +229,7 @@ class DesignParameters(Lever):
         value = parameter.at(jax.nn.sigmoid(leaf))
         near = nearest_feasible(parameter.name, value, parameter.low, parameter.high)
         taken = True if self.feasible else jnp.abs(value - near) <= NEAR * jnp.abs(near)
-        return jnp.where(taken, with_slope(near, value), value)
+        return jnp.where(taken, straight_through(near, value), value)
 
     def buildable(self, values: Values) -> dict[str, jax.Array]:
         """The values rounded to those that can be built; rounding twice changes nothing more."""
@@ -253,7 +254,7 @@ class DesignParameters(Lever):
         if not self.feasible:
             return values, excess
         whole, excess = self.construct(asked, pairs)
-        return {n: with_slope(v, values[n]) for n, v in whole.items()}, excess
+        return {n: straight_through(v, values[n]) for n, v in whole.items()}, excess
 
     def construct(self, values: Values, pairs: Pairs) -> Limited:
         """Values that can be built within the limits of the machine, and the excess left over."""
@@ -318,7 +319,7 @@ class DesignParameters(Lever):
         parameter = next(k for k in self.parameters if k.name == "weight_bits")
         bits = self.values(leaves)["weight_bits"]
         # Always whole: a network trained on a grid between two widths loses accuracy once built.
-        bits = with_slope(
+        bits = straight_through(
             nearest_feasible(parameter.name, bits, parameter.low, parameter.high), bits
         )
 
@@ -382,4 +383,4 @@ def round_weights(weights: jax.Array, bits: Any) -> jax.Array:
     scale = grid_step(top, 2.0 ** (bits - 1) - 1)
     ratio = in_steps(*map(jax.lax.stop_gradient, (weights, scale)))
     level = jnp.round(ratio)
-    return with_slope(scale * level, weights + scale * (level - ratio))
+    return straight_through(scale * level, weights + scale * (level - ratio))

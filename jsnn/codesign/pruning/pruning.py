@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from jsnn._straight_through import straight_through
 from jsnn.codesign.pruning.masks import KERNEL, RECURRENT, check_row, weights_of, with_weights
 from jsnn.codesign.pruning.sizes import listed, narrowed
-from jsnn.quantise import with_slope
 from jsnn.train.levers import Lever, Pairs
 from jsnn.workload import Workload
 
@@ -250,7 +250,7 @@ def gated(values: jax.Array | float, hard: jax.Array, soft: jax.Array) -> jax.Ar
     >>> [float(g) for g in jax.grad(shut, (0, 1))(3.0, 0.25)]
     [0.25, 3.0]
     """
-    return with_slope(values * hard, values * soft)
+    return straight_through(values * hard, values * soft)
 
 
 def _pair(node: Any) -> bool:

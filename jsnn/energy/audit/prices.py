@@ -14,7 +14,7 @@ def access_pj(hardware: Hardware, level: str, size_bits: float, bits: float, ver
     e = {key: float(c.value) for key, c in hardware.technology.constants.items()}
     if level in ("dram", "register", "sram"):
         return e[f"{level}_pj_per_bit"] * bits
-    name = hardware.architecture.memory
+    name = hardware.architecture.memory.name
     kib = size_bits / 8192
     if name == "lemaire-regression":
         return e["ram_base_pj"] + size_bits * e["ram_slope_pj_per_bit"]
@@ -43,7 +43,7 @@ def access_pj(hardware: Hardware, level: str, size_bits: float, bits: float, ver
 
 def add_pj(hardware: Hardware, bits: float) -> float:
     """One addition, by the equations in the documentation of `jsnn.hardware.arithmetic`."""
-    name = hardware.architecture.arithmetic
+    name = hardware.architecture.arithmetic.name
     e = {key: float(c.value) for key, c in hardware.technology.constants.items()}
     if name == "bit-product":
         return e["accumulate_pj"]
@@ -54,7 +54,7 @@ def add_pj(hardware: Hardware, bits: float) -> float:
 
 def multiply_pj(hardware: Hardware, left: float, right: float) -> float:
     """One product, by the equations in the documentation of `jsnn.hardware.arithmetic`."""
-    name = hardware.architecture.arithmetic
+    name = hardware.architecture.arithmetic.name
     e = {key: float(c.value) for key, c in hardware.technology.constants.items()}
     if name == "bit-product":
         return left * right * e["mac_pj_per_bit2"]
@@ -68,7 +68,7 @@ def multiply_pj(hardware: Hardware, left: float, right: float) -> float:
 
 def _by_width(hardware: Hardware, at_8: float, at_32: float, bits: float) -> float:
     """One operation of which the 8-bit and the 32-bit unit are known."""
-    name = hardware.architecture.arithmetic
+    name = hardware.architecture.arithmetic.name
     if name == "int8":
         return at_8
     if name == "saturation" and bits <= 32:

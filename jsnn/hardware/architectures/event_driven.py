@@ -178,7 +178,9 @@ class EventDriven(Machine):
         ...     weight_bits=8, state_bits=8, core_weight_bytes=1024, core_state_bytes=64,
         ...     core_neurons=64,
         ... )
-        >>> machine = EventDriven(memory="horowitz-power-law", arithmetic="linear")
+        >>> from jsnn.hardware.arithmetic import Linear
+        >>> from jsnn.hardware.memory import HorowitzPowerLaw
+        >>> machine = EventDriven(HorowitzPowerLaw(), Linear())
         >>> float(machine.cores(design, dense(100, 100, steps=4, rate=0.1).geometry))
         10.0
         """
@@ -192,7 +194,9 @@ class EventDriven(Machine):
         ...     weight_bits=8, state_bits=8, core_weight_bytes=1024, core_state_bytes=64,
         ...     core_neurons=64,
         ... )
-        >>> machine = EventDriven(memory="horowitz-power-law", arithmetic="linear")
+        >>> from jsnn.hardware.arithmetic import Linear
+        >>> from jsnn.hardware.memory import HorowitzPowerLaw
+        >>> machine = EventDriven(HorowitzPowerLaw(), Linear())
         >>> float(machine.most_targets(design, dense(100, 100, steps=4, rate=0.1).geometry))
         10.24
         """

@@ -54,6 +54,7 @@ from typing import Any, ClassVar
 from jsnn.hardware.actions import Action, ActionTable
 from jsnn.hardware.architectures.machine import Acting
 from jsnn.hardware.architectures.parts import Bank, Units, stored_bits
+from jsnn.hardware.arithmetic import Arithmetic, BitProduct
 from jsnn.hardware.design import Design
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
@@ -64,7 +65,7 @@ class Neuromorphic(Acting):
     """Sparse or dense messages between cores (table above)."""
 
     name: ClassVar[str] = "neuromorphic"
-    arithmetic: ClassVar[str] = "bit-product"
+    arithmetic: ClassVar[Arithmetic] = BitProduct()
     skips_weights: ClassVar[bool] = True
     constants: ClassVar[tuple[str, ...]] = (
         "accumulate_pj",

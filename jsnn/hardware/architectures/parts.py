@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from jsnn._pytree import is_concrete
 from jsnn.hardware.actions import Action
-from jsnn.hardware.arithmetic import arithmetic
+from jsnn.hardware.arithmetic import Arithmetic
 from jsnn.hardware.design import Design
-from jsnn.hardware.memory import memory
+from jsnn.hardware.memory import MemoryModel
 from jsnn.hardware.relaxation import ceil, place
 from jsnn.hardware.technology import Technology
 from jsnn.workload import Geometry
@@ -41,22 +41,22 @@ class Units:
 
     Attributes:
         technology, design, geometry: what is priced.
-        memory: name of the memory model; None where every bank has one price for a bit.
-        arithmetic: name of the model of adders and multipliers.
+        memory: model of the memories; None where every bank has one price for a bit.
+        arithmetic: model of the adders and multipliers.
         temperature: of hard choices, for their gradient (`jsnn.hardware.relaxation`).
     """
 
     technology: Technology
     design: Design
     geometry: Geometry
-    memory: str | None
-    arithmetic: str
+    memory: MemoryModel | None
+    arithmetic: Arithmetic
     temperature: float = 0.0
 
     def add(self, component: str, times: Any = 1) -> Action:
         """Additions as wide as a state."""
         bits = self.design.state_bits
-        pj = arithmetic(self.arithmetic).add_pj(self.technology, bits)
+        pj = self.arithmetic.add_pj(self.technology, bits)
         return Action(component, "adder", "add", bits, times, pj)
 
     def compare(self, component: str, times: Any) -> Action:
@@ -65,7 +65,7 @@ class Units:
 
     def multiply(self, component: str, times: Any, left_bits: Any, right_bits: Any) -> Action:
         """Products."""
-        pj = arithmetic(self.arithmetic).mul_pj(self.technology, left_bits, right_bits)
+        pj = self.arithmetic.mul_pj(self.technology, left_bits, right_bits)
         return Action(component, "multiplier", "multiply", left_bits * right_bits, times, pj)
 
     def update(self) -> tuple[Action, ...]:
@@ -156,8 +156,7 @@ class Units:
         """Energy of one access."""
         if bank.level in ("dram", "register", "sram"):
             return bits * self.technology[f"{bank.level}_pj_per_bit"]
-        model = memory(self.memory)
-        price = model.write_pj if verb == "write" else model.access_pj
+        price = self.memory.write_pj if verb == "write" else self.memory.access_pj
         return price(self.technology, bank.level, bank.size_bits, bits, self.temperature)
 
 

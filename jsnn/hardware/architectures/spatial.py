@@ -208,7 +208,9 @@ class Spatial(Machine):
         design reads it, the energy estimate does not).
 
         >>> from jsnn.workload.analytic import dense
-        >>> machine = Spatial(memory="horowitz-power-law", arithmetic="linear")
+        >>> from jsnn.hardware.arithmetic import Linear
+        >>> from jsnn.hardware.memory import HorowitzPowerLaw
+        >>> machine = Spatial(HorowitzPowerLaw(), Linear())
         >>> layer = dense(100, 100, steps=4, rate=0.1).geometry
         >>> machine.most_targets(Design(state_bits=16, pe_state_bytes=64), layer)
         32.0

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jsnn.hardware.architectures import Architecture, Classical, EventDriven, Spatial
+from jsnn.hardware.arithmetic import Int8, Product
 from jsnn.hardware.constant import Constant
 from jsnn.hardware.constants.horowitz import HOROWITZ_DRAM, HOROWITZ_INT
 from jsnn.hardware.constants.memories import (
@@ -21,6 +22,7 @@ from jsnn.hardware.constants.memories import (
 from jsnn.hardware.constants.yan import YAN_LINK, YAN_V1
 from jsnn.hardware.design import Design
 from jsnn.hardware.hardware import Hardware
+from jsnn.hardware.memory import Accelergy, ByLevel, HorowitzPowerLaw
 from jsnn.hardware.technology import Technology
 
 _HIERARCHY = {
@@ -60,8 +62,8 @@ def _machine(
     return Hardware(name, architecture, Technology(taken), design)
 
 
-_SRAM = {"memory": "horowitz-power-law", "arithmetic": "product"}
-_FLAT = {"memory": "by-level", "arithmetic": "int8"}
+_SRAM = {"memory": HorowitzPowerLaw(), "arithmetic": Product()}
+_FLAT = {"memory": ByLevel(), "arithmetic": Int8()}
 
 MACHINES: tuple[tuple[str, Hardware], ...] = (
     (
@@ -80,7 +82,7 @@ MACHINES: tuple[tuple[str, Hardware], ...] = (
         "Eyeriss-like register files, 128 KB buffer and DRAM, Accelergy's tables at 65 nm",
         _machine(
             "eyeriss-65nm",
-            Classical(memory="accelergy", arithmetic="int8"),
+            Classical(memory=Accelergy(), arithmetic=Int8()),
             _EYERISS,
             state_bits=16,
             local_bytes=384,
