@@ -157,34 +157,46 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Args:
         found: one entry per run, from `Run.read`.
     """
-    points = []
-    for value in dict.fromkeys(one["value"] for one in found):
-        of = [one for one in found if one["value"] == value]
-        if not all(one["within"] for one in of):
-            continue
-        columns = ("validation_accuracy", "validation_pj", "test_accuracy", "test_pj")
-        measured = {name: spread([one[name] for one in of]) for name in columns}
-        dead = sum(bool(one["dead_layers"]) for one in of)
-        points.append({"label": value, "runs": len(of), "dead": dead, **measured})
+    by_value = (_group(found, "value", value) for value in dict.fromkeys(_column(found, "value")))
+    points = [_point(runs) for runs in by_value if all(_column(runs, "within"))]
     if points:
         validation = ([p[f"validation_{n}"][0] for p in points] for n in ("pj", "accuracy"))
         chosen = pareto(*validation)
         points = [p | {"chosen": bool(c)} for p, c in zip(points, chosen, strict=True)]
     labels = {point["label"] for point in points if point["chosen"]}
-    held = [
-        hypervolume(
-            [np.log10(one["test_pj"]) for one in of],
-            [one["test_accuracy"] for one in of],
-            (np.log10(of[0]["initial_pj"]), of[0]["test_majority"]),
-        )
-        for seed in dict.fromkeys(one["seed"] for one in found)
-        if (of := [one for one in found if one["seed"] == seed and one["value"] in labels])
+    chosen_runs = [run for run in found if run["value"] in labels]
+    volumes = [
+        _volume(_group(chosen_runs, "seed", seed))
+        for seed in dict.fromkeys(_column(chosen_runs, "seed"))
     ]
     return {
         "points": points,
-        "hypervolume": spread(held) if held else None,
+        "hypervolume": spread(volumes) if volumes else None,
         "runs": list(found),
     }
+
+
+def _column(runs: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    return [run[name] for run in runs]
+
+
+def _group(runs: Sequence[Mapping[str, Any]], name: str, value: Any) -> Sequence[Mapping[str, Any]]:
+    return [run for run in runs if run[name] == value]
+
+
+def _point(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means and deviations of runs of one value."""
+    columns = ("validation_accuracy", "validation_pj", "test_accuracy", "test_pj")
+    measured = {name: spread(_column(runs, name)) for name in columns}
+    dead = sum(map(bool, _column(runs, "dead_layers")))
+    return {"label": runs[0]["value"], "runs": len(runs), "dead": dead, **measured}
+
+
+def _volume(runs: Sequence[Mapping[str, Any]]) -> float:
+    """Hypervolume of runs of one seed."""
+    energies = [np.log10(pj) for pj in _column(runs, "test_pj")]
+    worst = np.log10(runs[0]["initial_pj"]), runs[0]["test_majority"]
+    return hypervolume(energies, _column(runs, "test_accuracy"), worst)
 
 
 def describe(summary: Mapping[str, Any]) -> list[str]:

@@ -38,6 +38,18 @@ def bin_events(
         array([[0, 1],
                [1, 1]])
     """
+    _check_bins(steps, window)
+    _check_columns(times, sites, size)
+    # A whole time t lies behind the edge k · window / steps from the next whole number on.
+    width = Fraction(window if isinstance(window, Fraction) else int(window)) / int(steps)
+    edges = [min(math.ceil(width * number), LATEST) for number in range(1, int(steps) + 1)]
+    bins = np.searchsorted(np.array(edges, np.int64), times.astype(np.int64), side="right")
+    inside = bins < steps
+    flat = bins[inside] * size + sites[inside].astype(np.int64)
+    return np.bincount(flat, minlength=steps * size).reshape(steps, size)
+
+
+def _check_bins(steps: int, window: int | Fraction) -> None:
     if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
         raise ValueError(f"expected at least one time step, found steps={steps}")
     if not isinstance(window, int | np.integer | Fraction):
@@ -47,6 +59,9 @@ def bin_events(
         )
     if not window > 0:
         raise ValueError(f"expected a positive time window, found {window}")
+
+
+def _check_columns(times: np.ndarray, sites: np.ndarray, size: int) -> None:
     if len(times) != len(sites):
         raise ValueError(
             f"expected as many addresses as times, found {len(sites)} beside {len(times)}"
@@ -60,13 +75,6 @@ def bin_events(
         raise ValueError(
             f"expected event addresses in [0, {size}), found [{sites.min()}, {sites.max()}]"
         )
-    # A whole time t lies behind the edge k · window / steps from the next whole number on.
-    width = Fraction(window if isinstance(window, Fraction) else int(window)) / int(steps)
-    edges = [min(math.ceil(width * number), LATEST) for number in range(1, int(steps) + 1)]
-    bins = np.searchsorted(np.array(edges, np.int64), times.astype(np.int64), side="right")
-    inside = bins < steps
-    flat = bins[inside] * size + sites[inside].astype(np.int64)
-    return np.bincount(flat, minlength=steps * size).reshape(steps, size)
 
 
 def microseconds(seconds: float | str | Fraction, name: str = "duration") -> Fraction:

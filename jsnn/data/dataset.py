@@ -177,37 +177,51 @@ def _pooled(dataset: Dataset) -> Split:
 
 
 def _check(dataset: Dataset, title: str, split: Split) -> None:
-    def refuse(check: str) -> None:
-        raise ValueError(f"data set {dataset.name!r}, split {title!r}: {check}")
+    problem = (
+        _frames_problem(split.frames, dataset.timed)
+        or _labels_problem(dataset, split)
+        or _likeness_problem(split.frames, dataset.train.frames)
+    )
+    if problem:
+        raise ValueError(f"data set {dataset.name!r}, split {title!r}: {problem}")
 
-    frames, labels = split.frames, split.labels
-    leading = 2 if dataset.timed else 1
+
+def _frames_problem(frames: np.ndarray, timed: bool) -> str | None:
     if frames.dtype not in FRAME_DTYPES:
         names = ", ".join(np.dtype(d).name for d in FRAME_DTYPES)
-        refuse(f"expected frames of dtype {names}, found {frames.dtype}")
-    if labels.dtype != np.int32:
-        refuse(f"expected int32 labels, found {labels.dtype}")
-    if frames.ndim < leading + 1:
-        layout = "[N, T, ...]" if dataset.timed else "[N, ...]"
-        refuse(f"expected frames {layout} with a feature axis, found shape {frames.shape}")
+        return f"expected frames of dtype {names}, found {frames.dtype}"
+    if frames.ndim < 2 + timed:
+        layout = "[N, T, ...]" if timed else "[N, ...]"
+        return f"expected frames {layout} with a feature axis, found shape {frames.shape}"
     if len(frames) == 0:
-        refuse("expected at least one sample, found none")
-    if dataset.timed and frames.shape[1] == 0:
-        refuse("expected at least one time step, found T = 0")
+        return "expected at least one sample, found none"
+    if timed and frames.shape[1] == 0:
+        return "expected at least one time step, found T = 0"
     if frames.size == 0:
-        refuse(f"expected frames with features, found shape {frames.shape}")
-    expected = frames.shape[:2] if dataset.per_step else frames.shape[:1]
-    if labels.shape != expected:
-        refuse(f"expected labels of shape {expected} beside these frames, found {labels.shape}")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= dataset.classes:
-        refuse(f"expected labels in [0, {dataset.classes}), found [{low}, {high}]")
+        return f"expected frames with features, found shape {frames.shape}"
     # NaN and infinity survive min and max, so no mask as large as the data is needed.
     if not (np.isfinite(frames.min()) and np.isfinite(frames.max())):
-        refuse("expected finite frames, found NaN or infinity")
-    first = dataset.train.frames
+        return "expected finite frames, found NaN or infinity"
+    return None
+
+
+def _labels_problem(dataset: Dataset, split: Split) -> str | None:
+    frames, labels = split.frames, split.labels
+    if labels.dtype != np.int32:
+        return f"expected int32 labels, found {labels.dtype}"
+    expected = frames.shape[:2] if dataset.per_step else frames.shape[:1]
+    if labels.shape != expected:
+        return f"expected labels of shape {expected} beside these frames, found {labels.shape}"
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= dataset.classes:
+        return f"expected labels in [0, {dataset.classes}), found [{low}, {high}]"
+    return None
+
+
+def _likeness_problem(frames: np.ndarray, first: np.ndarray) -> str | None:
     if frames.shape[1:] != first.shape[1:] or frames.dtype != first.dtype:
-        refuse(
+        return (
             f"expected frames like those of train, {first.shape[1:]} {first.dtype}, "
             f"found {frames.shape[1:]} {frames.dtype}"
         )
+    return None

@@ -64,17 +64,19 @@ def class_files(
     for name, label in classes.items():
         if name not in folders:
             raise ValueError(f"{below / name}: class missing; {below} should hold {expected}")
-        inside = sorted(folders[name].iterdir())
-        for path in inside:
-            if path.is_dir():
-                raise ValueError(
-                    f"{path}: expected files *{suffix} alone in a class, found a folder"
-                )
-        recordings = [(path, label) for path in inside if path.suffix == suffix]
-        if not recordings:
-            raise ValueError(f"{folders[name]}: expected files *{suffix} of this class, found none")
-        files += recordings
+        files += [(path, label) for path in _files_of_class(folders[name], suffix)]
     return sorted(files)
+
+
+def _files_of_class(folder: Path, suffix: str) -> list[Path]:
+    inside = sorted(folder.iterdir())
+    for path in inside:
+        if path.is_dir():
+            raise ValueError(f"{path}: expected files *{suffix} alone in a class, found a folder")
+    files = [path for path in inside if path.suffix == suffix]
+    if not files:
+        raise ValueError(f"{folder}: expected files *{suffix} of this class, found none")
+    return files
 
 
 def listing_digest(paths: Iterable[Path]) -> str:

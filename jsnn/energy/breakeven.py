@@ -474,18 +474,22 @@ def _check(hardware, layers, point) -> None:
     if missing := [name for name in needed if name not in point]:
         raise ValueError(f"a design point needs {needed}, found no {missing}")
     check_hardware(hardware)
-    parameters, constants = hardware.architecture.parameters, tuple(hardware.technology.constants)
-    held = hardware.technology.constants
-    ranges = {name: (0, largest(constant.unit)) for name, constant in held.items()}
-    ranges |= {name: BOUNDS[name] for name in parameters} | WORK
+    ranges = _ranges(hardware)
     for name, value in point.items():
         if name not in ranges:
             raise ValueError(
                 f"{hardware.name} has no {name!r}; a design point takes {list(WORK)}, its design "
-                "parameters "
-                f"{list(parameters)} and its constants {list(constants)}"
+                f"parameters {list(hardware.architecture.parameters)} and its constants "
+                f"{list(hardware.technology.constants)}"
             )
         check_number(name, value, *ranges[name])
+
+
+def _ranges(hardware: Hardware) -> dict[str, tuple[float, float]]:
+    """Least and largest value of every number of a design point."""
+    constants = hardware.technology.constants
+    ranges = {name: (0, largest(constant.unit)) for name, constant in constants.items()}
+    return ranges | {name: BOUNDS[name] for name in hardware.architecture.parameters} | WORK
 
 
 def _verdict(ends: Sequence[float]) -> str:

@@ -153,10 +153,7 @@ def dump(hardware: Hardware) -> str:
     options = {} if chip else _options(hardware)
     sections = {"[architecture]": {"name": hardware.architecture.name, **options}}
     for name, constant in hardware.technology.constants.items():
-        held = {field: getattr(constant, field) for field in _FIELDS}
-        kept = {k: v for k, v in held.items() if v is not None and v != ""}
-        numbers = {k: _plain(f"{name}.{k}", v) for k, v in kept.items() if not isinstance(v, str)}
-        sections[f"[constants.{name}]"] = kept | numbers
+        sections[f"[constants.{name}]"] = _fields(name, constant)
     if chip:
         sections["[unpriced]"] = reasons = dict(hardware.architecture.reasons)
         if other := sorted(set(reasons) - set(COMPONENTS)):
@@ -170,6 +167,14 @@ def dump(hardware: Hardware) -> str:
     if _parsed(Path("the file of this machine"), text) != hardware:
         raise ValueError(f"{shown(hardware.name)}: a file does not hold all of this machine")
     return text
+
+
+def _fields(name: str, constant: Constant) -> dict[str, Any]:
+    """Fields of a constant that say something."""
+    fields = {field: getattr(constant, field) for field in _FIELDS}
+    stated = {k: v for k, v in fields.items() if v is not None and v != ""}
+    numbers = {k: _plain(f"{name}.{k}", v) for k, v in stated.items() if not isinstance(v, str)}
+    return stated | numbers
 
 
 def _options(hardware: Hardware) -> dict[str, Any]:
@@ -265,25 +270,32 @@ def _architecture(
             "leave the section away"
         )
     else:
-        _only(path, "architecture", options, known)
-        for option, value in options.items():
-            kind, words = _KINDS["str" if known[option] in _MODELS else known[option]]
-            if not isinstance(value, kind):
-                raise ValueError(
-                    f"{path}: architecture.{option}: expected {words}, found {shown(value)}"
-                )
-        missing = [
-            f.name
-            for f in dataclasses.fields(ARCHITECTURES[name])
-            if f.default is dataclasses.MISSING and f.name not in options
-        ]
-        if missing:
-            raise ValueError(f"{path}: architecture: {name!r} needs the options {missing}")
+        _check_options(path, name, options, known)
     try:
         models = {k: _MODELS[known[k]][0](v) for k, v in options.items() if known[k] in _MODELS}
         return ARCHITECTURES[name](**options | models)
     except ValueError as error:
         raise ValueError(f"{path}: architecture {name!r}: {error}") from error
+
+
+def _check_options(
+    path: Path, architecture: str, options: Mapping[str, Any], known: Mapping[str, str]
+) -> None:
+    """Refuses options that are unknown, missing, or of another type; `known` has their types."""
+    _only(path, "architecture", options, known)
+    for option, value in options.items():
+        kind, words = _KINDS["str" if known[option] in _MODELS else known[option]]
+        if not isinstance(value, kind):
+            raise ValueError(
+                f"{path}: architecture.{option}: expected {words}, found {shown(value)}"
+            )
+    missing = [
+        f.name
+        for f in dataclasses.fields(ARCHITECTURES[architecture])
+        if f.default is dataclasses.MISSING and f.name not in options
+    ]
+    if missing:
+        raise ValueError(f"{path}: architecture: {architecture!r} needs the options {missing}")
 
 
 def _is_static_pair(name: str, constants: tuple[str, ...]) -> bool:
@@ -336,6 +348,10 @@ def _check_constants(
             f"{path}: constants: architecture {architecture!r} takes {list(needed)}; unknown: "
             f"{shown(unknown) if unknown else 'none'}, missing: {missing or 'none'}"
         )
+    _check_static(path, needed, found)
+
+
+def _check_static(path: Path, needed: tuple[str, ...], found: Mapping[str, Constant]) -> None:
     extra = [name for name in _STATIC if name in found and name not in needed]
     if extra and (len(extra) == 1 or "core_static_power_w" in found or "leakage_power_w" in found):
         raise ValueError(

@@ -157,30 +157,33 @@ def _left_out(
     trees: Iterable[Any], layers: Sequence[LayerWorkload], listed: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Paths of the parameters that no record accounts for, all of which must be listed."""
-    accounted = {path for layer in layers for path in layer.geometry.parameters}
-    leaves = {
-        "/".join(str(getattr(entry, "key", entry)) for entry in path): leaf
-        for tree in trees
-        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
-    }
-    missing = {path: leaf for path, leaf in leaves.items() if not _below(path, accounted)}
-    chosen = {name: [path for path in missing if _below(path, (name,))] for name in listed}
-    empty = [name for name, paths in chosen.items() if not paths]
-    if empty:
+    missing = _unaccounted(trees, layers)
+    if empty := [name for name in listed if not any(_below(path, (name,)) for path in missing)]:
         raise ValueError(
             f"unpriced parameters {empty} are none that stay out of the energy; there are "
             f"{sorted(missing) or 'none'}"
         )
-    left = tuple(path for path in missing if any(path in paths for paths in chosen.values()))
-    if forgotten := [path for path in missing if path not in left]:
-        count = sum(int(np.size(missing[path])) for path in forgotten)
+    forgotten = {path: leaf for path, leaf in missing.items() if not _below(path, listed)}
+    if forgotten:
+        count = sum(map(np.size, forgotten.values()))
         raise ValueError(
             f"no spiking layer accounts for the {count} parameters of {', '.join(forgotten)}: what "
             "they cost is not in the energy. Put their operation into a jsnn.nn.layers.Spiking "
             "layer, or list them as unpriced: jsnn.run(..., unpriced=[...]), "
             "Objective(unpriced=(...))"
         )
-    return left
+    return tuple(path for path in missing if _below(path, listed))
+
+
+def _unaccounted(trees: Iterable[Any], layers: Sequence[LayerWorkload]) -> dict[str, Any]:
+    accounted = {path for layer in layers for path in layer.geometry.parameters}
+    leaves = dict(item for tree in trees for item in _leaves_by_path(tree))
+    return {path: leaf for path, leaf in leaves.items() if not _below(path, accounted)}
+
+
+def _leaves_by_path(tree: Any) -> Iterator[tuple[str, Any]]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        yield "/".join(str(getattr(entry, "key", entry)) for entry in path), leaf
 
 
 def _below(path: str, prefixes: Iterable[str]) -> bool:

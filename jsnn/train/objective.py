@@ -393,12 +393,18 @@ class Objective:
                 f"terms must be of jsnn.train.objective.Term, got {strangers[0]!r}; a regulariser "
                 "is weighed by Activity(regulariser, weight=...)"
             )
-        for term in self.terms:
-            if not isinstance(getattr(term, "name", None), str):
-                raise ValueError(f"the term {term!r} needs an attribute name, a string of its own")
         if self.metrics is None:
             given = (accuracy,) if takes_classes(self.loss) else ()
             object.__setattr__(self, "metrics", given)
+        self._check_names()
+        _not_negative(self, "temperature", "event_temperature")
+        for term in self.terms:
+            term.check(self)
+
+    def _check_names(self) -> None:
+        for term in self.terms:
+            if not isinstance(getattr(term, "name", None), str):
+                raise ValueError(f"the term {term!r} needs an attribute name, a string of its own")
         named = {
             "terms": [term.name for term in self.terms],
             "metrics": [name_of(metric) for metric in self.metrics],
@@ -406,9 +412,6 @@ class Objective:
         for kind, names in named.items():
             if len(set(names)) < len(names):
                 raise ValueError(f"{kind} need different names, got {', '.join(names)}")
-        _not_negative(self, "temperature", "event_temperature")
-        for term in self.terms:
-            term.check(self)
 
     def estimate_energy(self, workload: Workload, params: Any = None) -> EnergyBreakdown:
         """The energy estimate of the network with its levers, whose leaves are in `params`."""

@@ -74,13 +74,7 @@ def dense(
         rate_out = _numbers("rate_out", rate_out, 1)
     if active is not None:
         active = _numbers("active", active, 1)
-    if input_kind not in INPUT_KINDS:
-        raise ValueError(f"expected an input_kind of {INPUT_KINDS}, found {shown(input_kind)}")
-    for flag, value in {"bias": bias, "spiking": spiking}.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"expected {flag} to be True or False, found {shown(value)}")
-    if not isinstance(name, str):
-        raise ValueError(f"expected name to be a text, found {shown(name)}")
+    _check_facts(input_kind, name, bias=bias, spiking=spiking)
     rate = jnp.atleast_1d(jnp.asarray(rate, jnp.result_type(float)))
     for argument, value in {"rate": rate, "rate_out": rate_out, "active": active}.items():
         if value is not None and jnp.shape(value) not in ((), (1,), rate.shape[:1]):
@@ -116,6 +110,16 @@ def dense(
             spiking=spiking,
         ),
     )
+
+
+def _check_facts(input_kind: Any, name: Any, **flags: Any) -> None:
+    if input_kind not in INPUT_KINDS:
+        raise ValueError(f"expected an input_kind of {INPUT_KINDS}, found {shown(input_kind)}")
+    for flag, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"expected {flag} to be True or False, found {shown(value)}")
+    if not isinstance(name, str):
+        raise ValueError(f"expected name to be a text, found {shown(name)}")
 
 
 def _numbers(name: str, values: Any, high: float) -> Any:

@@ -156,85 +156,113 @@ def _walk(
 
     Gives the accumulations that each neuron received, and `[1 + T, C]` pJ of the steps.
     """
-    frames = layer.frames[:, sample].reshape(len(layer.frames), -1)
-    fired = layer.spikes[:, sample].reshape(len(layer.spikes), -1)
-    constant = layer.input_kind == "constant"
-    shown = frames[:1] if constant else frames
-    received = np.zeros(layer.neurons, int)
-    everyone = np.arange(layer.neurons)
-
-    machine.inference()
-    for source, (targets, _) in enumerate(() if layer.product else wires):
-        machine.connections(targets.size, active=bool((shown[:, source] != 0).any()))
-    if layer.recurrent:
-        for _ in everyone:
-            machine.connections(everyone.size, active=True)
-
-    def spike(targets: np.ndarray, recurrent: bool = False) -> None:
-        machine.input_spike(targets.size, recurrent)
-        received[targets] += 1
-        machine.synops(targets.size)
-
-    def meet(targets: np.ndarray, words: np.ndarray, t: int) -> None:
-        machine.input_spike(targets.size, False)
-        for target, word in zip(targets, words, strict=True):
-            machine.operand_reads(1)
-            if not layer.adds_up or layer.operand[t, sample].flat[word]:
-                received[target] += 1
-                machine.synapse(1)
-
-    def keep_operand(t: int) -> None:
-        if layer.adds_up:
-            for value in layer.operand[t, sample].flat:
-                if layer.real:
-                    machine.operand_word()
-                    if value != 0:
-                        machine.operand_word_not_zero()
-                elif value != 0:
-                    machine.operand_spike()
-        machine.operand_written(layer.operand_words)
-
-    def words(frame: np.ndarray) -> None:
-        machine.frame_of_words()
-        for value, (targets, _) in zip(frame, wires, strict=True):
-            machine.input_word()
-            machine.word_connections(targets.size)
-            if value != 0:
-                machine.word_not_zero(targets.size)
-                received[targets] += 1
-                machine.macs(targets.size)
-
+    walk = _Walk(layer, wires, sample, machine)
+    walk.load()
     running_pj = [machine.parts_pj()]
-    for t in range(len(frames)):
-        machine.step()
-        if layer.product and (t == 0 or not constant):
-            keep_operand(t)
-        if not layer.real:
-            for source in np.flatnonzero(frames[t]):
-                # A sum of several spikes is that many events.
-                for _ in range(round(abs(float(frames[t, source])) / layer.input_unit)):
-                    if layer.product:
-                        meet(*wires[source], t)
-                    else:
-                        spike(wires[source][0])
-        elif t == 0 or not constant:
-            words(frames[t])
+    for t in range(len(layer.frames)):
+        walk.step(t)
+        running_pj.append(machine.parts_pj())
+    return walk.received, np.diff(running_pj, axis=0, prepend=0.0)
+
+
+class _Walk:
+    """The walk of one sample through a layer, event by event.
+
+    Attributes:
+        received: accumulations that each neuron has received until now.
+    """
+
+    def __init__(self, layer: RecordedLayer, wires: Wires, sample: int, machine: Machine):
+        self.layer, self.wires, self.sample, self.machine = layer, wires, sample, machine
+        self.frames = layer.frames[:, sample].reshape(len(layer.frames), -1)
+        self.fired = layer.spikes[:, sample].reshape(len(layer.spikes), -1)
+        self.received = np.zeros(layer.neurons, int)
+        self.everyone = np.arange(layer.neurons)
+
+    def load(self) -> None:
+        """What an inference begins with: the weights."""
+        layer, machine = self.layer, self.machine
+        shown = self.frames[:1] if layer.input_kind == "constant" else self.frames
+        machine.inference()
+        for source, (targets, _) in enumerate(() if layer.product else self.wires):
+            machine.connections(targets.size, active=bool((shown[:, source] != 0).any()))
         if layer.recurrent:
-            earlier = fired[t - 1] if t else _before(layer, sample)
+            for _ in self.everyone:
+                machine.connections(self.everyone.size, active=True)
+
+    def step(self, t: int) -> None:
+        """Input, feedback and neurons of a step."""
+        layer, machine = self.layer, self.machine
+        constant = layer.input_kind == "constant"
+        new_input = t == 0 or not constant
+        machine.step()
+        if layer.product and new_input:
+            self.keep_operand(t)
+        if not layer.real:
+            self.events(t)
+        elif new_input:
+            self.words(self.frames[t])
+        if layer.recurrent:
+            earlier = self.fired[t - 1] if t else _before(layer, self.sample)
             for _ in np.flatnonzero(earlier):
-                spike(everyone, recurrent=True)
-        if layer.bias and (t == 0 or not constant):
-            machine.biases_added(everyone.size)
+                self.spike(self.everyone, recurrent=True)
+        if layer.bias and new_input:
+            machine.biases_added(self.everyone.size)
         if constant:
             if t == 0:
-                machine.currents_stored(everyone.size)
-            machine.currents_used(everyone.size)
-        machine.neuron_steps(everyone.size)
-        machine.output_spikes(int(np.count_nonzero(fired[t])))
+                machine.currents_stored(self.everyone.size)
+            machine.currents_used(self.everyone.size)
+        machine.neuron_steps(self.everyone.size)
+        machine.output_spikes(int(np.count_nonzero(self.fired[t])))
         if layer.writes_words:
-            machine.output_words(everyone.size)
-        running_pj.append(machine.parts_pj())
-    return received, np.diff(running_pj, axis=0, prepend=0.0)
+            machine.output_words(self.everyone.size)
+
+    def events(self, t: int) -> None:
+        """Spikes and events that come in; a sum of several spikes is that many events."""
+        for source in np.flatnonzero(self.frames[t]):
+            for _ in range(round(abs(float(self.frames[t, source])) / self.layer.input_unit)):
+                if self.layer.product:
+                    self.meet(*self.wires[source], t)
+                else:
+                    self.spike(self.wires[source][0])
+
+    def spike(self, targets: np.ndarray, recurrent: bool = False) -> None:
+        """A spike that is added to its targets."""
+        self.machine.input_spike(targets.size, recurrent)
+        self.received[targets] += 1
+        self.machine.synops(targets.size)
+
+    def meet(self, targets: np.ndarray, words: np.ndarray, t: int) -> None:
+        """A spike that is multiplied by words of an operand."""
+        self.machine.input_spike(targets.size, False)
+        for target, word in zip(targets, words, strict=True):
+            self.machine.operand_reads(1)
+            if not self.layer.adds_up or self.layer.operand[t, self.sample].flat[word]:
+                self.received[target] += 1
+                self.machine.synapse(1)
+
+    def keep_operand(self, t: int) -> None:
+        """The operand of a step is stored."""
+        if self.layer.adds_up:
+            for value in self.layer.operand[t, self.sample].flat:
+                if self.layer.real:
+                    self.machine.operand_word()
+                    if value != 0:
+                        self.machine.operand_word_not_zero()
+                elif value != 0:
+                    self.machine.operand_spike()
+        self.machine.operand_written(self.layer.operand_words)
+
+    def words(self, frame: np.ndarray) -> None:
+        """A frame of real-valued words."""
+        self.machine.frame_of_words()
+        for value, (targets, _) in zip(frame, self.wires, strict=True):
+            self.machine.input_word()
+            self.machine.word_connections(targets.size)
+            if value != 0:
+                self.machine.word_not_zero(targets.size)
+                self.received[targets] += 1
+                self.machine.macs(targets.size)
 
 
 def _before(layer: RecordedLayer, sample: int) -> np.ndarray:

@@ -74,6 +74,19 @@ class RecordedLayer:
                 f"{self.name}: frames must be [T, B, ...] with at least one step, got shape "
                 f"{list(np.shape(self.frames))}"
             )
+        self._check_spikes()
+        self._check_operand()
+        if self.kept is not None:
+            stored = self.wiring.kernel_shape(self.input_shape)
+            if self.kept.shape != stored:
+                raise ValueError(
+                    f"{self.name}: expected kept {list(stored)} as the stored weights, got "
+                    f"{list(self.kept.shape)}"
+                )
+        if not self.real:
+            self._check_events()
+
+    def _check_spikes(self) -> None:
         sent = (*self.frames.shape[:2], *self.wiring.output_shape(self.input_shape))
         if self.spikes.shape != sent:
             raise ValueError(
@@ -84,39 +97,36 @@ class RecordedLayer:
                 f"{self.name}: expected spikes before {list(sent[1:])}, got "
                 f"{list(self.before.shape)}"
             )
+        fired = self.spikes if self.before is None else np.append(self.spikes, self.before)
+        if not np.isin(fired, (0, 1)).all():
+            raise ValueError(f"{self.name}: spikes must be 0 or 1")
+
+    def _check_operand(self) -> None:
         arrives = isinstance(self.wiring, Product) and not self.wiring.sums
         if arrives != (self.operand is not None):
             raise ValueError(
                 f"{self.name}: a product of spikes needs an operand, no other layer has one; found "
                 f"{self.wiring} and {'none' if self.operand is None else 'one'}"
             )
-        if arrives:
-            kept = (*self.frames.shape[:2], *self.wiring.operand_shape)
-            if self.operand.shape != kept:
-                raise ValueError(
-                    f"{self.name}: expected an operand {list(kept)}, got {list(self.operand.shape)}"
-                )
-            if not self.real and not np.isin(self.operand, (0, 1)).all():
-                raise ValueError(f"{self.name}: an operand of spikes must be 0 or 1")
-        if self.kept is not None:
-            stored = self.wiring.kernel_shape(self.input_shape)
-            if self.kept.shape != stored:
-                raise ValueError(
-                    f"{self.name}: expected kept {list(stored)} as the stored weights, got "
-                    f"{list(self.kept.shape)}"
-                )
-        fired = self.spikes if self.before is None else np.append(self.spikes, self.before)
-        if not np.isin(fired, (0, 1)).all():
-            raise ValueError(f"{self.name}: spikes must be 0 or 1")
-        if not self.real:
-            values = np.abs(self.frames) / self.input_unit
-            off = np.abs(values - np.rint(values)).max()
-            if off > TOLERANCE:
-                raise ValueError(
-                    f"{self.name}: input events must be whole multiples of input_unit = "
-                    f"{self.input_unit}, one is {off:.3g} units off; set input_unit (1 / window² "
-                    "behind an average pool) or the input kind (analog for real values)"
-                )
+        if not arrives:
+            return
+        shape = (*self.frames.shape[:2], *self.wiring.operand_shape)
+        if self.operand.shape != shape:
+            raise ValueError(
+                f"{self.name}: expected an operand {list(shape)}, got {list(self.operand.shape)}"
+            )
+        if not self.real and not np.isin(self.operand, (0, 1)).all():
+            raise ValueError(f"{self.name}: an operand of spikes must be 0 or 1")
+
+    def _check_events(self) -> None:
+        values = np.abs(self.frames) / self.input_unit
+        off = np.abs(values - np.rint(values)).max()
+        if off > TOLERANCE:
+            raise ValueError(
+                f"{self.name}: input events must be whole multiples of input_unit = "
+                f"{self.input_unit}, one is {off:.3g} units off; set input_unit (1 / window² "
+                "behind an average pool) or the input kind (analog for real values)"
+            )
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -120,6 +120,10 @@ class Chip:
                 f"expected constants of a chip out of {list(VOCABULARY)}, found "
                 f"{unknown or 'none'}: say under one of these names what the source publishes"
             )
+        self._check_groups()
+        self._check_reasons()
+
+    def _check_groups(self) -> None:
         for group in _TOGETHER:
             missing = [name for name in group if name not in self.constants]
             if missing and len(missing) < len(group):
@@ -127,6 +131,8 @@ class Chip:
         for name, needed in _NEEDS.items():
             if name in self.constants and needed not in self.constants:
                 raise ValueError(f"{name!r} needs {needed!r}, which is missing: add it")
+
+    def _check_reasons(self) -> None:
         stated = dict(self.reasons)
         both = [c for c in self.priced if c in stated]
         neither = [c for c in COMPONENTS if c not in (*self.priced, *stated, "static")]
