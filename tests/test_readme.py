@@ -1,8 +1,7 @@
 """README's code runs, and the names it lists are those there are."""
 
-import importlib.util
-import pkgutil
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from jsnn.workload.analytic import dense
 ROOT = Path(__file__).parent.parent
 FILES = (
     "README.md",
+    "CONTRIBUTING.md",
     "jsnn/README.md",
     "jsnn/hardware/README.md",
     "jsnn/data/README.md",
@@ -44,23 +44,6 @@ def test_links_and_pictures_are_there(file):
     assert all(((ROOT / file).parent / link).exists() for link in links)
 
 
-def test_commands_are_there():
-    """Modules that texts and docstrings run, and the names of their options."""
-    scripts = "\n".join(path.read_text() for path in (ROOT / "experiments").rglob("*.py"))
-    indented = re.findall(r"(?m)^ +(python -m experiments[^`\n#]*)", scripts)
-    for line in re.findall(r"python -m experiments[^`\n#]*", README) + indented:
-        _, _, module, *words = line.split()
-        assert importlib.util.find_spec(module), line
-        path = Path(importlib.util.find_spec(module).origin)
-        if path.name == "__init__.py":
-            path = path.with_name("__main__.py")
-        text = "".join(file.read_text() for file in (path, *(ROOT / "experiments").glob("*.py")))
-        for word in words:
-            if word.startswith("--"):
-                name = word[2:].split("=")[0].removeprefix("no-").replace("-", "_")
-                assert re.search(rf"\b{name}\b", text), f"{line}: {word}"
-
-
 def test_machines_that_load_their_weights_from_dram_are_named():
     layer = dense(64, 32, steps=4, rate=0.1).geometry
     loading = set()
@@ -83,9 +66,8 @@ def test_data_sets_and_machines_are_all_listed():
         assert re.search(rf"\b{name}\b", README), f"README does not mention {name}"
 
 
-def test_what_the_readme_names_is_there():
-    # Behind no slash or word, so that paths are left out; files end in py, json and the like.
-    named = set(re.findall(r"(?<![\w/.])jsnn(?:\.[A-Za-z_]\w*)+", README))
-    assert len(named) > 5
-    for name in named:
-        pkgutil.resolve_name(name)
+def test_the_citation_is_that_of_this_version():
+    citation = (ROOT / "CITATION.cff").read_text()
+    fields = dict(re.findall(r"(?m)^(version|license): (.*)$", citation))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert fields == {"version": jsnn.__version__, "license": project["license"]}

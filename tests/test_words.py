@@ -40,7 +40,7 @@ EXCEPTIONS = {
     "CHANGELOG.md": "the table of renames",
     "tests/test_words.py": "the words themselves",
     "jsnn/nn/_run.py": "prefixes of paths",
-    "jsnn/workload/workload.py": "prefixes of paths",
+    "jsnn/workload/geometry.py": "prefixes of paths",
 }
 SUFFIXES = {".py", ".md", ".toml", ".ipynb"}
 

@@ -4,6 +4,7 @@
 (tonic, scikit-learn, h5py) are imported when that data set is loaded.
 """
 
+from jsnn.data import event_files, sets
 from jsnn.data.dataset import Dataset, Split, folds, refit
 from jsnn.data.encoders import ENCODERS, Delta, Direct, Encoder, Latency, Rate, Recorded, Shifted
 from jsnn.data.registry import load, names, options
@@ -19,9 +20,11 @@ __all__ = [
     "Recorded",
     "Shifted",
     "Split",
+    "event_files",
     "folds",
     "load",
     "names",
     "options",
     "refit",
+    "sets",
 ]

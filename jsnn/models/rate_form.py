@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jsnn._straight_through import straight_through
 from jsnn.energy.qnn import activation_bits, estimate_qnn_energy, qnn_workload
 from jsnn.hardware import Hardware
-from jsnn.models import MLP
+from jsnn.models.mlp import MLP
 from jsnn.neurons.protocol import NeuronOps, Params
 from jsnn.neurons.trained import Factor, Range, check_trainable
 from jsnn.workload import Workload
