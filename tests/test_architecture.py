@@ -78,7 +78,7 @@ def test_imports_only_from_above(path):
 
 
 def test_orbax_and_tonic_each_have_one_door():
-    doors = {"orbax": "train/checkpoint.py", "tonic": "data/sets/tonic_sets.py"}
+    doors = {"orbax": "train/checkpoint.py", "tonic": "data/_tonic.py"}
     for library, door in doors.items():
         found = {
             str(path.relative_to(PACKAGE))

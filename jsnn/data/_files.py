@@ -189,6 +189,22 @@ def decoding(name: str | Path, kind: str) -> Iterator[None]:
         raise ValueError(f"{name}: not a readable {kind} ({cause})") from error
 
 
+@contextlib.contextmanager
+def naming(place: str | Path) -> Iterator[None]:
+    """Puts the place in front of the message of a ValueError that is raised inside.
+
+    Example:
+        >>> with naming("a.npy"):
+        ...     raise ValueError("expected recordings, found none")
+        Traceback (most recent call last):
+        ValueError: a.npy: expected recordings, found none
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+
+
 def read_npy(content: bytes, name: str | Path) -> np.ndarray:
     """The array of a `.npy` file, which must fill the file to its last byte.
 

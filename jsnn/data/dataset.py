@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from jsnn.data._splitting import assign_folds, stratified_split
+from jsnn.data._splitting import assign_folds, fraction_count, stratified_split
 
 FRAME_DTYPES = (np.uint8, np.int8, np.float32)
 
@@ -38,6 +38,27 @@ class Split:
     def majority(self) -> float:
         """Share of the most frequent label: the accuracy of a constant answer."""
         return float(np.bincount(self.labels.reshape(-1)).max() / self.labels.size)
+
+
+def hold_out(samples: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """The samples without a stratified share of them, and that share.
+
+    Args:
+        samples: with a label each; where every step has one, they count as one class.
+        share: in (0, 1), rounded down to a whole number of samples, at least one.
+        seed: of the draw within each class.
+
+    Raises:
+        ValueError: a share outside this range, or one that leaves nothing.
+
+    Example:
+        >>> split = Split(np.zeros((10, 2), np.float32), np.arange(10, dtype=np.int32) % 2)
+        >>> [len(part) for part in hold_out(split, 0.2, seed=0)]
+        [8, 2]
+    """
+    strata = samples.labels if samples.labels.ndim == 1 else np.zeros(len(samples), np.int32)
+    rest, held = stratified_split(strata, fraction_count(len(samples), share), seed)
+    return samples[rest], samples[held]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

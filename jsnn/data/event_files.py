@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jsnn.data._binning import as_events, bin_events, whole_numbers
+from jsnn.data._binning import as_events, bin_events, microseconds, whole_numbers
 from jsnn.data._cache import Cache
-from jsnn.data._files import Folder, digest_of, settled
+from jsnn.data._files import Folder, digest_of, naming, settled
 from jsnn.data.dataset import Split
 
 
@@ -171,10 +171,8 @@ def binned(
         frames = np.empty((count, steps, *shape), np.uint8)
         labels = np.empty(count, np.int32)
         for index, recording in enumerate(recordings()):
-            try:
+            with naming(recording.name):
                 frames[index] = _frames(recording, shape, steps, window, binary, own_start)
-            except ValueError as error:
-                raise ValueError(f"{recording.name}: {error}") from error
             labels[index] = recording.label
         return {"frames": frames, "labels": labels}
 
@@ -205,3 +203,55 @@ def _frames(
         times, recording.sites, steps=steps, size=int(np.prod(shape)), window=window
     )
     return as_events(counts, binary).reshape(steps, *shape)
+
+
+def camera_frames(
+    cache: Cache,
+    name: str,
+    files: list[tuple[Path, int]],
+    read: Callable[[Path], Mapping[str, np.ndarray]],
+    *,
+    side: int,
+    steps: int,
+    window_s: float | None,
+    downsample: int,
+    binary: bool,
+) -> Split:
+    """Recordings of an event camera, a file each, as frames `[N, T, side/d, side/d, 2]`.
+
+    Args:
+        cache: binned arrays.
+        name: of these in the cache.
+        files: with their labels.
+        read: columns `x`, `y`, `p` and `t` (whole microseconds) of a file.
+        side: pixels along an axis of the sensor.
+        steps: time bins T.
+        window_s: seconds that are binned, from the first event; None: each recording is cut into
+            `steps` equal bins of its own duration.
+        downsample: side d of the pixel blocks that are joined.
+        binary: a bin holds 1 if anything happened, False: the number of events.
+
+    Raises:
+        ValueError: naming the file, for damaged ones; for options out of range.
+    """
+    small = check_downsample(side, downsample)
+
+    def recordings() -> Iterator[Recording]:
+        for path, label in files:
+            columns = read(path)
+            with naming(path):
+                sites = pixel_sites(columns, side, downsample)
+            yield Recording(str(path), columns["t"], sites, label)
+
+    return binned(
+        cache,
+        name,
+        {"digest": listing_digest(path for path, _ in files), "downsample": downsample},
+        recordings,
+        len(files),
+        shape=(small, small, 2),
+        steps=steps,
+        window=None if window_s is None else microseconds(window_s, "window_s"),
+        binary=binary,
+        own_start=True,
+    )

@@ -79,22 +79,22 @@ ENTRIES: dict[str, Entry] = {
         "fsdd:load_fsdd", "fsdd", "https://github.com/Jakobovski/free-spoken-digit-dataset"
     ),
     "shd": Entry(
-        "tonic_sets:load_shd",
+        "shd:load_shd",
         "SHD",
         "https://zenkelab.org/resources/spiking-heidelberg-datasets-shd/",
     ),
     "ssc": Entry(
-        "tonic_sets:load_ssc",
+        "shd:load_ssc",
         "SSC",
         "https://zenkelab.org/resources/spiking-heidelberg-datasets-shd/",
     ),
     "dvs-gesture": Entry(
-        "tonic_sets:load_dvs_gesture", "DVSGesture", "https://research.ibm.com/dvsgesture/"
+        "dvs_gesture:load_dvs_gesture", "DVSGesture", "https://research.ibm.com/dvsgesture/"
     ),
     "cifar10-dvs": Entry(
-        "tonic_sets:load_cifar10_dvs", "CIFAR10DVS", "https://doi.org/10.3389/fnins.2017.00309"
+        "cifar10_dvs:load_cifar10_dvs", "CIFAR10DVS", "https://doi.org/10.3389/fnins.2017.00309"
     ),
-    "smnist": Entry("tonic_sets:load_smnist", "mnist", "http://yann.lecun.com/exdb/mnist/"),
+    "smnist": Entry("smnist:load_smnist", "mnist", "http://yann.lecun.com/exdb/mnist/"),
 }
 RENAMED = {
     "nmnist-full": "'nmnist' now, the whole of N-MNIST; its first 1,000 and 100 recordings, "

@@ -1117,7 +1117,7 @@ def test_spiking_mnist_from_written_files(tmp_path, monkeypatch):
         path = folder / f"{name}-idx{3 if 'images' in name else 1}-ubyte.gz"
         path.write_bytes(gzip.compress(idx_bytes(array)))
         sources.append(SourceFile(path.name, None, checksum_of(path)))
-    monkeypatch.setattr("jsnn.data.sets.tonic_sets.MNIST", sources)
+    monkeypatch.setattr("jsnn.data.sets.smnist.MNIST", sources)
     data = load("smnist", tmp_path, cache_dir=tmp_path / "c", train_samples=20, test_samples=5)
     assert data.test.frames.shape == (5, 784, 99)
     pixels = images[2].reshape(-1).astype(int)
@@ -1136,7 +1136,7 @@ def test_failed_tonic_download_says_where_the_files_belong(tmp_path):
 
     from tonic import datasets
 
-    from jsnn.data.sets.tonic_sets import load_shd
+    from jsnn.data.sets.shd import load_shd
 
     class Offline(datasets.SHD):
         def download(self):

@@ -11,8 +11,7 @@ import numpy as np
 
 from jsnn.data._cache import Cache
 from jsnn.data._files import Folder, SourceFile, decoding, digest_of, read_npy, verify
-from jsnn.data._splitting import fraction_count, stratified_split
-from jsnn.data.dataset import Dataset, Split
+from jsnn.data.dataset import Dataset, Split, hold_out
 
 ARCHIVE = SourceFile(
     "cifar-10-binary.tar.gz",
@@ -95,11 +94,11 @@ def load_cifar10(
     pool = Split(images[:pool_size], labels[:pool_size])
     last = slice(pool_size, pool_size + PER_BATCH)
     tested = Split(images[last], labels[last])
-    train, held = stratified_split(pool.labels, fraction_count(len(pool), validation), seed)
+    train, held_out = hold_out(pool, validation, seed)
     return Dataset(
         "cifar10",
-        train=pool[train],
-        validation=pool[held],
+        train=train,
+        validation=held_out,
         test=tested,
         classes=10,
         timed=False,

@@ -6,8 +6,8 @@ import numpy as np
 
 from jsnn.data._cache import Cache
 from jsnn.data._files import Folder
-from jsnn.data._splitting import fraction_count, stratified_split
-from jsnn.data.dataset import Dataset, Split
+from jsnn.data._splitting import stratified_split
+from jsnn.data.dataset import Dataset, Split, hold_out
 
 TEST_SAMPLES = 360
 
@@ -43,12 +43,11 @@ def load_digits(
     frames = frames.reshape(-1, 8, 8, 1) if image else frames
     samples = Split(frames, stored.target.astype(np.int32))
     rest, test = stratified_split(samples.labels, TEST_SAMPLES, seed)
-    held = fraction_count(len(rest), validation)
-    train, val = stratified_split(samples.labels[rest], held, seed)
+    train, held_out = hold_out(samples[rest], validation, seed)
     return Dataset(
         "digits",
-        train=samples[rest[train]],
-        validation=samples[rest[val]],
+        train=train,
+        validation=held_out,
         test=samples[test],
         classes=10,
         timed=False,

@@ -10,8 +10,7 @@ import numpy as np
 from jsnn.data._binning import as_events, rebin
 from jsnn.data._cache import Cache
 from jsnn.data._files import Folder, SourceFile, read_npy, zip_members
-from jsnn.data._splitting import fraction_count, stratified_split
-from jsnn.data.dataset import Dataset, Split
+from jsnn.data.dataset import Dataset, Split, hold_out
 
 ARCHIVE = SourceFile(
     "Ev-Objects.zip",
@@ -63,11 +62,11 @@ def load_ev_objects(
         counts = rebin(arrays[f"{title}_frames"], steps)
         splits[title] = Split(as_events(counts, binary), arrays[f"{title}_labels"])
     pool = splits["train"]
-    train, held = stratified_split(pool.labels, fraction_count(len(pool), validation), seed)
+    train, held_out = hold_out(pool, validation, seed)
     return Dataset(
         "ev-objects",
-        train=pool[train],
-        validation=pool[held],
+        train=train,
+        validation=held_out,
         test=splits["test"],
         classes=CLASSES,
         timed=True,

@@ -11,8 +11,7 @@ import numpy as np
 
 from jsnn.data._cache import Cache
 from jsnn.data._files import Folder, SourceFile, decoding, zip_members
-from jsnn.data._splitting import fraction_count, stratified_split
-from jsnn.data.dataset import Dataset, Split
+from jsnn.data.dataset import Dataset, Split, hold_out
 
 ARCHIVE = SourceFile(
     "fsdd_recordings.zip",
@@ -102,11 +101,11 @@ def load_fsdd(
     else:
         in_test = arrays["takes"] < TEST_RECORDINGS
     pool = samples[np.flatnonzero(~in_test)]
-    train, held = stratified_split(pool.labels, fraction_count(len(pool), validation), seed)
+    train, held_out = hold_out(pool, validation, seed)
     return Dataset(
         "fsdd",
-        train=pool[train],
-        validation=pool[held],
+        train=train,
+        validation=held_out,
         test=samples[np.flatnonzero(in_test)],
         classes=10,
         timed=True,

@@ -10,8 +10,7 @@ import numpy as np
 
 from jsnn.data._cache import Cache
 from jsnn.data._files import Folder, SourceFile, decoding
-from jsnn.data._splitting import fraction_count, stratified_split
-from jsnn.data.dataset import Dataset, Split
+from jsnn.data.dataset import Dataset, Split, hold_out
 
 _MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -139,11 +138,11 @@ def _load(
 ) -> Dataset:
     images, labels, test_images, test_labels = map(read_idx, folder.fetch(*files))
     pool, test = _split(images, labels, image), _split(test_images, test_labels, image)
-    train, held = stratified_split(pool.labels, fraction_count(len(pool), validation), seed)
+    train, held_out = hold_out(pool, validation, seed)
     return Dataset(
         name,
-        train=pool[train],
-        validation=pool[held],
+        train=train,
+        validation=held_out,
         test=test,
         classes=10,
         timed=False,

@@ -14,8 +14,7 @@ import numpy as np
 from jsnn.data._binning import microseconds
 from jsnn.data._cache import Cache
 from jsnn.data._files import Folder, SourceFile, content_digest, decoding, zip_members
-from jsnn.data._splitting import fraction_count, stratified_split
-from jsnn.data.dataset import Dataset
+from jsnn.data.dataset import Dataset, hold_out
 from jsnn.data.event_files import (
     Recording,
     binned,
@@ -114,11 +113,11 @@ def load_nmnist(
             binary=binary,
         )
     pool, test = splits["Train"], splits["Test"]
-    train, held = stratified_split(pool.labels, fraction_count(len(pool), validation), seed)
+    train, held_out = hold_out(pool, validation, seed)
     return Dataset(
         "nmnist",
-        train=pool[train],
-        validation=pool[held],
+        train=train,
+        validation=held_out,
         test=test,
         classes=10,
         timed=True,
@@ -191,11 +190,11 @@ def load_nmnist_small(
         for title, part in contents.items()
     }
     pool = splits["Train"]
-    train, held = stratified_split(pool.labels, fraction_count(len(pool), validation), seed)
+    train, held_out = hold_out(pool, validation, seed)
     return Dataset(
         "nmnist-small",
-        train=pool[train],
-        validation=pool[held],
+        train=train,
+        validation=held_out,
         test=splits["Test"],
         classes=10,
         timed=True,

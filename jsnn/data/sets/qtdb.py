@@ -8,8 +8,7 @@ import numpy as np
 
 from jsnn.data._cache import Cache
 from jsnn.data._files import Folder, SourceFile, decoding
-from jsnn.data._splitting import fraction_count, stratified_split
-from jsnn.data.dataset import Dataset, Split
+from jsnn.data.dataset import Dataset, Split, hold_out
 
 _RAW = "https://raw.githubusercontent.com/byin-cwi/Efficient-spiking-networks/"
 TRAIN = SourceFile(
@@ -62,12 +61,11 @@ def load_qtdb(
     arrays = cache.arrays("qtdb", key, lambda: _convert(*paths))
     steps = slice(None) if last_step else slice(None, -1)
     pool = Split(arrays["train_frames"][:, steps], arrays["train_labels"][:, steps])
-    alike = np.zeros(len(pool), np.int32)
-    train, held = stratified_split(alike, fraction_count(len(pool), validation), seed)
+    train, held_out = hold_out(pool, validation, seed)
     return Dataset(
         "qtdb",
-        train=pool[train],
-        validation=pool[held],
+        train=train,
+        validation=held_out,
         test=Split(arrays["test_frames"][:, steps], arrays["test_labels"][:, steps]),
         classes=CLASSES,
         timed=True,
