@@ -77,8 +77,8 @@ class Surrogate:
 
 def _require(surrogate: Surrogate, name: str, legal: bool, expected: str) -> None:
     if not legal:
-        found = getattr(surrogate, name)
-        raise ValueError(f"{type(surrogate).__name__}: {name} must be {expected}, got {found!r}")
+        value = getattr(surrogate, name)
+        raise ValueError(f"{type(surrogate).__name__}: {name} must be {expected}, got {value!r}")
 
 
 def _require_positive(surrogate: Surrogate, *names: str) -> None:

@@ -59,8 +59,8 @@ def parse(word: str, kind: str) -> float:
     (40000.0, 65536.0, 1.0)
     """
     units = QUANTITIES[kind]
-    found = re.fullmatch(r"\s*([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([^\s0-9.]\S*)\s*", word)
-    number, unit = found.groups() if found else ("", "")
+    match = re.fullmatch(r"\s*([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)\s*([^\s0-9.]\S*)\s*", word)
+    number, unit = match.groups() if match else ("", "")
     try:
         value = float(number) * units[unit.replace("μ", "µ").replace("²", "2")]
     except (ValueError, KeyError):

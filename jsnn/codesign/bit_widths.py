@@ -202,7 +202,7 @@ class Bits(Lever):
 
     def widths(self, leaves: Any) -> dict[str, dict[str, int]]:
         """Whole bits of each layer by name, for a report."""
-        found = {}
+        widths_by_layer = {}
 
         def walk(node, path):
             if any(isinstance(value, Mapping) for value in node.values()):
@@ -210,10 +210,12 @@ class Bits(Lever):
                     walk(value, (*path, name))
                 return
             widths = self._widths(node)
-            found["/".join(path) or _ALONE] = {name: int(bits) for name, bits in widths.items()}
+            widths_by_layer["/".join(path) or _ALONE] = {
+                name: int(bits) for name, bits in widths.items()
+            }
 
         walk(leaves, ())
-        return found
+        return widths_by_layer
 
     def _widths(self, leaves: Mapping[str, Any]) -> dict[str, jax.Array]:
         widths = {"weight_bits": self.weights.whole(leaves.get("weight_bits"))}
@@ -339,8 +341,8 @@ def _of(leaves: Any, geometry: Geometry) -> Mapping[str, Any]:
 
 
 def _weights(layer: Mapping[str, Any]) -> dict[str, jax.Array]:
-    found = {"kernel": layer.get("synapse", {}).get("kernel"), "recurrent": layer.get("recurrent")}
-    return {name: weights for name, weights in found.items() if weights is not None}
+    arrays = {"kernel": layer.get("synapse", {}).get("kernel"), "recurrent": layer.get("recurrent")}
+    return {name: weights for name, weights in arrays.items() if weights is not None}
 
 
 def _best_top(values: jax.Array, bits: float) -> jax.Array:
@@ -379,13 +381,13 @@ def _first_range(layer: Mapping[str, Any], constants: Mapping[str, Any]) -> jax.
 
 
 def _with_bits(hardware: Any, widths: dict[str, jax.Array], bits: Bits) -> Any:
-    known = {name: w for name, w in widths.items() if name in hardware.architecture.parameters}
+    priced = {name: w for name, w in widths.items() if name in hardware.architecture.parameters}
     learned = {"weight_bits": bits.weights, "state_bits": bits.states}
-    free = [name for name in widths if name not in known and learned[name].learned]
+    free = [name for name in widths if name not in priced and learned[name].learned]
     if free:
         raise ValueError(
             f"{hardware.name} has no design parameter {free}, so that learned bits would be free "
             "there: give "
             "them as numbers or take another machine"
         )
-    return hardware.with_design(**known)
+    return hardware.with_design(**priced)

@@ -122,15 +122,15 @@ def answers_by_step(
         out, changed = piece(
             {STATE: state}, jax.tree.map(lambda leaf: leaf[None], frame), STATE, WORKLOAD
         )
-        found = records(changed[WORKLOAD])
-        ends = jax.tree.map(jnp.add, ends, _ends(found))
-        return (changed.get(STATE, {}), ends), (out, [_step(layer) for layer in found])
+        pairs = records(changed[WORKLOAD])
+        ends = jax.tree.map(jnp.add, ends, _ends(pairs))
+        return (changed.get(STATE, {}), ends), (out, [_step(layer) for layer in pairs])
 
     (_, ends), (outputs, steps) = jax.lax.scan(advance, first, frames)
     if probed.ndim == 3:
         outputs = jnp.cumsum(outputs[:, 0], 0) / jnp.arange(1, length + 1)[:, None, None]
-    found = zip(layers, ends, steps, strict=True)
-    return outputs, as_workload([_whole(*each, length) for each in found])
+    pairs = zip(layers, ends, steps, strict=True)
+    return outputs, as_workload([_whole(*each, length) for each in pairs])
 
 
 def _ends(layers: Sequence[LayerWorkload]) -> list[jax.Array]:
@@ -292,13 +292,13 @@ def trade_off(
     >>> found.accuracy.tolist(), found.steps.tolist(), found.pj.tolist()
     ([0.5, 1.0, 1.0], [1.0, 1.5, 2.0], [1.0, 1.5, 2.0])
     """
-    known = _rule(rule)
+    exit_rule = _rule(rule)
     if outputs.ndim != 3 or not outputs.shape[:2] == pj.shape or labels.shape != pj.shape[1:]:
         raise ValueError(
             f"expected outputs [T, B, C], labels [B] and energies [T, B], found "
             f"{list(outputs.shape)}, {list(labels.shape)} and {list(pj.shape)}"
         )
-    confidence, right = known.confidence(outputs), outputs.argmax(-1) == labels
+    confidence, right = exit_rule.confidence(outputs), outputs.argmax(-1) == labels
 
     def at(threshold):
         steps = exit_steps(confidence, threshold)
@@ -324,7 +324,7 @@ def grid(confidence: jax.Array, size: int) -> jax.Array:
     return jnp.append(quantiles, jnp.inf)
 
 
-def choose(found: TradeOff, loss: float = 0.0) -> int:
+def choose(trade: TradeOff, loss: float = 0.0) -> int:
     """Index of the cheapest threshold whose accuracy is at most `loss` below that of all steps.
 
     Choose on other samples than those reported. Of equally cheap thresholds the highest is taken.
@@ -343,7 +343,7 @@ def choose(found: TradeOff, loss: float = 0.0) -> int:
     """
     if not loss >= 0:
         raise ValueError(f"expected a loss of accuracy of 0 or more, found {loss}")
-    thresholds, accuracy, _, pj, _ = map(np.asarray, found)
+    thresholds, accuracy, _, pj, _ = map(np.asarray, trade)
     if not np.isposinf(thresholds).any():
         raise ValueError("expected a threshold of infinity among those tried: the run of all steps")
     least = accuracy[np.isposinf(thresholds).argmax()] - loss

@@ -148,10 +148,10 @@ def verify(path: Path, file: SourceFile) -> None:
     Raises:
         ValueError: naming the file, the expected and the found digest.
     """
-    found = digest_of(path, file.algorithm)
-    if found != file.digest:
+    digest = digest_of(path, file.algorithm)
+    if digest != file.digest:
         raise ValueError(
-            f"{path}: {file.algorithm} of {file.name} should be {file.digest}, is {found} "
+            f"{path}: {file.algorithm} of {file.name} should be {file.digest}, is {digest} "
             f"({path.stat().st_size} bytes); the file is truncated, damaged or another version: "
             f"replace it by the one from {file.url or 'its source'}"
         )

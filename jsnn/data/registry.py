@@ -159,10 +159,10 @@ def load(
         ((1294, 64), (360,), 10)
     """
     entry = _entry(name)
-    known = options(name)
+    allowed = options(name)
     for option in chosen:
-        if option not in known:
-            listed = ", ".join(known) or "none"
+        if option not in allowed:
+            listed = ", ".join(allowed) or "none"
             raise ValueError(f"data set {name!r} has no option {option!r}; its options: {listed}")
     cache = Cache(Path(cache_dir) if cache_dir is not None else user_cache() / "arrays")
     return entry.function()(_folder(name, entry, data_dir), cache, seed, **chosen)

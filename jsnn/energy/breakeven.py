@@ -293,7 +293,7 @@ def regime_map(hardware: Hardware, axes: Mapping[str, Any], **options: Any) -> j
         shapes = {name: list(axis.shape) for name, axis in values.items()}
         raise ValueError(f"expected axes of one or more numbers each, found shapes {shapes}")
     grid = np.meshgrid(*values.values(), indexing="ij")
-    points = {name: one.ravel() for name, one in zip(values, grid, strict=True)}
+    points = {name: column.ravel() for name, column in zip(values, grid, strict=True)}
     return sweep(hardware, points, **options).reshape(grid[0].shape)
 
 
@@ -327,14 +327,14 @@ def _root(hardware, point, span, along, rising, layers, relaxed):
             ends = left + (right - left) * jnp.linspace(0, 1, _PARTS + 1)
             above = jax.vmap(function)(ends) > 0
             up, down = ~above[:-1] & above[1:], above[:-1] & ~above[1:]
-            found = up if rising else up | down
-            part = found.argmax()
-            return ends[part], ends[part + 1], found.any()
+            crossing = up if rising else up | down
+            part = crossing.argmax()
+            return ends[part], ends[part + 1], crossing.any()
 
         low, high = (jnp.log(jnp.asarray(end, jnp.result_type(float))) for end in span)
         rounds = _ROUNDS[low.dtype.itemsize]
-        left, right, found = jax.lax.fori_loop(0, rounds, narrow, (low, high, False))
-        return jnp.where(found, (left + right) / 2, jnp.nan)
+        left, right, crossing = jax.lax.fori_loop(0, rounds, narrow, (low, high, False))
+        return jnp.where(crossing, (left + right) / 2, jnp.nan)
 
     guess = jnp.zeros((), jnp.result_type(float))
     return jnp.exp(jax.lax.custom_root(log_ratio, guess, solve, lambda f, y: y / f(1.0)))
@@ -447,8 +447,8 @@ def _search(hardware, layers, point, along, ends, rising) -> tuple[tuple[Any, An
     """Range and direction of a search, checked together with the rest of its point."""
     if not isinstance(along, str):
         raise ValueError(f"expected the name of a number for along, found {shown(along)}")
-    known = SEARCH.get(along, (None, None, False))
-    low, high = (k if end is None else end for end, k in zip(ends, known, strict=False))
+    search_range = SEARCH.get(along, (None, None, False))
+    low, high = (k if end is None else end for end, k in zip(ends, search_range, strict=False))
     if along in point:
         raise ValueError(f"{along!r} is looked for: leave it out of the point")
     if low is None or high is None:
@@ -459,7 +459,7 @@ def _search(hardware, layers, point, along, ends, rising) -> tuple[tuple[Any, An
         raise ValueError(f"expected 0 < low < high for {along!r}, found {low} and {high}")
     for end in (low, high):
         _check(hardware, layers, {**point, along: end})
-    return (low, high), known[2] if rising is None else rising
+    return (low, high), search_range[2] if rising is None else rising
 
 
 def _check(hardware, layers, point) -> None:

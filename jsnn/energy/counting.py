@@ -127,7 +127,7 @@ def tally(layer: LayerWorkload, hardware: Hardware) -> tuple[dict[tuple, jax.Arr
             "actions; there is nothing to count"
         )
     counts = count(layer)
-    found = []
+    tables = []
     for table in hardware.architecture.actions(
         hardware.technology, hardware.design, layer.geometry
     ):
@@ -137,5 +137,5 @@ def tally(layer: LayerWorkload, hardware: Hardware) -> tuple[dict[tuple, jax.Arr
                 times = weighted(event, counts[event], action.times)
                 key = action.unit, action.verb, float(action.bits)
                 totals[key] = totals.get(key, jnp.zeros_like(counts["synops"])) + times
-        found.append(totals)
-    return tuple(found)
+        tables.append(totals)
+    return tuple(tables)

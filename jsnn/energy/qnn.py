@@ -167,10 +167,10 @@ def estimate_qnn_energy(
 
 def _with_widths(hardware: Hardware, widths: dict[str, int]) -> Hardware:
     """The machine at these widths, as far as it has a design parameter for them."""
-    known = {
+    taken = {
         name: bits for name, bits in widths.items() if name in hardware.architecture.parameters
     }
-    return hardware.with_design(**known)
+    return hardware.with_design(**taken)
 
 
 def energy_ratio(

@@ -357,7 +357,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """All reports, by machine, and who refused."""
         return {
-            "machines": {one.hardware: one.to_json() for one in self.reports},
+            "machines": {report.hardware: report.to_json() for report in self.reports},
             "refused": dict(self.refused),
         }
 
@@ -371,19 +371,19 @@ class Comparison:
             f"{SHARE:.0%} of draws",
         ]
         rows = [[*head, "P(SNN wins)", "spike-independent", "targets/message", "provenance"]]
-        for one in self.reports:
-            targets = one.targets_per_message
+        for report in self.reports:
+            targets = report.targets_per_message
             rows.append(
                 [
-                    one.hardware,
-                    energy_text(one.op_count_pj),
-                    energy_text(one.snn_pj),
-                    _ratio(one.ratio),
-                    " to ".join(map(_ratio, one.intervals["ratio"])),
-                    f"{one.wins:.0%}",
-                    energy_text(one.spike_independent_pj),
+                    report.hardware,
+                    energy_text(report.op_count_pj),
+                    energy_text(report.snn_pj),
+                    _ratio(report.ratio),
+                    " to ".join(map(_ratio, report.intervals["ratio"])),
+                    f"{report.wins:.0%}",
+                    energy_text(report.spike_independent_pj),
                     "–" if targets is None else f"{targets:g}",
-                    ", ".join(one.snn.provenances),
+                    ", ".join(report.snn.provenances),
                 ]
             )
         lines = _aligned(rows, left=(0, len(rows[0]) - 1))
@@ -491,8 +491,8 @@ def _verdict(ratio: float) -> str:
     return "it loses" if ratio > 1 else "it wins"
 
 
-def _targets(one: Report) -> str:
-    targets = one.targets_per_message
+def _targets(report: Report) -> str:
+    targets = report.targets_per_message
     return "no targets_per_message" if targets is None else f"{_TARGETS} = {targets:g}"
 
 

@@ -350,14 +350,16 @@ def sensitivities(
     span = ranges(hardware.technology, spread)
     energies, slopes = _slopes(workload, hardware, density)
     snn_pj, qnn_pj = (float(energy) for energy in energies)
-    found = []
+    entries = []
     for name, constant in hardware.technology.constants.items():
         slope = [machine.technology[name] for machine in slopes]
-        found.append((name, constant.provenance, constant.value, *span[name], *slope))
+        entries.append((name, constant.provenance, constant.value, *span[name], *slope))
     for name, value in hardware.design.parameters.items():
         least, most = BOUNDS[name]
         ends = max(least, value / 2), min(most, 2 * value)
-        found.append((name, "parameter", value, *ends, *(getattr(m.design, name) for m in slopes)))
+        entries.append(
+            (name, "parameter", value, *ends, *(getattr(m.design, name) for m in slopes))
+        )
     rows = [
         Sensitivity(
             name,
@@ -366,7 +368,7 @@ def sensitivities(
             energy=_elasticity(value, by_snn, snn_pj),
             qnn=_elasticity(value, by_qnn, qnn_pj),
         )
-        for name, provenance, value, low, high, by_snn, by_qnn in found
+        for name, provenance, value, low, high, by_snn, by_qnn in entries
     ]
     return tuple(sorted(rows, key=lambda s: (-np.nan_to_num(abs(s.energy)), s.name)))
 
@@ -385,5 +387,5 @@ def _slopes(
 
     leaves = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), hardware)
     both, pull = jax.vjp(energies, leaves)
-    one, zero = (jnp.full_like(both[0], x) for x in (1, 0))
-    return both, (pull((one, zero))[0], pull((zero, one))[0])
+    ones, zero = (jnp.full_like(both[0], x) for x in (1, 0))
+    return both, (pull((ones, zero))[0], pull((zero, ones))[0])

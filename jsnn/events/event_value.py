@@ -127,8 +127,8 @@ def note(values: jax.Array, sent: Sent) -> jax.Array:
 
 def sent(values: Any) -> Sent:
     """The note on this very array; `NOTHING` for any other."""
-    reference, known = _notes.get(id(values), (None, NOTHING))
-    return known if reference is not None and reference() is values else NOTHING
+    reference, facts = _notes.get(id(values), (None, NOTHING))
+    return facts if reference is not None and reference() is values else NOTHING
 
 
 def outside(values: Any) -> Any:
@@ -136,13 +136,13 @@ def outside(values: Any) -> Any:
     return note(values, dataclasses.replace(sent(values), outside=True))
 
 
-def either_outside(one: Sent, other: Sent) -> bool | None:
+def either_outside(left: Sent, right: Sent) -> bool | None:
     """Whether one of two branches comes from outside; None where that depends on an unknown one.
 
     >>> either_outside(Sent(outside=True), NOTHING), either_outside(SPIKES, NOTHING)
     (True, None)
     """
-    return one.outside or (None if None in (one.outside, other.outside) else other.outside)
+    return left.outside or (None if None in (left.outside, right.outside) else right.outside)
 
 
 def magnitude(values: jax.Array) -> jax.Array:
@@ -151,8 +151,8 @@ def magnitude(values: jax.Array) -> jax.Array:
     >>> magnitude(jnp.array([-128, 3], jnp.int8)).tolist()
     [128.0, 3.0]
     """
-    known = sent(values)
-    return jnp.abs(wide(values)) if known.magnitude is None else known.magnitude
+    facts = sent(values)
+    return jnp.abs(wide(values)) if facts.magnitude is None else facts.magnitude
 
 
 def summed(values: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
@@ -161,29 +161,29 @@ def summed(values: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
     Events of one value are counted by value; where the branches send events of different values (an
     average pool in one of them, say) those of both are counted apart and kept beside the sum.
     """
-    one, other = sent(first), sent(second)
-    from_outside = either_outside(one, other)
-    if not (one.spikes and other.spikes):
+    left, right = sent(first), sent(second)
+    from_outside = either_outside(left, right)
+    if not (left.spikes and right.spikes):
         # Events of both signs may cancel in it.
-        parts, kept = magnitude(first) + magnitude(second), _common(one, other)
+        parts, kept = magnitude(first) + magnitude(second), _common(left, right)
         sums = Sent(magnitude=parts, kept=kept, outside=from_outside)
-        if one.unit == other.unit and one.pooled == other.pooled:
-            sums = dataclasses.replace(sums, unit=one.unit, pooled=one.pooled)
+        if left.unit == right.unit and left.pooled == right.pooled:
+            sums = dataclasses.replace(sums, unit=left.unit, pooled=left.pooled)
         return note(values, sums)
-    if one.events is None and other.events is None and one.unit == other.unit:
-        kept = _common(one, other)
-        sums = dataclasses.replace(one, kept=kept, single=False, outside=from_outside)
+    if left.events is None and right.events is None and left.unit == right.unit:
+        kept = _common(left, right)
+        sums = dataclasses.replace(left, kept=kept, single=False, outside=from_outside)
         return note(values, sums)
-    events = _events(first, one) + _events(second, other)
+    events = _events(first, left) + _events(second, right)
     return note(values, Sent(spikes=True, events=events, outside=from_outside))
 
 
-def _common(one: Sent, other: Sent) -> float | None:
-    return one.kept if one.kept == other.kept else None
+def _common(left: Sent, right: Sent) -> float | None:
+    return left.kept if left.kept == right.kept else None
 
 
-def _events(values: jax.Array, known: Sent) -> jax.Array:
-    return wide(values) / known.unit if known.events is None else known.events
+def _events(values: jax.Array, facts: Sent) -> jax.Array:
+    return wide(values) / facts.unit if facts.events is None else facts.events
 
 
 def reshaped(values: jax.Array, before: jax.Array) -> jax.Array:

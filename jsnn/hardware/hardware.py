@@ -158,5 +158,5 @@ def check_hardware(hardware: Any) -> None:
     if isinstance(hardware, Hardware):
         return
     name = hardware if isinstance(hardware, str) else "neuromorphic-22nm"
-    found = repr(hardware) if isinstance(hardware, str) else type(hardware).__name__
-    raise ValueError(f"expected a Hardware, found {found}: jsnn.hardware.get({name!r})")
+    given = repr(hardware) if isinstance(hardware, str) else type(hardware).__name__
+    raise ValueError(f"expected a Hardware, found {given}: jsnn.hardware.get({name!r})")

@@ -98,8 +98,8 @@ def scale(
         for factor in (energy_factor, delay_factor)
     )
     (a, v), (b, w) = ends
-    known = [f"{x:g} V" if is_concrete(x) else "a traced voltage" for x in (v, w)]
-    path = f"scaled from {a:g} nm {known[0]} to {b:g} nm {known[1]} ({process}) by {SOURCE}"
+    voltages = [f"{x:g} V" if is_concrete(x) else "a traced voltage" for x in (v, w)]
+    path = f"scaled from {a:g} nm {voltages[0]} to {b:g} nm {voltages[1]} ({process}) by {SOURCE}"
 
     def moved(name: str, constant: Constant) -> Constant:
         unit = constant.unit
@@ -172,7 +172,7 @@ def by_node(
         raise ValueError("expected one node or more, found none")
     moved = [scale(technology, node_from_nm, node, process=process) for node in nodes_nm]
     return {
-        name: [float(one[name]) for one in moved]
+        name: [float(prices[name]) for prices in moved]
         for name, constant in technology.constants.items()
         if moved[0].constants[name] is not constant
     }

@@ -256,7 +256,7 @@ def _architecture(
     constants: tuple[str, ...],
     reasons: Mapping[str, Any],
 ) -> Any:
-    known = {f.name: f.type for f in dataclasses.fields(ARCHITECTURES[name])}
+    field_types = {f.name: f.type for f in dataclasses.fields(ARCHITECTURES[name])}
     if name == Chip.name:
         _only(path, "architecture", options, ())
         options = {
@@ -270,21 +270,25 @@ def _architecture(
             "leave the section away"
         )
     else:
-        _check_options(path, name, options, known)
+        _check_options(path, name, options, field_types)
     try:
-        models = {k: _MODELS[known[k]][0](v) for k, v in options.items() if known[k] in _MODELS}
+        models = {
+            k: _MODELS[field_types[k]][0](v)
+            for k, v in options.items()
+            if field_types[k] in _MODELS
+        }
         return ARCHITECTURES[name](**options | models)
     except ValueError as error:
         raise ValueError(f"{path}: architecture {name!r}: {error}") from error
 
 
 def _check_options(
-    path: Path, architecture: str, options: Mapping[str, Any], known: Mapping[str, str]
+    path: Path, architecture: str, options: Mapping[str, Any], field_types: Mapping[str, str]
 ) -> None:
     """Refuses options that are unknown, missing, or of another type; `known` has their types."""
-    _only(path, "architecture", options, known)
+    _only(path, "architecture", options, field_types)
     for option, value in options.items():
-        kind, words = _KINDS["str" if known[option] in _MODELS else known[option]]
+        kind, words = _KINDS["str" if field_types[option] in _MODELS else field_types[option]]
         if not isinstance(value, kind):
             raise ValueError(
                 f"{path}: architecture.{option}: expected {words}, found {shown(value)}"
@@ -338,22 +342,24 @@ def _constant(path: Path, name: str, entry: Any) -> Constant:
 
 
 def _check_constants(
-    path: Path, architecture: str, needed: tuple[str, ...], found: Mapping[str, Constant]
+    path: Path, architecture: str, needed: tuple[str, ...], constants: Mapping[str, Constant]
 ) -> None:
     allowed = (*needed, *_STATIC)
-    unknown = [name for name in found if name not in allowed]
-    missing = [name for name in needed if name not in found]
+    unknown = [name for name in constants if name not in allowed]
+    missing = [name for name in needed if name not in constants]
     if unknown or missing:
         raise ValueError(
             f"{path}: constants: architecture {architecture!r} takes {list(needed)}; unknown: "
             f"{shown(unknown) if unknown else 'none'}, missing: {missing or 'none'}"
         )
-    _check_static(path, needed, found)
+    _check_static(path, needed, constants)
 
 
-def _check_static(path: Path, needed: tuple[str, ...], found: Mapping[str, Constant]) -> None:
-    extra = [name for name in _STATIC if name in found and name not in needed]
-    if extra and (len(extra) == 1 or "core_static_power_w" in found or "leakage_power_w" in found):
+def _check_static(path: Path, needed: tuple[str, ...], constants: Mapping[str, Constant]) -> None:
+    extra = [name for name in _STATIC if name in constants and name not in needed]
+    if extra and (
+        len(extra) == 1 or "core_static_power_w" in constants or "leakage_power_w" in constants
+    ):
         raise ValueError(
             f"{path}: constants: {list(_STATIC)} belong together, beside no other static power; "
             f"found {extra}: add both or drop them"
@@ -379,19 +385,19 @@ def _design(
         raise ValueError(f"{path}: design: {error}") from error
 
 
-def _only(path: Path, where: str, entries: Mapping[str, Any], known: Any) -> None:
-    unknown = [key for key in entries if key not in known]
+def _only(path: Path, where: str, entries: Mapping[str, Any], allowed: Any) -> None:
+    unknown = [key for key in entries if key not in allowed]
     if unknown:
         raise ValueError(
-            f"{path}: {where}: unknown {shown(unknown)}; valid: {sorted(known) or 'nothing'}"
+            f"{path}: {where}: unknown {shown(unknown)}; valid: {sorted(allowed) or 'nothing'}"
         )
 
 
 def _table(path: Path, content: Mapping[str, Any], section: str) -> Mapping[str, Any]:
-    found = content.get(section, {})
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: {section}: expected a table [{section}], found {shown(found)}")
-    return found
+    table = content.get(section, {})
+    if not isinstance(table, dict):
+        raise ValueError(f"{path}: {section}: expected a table [{section}], found {shown(table)}")
+    return table
 
 
 def _text(path: Path, field: str, value: Any) -> str:

@@ -99,8 +99,8 @@ class LI:
         self, params: Params, shape: tuple[int, ...], key: Array | None = None
     ) -> LIState:
         """Membrane at `v_leak`; with a key uniform in `[v_leak, v_leak + 1)`."""
-        one = jnp.ones((), params["tau_mem"].dtype)
-        return LIState(membrane_at_rest(shape, self.v_leak, one, key))
+        scalar = jnp.ones((), params["tau_mem"].dtype)
+        return LIState(membrane_at_rest(shape, self.v_leak, scalar, key))
 
     def step(self, params: Params, state: LIState, current: Array) -> tuple[LIState, Array]:
         """One step of `li_step`; the second result is the membrane."""

@@ -91,12 +91,12 @@ def check_trainable(owner: Any) -> None:
     Traceback (most recent call last):
     ValueError: LIF.trainable: no leaf 'tau'; there are tau_mem, v_threshold, r
     """
-    where, names, known = f"{type(owner).__name__}.trainable", owner.trainable, owner.ranges
+    where, names, ranges = f"{type(owner).__name__}.trainable", owner.trainable, owner.ranges
     if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{where} must be a tuple of names as ('v_threshold',), got {names!r}")
     for name in names:
-        if name not in known:
-            raise ValueError(f"{where}: no leaf {name!r}; there are {', '.join(known)}")
+        if name not in ranges:
+            raise ValueError(f"{where}: no leaf {name!r}; there are {', '.join(ranges)}")
     if len(set(names)) < len(names):
         raise ValueError(f"{where} names a leaf twice: {names!r}")
 

@@ -136,10 +136,10 @@ def _check(model: Any, variables: Any, frames: Any) -> None:
     if not isinstance(variables, Mapping) or (
         variables and not {"params", CONSTANTS} & set(variables)
     ):
-        found = sorted(variables) if isinstance(variables, Mapping) else type(variables).__name__
+        given = sorted(variables) if isinstance(variables, Mapping) else type(variables).__name__
         raise ValueError(
             f"expected all variables that model.init returned, {{'params': ..., {CONSTANTS!r}: "
-            f"...}}, found {found}: {{**variables, 'params': params}}"
+            f"...}}, found {given}: {{**variables, 'params': params}}"
         )
     if not isinstance(frames, jax.Array | np.ndarray | EventFrames):
         raise ValueError(

@@ -114,10 +114,10 @@ def _rebuilt(
     return _like(tree, jax.tree.unflatten(jax.tree.structure(tree, is_leaf=_is_record), records))
 
 
-def _like(tree: Any, found: Any) -> Any:
+def _like(tree: Any, values: Any) -> Any:
     if isinstance(tree, Mapping):
-        return {name: _like(branch, found[name]) for name, branch in tree.items()}
-    return found
+        return {name: _like(branch, values[name]) for name, branch in tree.items()}
+    return values
 
 
 def _join_steps(*pieces: jax.Array) -> jax.Array:

@@ -110,16 +110,16 @@ def check_frames(
                 f"frame {changed[0]} differs from frame 0: declare 'analog' (a new real frame each "
                 "step), or 'events' or 'spikes' for whole numbers of events"
             )
-    fits, one = finite, 1.0
+    fits, event = finite, 1.0
     if kind in ("spikes", "events") and not sent.spikes:
-        one, kept = sent.resolve(unit)
+        event, kept = sent.resolve(unit)
         if sent.magnitude is not None:
             parts = np.asarray(sent.magnitude, np.float64)
             if kind == "events":
                 values = parts
             else:
                 values = np.where(_cancelled(values, sent, np), -parts, values)
-        number = values / (np.asarray(one) * (kept or 1.0))
+        number = values / (np.asarray(event) * (kept or 1.0))
         number = np.abs(number) if kind == "events" else number
         with np.errstate(invalid="ignore"):
             fits = near_multiple(number, np.round(number), frames.dtype)
@@ -136,7 +136,7 @@ def check_frames(
             "(counted by magnitude) or 'analog' for real values"
         )
     raise ValueError(
-        f"{where}, no whole multiple of {one}, the value of one event: give the layer the right "
+        f"{where}, no whole multiple of {event}, the value of one event: give the layer the right "
         "input_unit, or declare input_kind 'analog' (a new real frame each step) or 'constant' "
         "(one real frame)"
     )

@@ -99,18 +99,18 @@ class Pool(nn.Module):
         def pooled(values):
             return per_frame(lambda x: pool(real(x), self.kind, self.window), values)
 
-        known = sent(frames)
+        facts = sent(frames)
         if self.kind == "max":
             # The branch of a sum that it came from is unknown, and the result is one event.
-            known = Sent(outside=known.outside) if known.events is not None else known
-            return note(pooled(frames), dataclasses.replace(known, magnitude=None))
+            facts = Sent(outside=facts.outside) if facts.events is not None else facts
+            return note(pooled(frames), dataclasses.replace(facts, magnitude=None))
         means = pooled(frames)
-        if not known.spikes:
-            known = dataclasses.replace(known, magnitude=magnitude(frames))
-        known = known.pool(1 / self.window**2).each(pooled)
-        if known.events is not None:
-            known = dataclasses.replace(known, events=self.window**2 * known.events)
-        return note(means, known)
+        if not facts.spikes:
+            facts = dataclasses.replace(facts, magnitude=magnitude(frames))
+        facts = facts.pool(1 / self.window**2).each(pooled)
+        if facts.events is not None:
+            facts = dataclasses.replace(facts, events=self.window**2 * facts.events)
+        return note(means, facts)
 
 
 class Dropout(nn.Module):
@@ -142,14 +142,14 @@ class Dropout(nn.Module):
                 "or give it jsnn.events.dense(events)"
             )
         dropout = nn.Dropout(self.rate, broadcast_dims=(0,))
-        known = sent(frames).drop(1 / (1 - self.rate))
-        if known.magnitude is not None:
+        facts = sent(frames).drop(1 / (1 - self.rate))
+        if facts.magnitude is not None:
             # A value of zero may be events that cancelled.
             factor = dropout(jnp.ones_like(real(frames[:1])), deterministic=False)
-            return note(factor * frames, known.each(lambda array: factor * array))
+            return note(factor * frames, facts.each(lambda array: factor * array))
         kept = dropout(real(frames), deterministic=False)
         dropped = kept == 0
-        return note(kept, known.each(lambda array: jnp.where(dropped, 0, array) / (1 - self.rate)))
+        return note(kept, facts.each(lambda array: jnp.where(dropped, 0, array) / (1 - self.rate)))
 
 
 class Residual(nn.Module):
@@ -182,9 +182,11 @@ class Residual(nn.Module):
         joined = joins[self.mode](real(inner), real(frames))
         if self.mode == "add":
             return summed(joined, inner, frames)
-        one, other = sent(inner), sent(frames)
-        known = SPIKES if one.binary and other.binary else NOTHING
-        return note(joined, dataclasses.replace(known, outside=either_outside(one, other)))
+        inner_facts, input_facts = sent(inner), sent(frames)
+        facts = SPIKES if inner_facts.binary and input_facts.binary else NOTHING
+        return note(
+            joined, dataclasses.replace(facts, outside=either_outside(inner_facts, input_facts))
+        )
 
 
 class Network(nn.Module):

@@ -34,9 +34,9 @@ def wiring(synapse: nn.Module, input_shape: tuple[int, ...]) -> Dense | Conv:
     >>> wiring(nn.Conv(2, (3, 3), strides=2), (4, 4, 1)).padding
     ((0, 1), (0, 1))
     """
-    known = sorted(cls.__name__ for cls in wiring.registry if cls is not object)
+    kinds = sorted(cls.__name__ for cls in wiring.registry if cls is not object)
     raise TypeError(
-        f"no wires are known for {type(synapse).__name__}; known are {known}. "
+        f"no wires are known for {type(synapse).__name__}; known are {kinds}. "
         "Register them with @jsnn.nn.recording.wiring.register."
     )
 
@@ -121,12 +121,12 @@ def record(
             if isinstance(context.module, Spiking) and context.method_name == "__call__":
                 name = "/".join(context.module.path) or "layer"
                 synapse = "/".join(context.module.synapse.path)
-                known = sent(args[0])
+                facts = sent(args[0])
                 layer, variables = context.module.unbind()
-                counted, unit = known.events, 1.0
-                if known.events is None:
-                    unit, _ = known.resolve(layer.input_unit)
-                    counted = known.magnitude if layer.input_kind == "events" else None
+                counted, unit = facts.events, 1.0
+                if facts.events is None:
+                    unit, _ = facts.resolve(layer.input_unit)
+                    counted = facts.magnitude if layer.input_kind == "events" else None
                 layer = layer.clone(input_unit=unit)
                 caught.append((name, synapse, layer, variables, args[0], counted, out))
             return out

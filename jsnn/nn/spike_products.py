@@ -184,7 +184,7 @@ def product_workloads(
         parameters: paths of the parameters of the layer (`Geometry.parameters`).
         from_outside: whether the spikes come from outside the network; None: unknown.
     """
-    found = []
+    workloads = []
     if before is None:
         before = jax.tree.map(jnp.zeros_like, [stage.totals for stage in stages])
     for stage, (arrived_before, kept_before) in zip(stages, before, strict=True):
@@ -212,7 +212,7 @@ def product_workloads(
             parameters=parameters,
             from_outside=from_outside,
         )
-        found.append(
+        workloads.append(
             LayerWorkload(
                 events_by_fan_out=arrived.sum(-1, keepdims=True),
                 active=active.sum(-1, keepdims=True),
@@ -224,7 +224,7 @@ def product_workloads(
                 by_step=ByStep(each[..., None], jnp.zeros_like(each), kept_each),
             )
         )
-    return tuple(found)
+    return tuple(workloads)
 
 
 def _each_step(spikes: jax.Array) -> jax.Array:
@@ -241,8 +241,8 @@ def binary(frames: jax.Array, layer: str) -> jax.Array:
     >>> binary(jnp.array([[[True, False]]]), "attention").tolist()
     [[[1.0, 0.0]]]
     """
-    values, known = wide(frames), sent(frames).binary
-    if known:
+    values, checked = wide(frames), sent(frames).binary
+    if checked:
         return values
     legal = (values == 0) | (values == 1)
     if not isinstance(values, jax.core.Tracer) and not bool(legal.all()):

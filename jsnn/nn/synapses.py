@@ -84,9 +84,9 @@ def connectivity(synapse: nn.Module, input_shape: tuple[int, ...]) -> Connectivi
            [12, 18, 18, 12],
            [ 8, 12, 12,  8]])
     """
-    known = sorted(cls.__name__ for cls in connectivity.registry if cls is not object)
+    kinds = sorted(cls.__name__ for cls in connectivity.registry if cls is not object)
     raise TypeError(
-        f"no connectivity is known for {type(synapse).__name__}; known are {known}. "
+        f"no connectivity is known for {type(synapse).__name__}; known are {kinds}. "
         "Register one with @jsnn.nn.synapses.connectivity.register to have it priced."
     )
 

@@ -61,7 +61,7 @@ def memory_bytes(pairs: Pairs) -> jax.Array:
         if not at.shared:
             bits = bits + (at.weights + at.recurrent_weights) * weight_bits
             bits = bits + at.biases * state_bits
-        bits = bits + at.neurons * at.state_words * state_bits
+        bits = bits + at.neurons * at.ops.state_words * state_bits
     return jnp.asarray(bits / 8, jnp.float32)
 
 
@@ -244,13 +244,13 @@ class Budget(Term):
         """
         below = [name for name, ratio in self.usage_shares(independent).items() if ratio > 1]
         if below:
-            found = "; ".join(
+            shortfalls = "; ".join(
                 f"{name} is limited to {_both(name, self.limited[name])}, "
                 f"its spike-independent usage is {_both(name, independent[name])}"
                 for name in below
             )
             raise Infeasible(
-                f"infeasible budget: {found} (what this network spends when none of its own "
+                f"infeasible budget: {shortfalls} (what this network spends when none of its own "
                 "neurons fires): raise the budget, or take a smaller network, fewer steps or "
                 "another machine"
             )

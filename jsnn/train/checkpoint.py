@@ -108,9 +108,9 @@ class Checkpoints:
         tree, content = self._newest(step, self._read)
         if like is None:
             return tree, content["record"]
-        found, (expected, structure) = _flat(tree)[0], _flat(like)
-        self._check_fit(content["step"], found, expected)
-        placed = [_placed(found[path], leaf) for path, leaf in expected.items()]
+        leaves, (expected, structure) = _flat(tree)[0], _flat(like)
+        self._check_fit(content["step"], leaves, expected)
+        placed = [_placed(leaves[path], leaf) for path, leaf in expected.items()]
         return jax.tree.unflatten(structure, placed), content["record"]
 
     def rewind(self, step: int) -> None:
@@ -231,15 +231,15 @@ class Checkpoints:
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
         with ocp.Checkpointer(handler) as reader:
             tree = reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
-        found = {path: _array_digest(leaf) for path, leaf in _flat(tree)[0].items()}
-        if unlike := _unlike(found, content["arrays"]):
+        digests = {path: _array_digest(leaf) for path, leaf in _flat(tree)[0].items()}
+        if unlike := _unlike(digests, content["arrays"]):
             raise Damaged(f"{folder} is damaged: not as written are {_some(unlike)}")
         return tree, content
 
-    def _check_fit(self, step: int, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    def _check_fit(self, step: int, stored: dict[str, Any], expected: dict[str, Any]) -> None:
         there, wanted = (
             {path: f"{leaf.dtype} {list(leaf.shape)}" for path, leaf in leaves.items()}
-            for leaves in (found, expected)
+            for leaves in (stored, expected)
         )
         if odd := _unlike(there, wanted):
             words = [
@@ -324,10 +324,10 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _unlike(found: dict[str, str], expected: dict[str, str]) -> list[str]:
+def _unlike(stored: dict[str, str], expected: dict[str, str]) -> list[str]:
     """Names whose digests differ, or that only one of the two has."""
-    names = sorted(found.keys() | expected.keys())
-    return [name for name in names if found.get(name) != expected.get(name)]
+    names = sorted(stored.keys() | expected.keys())
+    return [name for name in names if stored.get(name) != expected.get(name)]
 
 
 def _some(words: list[str]) -> str:

@@ -160,8 +160,8 @@ class Devices:
         total = 0
         for leaf in jax.tree.leaves(tree):
             total = zlib.crc32(np.ascontiguousarray(leaf), total)
-        found = multihost_utils.process_allgather(np.uint32(total))
-        unlike = np.flatnonzero(found != found[0])
+        totals = multihost_utils.process_allgather(np.uint32(total))
+        unlike = np.flatnonzero(totals != totals[0])
         if unlike.size:
             raise ValueError(
                 f"{what}: other bytes in process {unlike.tolist()} than in process 0; every "
@@ -212,7 +212,7 @@ def take(count: int | None, batch: int) -> Devices:
             f"multiple of {count}, as {max(round(batch / count), 1) * count}"
         )
     each = count // processes
-    chosen = [device for one in range(processes) for device in _of(one)[:each]]
+    chosen = [device for process in range(processes) for device in _of(process)[:each]]
     return Devices(Mesh(np.array(chosen), (BATCH,), axis_types=(AxisType.Auto,)))
 
 

@@ -122,7 +122,7 @@ def search(
         middle = math.sqrt(above * below)
         seen[middle] = ratio(middle)
         above, below = (middle, below) if seen[middle] > high else (above, middle)
-    within = {factor: found for factor, found in seen.items() if found <= high}
+    within = {factor: usage for factor, usage in seen.items() if usage <= high}
     # Of factors with equal ratios, the one closest to 1.
     factor = max(within, key=lambda factor: (within[factor], -abs(math.log(factor))))
     return factor, within[factor]

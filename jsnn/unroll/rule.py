@@ -89,10 +89,10 @@ def settle(
     """
     if wanted is None:
         return choose(neuron, recurrent, steps, jax.default_backend()).plan
-    found = plan(wanted) if isinstance(wanted, str) else wanted
-    if not isinstance(found, Plan):
+    chosen = plan(wanted) if isinstance(wanted, str) else wanted
+    if not isinstance(chosen, Plan):
         raise ValueError(f"plan must be one of {', '.join(PLANS)} or a Plan, got {wanted!r}")
-    refusal = found.refuses(neuron, recurrent)
+    refusal = chosen.refuses(neuron, recurrent)
     if refusal:
-        raise ValueError(f"{found} cannot run this population: {refusal}; Scan() runs everything")
-    return found
+        raise ValueError(f"{chosen} cannot run this population: {refusal}; Scan() runs everything")
+    return chosen

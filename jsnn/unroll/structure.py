@@ -49,8 +49,8 @@ def is_affine(neuron: Neuron) -> bool:
     (True, False, True)
     """
     jaxpr, n_params, n_state = _jaxpr(neuron)
-    known = [_NOT] * n_params + [_AFFINE] * n_state + [_NOT]
-    return all(level <= _AFFINE for level in _levels(jaxpr, known)[:n_state])
+    degrees = [_NOT] * n_params + [_AFFINE] * n_state + [_NOT]
+    return all(level <= _AFFINE for level in _levels(jaxpr, degrees)[:n_state])
 
 
 def bare(function: Callable) -> Callable:
@@ -119,9 +119,9 @@ def _only_elementwise(jaxpr) -> bool:
     return True
 
 
-def _levels(jaxpr, known: list[int]) -> list[int]:
+def _levels(jaxpr, degrees: list[int]) -> list[int]:
     """Dependence of each output on the state, given that of each input."""
-    level = dict(zip(jaxpr.invars, known, strict=True))
+    level = dict(zip(jaxpr.invars, degrees, strict=True))
 
     def of(atom) -> int:
         return _NOT if isinstance(atom, Literal) else level.get(atom, _NOT)

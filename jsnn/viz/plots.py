@@ -278,20 +278,20 @@ def ratios(reports: Sequence[Report], path: str | os.PathLike | None = None) -> 
         ValueError: no reports, or ratios that are not finite and positive.
     """
 
-    values = np.asarray([one.ratio for one in reports], float)
+    values = np.asarray([report.ratio for report in reports], float)
     if not values.size or not np.all(np.isfinite(values) & (values > 0)):
         raise ValueError(f"expected finite ratios above 0 of at least one machine, found {values}")
-    ends = np.asarray([one.intervals["ratio"] for one in reports], float)
+    ends = np.asarray([report.intervals["ratio"] for report in reports], float)
     rows = np.arange(len(reports))
     figure = _figure(9, 1.4 + 0.34 * len(reports))
     axes = figure.subplots()
-    for row, value, (low, high), one in zip(rows, values, ends, reports, strict=True):
+    for row, value, (low, high), report in zip(rows, values, ends, reports, strict=True):
         draw = np.isclose(value, 1, rtol=1e-6, atol=0)
         colour, marker = (_GREY, "D") if draw else (_BLUE, "o") if value < 1 else (_VERMILION, "s")
         axes.plot([low, high], [row, row], color=colour, linewidth=2, alpha=0.6)
         axes.plot(value, row, marker, color=colour)
         axes.annotate(
-            f"{one.wins:.0%}",
+            f"{report.wins:.0%}",
             (1.01, row),
             xycoords=("axes fraction", "data"),
             va="center",
@@ -302,7 +302,7 @@ def ratios(reports: Sequence[Report], path: str | os.PathLike | None = None) -> 
     axes.xaxis.set_major_locator(_ticker().LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(_plain)
     axes.xaxis.set_minor_formatter(_ticker().NullFormatter())
-    axes.set_yticks(rows, [_with_targets(one) for one in reports])
+    axes.set_yticks(rows, [_with_targets(report) for report in reports])
     axes.invert_yaxis()
     axes.set_xlabel("energy of the spiking network / of its QNN (left of 1, spikes win)")
     axes.set_title("Ratio to the QNN; at the right: share of draws that spikes win", loc="left")
@@ -365,11 +365,11 @@ def pareto_front(
     return _written(figure, path)
 
 
-def _with_targets(one: Report) -> str:
-    targets = one.targets_per_message
+def _with_targets(report: Report) -> str:
+    targets = report.targets_per_message
     plural = "" if targets == 1 else "s"
     named = "" if targets is None else f" ({targets:g} target{plural}/message)"
-    return one.hardware + named
+    return report.hardware + named
 
 
 def _short(value: float) -> str:

@@ -99,31 +99,35 @@ def truncate_layer(layer: LayerWorkload, steps: Any) -> LayerWorkload:
             f"expected a window of 1 to {layer.steps} steps, which is what layer "
             f"{layer.geometry.name!r} ran, found steps = {steps}"
         )
-    at_rates, known = _stretched(layer, steps), layer.by_step
-    if known is None:
+    at_rates, by_step = _stretched(layer, steps), layer.by_step
+    if by_step is None:
         return at_rates
     seen: ByStep = jax.tree.map(
-        lambda each: each * within(each.shape[1], steps).reshape(-1, *(1,) * (each.ndim - 2)), known
+        lambda each: each * within(each.shape[1], steps).reshape(-1, *(1,) * (each.ndim - 2)),
+        by_step,
     )
     # Counts are summed as such; a product with the shares may be rounded on accelerators.
     sums = jax.tree.map(lambda each: each.sum(1), seen)
-    found = {"events_by_fan_out": sums.events_by_fan_out, "recurrent_events": sums.recurrent_events}
-    found["by_input"] = sums.by_input
-    if known.by_input is None:
-        found["by_input"] = _shared(
+    counts = {
+        "events_by_fan_out": sums.events_by_fan_out,
+        "recurrent_events": sums.recurrent_events,
+    }
+    counts["by_input"] = sums.by_input
+    if by_step.by_input is None:
+        counts["by_input"] = _shared(
             layer, _part(sums.events_by_fan_out.sum(-1), layer.input_events)
         )
-    if known.active is not None:
-        found["active"] = sums.active
-    if known.spikes is not None:
+    if by_step.active is not None:
+        counts["active"] = sums.active
+    if by_step.spikes is not None:
         share = _part(sums.spikes, layer.output_events)
-        found["spikes"] = layer.spikes * share.reshape(-1, *(1,) * (layer.spikes.ndim - 1))
+        counts["spikes"] = layer.spikes * share.reshape(-1, *(1,) * (layer.spikes.ndim - 1))
     if layer.stored is not None:
         stored = dataclasses.replace(at_rates.stored, spikes=sums.stored)
-        if known.coincidences is not None:
+        if by_step.coincidences is not None:
             stored = dataclasses.replace(stored, coincidences=sums.coincidences)
-        found["stored"] = stored
-    return dataclasses.replace(at_rates, by_step=seen, **found)
+        counts["stored"] = stored
+    return dataclasses.replace(at_rates, by_step=seen, **counts)
 
 
 def taken_at_rates(layer: LayerWorkload) -> tuple[str, ...]:
@@ -137,12 +141,12 @@ def taken_at_rates(layer: LayerWorkload) -> tuple[str, ...]:
     >>> taken_at_rates(dense(4, 3, steps=5, rate=0.1))
     ('events_by_fan_out', 'recurrent_events', 'active', 'spikes')
     """
-    known, product = layer.by_step, layer.stored is not None
-    if known is None:
+    by_step, product = layer.by_step, layer.stored is not None
+    if by_step is None:
         first = ("events_by_fan_out", "recurrent_events", "active", "spikes")
         return first + ("stored", "coincidences") * product
-    missing = [name for name in ("active", "spikes") if getattr(known, name) is None]
-    return (*missing, *("coincidences",) * (product and known.coincidences is None))
+    missing = [name for name in ("active", "spikes") if getattr(by_step, name) is None]
+    return (*missing, *("coincidences",) * (product and by_step.coincidences is None))
 
 
 def _stretched(layer: LayerWorkload, steps: Any) -> LayerWorkload:

@@ -303,14 +303,14 @@ class DesignParameters(Lever):
             values: by name; a voltage also changes the constants of the logic.
             hardware: another machine of the same architecture; None: the lever's own.
         """
-        found = self.hardware if hardware is None else hardware
+        base = self.hardware if hardware is None else hardware
         design = {name: value for name, value in values.items() if name != VOLTAGE}
-        found = found.with_design(**design)
+        base = base.with_design(**design)
         if VOLTAGE not in values:
-            return found
+            return base
         s = self.supply
-        technology = logic_at(found.technology, s.node_nm, s.voltage_v, values[VOLTAGE], s.process)
-        return dataclasses.replace(found, technology=technology)
+        technology = logic_at(base.technology, s.node_nm, s.voltage_v, values[VOLTAGE], s.process)
+        return dataclasses.replace(base, technology=technology)
 
     def network(self, leaves: Values, variables: Mapping[str, Any]) -> Mapping[str, Any]:
         """The network, its weights rounded to the next whole width if that is trained."""

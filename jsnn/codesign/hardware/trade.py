@@ -93,9 +93,9 @@ class Trade(Term):
     @property
     def terms(self) -> set[str]:
         """Names of the terms that the cost has."""
-        found = {"energy", "capacity"}
-        found |= {"latency"} if self.latency_weight else set()
-        return found | ({"area"} if self.area_weight else set())
+        names = {"energy", "capacity"}
+        names |= {"latency"} if self.latency_weight else set()
+        return names | ({"area"} if self.area_weight else set())
 
     def means(self, pairs: Pairs, temperature: float = 0.0) -> dict[str, jax.Array]:
         """`latency_s` and `area_mm2` of a mean inference, those that have a weight.
@@ -106,12 +106,12 @@ class Trade(Term):
         >>> {k: float(v) for k, v in Trade(1.0, 1.0, 45).means(pairs).items()}
         {'latency_s': 6.25e-08, 'area_mm2': 5.38}
         """
-        found = {}
+        averages = {}
         if self.latency_weight:
-            found["latency_s"] = latency_layers(pairs, temperature).seconds.mean()
+            averages["latency_s"] = latency_layers(pairs, temperature).seconds.mean()
         if self.area_weight:
-            found["area_mm2"] = jnp.asarray(memory_area_layers_mm2(pairs, self.node_nm))
-        return found
+            averages["area_mm2"] = jnp.asarray(memory_area_layers_mm2(pairs, self.node_nm))
+        return averages
 
     def beside(
         self, pairs: Pairs, before: Pairs, temperature: Any = None

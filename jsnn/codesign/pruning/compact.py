@@ -37,9 +37,9 @@ def row(model: nn.Module) -> tuple[str, ...]:
     >>> row(MLP((4,), 3))
     ('hidden_0', 'readout')
     """
-    known = sorted(cls.__name__ for cls in row.registry if cls is not object)
+    kinds = sorted(cls.__name__ for cls in row.registry if cls is not object)
     raise TypeError(
-        f"{type(model).__name__} is not known to be a row of layers; known are {known}. Register "
+        f"{type(model).__name__} is not known to be a row of layers; known are {kinds}. Register "
         "it with @jsnn.codesign.pruning.compact.row.register and with_widths.register"
     )
 
@@ -207,7 +207,7 @@ def sparse(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> dict[str, dict
     >>> found["a"]["kernel"].indices.tolist(), found["a"]["kernel"].values.tolist()
     ([1, 2], [2.0, 3.0])
     """
-    found: dict[str, dict[str, Sparse]] = {}
+    matrices: dict[str, dict[str, Sparse]] = {}
     for name, masks in kept.items():
         layer = params[name]
         for which, mask in masks.items():
@@ -220,8 +220,8 @@ def sparse(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> dict[str, dict
                 jnp.asarray(indices, jnp.int32),
                 tensor.shape,
             )
-            found.setdefault(name, {})[which] = stored
-    return found
+            matrices.setdefault(name, {})[which] = stored
+    return matrices
 
 
 def without(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -230,10 +230,10 @@ def without(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
     >>> without({"a": {"neuron": 1, "synapse": {"kernel": 2, "bias": 3}}}, {"a": {"kernel": None}})
     {'a': {'neuron': 1, 'synapse': {'bias': 3}}}
     """
-    found = {}
+    layers = {}
     for name, layer in params.items():
         listed = kept.get(name, {})
         rest = {part: tree for part, tree in layer.items() if part not in listed}
         synapse = {part: leaf for part, leaf in layer["synapse"].items() if part not in listed}
-        found[name] = {**rest, "synapse": synapse}
-    return found
+        layers[name] = {**rest, "synapse": synapse}
+    return layers

@@ -63,12 +63,12 @@ def masked(params: Any, kept: Mapping[str, Mapping[str, Any]]) -> Any:
     >>> masked(params, {"a": {"kernel": jnp.array([[False, True]])}})
     {'a': {'synapse': {'kernel': Array([[0., 2.]], dtype=float32)}}}
     """
-    found = dict(params)
+    pruned = dict(params)
     for name, masks in kept.items():
         weights = weights_of(params, name)
         zeroed = {which: jnp.where(mask, weights[which], 0) for which, mask in masks.items()}
-        found[name] = with_weights(params[name], zeroed)
-    return found
+        pruned[name] = with_weights(params[name], zeroed)
+    return pruned
 
 
 def whole(params: Any) -> dict[str, dict[str, np.ndarray]]:

@@ -170,12 +170,12 @@ class WeightPruning(Lever):
     def network(self, leaves: Any, variables: Any) -> Any:
         """Variables with weights below their threshold set to zero."""
         params = variables["params"]
-        found = dict(params)
+        pruned = dict(params)
         for name, gates in self._gates(leaves, params).items():
             weights = weights_of(params, name)
             thinned = {which: gated(weights[which], *pair) for which, pair in gates.items()}
-            found[name] = with_weights(params[name], thinned)
-        return {**variables, "params": found}
+            pruned[name] = with_weights(params[name], thinned)
+        return {**variables, "params": pruned}
 
     def price(self, leaves: Any, params: Any, pairs: Pairs) -> Pairs:
         """Layers with the weights that are left, each with its address (`listed`).
@@ -265,10 +265,10 @@ def _positive(lever: Lever, *names: str) -> None:
 
 def _shut(layer: Any, hard: jax.Array, soft: jax.Array) -> Any:
     """A layer whose closed units receive no current; units are the last axis of its leaves."""
-    found = dict(layer)
+    gated_layer = dict(layer)
     # A norm divides the sum of the synapse by its deviation, which must not be zero.
     last = "norm" if "norm" in layer else "synapse"
-    found[last] = jax.tree.map(lambda leaf: gated(leaf, hard, soft), layer[last])
+    gated_layer[last] = jax.tree.map(lambda leaf: gated(leaf, hard, soft), layer[last])
     if RECURRENT in layer:
-        found[RECURRENT] = gated(layer[RECURRENT], hard, soft)
-    return found
+        gated_layer[RECURRENT] = gated(layer[RECURRENT], hard, soft)
+    return gated_layer

@@ -137,8 +137,10 @@ def listed(
     arrived = layer.by_input.reshape(len(layer.by_input), -1)
     by_step = None
     if brought is not None and layer.by_step is not None:
-        came, known = brought.reshape(*brought.shape[:2], -1), layer.by_step
-        by_step = ByStep(each_sample(came, layer.steps), known.recurrent_events, known.stored)
+        came, steps_before = brought.reshape(*brought.shape[:2], -1), layer.by_step
+        by_step = ByStep(
+            each_sample(came, layer.steps), steps_before.recurrent_events, steps_before.stored
+        )
     return dataclasses.replace(
         layer,
         events_by_fan_out=arrived,
@@ -191,5 +193,5 @@ def fan_out(geometry: Geometry, input_shape: tuple[int, ...], kept: Any) -> jax.
 
     image = jax.ShapeDtypeStruct((1, *input_shape), kept.dtype)
     ones = jnp.ones((1, *g.output_shape), kept.dtype)
-    (found,) = jax.linear_transpose(convolve, image)(ones)
-    return found[0]
+    (connections,) = jax.linear_transpose(convolve, image)(ones)
+    return connections[0]

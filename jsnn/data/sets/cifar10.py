@@ -182,8 +182,8 @@ def _from_sheets(folder: Folder, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
     absent = [path.name for path in sheets if not path.is_file()]
     if absent:
         raise folder.missing(absent)
-    known = [TEST_SHEET, SHEET_LABELS, TEST_LABELS, TEST_EXTRA]
-    for file in known:
+    expected = [TEST_SHEET, SHEET_LABELS, TEST_LABELS, TEST_EXTRA]
+    for file in expected:
         if not (folder.path / file.name).is_file():
             raise folder.missing([file.name])
         verify(folder.path / file.name, file)
@@ -191,7 +191,7 @@ def _from_sheets(folder: Folder, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
     key = {
         "version": 1,
         "sheets": [digest_of(path) for path in sheets],
-        "others": [file.checksum for file in known],
+        "others": [file.checksum for file in expected],
     }
 
     def build() -> dict[str, np.ndarray]:

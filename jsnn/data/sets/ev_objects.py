@@ -86,12 +86,12 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: naming archive and member, for anything but 0/1 arrays `[39, 2, 250]`.
     """
-    found: dict[str, list[tuple[np.ndarray, int]]] = {"train": [], "test": []}
+    recordings: dict[str, list[tuple[np.ndarray, int]]] = {"train": [], "test": []}
     for name, content in zip_members(path, ".npy"):
         if match := MEMBER.fullmatch(name):
-            found[match[1]].append((_sample(path, name, content), int(match[2])))
+            recordings[match[1]].append((_sample(path, name, content), int(match[2])))
     arrays = {}
-    for title, samples in found.items():
+    for title, samples in recordings.items():
         if not samples:
             raise ValueError(f"{path}: expected samples Ev-Objects/{title}/sample_*_label_*.npy")
         arrays[f"{title}_frames"] = np.stack([frames for frames, _ in samples])

@@ -65,11 +65,11 @@ class Machine:
         self.times[key] = self.times.get(key, 0) + times
 
     def counts(self) -> dict[Key, Fraction | int]:
-        found: dict[Key, Fraction | int] = {}
+        totals: dict[Key, Fraction | int] = {}
         for (_, unit, verb, widths), times in self.times.items():
             key = unit, verb, math.prod(widths)
-            found[key] = found.get(key, 0) + times
-        return found
+            totals[key] = totals.get(key, 0) + times
+        return totals
 
     def parts_pj(self) -> list[float]:
         parts = dict.fromkeys(COMPONENTS, 0.0)

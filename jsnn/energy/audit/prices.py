@@ -19,9 +19,9 @@ def access_pj(hardware: Hardware, level: str, size_bits: float, bits: float, ver
     if name == "lemaire-regression":
         return e["ram_base_pj"] + size_bits * e["ram_slope_pj_per_bit"]
     if name == "lemaire-interpolation":
-        known = [0.0, e["sram_8kib_pj"], e["sram_32kib_pj"], e["sram_1mib_pj"]]
+        published = [0.0, e["sram_8kib_pj"], e["sram_32kib_pj"], e["sram_1mib_pj"]]
         # Beyond its last point np.interp is flat.
-        return float(np.interp(kib, [0, 8, 32, 1024], known))
+        return float(np.interp(kib, [0, 8, 32, 1024], published))
     if name == "packed-8kb":
         return e["sram_8kib_pj"] * (1 / (64 // bits) if bits <= 64 else -(-bits // 64))
     if name == "horowitz-power-law":

@@ -87,7 +87,7 @@ class Conv:
         """
         *space, channels = input_shape
         inside, across = channels // self.groups, self.features // self.groups
-        found: list[tuple[list[int], list[int]]] = [([], []) for _ in range(np.prod(input_shape))]
+        wiring: list[tuple[list[int], list[int]]] = [([], []) for _ in range(np.prod(input_shape))]
         pixels = np.arange(np.prod(space, dtype=int)).reshape(space)
         corners = self._corners(input_shape)
         for cell, corner in enumerate(itertools.product(*corners)):
@@ -102,9 +102,9 @@ class Conv:
                     first = group * across
                     row = (tap * inside + channel) * self.features
                     for feature in range(first, first + across):
-                        found[source][0].append(cell * self.features + feature)
-                        found[source][1].append(row + feature)
-        return tuple((np.asarray(to, int), np.asarray(by, int)) for to, by in found)
+                        wiring[source][0].append(cell * self.features + feature)
+                        wiring[source][1].append(row + feature)
+        return tuple((np.asarray(to, int), np.asarray(by, int)) for to, by in wiring)
 
     def _corners(self, input_shape: tuple[int, ...]) -> list[range]:
         if len(input_shape) != len(self.kernel) + 1 or input_shape[-1] % self.groups:
@@ -184,7 +184,7 @@ class Product:
         results = results.reshape(self.output_shape(input_shape))
         operand = np.arange(np.prod(self.operand_shape)).reshape(self.operand_shape)
         width = self.features // self.heads
-        found = []
+        wiring = []
         for token, feature in itertools.product(range(self.tokens), range(self.features)):
             head, column = divmod(feature, width)
             own = slice(head * width, (head + 1) * width)
@@ -196,5 +196,5 @@ class Product:
                 pairs = results[head, column, :], operand[token, own]
             else:
                 pairs = results[token, own], operand[head, column, :]
-            found.append(pairs)
-        return tuple(found)
+            wiring.append(pairs)
+        return tuple(wiring)

@@ -220,8 +220,10 @@ def _integer_array(
     field: str, array: Any, kind: type, shape: tuple[int, ...], low: int, high: int
 ) -> None:
     if not isinstance(array, np.ndarray) or array.dtype != kind or array.shape != shape:
-        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else shown(array)
-        raise ValueError(f"{field}: expected {np.dtype(kind)} of shape {shape}, found {found}")
+        described = (
+            f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else shown(array)
+        )
+        raise ValueError(f"{field}: expected {np.dtype(kind)} of shape {shape}, found {described}")
     if not ((array >= low) & (array <= high)).all():
         raise ValueError(
             f"{field}: expected {low} to {high}, which its bits hold, found {array.min()} to "

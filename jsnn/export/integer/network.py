@@ -252,8 +252,8 @@ def _layer(where: str, record: Any, arrays: dict[str, np.ndarray]) -> IntegerLay
 def _entries(where: str, record: Any, names: list[str]) -> dict[str, Any]:
     """A copy of a record that has exactly these fields."""
     if not isinstance(record, dict) or set(record) != set(names):
-        found = sorted(record) if isinstance(record, dict) else record
-        raise ValueError(f"{where}: expected the fields {sorted(names)}, found {shown(found)}")
+        given = sorted(record) if isinstance(record, dict) else record
+        raise ValueError(f"{where}: expected the fields {sorted(names)}, found {shown(given)}")
     return dict(record)
 
 

@@ -145,8 +145,8 @@ class Chip:
     @property
     def priced(self) -> tuple[str, ...]:
         """Components with a price."""
-        found = {VOCABULARY[name] for name in self.constants}
-        return tuple(component for component in COMPONENTS if component in found)
+        components = {VOCABULARY[name] for name in self.constants}
+        return tuple(component for component in COMPONENTS if component in components)
 
     @property
     def unpriced(self) -> tuple[tuple[str, str], ...]:
@@ -168,48 +168,50 @@ class Chip:
         temperature: float = 0.0,
     ) -> tuple[PriceTable, ...]:
         """The table of the module as numbers."""
-        g, known = geometry, {name: technology[name] for name in self.constants}
+        g, prices_pj = geometry, {name: technology[name] for name in self.constants}
         table: dict[str, dict] = {}
 
         def charge(event, component, pj):
             row = table.setdefault(event, {})
             row[component] = row.get(component, 0.0) + pj
 
-        if "synop_pj" in known:
-            synop = known["synop_pj"]
+        if "synop_pj" in prices_pj:
+            synop = prices_pj["synop_pj"]
             if g.kind == "conv":
-                synop = known.get("conv_synop_pj", synop)
+                synop = prices_pj.get("conv_synop_pj", synop)
             charge("synops", "synapse", synop)
-            charge("macs", "synapse", known.get("mac_pj", synop))
+            charge("macs", "synapse", prices_pj.get("mac_pj", synop))
         for name in ("neuron_pj", "update_pj"):
-            if name in known:
-                charge("neuron_steps", "neuron", known[name])
-        if "firing_neuron_pj" in known:
-            charge("spikes_out", "neuron", known["firing_neuron_pj"] - known["neuron_pj"])
-        if "spike_pj" in known:
-            charge("spikes_out", "neuron", known["spike_pj"])
+            if name in prices_pj:
+                charge("neuron_steps", "neuron", prices_pj[name])
+        if "firing_neuron_pj" in prices_pj:
+            charge("spikes_out", "neuron", prices_pj["firing_neuron_pj"] - prices_pj["neuron_pj"])
+        if "spike_pj" in prices_pj:
+            charge("spikes_out", "neuron", prices_pj["spike_pj"])
         if "routing" in self.priced:
-            message = known.get("message_pj", 0.0)
-            if "hop_pj" in known:
-                message = message + design.hops * known["hop_pj"]
+            message = prices_pj.get("message_pj", 0.0)
+            if "hop_pj" in prices_pj:
+                message = message + design.hops * prices_pj["hop_pj"]
             targets = design.targets_per_message
             charge(
                 "events_by_fan_out", "routing", messages(g.fan_outs, targets, temperature) * message
             )
             fed_back = messages((g.recurrent_fan_out,), targets, temperature)[0]
             charge("recurrent_events", "routing", fed_back * message)
-        if "pass_synapse_pj" in known:
+        if "pass_synapse_pj" in prices_pj:
             connections = g.synapses + g.recurrent_weights
-            charge("inferences", "synapse", connections * known["pass_synapse_pj"])
-        if "pass_neuron_pj" in known:
-            charge("inferences", "neuron", g.neurons * known["pass_neuron_pj"])
-        if "core_static_power_w" in known:
+            charge("inferences", "synapse", connections * prices_pj["pass_synapse_pj"])
+        if "pass_neuron_pj" in prices_pj:
+            charge("inferences", "neuron", g.neurons * prices_pj["pass_neuron_pj"])
+        if "core_static_power_w" in prices_pj:
             cores = ceil(g.neurons / design.core_neurons, temperature)
-            joule = known["core_static_power_w"] * known["step_latency_s"]
+            joule = prices_pj["core_static_power_w"] * prices_pj["step_latency_s"]
             charge("steps", "static", cores * joule * PJ_PER_J)
-        if "leakage_power_w" in known:
-            power_w = known["leakage_power_w"] + known["idle_power_w_per_hz"] * design.clock_hz
-            busy = power_w * known["synop_cycles"] / design.clock_hz * PJ_PER_J
+        if "leakage_power_w" in prices_pj:
+            power_w = (
+                prices_pj["leakage_power_w"] + prices_pj["idle_power_w_per_hz"] * design.clock_hz
+            )
+            busy = power_w * prices_pj["synop_cycles"] / design.clock_hz * PJ_PER_J
             for event in ("synops", "macs"):
                 charge(event, "static", busy)
         return (table,)

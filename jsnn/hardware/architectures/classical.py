@@ -182,8 +182,8 @@ class Classical(Machine):
         tensors = ("weights", "states", "words")
         sizes = {f"{tensor}@local": d.local_bytes for tensor in tensors}
         sizes |= {f"{tensor}@global": d.global_bytes for tensor in tensors}
-        found = {name: size * BYTE_BITS for name, size in sizes.items()}
-        return found | {"queue": d.queue_events * d.event_bits}
+        sizes_bits = {name: size * BYTE_BITS for name, size in sizes.items()}
+        return sizes_bits | {"queue": d.queue_events * d.event_bits}
 
     def check(self, layers: Sequence[tuple[Design, Geometry]]) -> None:
         """ValueError if a tensor is larger than dram."""

@@ -245,7 +245,7 @@ class Spatial(Machine):
         for d, g in layers:
             states, registers = state_bits(d, g, least=1), d.pes * d.pe_state_bytes * BYTE_BITS
             # Nothing is said of sizes that are not known yet.
-            known = is_concrete(states) and is_concrete(registers)
-            spilled = states if known and states > registers else 0
+            concrete = is_concrete(states) and is_concrete(registers)
+            spilled = states if concrete and states > registers else 0
             needs = {"weights": weight_bits(d, g), "states": spilled}
             check_dram(d, g.name, needs)

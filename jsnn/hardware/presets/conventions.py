@@ -71,11 +71,11 @@ MACHINES: tuple[tuple[str, Hardware], ...] = (
             Hardware(
                 f"compute-only-45nm-{number}",
                 ComputeOnly(number),
-                Technology({name: known[name] for name in ComputeOnly(number).constants}),
+                Technology({name: constants[name] for name in ComputeOnly(number).constants}),
                 Design(),
             ),
         )
-        for number, known in (
+        for number, constants in (
             ("fp16", HOROWITZ_FP16),
             ("int32", HOROWITZ_INT),
             ("int8", HOROWITZ_INT),
