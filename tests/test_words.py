@@ -31,6 +31,7 @@ NAMES_GIVEN_UP = {
     "spent": "usage",
     "built": "feasible; initial",
     "member": "run",
+    "arrivals": "events",
     "Hold": "budget",
 }
 # The members of an archive are what its format calls them.

@@ -62,7 +62,7 @@ def count(layer: LayerWorkload) -> dict[str, Any]:
         "bias_adds": g.neurons * (1 if constant else steps) if g.biased else 0,
         "current_writes": stored,
         "current_reads": stored * steps,
-        "operand_arrivals": arrived,
+        "operand_events": arrived,
         "operand_writes": operand_words * (frames if g.real else steps),
         "operand_reads": layer.operand_reads,
         "neuron_steps": g.neurons * steps,
@@ -90,7 +90,7 @@ def count_by_step(layer: LayerWorkload) -> dict[str, Any]:
         return {
             "events_by_fan_out": totals["events_by_fan_out"][:, None],
             "recurrent_events": totals["recurrent_events"][:, None],
-            "operand_arrivals": totals["operand_arrivals"][:, None],
+            "operand_events": totals["operand_events"][:, None],
             "steps": jnp.full(shape, totals["steps"], totals["synops"].dtype),
             "frames": jnp.full(shape, totals["frames"], totals["synops"].dtype),
         }
@@ -99,7 +99,7 @@ def count_by_step(layer: LayerWorkload) -> dict[str, Any]:
     return {
         "events_by_fan_out": by_step.events_by_fan_out,
         "recurrent_events": by_step.recurrent_events,
-        "operand_arrivals": by_step.stored,
+        "operand_events": by_step.stored,
         "steps": ones * within(length, layer.steps),
         # A constant frame is shown in the first step.
         "frames": ones * within(length, totals["frames"]),

@@ -33,7 +33,7 @@ EVENTS = {
     "bias_adds": "biases added",
     "current_writes": "currents of a constant input stored for the window",
     "current_reads": "stored currents read, one a neuron-step",
-    "operand_arrivals": "spikes, or words that are not zero, that arrive as operand of a product",
+    "operand_events": "spikes, or words that are not zero, that arrive as operand of a product",
     "operand_writes": "words of an operand written, zeros too",
     "operand_reads": "words of an operand read for spikes: each spike x its fan-out",
     "neuron_steps": "neurons x T",

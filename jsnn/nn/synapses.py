@@ -133,11 +133,11 @@ def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Connectivity:
     padding = [(0, 0)] * folded + padding
     area, places = np.ones((1,) * axes, dtype=np.int64), []
     for axis in range(axes):
-        outputs, reach = _reach(
+        outputs, connections = _connections(
             input_shape[axis], kernel[axis], strides[axis], dilation[axis], padding[axis]
         )
         places.append(outputs)
-        area = area * reach.reshape([-1 if other == axis else 1 for other in range(axes)])
+        area = area * connections.reshape([-1 if other == axis else 1 for other in range(axes)])
     fan_out = np.repeat(area[..., None] * (synapse.features // groups), channels, axis=-1)
     taps = math.prod(kernel)
     return Connectivity(
@@ -156,7 +156,7 @@ def _conv(synapse: nn.Conv, input_shape: tuple[int, ...]) -> Connectivity:
     )
 
 
-def _reach(
+def _connections(
     size: int, kernel: int, stride: int, dilation: int, padding: tuple[int, int]
 ) -> tuple[int, np.ndarray]:
     """Outputs along one axis, and `[size]` to how many of them each position is wired."""

@@ -174,10 +174,10 @@ def test_counts_by_hand():
     recorded, workload = tiny()
     rows, mix = (count(layer) for layer in workload)
     # One query meets two keys, both of which are there; two keys arrive; two words a step.
-    assert [float(rows[e][0]) for e in ("operand_reads", "synops", "operand_arrivals")] == [2, 2, 2]
+    assert [float(rows[e][0]) for e in ("operand_reads", "synops", "operand_events")] == [2, 2, 2]
     assert float(rows["spikes_in"][0]) == 3 and rows["operand_writes"] == 2 * 2
     # One value meets two sums of four; each is added whatever it is.
-    assert [float(mix[e][0]) for e in ("operand_reads", "synops", "operand_arrivals")] == [2, 2, 0]
+    assert [float(mix[e][0]) for e in ("operand_reads", "synops", "operand_events")] == [2, 2, 0]
     assert float(mix["spikes_in"][0]) == 1 and mix["operand_writes"] == 2 * 4
     assert (rows["words_out"], rows["neuron_steps"]) == (0, 2 * 4)
     books = audit(recorded, get("classical-45nm")).layers[0].counts[0][0]

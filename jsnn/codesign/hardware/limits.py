@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jsnn.codesign.hardware.rules import VOLTAGE
-from jsnn.hardware.architectures import EventDriven, Reaching
+from jsnn.hardware.architectures import EventDriven, Messaging
 from jsnn.train.levers import Pairs
 
 __all__ = ["clock", "cores", "targets"]
@@ -72,7 +72,7 @@ def targets(values: Values, layers: Pairs) -> Limited:
     (16.0, 0.693)
     """
     machine = layers[0][1].architecture
-    if not isinstance(machine, Reaching) or not set(_PLACES) & set(values):
+    if not isinstance(machine, Messaging) or not set(_PLACES) & set(values):
         return {}, {}
     held = [jnp.asarray(machine.most_targets(h.design, layer.geometry)) for layer, h in layers]
     asked = [jnp.asarray(h.design.targets_per_message) for _, h in layers]

@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from jsnn.hardware import Hardware
-from jsnn.hardware.architectures import Reaching, Sized, Timed
+from jsnn.hardware.architectures import Messaging, Sized, Timed
 
 __all__ = ["RULES", "TERMS", "Rule", "nearest_feasible", "refusal", "unopposed"]
 
@@ -123,7 +123,7 @@ def refusal(hardware: Hardware, name: str) -> str | None:
         )
     if name == "pes" and "pe_state_bytes" not in architecture.parameters:
         return "its processing elements have no area here: more of them are always better"
-    if name == "targets_per_message" and not isinstance(architecture, Reaching):
+    if name == "targets_per_message" and not isinstance(architecture, Messaging):
         return "nothing here says how many targets share a place: more are always better"
     if name not in RULES or (RULES[name].down == ("area",) and not isinstance(architecture, Sized)):
         return "it has no area here: nothing opposes it"

@@ -145,7 +145,7 @@ class EventDriven(Machine):
                 "recurrent_events": (units.send(per_neuron, d.event_bits),),
                 "synops": (*fetch, *sum_, units.add("synapse")),
                 "macs": (*factor, *sum_, *units.mac()),
-                "operand_arrivals": (units.send(1, message_bits),),
+                "operand_events": (units.send(1, message_bits),),
                 **units.product(states),
                 "neuron_steps": (*state("read", n), *state("write", n), *units.update()),
                 "bias_adds": (

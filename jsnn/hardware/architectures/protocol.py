@@ -107,7 +107,7 @@ class Timed(Protocol):
 
 
 @runtime_checkable
-class Reaching(Protocol):
+class Messaging(Protocol):
     """An architecture whose messages go to one place, which holds a limited number of neurons."""
 
     def most_targets(self, design: Design, geometry: Geometry) -> Any:

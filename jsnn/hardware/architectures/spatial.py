@@ -115,7 +115,7 @@ class Spatial(Machine):
     chosen_by_step: ClassVar[tuple[str, ...]] = (
         "events_by_fan_out",
         "recurrent_events",
-        "operand_arrivals",
+        "operand_events",
         "steps",
         "frames",
     )
@@ -194,7 +194,7 @@ class Spatial(Machine):
         }
         if g.operand_inputs:
             bits = address_bits(g.operand_inputs) + value_bits
-            sparse["operand_arrivals"] = (units.send(1, bits),)
+            sparse["operand_events"] = (units.send(1, bits),)
         dense = {
             "steps": (units.send(spikes + fed_back, 1),),
             "frames": (units.send(words, d.input_bits),),
