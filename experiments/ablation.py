@@ -28,11 +28,12 @@ from experiments.compiled import keep_compiled
 from experiments.config import check, option, parse
 from experiments.energy_report import measured, restored
 from experiments.runconfig import Config, configured
-from experiments.runfolder import RunFolder, keep
 from experiments.setting import Setting
 from experiments.summary import spread, versions
 from experiments.sweep import Run
 from jsnn.energy import estimate_energy
+from jsnn.train.json_files import keep
+from jsnn.train.run_folder import RunFolder
 from jsnn.units import energy_text
 
 # Widths of weights and states of the networks that the stages are compared with.

@@ -29,10 +29,10 @@ from experiments import sweep
 from experiments.compiled import keep_compiled
 from experiments.config import check, option, parse
 from experiments.runconfig import Config, configured
-from experiments.runfolder import keep
 from experiments.summary import spread, versions
 from experiments.sweep import Run
 from jsnn.codesign.pareto import pareto
+from jsnn.train.json_files import keep
 from jsnn.units import energy_text
 
 # The lowest budget, as a multiple of the spike-independent energy.

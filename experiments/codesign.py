@@ -30,7 +30,6 @@ from experiments.config import check, option, parse
 from experiments.machines import chosen_parameters
 from experiments.recipes import RECIPES
 from experiments.runconfig import Config
-from experiments.runfolder import RunFolder
 from experiments.summary import plain, versions
 from jsnn.codesign.hardware.design_parameters import DesignParameters, Supply, squared
 from jsnn.codesign.hardware.search import search
@@ -42,6 +41,7 @@ from jsnn.train.levers import LEVERS, NETWORK, Levered
 from jsnn.train.losses import LOSSES, accuracy
 from jsnn.train.objective import Objective, energy_terms
 from jsnn.train.optimiser import LABELS, make_optimiser
+from jsnn.train.run_folder import RunFolder
 from jsnn.train.state import init_state, start_terms
 from jsnn.train.step import make_epoch
 

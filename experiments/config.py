@@ -11,6 +11,8 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from jsnn.train.run_folder import RunFolder
+
 HELP = "help"
 RULES = {
     "least": (operator.ge, "at least"),
@@ -98,6 +100,24 @@ def from_json(cls: type, stored: Any, where: Any) -> Any:
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return config
+
+
+def stored_config(
+    folder: RunFolder, cls: type, given: dict[str, Any] | None = None, free: Sequence[str] = ()
+) -> Any:
+    """The config of a run, an instance of `cls`.
+
+    Args:
+        folder: of the run.
+        cls: dataclass of the config.
+        given: flags given now.
+        free: names of flags that may differ from those of the run; they win.
+
+    Raises:
+        ValueError: the file is damaged, a field is invalid, or a flag differs from the run.
+    """
+    from_json(cls, folder.stored_config(), folder.config)
+    return from_json(cls, folder.stored_config(given, free), folder.config)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -28,17 +28,17 @@ from rich.console import Console
 import jsnn
 from experiments import build, windows
 from experiments import restored as trained
-from experiments.config import check, option, parse
+from experiments.config import check, option, parse, stored_config
 from experiments.machines import DESIGN
 from experiments.machines import NONE as NO_PARAMETERS
 from experiments.runconfig import Config
-from experiments.runfolder import RunFolder
 from jsnn.codesign.time_window import Window
 from jsnn.energy.attribution import Attribution, attribute
 from jsnn.energy.report import Comparison, Report, battery_life_s, compare
 from jsnn.hardware import Hardware
 from jsnn.hardware.power import PJ_PER_J
 from jsnn.train.levers import without
+from jsnn.train.run_folder import RunFolder
 from jsnn.train.state import init_state
 from jsnn.viz import plots
 from jsnn.workload import LayerWorkload, Workload
@@ -158,7 +158,7 @@ def stored(run: str) -> tuple[RunFolder, Config]:
             f"{run} holds no config.json: expected the run folder of experiments.train"
         )
     folder = RunFolder.existing(run)
-    config = folder.stored_config(Config)
+    config = stored_config(folder, Config)
     if config.prune != "none":
         raise ValueError(
             f"{run} was pruned (--prune {config.prune}): its energies, with and without skipping "

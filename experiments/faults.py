@@ -33,11 +33,12 @@ from typing import Any
 import numpy as np
 
 from experiments import restored
-from experiments.config import check, option, parse
-from experiments.runfolder import RunFolder, keep
+from experiments.config import check, option, parse, stored_config
 from experiments.summary import versions
 from experiments.train import Kept
 from jsnn.train.checkpoint import Checkpoints
+from jsnn.train.json_files import keep
+from jsnn.train.run_folder import RunFolder
 
 KINDS = ("count", "kill", "torn", "full")
 TINY = (
@@ -232,7 +233,7 @@ def _files(path: Path) -> None:
             folder = RunFolder.create(str(path), "files", Arithmetic())
         checkpoints = Checkpoints(folder.checkpoints)
         restored.check(folder, checkpoints)
-        config = folder.stored_config(Arithmetic)
+        config = stored_config(folder, Arithmetic)
         kept, state, epoch, rows = Kept(folder, checkpoints, 0.0), {"w": np.zeros((8, 8))}, 0, []
         if checkpoints.latest() is not None:
             tree, record = checkpoints.restore({"state": state, "best": state})

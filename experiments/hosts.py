@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import option
-from experiments.runfolder import RunFolder
 from jsnn.train.devices import AUTO, Devices, join, take
+from jsnn.train.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)

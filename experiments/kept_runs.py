@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.runfolder import replace
 from experiments.summary import versions
+from jsnn.train.json_files import replace
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.config import check, option, parse
-from experiments.runfolder import keep
+from jsnn.train.json_files import keep
 
 ROOT = Path(__file__).parent.parent
 

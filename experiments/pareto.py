@@ -29,10 +29,10 @@ from experiments import sweep
 from experiments.compiled import keep_compiled
 from experiments.config import flag, from_json, option, parse
 from experiments.runconfig import Config, configured
-from experiments.runfolder import RunFolder
 from experiments.summary import spread, versions
 from experiments.sweep import Run
 from jsnn.codesign.pareto import hypervolume, pareto
+from jsnn.train.run_folder import RunFolder
 from jsnn.units import energy_text
 from jsnn.units import parse as parse_quantity
 from jsnn.viz import plots

@@ -29,7 +29,6 @@ import numpy as np
 
 from experiments.compiled import keep_compiled
 from experiments.config import check, option, parse
-from experiments.runfolder import keep
 from experiments.summary import rounded, spread, versions
 from experiments.swept import NONE, Numbers, Swept, task_config
 from jsnn.codesign.early_exit import answers_by_step
@@ -37,6 +36,7 @@ from jsnn.codesign.pruning.masks import magnitude_mask, masked
 from jsnn.codesign.pruning.sizes import listed
 from jsnn.energy import estimate_energy, estimate_layers
 from jsnn.nn import forward
+from jsnn.train.json_files import keep
 from jsnn.train.losses import accuracy
 from jsnn.units import energy_text
 

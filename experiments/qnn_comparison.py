@@ -29,7 +29,6 @@ from experiments.comparison_tasks import FIVE_FOLDS
 from experiments.compiled import keep_compiled
 from experiments.config import check, option, parse
 from experiments.kept_runs import Job, Store
-from experiments.runfolder import keep
 from experiments.summary import versions
 from experiments.swept import Numbers, Swept, task_config
 from jsnn.energy import estimate_energy
@@ -37,6 +36,7 @@ from jsnn.energy.qnn import activation_bits
 from jsnn.hardware import Hardware
 from jsnn.hardware import get as get_hardware
 from jsnn.models.rate_form import QNNEnergy, qnn_mlp, unread_pj
+from jsnn.train.json_files import keep
 from jsnn.workload import Workload
 
 RESULTS = "experiments/results/qnn_comparison"

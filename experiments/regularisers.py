@@ -58,9 +58,9 @@ from experiments.comparison_tasks import (
 )
 from experiments.config import check, option, parse
 from experiments.kept_runs import Job, Store
-from experiments.runfolder import keep
 from experiments.summary import versions
 from experiments.swept import NONE
+from jsnn.train.json_files import keep
 
 RESULTS = "experiments/results/regularisers"
 # Start of a worker: imports, data, and tracing a program that may be compiled already.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.build import BUDGETS
-from experiments.runfolder import RunFolder
 from jsnn.train.checkpoint import Checkpoints
+from jsnn.train.run_folder import RunFolder
 from jsnn.train.state import TrainState
 from jsnn.train.threshold import turned
 

@@ -13,7 +13,6 @@ import jsnn
 from experiments import build, inputs, restored, run_budget
 from experiments.build import BUDGETS, limits
 from experiments.runconfig import Config
-from experiments.runfolder import RunFolder
 from jsnn import data as data_sets
 from jsnn.hardware import Hardware
 from jsnn.train.devices import Devices
@@ -21,6 +20,7 @@ from jsnn.train.levers import Lever
 from jsnn.train.losses import LOSSES
 from jsnn.train.objective import Objective
 from jsnn.train.program import Program, Start, compile_program
+from jsnn.train.run_folder import RunFolder
 from jsnn.train.state import TrainState
 
 

@@ -20,11 +20,11 @@ import jax
 from experiments import together
 from experiments.reproduce import ONE_CORE, ROOT
 from experiments.runconfig import Config
-from experiments.runfolder import RunFolder
 from experiments.setting import Setting, prepare, program
 from experiments.train import main
 from jsnn.train.budget import Infeasible
 from jsnn.train.devices import take
+from jsnn.train.run_folder import RunFolder
 
 WAYS = ("auto", "turns", "vmap")
 

@@ -16,7 +16,6 @@ from jax.sharding import PartitionSpec as Spec
 from experiments import restored
 from experiments.finish import finish
 from experiments.runconfig import Config
-from experiments.runfolder import RunFolder
 from experiments.setting import Begun, Setting, begin, without_terms
 from experiments.summary import since
 from jsnn.train import draw_order, score_of, training_figures, validation_figures
@@ -24,6 +23,7 @@ from jsnn.train.budget import Infeasible
 from jsnn.train.checkpoint import Checkpoints
 from jsnn.train.devices import Devices
 from jsnn.train.evaluation import evaluate
+from jsnn.train.run_folder import RunFolder
 
 
 def train(

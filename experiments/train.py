@@ -31,17 +31,17 @@ from rich.console import Console
 
 from experiments import hosts, pruned, restored, windows
 from experiments.compiled import keep_compiled
-from experiments.config import option, parse
+from experiments.config import option, parse, stored_config
 from experiments.finish import finish, sizes
 from experiments.hosts import HERE, Hosts
 from experiments.memory import keep_memory
 from experiments.progress import Progress
 from experiments.runconfig import Config, configured
-from experiments.runfolder import CHANGES, RunFolder
 from experiments.setting import Begun, Setting, begin, prepare, without_terms
 from experiments.summary import parameters, since
 from jsnn.train import Best, Callback, Diverged, Fitted, diagnosis, fit_program
 from jsnn.train.checkpoint import Checkpoints
+from jsnn.train.run_folder import CHANGES, RunFolder
 from jsnn.train.state import TrainState
 from jsnn.viz import plots
 
@@ -363,7 +363,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
         with folder:
             if jax.process_index() == 0:
                 folder.lock()
-            config = folder.stored_config(Config, flags, free=("epochs",))
+            config = stored_config(folder, Config, flags, free=("epochs",))
             return main(config, resume=folder, where=where)
     return main(configured(flags, smoke), out=out, where=where)
 

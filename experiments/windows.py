@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.runfolder import RunFolder
 from jsnn.codesign import early_exit
 from jsnn.codesign.time_window import Window
 from jsnn.hardware import Hardware
 from jsnn.train.levers import Levered
+from jsnn.train.run_folder import RunFolder
 
 LEARNED = "learned"
 # Readouts with an answer after every step, and how a learned window computes it.

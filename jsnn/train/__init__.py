@@ -6,6 +6,7 @@ from jsnn.train import (
     devices,
     diagnosis,
     evaluation,
+    json_files,
     levers,
     losses,
     objective,
@@ -13,6 +14,7 @@ from jsnn.train import (
     pace,
     program,
     regularisers,
+    run_folder,
     state,
     step,
     threshold,
@@ -34,6 +36,7 @@ from jsnn.train.evaluation import evaluate, make_eval_step
 from jsnn.train.objective import Activity, DeadNeurons, Energy, Objective, Term, energy_terms
 from jsnn.train.optimiser import label_params, make_optimiser
 from jsnn.train.program import Program, Start, compile_program
+from jsnn.train.run_folder import RunFolder
 from jsnn.train.state import TrainState, as_trained, init_state, start_terms
 from jsnn.train.step import make_epoch, make_train_step
 
@@ -48,6 +51,7 @@ __all__ = [
     "Fitted",
     "Objective",
     "Program",
+    "RunFolder",
     "Start",
     "Term",
     "TrainState",
@@ -64,6 +68,7 @@ __all__ = [
     "fit",
     "fit_program",
     "init_state",
+    "json_files",
     "label_params",
     "levers",
     "losses",
@@ -76,6 +81,7 @@ __all__ = [
     "pace",
     "program",
     "regularisers",
+    "run_folder",
     "score_of",
     "start_terms",
     "state",

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from experiments import energy_report
-from experiments.runfolder import RunFolder
 from jsnn.energy import estimate_energy, op_count_proxy, spike_independent_energy
 from jsnn.energy.qnn import estimate_qnn_energy
 from jsnn.energy.report import battery_life_s, compare, report
 from jsnn.hardware import get
+from jsnn.train.run_folder import RunFolder
 from jsnn.viz import plots
 from jsnn.workload import Workload
 from jsnn.workload.analytic import dense

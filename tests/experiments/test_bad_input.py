@@ -133,7 +133,7 @@ def test_folder_below_a_file(tiny_run, tmp_path):
     file.write_text("kept")
     with pytest.raises(OSError, match=r"output folder .*run cannot be written to .*--out"):
         tiny_run(file / "run")
-    with pytest.raises(FileExistsError, match="belongs to something else: choose another --out"):
+    with pytest.raises(FileExistsError, match=r"belongs to something else: choose another folder"):
         tiny_run(file)
     assert file.read_text() == "kept"
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import build, comparison_pool, comparison_table, regularisers, runfolder
+from experiments import build, comparison_pool, comparison_table, regularisers
 from experiments.comparison_analysis import ratio
 from experiments.comparison_plan import (
     REPORT,
@@ -26,6 +26,7 @@ from experiments.regularisers import Flags, describe, estimate, summarise
 from experiments.reproduce import ROOT
 from experiments.swept import NONE, task_config
 from experiments.table import place
+from jsnn.train import json_files
 from jsnn.train.regularisers import REGULARISERS
 
 GRID = Grid()
@@ -78,7 +79,7 @@ def few_draws(monkeypatch):
 @pytest.fixture(autouse=True)
 def no_wait_for_the_disk(monkeypatch):
     """The thousands of results that are kept here need not outlast a power cut."""
-    monkeypatch.setattr(runfolder.os, "fsync", lambda handle: None)
+    monkeypatch.setattr(json_files.os, "fsync", lambda handle: None)
 
 
 @pytest.fixture

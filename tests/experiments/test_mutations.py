@@ -15,7 +15,7 @@ from experiments.mutations import (
     run_tests,
     summary,
 )
-from experiments.runfolder import keep
+from jsnn.train.json_files import keep
 
 
 @pytest.mark.parametrize("area", AREAS)

@@ -9,10 +9,10 @@ import pytest
 
 from experiments import build, energy_report, pruned, train
 from experiments.runconfig import Config
-from experiments.runfolder import RunFolder
 from jsnn.codesign.pruning.compact import Sparse, with_widths
 from jsnn.hardware import get
 from jsnn.train.checkpoint import Checkpoints
+from jsnn.train.run_folder import RunFolder
 
 SMALL = "--limit 64 --epochs 2 --batch 16 --widths 12,8 --prune-rate 300 --no-compile-cache".split()
 

@@ -15,13 +15,13 @@ from PIL import Image
 from experiments import build, train
 from experiments.config import check, option, parse
 from experiments.recipes import RECIPES
-from experiments.runfolder import RunFolder
 from jsnn.data import ENCODERS, Dataset
 from jsnn.export.integer import IntegerNetwork
 from jsnn.neurons import NEURONS
 from jsnn.readouts import READOUTS
 from jsnn.surrogate import SURROGATES
 from jsnn.train import program
+from jsnn.train.run_folder import RunFolder
 
 ROOT = Path(train.__file__).parents[1]
 

@@ -27,10 +27,11 @@ import pytest
 from hypothesis import strategies as st
 
 from experiments import restored
-from experiments.config import option
-from experiments.runfolder import RunFolder, keep
+from experiments.config import option, stored_config
 from experiments.summary import versions
 from jsnn.train.checkpoint import Checkpoints
+from jsnn.train.json_files import keep
+from jsnn.train.run_folder import RunFolder
 from tests.fuzzing import examples
 
 MODULE = "tests.properties.test_fuzz_runs"
@@ -291,7 +292,7 @@ def read_all(path: Path, run: Finished) -> dict[str, str]:
     folder, said = RunFolder(path), []
 
     def config():
-        found = RunFolder.existing(str(path)).stored_config(Toy)
+        found = stored_config(RunFolder.existing(str(path)), Toy)
         restored.check(folder, Checkpoints(folder.checkpoints, say=said.append))
         return found
 

@@ -14,8 +14,8 @@ import pytest
 
 from experiments import train
 from experiments.hosts import Hosts
-from experiments.runfolder import RunFolder
 from jsnn.train.devices import join, take
+from jsnn.train.run_folder import RunFolder
 
 ROOT = Path(train.__file__).parents[1]
 # Sums in another order.

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import runfolder, train
-from experiments.config import from_json, option
-from experiments.runfolder import CHANGES, RunFolder
+from experiments import train
+from experiments.config import from_json, option, stored_config
+from jsnn.train import run_folder
+from jsnn.train.run_folder import CHANGES, RunFolder
 
 ROOT = Path(train.__file__).parents[1]
 
@@ -48,14 +49,14 @@ def folder(tmp_path):
 # Processes that meet before each trial and after it, so that all try while the first still holds.
 TOGETHER = """
 import dataclasses, json, multiprocessing, os, sys
-from experiments.runfolder import RunFolder
-assert not {"jax", "numpy"} & set(sys.modules)
 
 @dataclasses.dataclass
 class Config:
     seed: int = 0
 
 def work(number, meet, names, answers):
+    # Only here: what it imports has threads, which no process survives being forked with.
+    from jsnn.train.run_folder import RunFolder
     said = []
     for name in names:
         meet.wait()
@@ -102,7 +103,7 @@ def together(folder: Path, names: list, count: int = 4) -> list[list]:
 
 
 needs_locks = pytest.mark.skipif(
-    runfolder.fcntl is None or not hasattr(os, "fork"), reason="needs flock and fork"
+    run_folder.fcntl is None or not hasattr(os, "fork"), reason="needs flock and fork"
 )
 
 
@@ -149,7 +150,7 @@ def test_the_lock_of_a_dead_process_is_gone(tmp_path):
     folder = RunFolder.create(str(tmp_path / "run"), "toy", Toy())
     folder.release()
     script = (
-        "import sys, time; from experiments.runfolder import RunFolder\n"
+        "import sys, time; from jsnn.train.run_folder import RunFolder\n"
         "folder = RunFolder.existing(sys.argv[1]); folder.lock(); print('held', flush=True)\n"
         "time.sleep(100)"
     )
@@ -181,7 +182,7 @@ def test_a_running_run_is_not_resumed(finished, tmp_path):
 
 
 def test_a_system_without_locks_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runfolder, "fcntl", None)
+    monkeypatch.setattr(run_folder, "fcntl", None)
     with RunFolder.create(str(tmp_path / "run"), "toy", Toy()):
         pass
     assert "cannot be locked (this system has no flock)" in capsys.readouterr().err
@@ -190,9 +191,9 @@ def test_a_system_without_locks_says_so(tmp_path, monkeypatch, capsys):
 @needs_locks
 def test_a_file_system_without_locks_says_so(tmp_path, monkeypatch, capsys):
     def refuse(*_):
-        raise OSError(runfolder.errno.ENOLCK, os.strerror(runfolder.errno.ENOLCK))
+        raise OSError(run_folder.errno.ENOLCK, os.strerror(run_folder.errno.ENOLCK))
 
-    monkeypatch.setattr(runfolder.fcntl, "flock", refuse)
+    monkeypatch.setattr(run_folder.fcntl, "flock", refuse)
     with RunFolder.create(str(tmp_path / "run"), "toy", Toy()):
         pass
     assert "cannot be locked (No locks available)" in capsys.readouterr().err
@@ -203,10 +204,10 @@ def test_a_folder_whose_making_was_broken_off(tmp_path):
     path.mkdir()
     (path / "config.partial").write_text('{"see')
     (path / "lock").write_text("process 1 on elsewhere\n")
-    with pytest.raises(FileNotFoundError, match=rf"no config\.json.*again with --out {path}"):
+    with pytest.raises(FileNotFoundError, match=rf"no config\.json.*again \(--out {path}"):
         RunFolder.existing(str(path))
     with RunFolder.create(str(path), "toy", Toy()) as folder:
-        assert folder.stored_config(Toy) == Toy()
+        assert stored_config(folder, Toy) == Toy()
     assert not (path / "config.partial").exists()
 
 
@@ -239,7 +240,7 @@ def test_a_config_is_checked_by_type_and_value(folder, change, message):
     stored = {**folder.content(), **change}
     folder.config.write_text(json.dumps(stored))
     with pytest.raises(ValueError, match=rf"config\.json.*{message}"):
-        folder.stored_config(Toy)
+        stored_config(folder, Toy)
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Toy)])
@@ -248,7 +249,7 @@ def test_a_missing_field_is_named(folder, field):
     del stored[field]
     folder.config.write_text(json.dumps(stored))
     with pytest.raises(ValueError, match=rf"config\.json .*{field} is missing"):
-        folder.stored_config(Toy)
+        stored_config(folder, Toy)
 
 
 def test_every_field_of_a_run_is_checked_by_its_type():
@@ -264,7 +265,7 @@ def test_a_config_that_is_none(folder):
     for text in ("[]", "3", '"a"', "null", "", "{", "[" * 100_000, '{"a": 1', "\xff"):
         folder.config.write_bytes(text.encode("latin-1"))
         with pytest.raises(ValueError, match=r"config\.json is damaged"):
-            folder.stored_config(Toy)
+            stored_config(folder, Toy)
 
 
 def test_an_edited_config_is_refused_with_the_fields_that_differ(folder):
@@ -289,7 +290,7 @@ def test_epochs_are_changed_and_older_checkpoints_still_fit(folder):
     folder.write(folder.result, {"accuracy": 0.5})
     assert folder.change_epochs(3, 3) is None
     assert folder.change_epochs(7, 3) == "7 epochs instead of 3, changed after epoch 3"
-    assert folder.stored_config(Toy) == Toy(epochs=7)
+    assert stored_config(folder, Toy) == Toy(epochs=7)
     assert not folder.result.exists() and (folder.path / "result-after-3.json").exists()
     middle = folder.content()
     folder.change_epochs(5, 4)
@@ -314,13 +315,13 @@ def test_a_config_edited_behind_changed_epochs_is_refused(folder, change):
 
 def test_epochs_are_free_before_the_first_is_done(folder):
     folder.change_epochs(7, 0)
-    assert CHANGES not in folder.content() and folder.stored_config(Toy).epochs == 7
+    assert CHANGES not in folder.content() and stored_config(folder, Toy).epochs == 7
 
 
 def test_flags_win_where_they_may(folder):
-    assert folder.stored_config(Toy, {"epochs": 9}, free=("epochs",)) == Toy(epochs=9)
+    assert stored_config(folder, Toy, {"epochs": 9}, free=("epochs",)) == Toy(epochs=9)
     with pytest.raises(ValueError, match=r"another config \(epochs: 3 in the run, 9 now\)"):
-        folder.stored_config(Toy, {"epochs": 9})
+        stored_config(folder, Toy, {"epochs": 9})
 
 
 # ---- metrics and results -------------------------------------------------------------------------

@@ -9,26 +9,37 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import platform
 import sys
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.config import from_json
+from jsnn.train.json_files import (
+    DIGEST,
+    as_json,
+    digest_of,
+    loaded,
+    opened,
+    parsed,
+    replace,
+    saying,
+    sealed,
+    sync,
+    sync_folder,
+)
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system
     fcntl = None
 
-DIGEST = "sha256"
 CHANGES = "epochs_changed"
 ROW = "row"
+_ELSEWHERE = "choose another folder (--out)"
 # Errors of flock on a file system without locks.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -55,8 +66,15 @@ class RunFolder:
         self.release()
 
     @classmethod
-    def create(cls, out: str | None, name: str, config: Any) -> RunFolder:
+    def create(
+        cls, out: str | Path | None = None, name: str = "run", config: Any = None
+    ) -> RunFolder:
         """A new folder, locked: `out`, or the first free `runs/name-N`.
+
+        Args:
+            out: its path.
+            name: of a folder that is numbered.
+            config: what the run is made with: a mapping that JSON can hold, or a dataclass.
 
         Raises:
             FileExistsError: `out` holds files already, of another run or of something else.
@@ -64,18 +82,19 @@ class RunFolder:
             OSError: it cannot be written to.
         """
         folder = cls._numbered(Path("runs"), name) if out is None else cls._named(Path(out))
-        with _saying(f"output folder {folder.path} cannot be written to", "choose another --out"):
-            _sync_folder(folder.path.parent)
-            replace(folder.config, _json(sealed(dataclasses.asdict(config), folder.config.name)))
+        fields = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config or {}
+        with saying(f"output folder {folder.path} cannot be written to", _ELSEWHERE):
+            sync_folder(folder.path.parent)
+            replace(folder.config, as_json(sealed(dict(fields), folder.config.name)))
         return folder
 
     @classmethod
     def _named(cls, path: Path) -> RunFolder:
         folder = cls(path)
         folder._refuse_taken()
-        with _saying(f"output folder {path} cannot be written to", "choose another --out"):
+        with saying(f"output folder {path} cannot be written to", _ELSEWHERE):
             path.mkdir(parents=True, exist_ok=True)
-        folder.lock("choose another --out")
+        folder.lock(_ELSEWHERE)
         try:
             # Another process may have created and left the folder meanwhile.
             folder._refuse_taken()
@@ -90,7 +109,7 @@ class RunFolder:
         while True:
             number += 1
             folder = cls(root / f"{name}-{number}")
-            with _saying(f"output folder {folder.path} cannot be made", "choose another --out"):
+            with saying(f"output folder {folder.path} cannot be made", _ELSEWHERE):
                 root.mkdir(parents=True, exist_ok=True)
                 try:
                     folder.path.mkdir()
@@ -107,17 +126,17 @@ class RunFolder:
         if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - unborn):
             owner = "another run" if self.config.exists() else "something else"
             raise FileExistsError(
-                f"output folder {path} belongs to {owner}: choose another --out, or continue with "
-                f"that run by --resume {path}"
+                f"output folder {path} belongs to {owner}: choose another folder (--out), or "
+                f"continue with that run (--resume {path})"
             )
 
     @classmethod
-    def existing(cls, path: str) -> RunFolder:
+    def existing(cls, path: str | Path) -> RunFolder:
         """The folder of an earlier run; FileNotFoundError if there is none."""
         folder = cls(Path(path))
         if not folder.config.exists():
             begun = folder.config.with_suffix(".partial").exists()
-            advice = f"start it again with --out {path}" if begun else "start one with --out"
+            advice = f"start it again (--out {path})" if begun else "start one (--out)"
             raise FileNotFoundError(
                 f"{path} holds no config.json, so there is no run to resume; {advice}"
             )
@@ -140,7 +159,7 @@ class RunFolder:
         if fcntl is None:
             self._say_unlocked("this system has no flock")
             return
-        with _saying(f"{self.lock_file} cannot be written", "see that the folder is writable"):
+        with saying(f"{self.lock_file} cannot be written", "see that the folder is writable"):
             handle = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -157,7 +176,7 @@ class RunFolder:
             self._say_unlocked(error.strerror)
             return
         self._unlock = weakref.finalize(self, os.close, handle)
-        with _saying(f"{self.lock_file} cannot be written", "make room"):
+        with saying(f"{self.lock_file} cannot be written", "make room"):
             os.truncate(handle, 0)
             os.write(handle, f"process {os.getpid()} on {platform.node()}\n".encode())
 
@@ -175,33 +194,31 @@ class RunFolder:
     # ---- config ----------------------------------------------------------------------------------
 
     def stored_config(
-        self, cls: type, given: dict[str, Any] | None = None, free: Sequence[str] = ()
-    ) -> Any:
-        """The config of the run, an instance of `cls`.
+        self, given: Mapping[str, Any] | None = None, free: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """The config of the run as JSON holds it: lists in place of tuples.
 
         Args:
-            cls: dataclass of the config.
-            given: flags given now.
-            free: names of flags that may differ from those of the run; they win.
+            given: values that the run shall have now.
+            free: names of values that may differ from those of the run; they win.
 
         Raises:
-            ValueError: the file is damaged, a field is invalid, or a flag differs from the run.
+            ValueError: the file is damaged, or a value differs from that of the run.
         """
         stored, _ = self._stored()
         stored.pop(CHANGES, None)
-        config, given = from_json(cls, stored, self.config), json.loads(json.dumps(given or {}))
+        given = json.loads(json.dumps(dict(given or {})))
         changed = [
-            f"{name}: {stored[name]!r} in the run, {value!r} now"
+            f"{name}: {stored.get(name)!r} in the run, {value!r} now"
             for name, value in given.items()
-            if stored[name] != value and name not in free
+            if name not in free and (name not in stored or stored[name] != value)
         ]
         if changed:
             raise ValueError(
-                f"{self.path} was run with another config ({'; '.join(changed)}): drop these flags "
-                "to resume it, or start a new run with --out"
+                f"{self.path} was run with another config ({'; '.join(changed)}): leave these "
+                "values away to resume it, or start a new run (--out)"
             )
-        new = {name: given[name] for name in free if name in given}
-        return dataclasses.replace(config, **new)
+        return stored | {name: given[name] for name in free if name in given}
 
     def content(self) -> dict[str, Any]:
         """Content of config.json: the config, and later changes of its epochs."""
@@ -210,10 +227,10 @@ class RunFolder:
     def refuse_edited(self) -> None:
         """Raise ValueError if config.json was edited; used where no checkpoint holds a copy."""
         stored, digest = self._stored()
-        if digest != _digest(stored, self.config.name):
+        if digest != digest_of(stored, self.config.name):
             raise ValueError(
                 f"{self.config} is not as the run wrote it (its {DIGEST} does not match): start a "
-                "new run with --out"
+                "new run (--out)"
             )
 
     def refuse_unlike(self, known: Any) -> None:
@@ -248,7 +265,7 @@ class RunFolder:
         ]
         raise ValueError(
             f"{self.config} is not the config that made the checkpoint ({'; '.join(unlike)}): put "
-            "it back as it was, or start a new run with --out"
+            "it back as it was, or start a new run (--out)"
         )
 
     def change_epochs(self, epochs: int, done: int) -> str | None:
@@ -271,13 +288,13 @@ class RunFolder:
         with self._saying_what(self.config):
             if self.result.exists():
                 os.replace(self.result, self.path / f"result-after-{before}.json")
-                _sync_folder(self.path)
-            replace(self.config, _json(sealed(changed, self.config.name)))
+                sync_folder(self.path)
+            replace(self.config, as_json(sealed(changed, self.config.name)))
         return f"{epochs} epochs instead of {before}, changed after epoch {done}"
 
     def _stored(self) -> tuple[dict[str, Any], Any]:
         """Content of config.json and the digest that it carries."""
-        stored = _parsed(self.config)
+        stored = parsed(self.config)
         if not isinstance(stored, dict):
             raise ValueError(f"{self.config} is damaged: it holds no object of named values")
         digest = stored.pop(DIGEST, None)
@@ -288,7 +305,7 @@ class RunFolder:
     def write(self, file: Path, content: Any) -> None:
         """Write JSON with its digest, completely or not at all; OSError if the disk refuses."""
         with self._saying_what(file):
-            replace(file, _json(sealed(content, file.name)))
+            replace(file, as_json(sealed(content, file.name)))
 
     def read(self, file: Path) -> dict[str, Any]:
         """JSON that `write` wrote.
@@ -297,7 +314,12 @@ class RunFolder:
             FileNotFoundError: there is none.
             ValueError: it was changed since it was written.
         """
-        return opened(_parsed(file), file.name, file, f"--resume {self.path} writes it again")
+        return opened(
+            parsed(file),
+            file.name,
+            file,
+            f"continuing the run (--resume {self.path}) writes it again",
+        )
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one line to the metrics, or none; OSError if the disk refuses."""
@@ -314,8 +336,8 @@ class RunFolder:
     def sync(self) -> None:
         """Force the metrics to disk, before a checkpoint that relies on them."""
         with self._saying_what(self.metrics):
-            _sync(self.metrics)
-            _sync_folder(self.path)
+            sync(self.metrics)
+            sync_folder(self.path)
 
     def rows(self, through: int | None = None) -> list[dict[str, Any]]:
         """The metrics so far, by epoch.
@@ -332,8 +354,8 @@ class RunFolder:
                 wrong.append(f"no row of epoch{'s' * (len(missing) > 1)} {_numbers(missing)}")
         if wrong:
             raise ValueError(
-                f"{self.metrics} is damaged: {'; '.join(wrong)}. --resume {self.path} puts back "
-                "what its checkpoint knows"
+                f"{self.metrics} is damaged: {'; '.join(wrong)}. Continuing the run "
+                f"(--resume {self.path}) puts back what its checkpoint knows"
             )
         last = max(by_epoch, default=0) if through is None else through
         return [by_epoch[epoch] for epoch in sorted(by_epoch) if epoch <= last]
@@ -344,8 +366,8 @@ class RunFolder:
             if row["epoch"] == epoch:
                 return row
         raise ValueError(
-            f"{self.metrics} is damaged: no row of epoch {epoch}. --resume {self.path} puts back "
-            "what its checkpoint knows"
+            f"{self.metrics} is damaged: no row of epoch {epoch}. Continuing the run "
+            f"(--resume {self.path}) puts back what its checkpoint knows"
         )
 
     def rewind(self, rows: Sequence[dict[str, Any]]) -> str | None:
@@ -360,7 +382,7 @@ class RunFolder:
         unlike = [
             row["epoch"]
             for row in rows
-            if _digest(by_epoch.get(row["epoch"]), ROW) != _digest(row, ROW)
+            if digest_of(by_epoch.get(row["epoch"]), ROW) != digest_of(row, ROW)
         ]
         text = "".join(map(_line, rows))
         with self._saying_what(self.metrics):
@@ -382,66 +404,23 @@ class RunFolder:
             wrong.append(f"line {len(lines) + 1} is cut off")
         for number, line in enumerate(lines, 1):
             try:
-                row = opened(_loaded(line), ROW, f"line {number}", "")
+                row = opened(loaded(line), ROW, f"line {number}", "")
             except ValueError:
                 wrong.append(f"line {number} is not as it was written")
                 continue
             # A repeated identical row is harmless.
-            if _digest(by_epoch.setdefault(row["epoch"], row), ROW) != _digest(row, ROW):
+            if digest_of(by_epoch.setdefault(row["epoch"], row), ROW) != digest_of(row, ROW):
                 wrong.append(f"line {number} is a second row of epoch {row['epoch']}")
         return by_epoch, wrong
 
     def _saying_what(self, file: Path):
-        return _saying(f"{file} could not be written", f"make room and --resume {self.path}")
-
-
-# ---- content with a digest -----------------------------------------------------------------------
-
-
-def sealed(content: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Content and its digest, which includes the kind: no file passes for another kind."""
-    return {**content, DIGEST: _digest(content, kind)}
-
-
-def opened(stored: Any, kind: str, where: Any, advice: str) -> dict[str, Any]:
-    """Content that `sealed` sealed; ValueError if it was changed."""
-    advice = f": {advice}" if advice else ""
-    if not isinstance(stored, dict) or DIGEST not in stored:
-        raise ValueError(f"{where} is damaged, or of an older version: it has no {DIGEST}{advice}")
-    content = {name: value for name, value in stored.items() if name != DIGEST}
-    if stored[DIGEST] != _digest(content, kind):
-        raise ValueError(
-            f"{where} is damaged: it is not as it was written, its {DIGEST} does not match{advice}"
+        return saying(
+            f"{file} could not be written", f"make room and continue the run (--resume {self.path})"
         )
-    return content
-
-
-def _digest(content: Any, kind: str) -> str:
-    text = json.dumps([kind, _plain(content)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _plain(content: Any) -> Any:
-    """Content as it is after a round trip through JSON."""
-    return json.loads(json.dumps(content))
 
 
 def _line(row: dict[str, Any]) -> str:
     return json.dumps(sealed(row, ROW)) + "\n"
-
-
-def _parsed(file: Path) -> Any:
-    try:
-        return _loaded(file.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
-
-
-def _loaded(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("lists within lists beyond all use") from error
 
 
 def _changes(stored: dict[str, Any], file: Path) -> list[dict[str, int]]:
@@ -471,55 +450,3 @@ def _numbers(epochs: Iterable[int]) -> str:
         else:
             ranges.append([epoch, epoch])
     return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in ranges)
-
-
-# ---- files ---------------------------------------------------------------------------------------
-
-
-def replace(file: Path, text: str) -> None:
-    """Write a file completely or not at all; its content is on disk before its name."""
-    partial = file.with_suffix(".partial")
-    try:
-        with partial.open("w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    os.replace(partial, file)
-    _sync_folder(file.parent)
-
-
-def keep(file: Path, content: Any) -> None:
-    """Write JSON completely or not at all; a missing folder is created."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    replace(file, _json(content))
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(path: Path) -> None:
-    """Force the names in a folder to disk; Windows cannot open folders and need not."""
-    if os.name != "nt":
-        _sync(path)
-
-
-def _json(content: Any) -> str:
-    return json.dumps(content, indent=2) + "\n"
-
-
-@contextlib.contextmanager
-def _saying(what: str, advice: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        # Given an errno, OSError creates the matching subclass.
-        reason = error.strerror or error
-        raise OSError(error.errno, f"{what} ({reason}): {advice}") from error
