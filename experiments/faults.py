@@ -32,13 +32,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments import restored
 from experiments.config import check, option, parse, stored_config
 from experiments.summary import versions
-from experiments.train import Kept
 from jsnn.train.checkpoint import Checkpoints
 from jsnn.train.json_files import keep
 from jsnn.train.run_folder import RunFolder
+from jsnn.train.saving import Saving, check_config
 
 KINDS = ("count", "kill", "torn", "full")
 TINY = (
@@ -232,9 +231,10 @@ def _files(path: Path) -> None:
         else:
             folder = RunFolder.create(str(path), "files", Arithmetic())
         checkpoints = Checkpoints(folder.checkpoints)
-        restored.check(folder, checkpoints)
+        check_config(folder, checkpoints)
         config = stored_config(folder, Arithmetic)
-        kept, state, epoch, rows = Kept(folder, checkpoints, 0.0), {"w": np.zeros((8, 8))}, 0, []
+        saving = Saving(folder, 0.0, checkpoints=checkpoints)
+        state, epoch, rows = {"w": np.zeros((8, 8))}, 0, []
         if checkpoints.latest() is not None:
             tree, record = checkpoints.restore({"state": state, "best": state})
             state, epoch, rows = tree["state"], record["epoch"], record["rows"]
@@ -247,7 +247,7 @@ def _files(path: Path) -> None:
             row = {"epoch": epoch, "mean": float(state["w"].mean()), "seconds": 0.0}
             folder.append(row)
             rows.append(row)
-            kept.save(epoch, state, {"state": state, "epoch": epoch}, rows)
+            saving.save(epoch, state, {"state": state, "epoch": epoch}, rows)
         folder.write(folder.result, {"norm": float(np.linalg.norm(state["w"])), "seconds": 0.0})
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -1,52 +1,13 @@
-"""Restored contents of a run folder: the state, and the network as tested."""
+"""The network of a run folder as it was tested."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
 
 from experiments.build import BUDGETS
 from jsnn.train.checkpoint import Checkpoints
 from jsnn.train.run_folder import RunFolder
+from jsnn.train.saving import check_config
 from jsnn.train.state import TrainState
 from jsnn.train.threshold import turned
-
-
-def record(
-    folder: RunFolder, epoch: int, best: dict[str, Any], rows: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
-    """Record that a checkpoint holds beside its arrays.
-
-    Args:
-        folder: of the run, whose config made the checkpoint.
-        epoch: the last one done.
-        best: score, task and epoch of the chosen network.
-        rows: metrics of all epochs done.
-    """
-    return {"epoch": epoch, "best": best, "config": folder.content(), "rows": list(rows)}
-
-
-def check(folder: RunFolder, checkpoints: Checkpoints, epochs: int | None = None) -> None:
-    """Compare the config of a run with that of its newest checkpoint.
-
-    Args:
-        folder: of the run.
-        checkpoints: of the run.
-        epochs: number of epochs the run shall have; None: that of its config.
-
-    Raises:
-        ValueError: the config was changed, or more epochs are done already.
-    """
-    if checkpoints.latest() is None:
-        folder.refuse_edited()
-        return
-    known = checkpoints.record()
-    folder.refuse_unlike(known.get("config"))
-    if epochs is not None and epochs < known["epoch"]:
-        raise ValueError(
-            f"--epochs must be at least {known['epoch']}, the epochs that {folder.path} has done, "
-            f"got {epochs}"
-        )
 
 
 def network(folder: RunFolder, like: TrainState) -> tuple[TrainState, int]:
@@ -67,7 +28,7 @@ def network(folder: RunFolder, like: TrainState) -> tuple[TrainState, int]:
         raise FileNotFoundError(
             f"{folder.path} has no checkpoint: continue the run with --resume {folder.path}"
         )
-    check(folder, checkpoints)
+    check_config(folder, checkpoints)
     tree, kept = checkpoints.restore({"state": like, "best": like})
     folder.refuse_unlike(kept.get("config"))
     return _turned(folder, tree["best"]), kept["best"]["epoch"]

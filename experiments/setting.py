@@ -21,6 +21,7 @@ from jsnn.train.losses import LOSSES
 from jsnn.train.objective import Objective
 from jsnn.train.program import Program, Start, compile_program
 from jsnn.train.run_folder import RunFolder
+from jsnn.train.saving import without_terms
 from jsnn.train.state import TrainState
 
 
@@ -149,11 +150,6 @@ def begin(config: Config, made: Setting, devices: Devices) -> Begun:
     budget_of_run = run_budget.start(budget, made, start.state.variables, config)
     numbers = devices.replicate(budget.numbers(budget_of_run.start))
     return Begun(start.with_numbers(**{budget.name: numbers}), budget_of_run)
-
-
-def without_terms(state: TrainState) -> TrainState:
-    """The state without the numbers of its terms, which follow from the config, as it is kept."""
-    return dataclasses.replace(state, terms=None)
 
 
 def _warm(state: TrainState, config: Config) -> TrainState:

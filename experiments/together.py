@@ -13,10 +13,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
-from experiments import restored
 from experiments.finish import finish
 from experiments.runconfig import Config
-from experiments.setting import Begun, Setting, begin, without_terms
+from experiments.setting import Begun, Setting, begin
 from experiments.summary import since
 from jsnn.train import draw_order, score_of, training_figures, validation_figures
 from jsnn.train.budget import Infeasible
@@ -24,6 +23,7 @@ from jsnn.train.checkpoint import Checkpoints
 from jsnn.train.devices import Devices
 from jsnn.train.evaluation import evaluate
 from jsnn.train.run_folder import RunFolder
+from jsnn.train.saving import checkpoint_record, without_terms
 
 
 def train(
@@ -122,7 +122,7 @@ def _end(config, made, begun: Begun, last, picked, epoch, rows, folder, started)
     """Write all files of a run; returns why it is infeasible, None if it is not."""
     folder.rewind(rows)
     best = {"score": 0.0, "task": 0.0, "epoch": epoch}
-    record = restored.record(folder, config.epochs, best, rows)
+    record = checkpoint_record(folder, config.epochs, best, rows)
     checkpoints = Checkpoints(folder.checkpoints)
     checkpoints.rewind(0)
     checkpoints.save(config.epochs, {"state": last, "best": picked}, record)

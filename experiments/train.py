@@ -13,35 +13,32 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import itertools
 import platform
 import shlex
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from rich.console import Console
 
-from experiments import hosts, pruned, restored, windows
+from experiments import hosts, pruned, windows
 from experiments.compiled import keep_compiled
 from experiments.config import option, parse, stored_config
 from experiments.finish import finish, sizes
 from experiments.hosts import HERE, Hosts
 from experiments.memory import keep_memory
-from experiments.progress import Progress
 from experiments.runconfig import Config, configured
-from experiments.setting import Begun, Setting, begin, prepare, without_terms
+from experiments.setting import Begun, Setting, begin, prepare
 from experiments.summary import parameters, since
-from jsnn.train import Best, Callback, Diverged, Fitted, diagnosis, fit_program
+from jsnn.train import Diverged, Progress, Saving, diagnosis, fit_program
 from jsnn.train.checkpoint import Checkpoints
 from jsnn.train.run_folder import CHANGES, RunFolder
+from jsnn.train.saving import check_config
 from jsnn.train.state import TrainState
 from jsnn.viz import plots
 
@@ -75,17 +72,22 @@ def main(
         if resume is not None:
             resume = held.enter_context(hosts.taken(devices, resume))
             checkpoints = Checkpoints(resume.checkpoints)
-            restored.check(resume, checkpoints, config.epochs)
+            check_config(resume, checkpoints, config.epochs)
         made = made or prepare(config, devices)
         begun = begin(config, made, devices)
         folder = held.enter_context(hosts.folder(devices, out, config.dataset, config, resume))
-        checkpoints = checkpoints or Checkpoints(folder.checkpoints)
-        kept = Kept(folder, checkpoints, config.checkpoint_seconds)
+        saving = Saving(
+            folder,
+            config.checkpoint_seconds,
+            listen=devices.alone and not quiet,
+            checkpoints=checkpoints,
+        )
         try:
-            result = _train(config, made, begun, kept, console, started, quiet)
+            result = _train(config, made, begun, saving, console, started, quiet)
         except KeyboardInterrupt as stop:
+            command = f"python -m experiments.train --resume {shlex.quote(str(folder.path))}"
             raise KeyboardInterrupt(
-                f"Stopped by Ctrl-C. {kept}. Continue with: {kept.command}"
+                f"Stopped by Ctrl-C. {saving}. Continue with: {command}"
             ) from stop
     if begun.budget_of_run is not None:
         begun.budget_of_run.check(result["budget"], folder.path)
@@ -96,25 +98,20 @@ def _train(
     config: Config,
     made: Setting,
     begun: Begun,
-    kept: Kept,
+    saving: Saving,
     console: Console,
     started: float,
     quiet: bool,
 ) -> dict[str, Any]:
-    folder, devices, first = kept.folder, made.devices, begun.first
-    resumed = _resumed(made, begun, kept)
-    rows = [] if resumed is None else resumed.rows
-    for said in (folder.rewind(rows), folder.change_epochs(config.epochs, len(rows))):
+    folder, devices, first = saving.folder, made.devices, begun.first
+    resumed = saving.resumed(made, begun.start)
+    done = 0 if resumed is None else len(resumed.rows)
+    for said in (saving.note, folder.change_epochs(config.epochs, done)):
         if said is not None:
             console.print(said, markup=False)
     changes = folder.content().get(CHANGES)
     _announce(config, made, begun, changes, console)
-    steps = made.epoch_steps
-    with (
-        Progress(console, config.epochs * steps, len(rows) * steps) as progress,
-        Asked(devices.alone and not quiet) as asked,
-    ):
-        watched = Watched(kept, progress, asked, config.epochs)
+    with Progress(console) as progress, saving:
         try:
             run = fit_program(
                 made,
@@ -122,12 +119,12 @@ def _train(
                 config.epochs,
                 seed=config.seed,
                 select=config.select,
-                callbacks=(watched,),
+                callbacks=(progress, saving),
                 resumed=resumed,
             )
         except Diverged as error:
             raise FloatingPointError(
-                f"{error}. {kept}. Lower --learning-rate or --clip, or look at the inputs"
+                f"{error}. {saving}. Lower --learning-rate or --clip, or look at the inputs"
             ) from error
     # The test set is used here, once.
     tested, chosen, sums, result = finish(
@@ -141,20 +138,6 @@ def _train(
         _show(config, tested, first, chosen, sums, result, run.rows, folder, console)
         console.print(f"\n{since(started):.0f} s; everything is in {folder.path}")
     return result
-
-
-def _resumed(made: Setting, begun: Begun, kept: Kept) -> Fitted | None:
-    """The run as its checkpoint knows it, None without one."""
-    if kept.checkpoints.latest() is None:
-        return None
-    like = without_terms(begun.state)
-    saved, record = kept.checkpoints.restore({"state": like, "best": like})
-    kept.folder.refuse_unlike(record["config"])
-    kept.checkpoints.rewind(record["epoch"])
-    kept.epoch = record["epoch"]
-    state = dataclasses.replace(saved["state"], terms=begun.state.terms)
-    best = Best(saved["best"], **record["best"])
-    return Fitted(made, begun.start, state, best, record["rows"])
 
 
 def _announce(
@@ -182,39 +165,6 @@ def _announce(
     console.print(f"\nBefore training:\n{begun.first}\n", markup=False)
 
 
-class Watched(Callback):
-    """Metrics, progress and checkpoints of a run, which stops once Ctrl-C was pressed.
-
-    Args:
-        kept: its checkpoints.
-        progress: its bar.
-        asked: whether it shall stop.
-        epochs: of the run.
-    """
-
-    def __init__(self, kept: Kept, progress: Progress, asked: Asked, epochs: int):
-        self._kept, self._progress, self._asked, self._epochs = kept, progress, asked, epochs
-        self._done = kept.epoch
-
-    def steps(self, count: int) -> None:
-        """Advance the bar; stop between two steps only if the epoch before is saved."""
-        self._progress.step(count)
-        if count == 1 and self._asked and self._kept.epoch == self._done:
-            raise KeyboardInterrupt
-
-    def epoch(self, run: Fitted) -> None:
-        """Write and show the figures; save what is due, and stop if asked to."""
-        row, kept = run.rows[-1], self._kept
-        self._done = row["epoch"]
-        kept.folder.append(row)
-        self._progress.show(row)
-        if self._done == self._epochs or self._asked or kept.due():
-            best = run.best._replace(state=without_terms(run.best.state))
-            kept.save(self._done, without_terms(run.state), best._asdict(), run.rows)
-        if self._asked:
-            raise KeyboardInterrupt
-
-
 def _show(
     config, made: Setting, first, chosen: TrainState, sums, result, rows, folder, console
 ) -> None:
@@ -235,112 +185,6 @@ def _show(
     )
     for line in itertools.chain(*said):
         console.print(line)
-
-
-class Kept:
-    """Checkpoints of a run, and when the next one is due.
-
-    A checkpoint is due after the first epoch of a process, and whenever `seconds` have passed since
-    the last or saving takes at most `SHARE` of the time: short runs are saved after nearly every
-    epoch, none loses more than `seconds` and an epoch.
-
-    Args:
-        folder, checkpoints: of the run.
-        seconds: between two checkpoints.
-
-    Attributes:
-        epoch: of the newest checkpoint, 0 if there is none.
-    """
-
-    SHARE = 0.05
-
-    def __init__(self, folder: RunFolder, checkpoints: Checkpoints, seconds: float):
-        self.folder, self.checkpoints, self._seconds = folder, checkpoints, seconds
-        self.epoch, self._at, self._cost = 0, None, 0.0
-
-    def __str__(self) -> str:
-        epoch = self.checkpoints.latest()
-        if epoch is None:
-            return f"No checkpoint was in {self.folder.checkpoints} yet"
-        return f"The checkpoint of epoch {epoch} in {self.folder.checkpoints} is whole"
-
-    @property
-    def command(self) -> str:
-        """The command that continues the run."""
-        return f"python -m experiments.train --resume {shlex.quote(str(self.folder.path))}"
-
-    def due(self) -> bool:
-        """Whether a checkpoint is due; of several processes the clock of the first one decides."""
-        passed = np.inf if self._at is None else since(self._at)
-        now = passed > self._seconds or self._cost <= self.SHARE * passed
-        if jax.process_count() > 1:
-            now = bool(multihost_utils.broadcast_one_to_all(np.asarray(now)))
-        return now
-
-    def save(
-        self, epoch: int, state: TrainState, best: dict[str, Any], rows: list[dict[str, Any]]
-    ) -> None:
-        """Write a checkpoint.
-
-        Args:
-            epoch: the epoch that has ended.
-            state: at its end.
-            best: the chosen state, with its score, task and epoch.
-            rows: metrics of all epochs.
-        """
-        began = time.perf_counter()
-        self.folder.sync()
-        scores = {name: value for name, value in best.items() if name != "state"}
-        try:
-            self.checkpoints.save(
-                epoch,
-                {"state": state, "best": best["state"]},
-                restored.record(self.folder, epoch, scores, rows),
-            )
-        except (OSError, ValueError) as error:
-            # tensorstore reports a full disk as a ValueError.
-            reason = getattr(error, "strerror", None) or str(error)
-            reason = reason.partition(" [tensorstore_spec")[0]
-            raise OSError(
-                getattr(error, "errno", None) or errno.EIO,
-                f"checkpoint of epoch {epoch} could not be written ({reason}). {self}. Make room "
-                f"and --resume {self.folder.path}",
-            ) from error
-        self.epoch, self._at = epoch, time.perf_counter()
-        self._cost = self._at - began
-
-
-class Asked:
-    """Whether Ctrl-C asked the run to stop, which it does once its epoch is saved.
-
-    A second Ctrl-C stops it at once.
-
-    Args:
-        wanted: whether to listen; Python listens in its main thread only, and a handler
-            installed by other code stays.
-    """
-
-    def __init__(self, wanted: bool):
-        main = threading.current_thread() is threading.main_thread()
-        own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        self._listens, self._asked = wanted and main and own, False
-
-    def __bool__(self) -> bool:
-        return self._asked
-
-    def __enter__(self) -> Asked:
-        if self._listens:
-            signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self._listens:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _ask(self, number, frame) -> None:
-        if self._asked:
-            signal.default_int_handler(number, frame)
-        self._asked = True
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import re
+import signal
 from pathlib import Path
 
 from tests.compiler_flags import WANTED, joined, known
@@ -124,3 +125,11 @@ def finished(tiny_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "run"
     tiny_run(folder)
     return folder
+
+
+@pytest.fixture
+def ctrl_c_is_heard():
+    """Python's own answer to SIGINT, which what starts pytest in the background has it ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -6,6 +6,7 @@ from jsnn.train import (
     devices,
     diagnosis,
     evaluation,
+    fitted,
     json_files,
     levers,
     losses,
@@ -13,17 +14,15 @@ from jsnn.train import (
     optimiser,
     pace,
     program,
+    progress,
     regularisers,
     run_folder,
+    saving,
     state,
     step,
     threshold,
 )
 from jsnn.train._fit import (
-    Best,
-    Callback,
-    Diverged,
-    Fitted,
     draw_order,
     fit,
     fit_program,
@@ -33,10 +32,13 @@ from jsnn.train._fit import (
 )
 from jsnn.train.budget import Budget
 from jsnn.train.evaluation import evaluate, make_eval_step
+from jsnn.train.fitted import Best, Callback, Diverged, Fitted
 from jsnn.train.objective import Activity, DeadNeurons, Energy, Objective, Term, energy_terms
 from jsnn.train.optimiser import label_params, make_optimiser
 from jsnn.train.program import Program, Start, compile_program
+from jsnn.train.progress import Progress
 from jsnn.train.run_folder import RunFolder
+from jsnn.train.saving import Saving
 from jsnn.train.state import TrainState, as_trained, init_state, start_terms
 from jsnn.train.step import make_epoch, make_train_step
 
@@ -51,7 +53,9 @@ __all__ = [
     "Fitted",
     "Objective",
     "Program",
+    "Progress",
     "RunFolder",
+    "Saving",
     "Start",
     "Term",
     "TrainState",
@@ -67,6 +71,7 @@ __all__ = [
     "evaluation",
     "fit",
     "fit_program",
+    "fitted",
     "init_state",
     "json_files",
     "label_params",
@@ -80,8 +85,10 @@ __all__ = [
     "optimiser",
     "pace",
     "program",
+    "progress",
     "regularisers",
     "run_folder",
+    "saving",
     "score_of",
     "start_terms",
     "state",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,17 +15,17 @@ import optax
 
 from jsnn._checks import whole_number
 from jsnn.energy import EnergyBreakdown
+from jsnn.train.checkpoint import Checkpoints
 from jsnn.train.evaluation import RESERVED, means
+from jsnn.train.fitted import Best, Callback, Diverged, Fitted
 from jsnn.train.objective import Objective
 from jsnn.train.program import Data, Program, Start, compile_program
+from jsnn.train.run_folder import RunFolder
+from jsnn.train.saving import Saving, check_config
 from jsnn.train.state import Encoder, TrainState
 
 __all__ = [
     "SELECT",
-    "Best",
-    "Callback",
-    "Diverged",
-    "Fitted",
     "draw_order",
     "fit",
     "fit_program",
@@ -33,58 +36,6 @@ __all__ = [
 
 # Which epoch is taken in the end.
 SELECT = ("best", "last")
-
-
-class Diverged(FloatingPointError):
-    """A loss, a gradient or an evaluated figure that is not finite."""
-
-
-class Best(NamedTuple):
-    """The epoch that is taken so far.
-
-    Attributes:
-        state: at its end.
-        score: of `score_of`.
-        task: task loss on validation, which decides between equal scores.
-        epoch: its number; 0: none yet.
-    """
-
-    state: TrainState
-    score: float = -np.inf
-    task: float = np.inf
-    epoch: int = 0
-
-
-class Fitted(NamedTuple):
-    """A run at the end of an epoch: what a callback sees, and what `fit` returns.
-
-    Attributes:
-        program, start: of the run.
-        state: at the end of the last epoch.
-        best: the epoch that is taken.
-        rows: figures of every epoch so far, numbers and lists as of JSON.
-    """
-
-    program: Program
-    start: Start
-    state: TrainState
-    best: Best
-    rows: Sequence[Mapping[str, Any]]
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """Variables of the network of the epoch that is taken."""
-        return self.best.state.variables
-
-
-class Callback:
-    """Looks on while a run trains; what it raises ends the run."""
-
-    def steps(self, count: int) -> None:
-        """So many more optimiser steps were done."""
-
-    def epoch(self, run: Fitted) -> None:
-        """An epoch has ended; its figures are `run.rows[-1]`. The state is donated to the next."""
 
 
 def fit(
@@ -100,6 +51,7 @@ def fit(
     seed: int = 0,
     select: str = "best",
     callbacks: Sequence[Callback] = (),
+    folder: str | Path | None = None,
     **options: Any,
 ) -> Fitted:
     """Train a network: `compile_program`, `Program.start`, then `fit_program`.
@@ -116,10 +68,13 @@ def fit(
         seed: of weights, batches and encoder.
         select: `best` on validation, or `last`.
         callbacks: look on.
+        folder: where the run is saved while it trains (`jsnn.train.Saving`); a run that was stopped
+            there, or shall have more epochs, goes on from its last checkpoint, bit for bit. Give it
+            the same data and the same optimiser.
         options: of `compile_program`.
 
     Raises:
-        ValueError: arguments that do not fit each other.
+        ValueError: arguments that do not fit each other, or not the run in the folder.
         Diverged: something is not finite.
 
     >>> import jsnn
@@ -140,9 +95,44 @@ def fit(
     program = compile_program(
         model, objective, optimiser, encoder, train, validation, batch=batch, **options
     )
-    return fit_program(
-        program, program.start(seed), epochs, seed=seed, select=select, callbacks=callbacks
-    )
+    start, how = program.start(seed), {"seed": seed, "select": select}
+    if folder is None:
+        return fit_program(program, start, epochs, **how, callbacks=callbacks)
+    with _opened(folder, {"epochs": epochs, "batch": batch, **how, **_identity(program)}) as place:
+        with Saving(place) as saving:
+            resumed = saving.resumed(program, start)
+            place.change_epochs(epochs, 0 if resumed is None else len(resumed.rows))
+            callbacks = (*callbacks, saving)
+            return fit_program(program, start, epochs, **how, callbacks=callbacks, resumed=resumed)
+
+
+def _opened(path: str | Path, config: Mapping[str, Any]) -> RunFolder:
+    """The folder of a new run, or of the one that is there, locked."""
+    if not (Path(path) / "config.json").exists():
+        return RunFolder.create(path, config=config)
+    folder = RunFolder.existing(path)
+    folder.lock()
+    try:
+        folder.stored_config(config, free=("epochs",))
+        check_config(folder, Checkpoints(folder.checkpoints), config["epochs"])
+    except ValueError:
+        folder.release()
+        raise
+    return folder
+
+
+def _identity(program: Program) -> dict[str, str]:
+    """Digests of what a run is, as far as it can be told: functions count by their names."""
+    frames, labels = program.train
+    parts = {
+        "model": program.model,
+        "objective": program.objective,
+        "encoder": program.encoder,
+        "samples": (np.shape(frames), np.asarray(labels).tobytes().hex()),
+    }
+    # Without addresses in memory, which differ from process to process.
+    texts = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(part)) for name, part in parts.items()}
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in texts.items()}
 
 
 def fit_program(
@@ -183,6 +173,8 @@ def fit_program(
             "of it with the method epoch(run)"
         )
     run = resumed or Fitted(program, start, start.state, Best(start.state), [])
+    for callback in callbacks:
+        callback.begin(run, epochs)
     began = time.perf_counter()
 
     def stepped(count: int) -> None:

@@ -314,7 +314,7 @@ def test_disk_full_at_a_checkpoint(error, number, finished, tiny_run, tmp_path, 
             tiny_run(folder)
     assert re.search(
         rf"checkpoint of epoch 2 could not be written \(.*{FULL}\)\. The checkpoint of epoch 1 in "
-        rf".* is whole\. Make room and --resume {folder}",
+        rf".* is whole\. Make room and continue the run \(--resume {folder}\)",
         str(stopped.value),
     )
     assert "tensorstore_spec" not in str(stopped.value)

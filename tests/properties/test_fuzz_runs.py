@@ -26,12 +26,12 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from experiments import restored
 from experiments.config import option, stored_config
 from experiments.summary import versions
 from jsnn.train.checkpoint import Checkpoints
 from jsnn.train.json_files import keep
 from jsnn.train.run_folder import RunFolder
+from jsnn.train.saving import check_config, checkpoint_record
 from tests.fuzzing import examples
 
 MODULE = "tests.properties.test_fuzz_runs"
@@ -78,7 +78,7 @@ class Finished:
             checkpoints = Checkpoints(folder.checkpoints)
             for epoch, row in enumerate(ROWS, 1):
                 folder.append(row)
-                kept = restored.record(folder, epoch, {"epoch": 1}, ROWS[:epoch])
+                kept = checkpoint_record(folder, epoch, {"epoch": 1}, ROWS[:epoch])
                 checkpoints.save(epoch, tree(epoch), kept)
                 self.written[epoch] = (text(tree(epoch)), json.dumps(kept))
             folder.write(folder.result, RESULT)
@@ -293,7 +293,7 @@ def read_all(path: Path, run: Finished) -> dict[str, str]:
 
     def config():
         found = stored_config(RunFolder.existing(str(path)), Toy)
-        restored.check(folder, Checkpoints(folder.checkpoints, say=said.append))
+        check_config(folder, Checkpoints(folder.checkpoints, say=said.append))
         return found
 
     def checkpoint():
