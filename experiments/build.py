@@ -15,6 +15,7 @@ from jsnn import data
 from jsnn._ops.precision import PRECISIONS
 from jsnn.codesign.bit_widths import Bits, Width
 from jsnn.data.encoders import ENCODERS
+from jsnn.data.own import imported
 from jsnn.hardware import Hardware
 from jsnn.hardware import get as get_hardware
 from jsnn.models import MODELS
@@ -30,7 +31,6 @@ from jsnn.units import parse as parse_quantity
 
 NAMED = {
     "task": {name: loss for name, loss in LOSSES.items() if takes_classes(loss)},
-    "model": MODELS,
     "neuron": NEURONS,
     # A custom derivative has no name.
     "surrogate": {name: kind for name, kind in SURROGATES.items() if kind is not Custom},
@@ -51,10 +51,29 @@ BUDGETS = {
 def check_names(config) -> None:
     """Look up every name of a config before reading its data, which can take minutes."""
     get_hardware(config.hardware)
+    model_class(config.model)
     for kind, table in NAMED.items():
         name = getattr(config, kind)
         if name is not None:
             lookup(kind, table, name)
+
+
+def model_class(name: str) -> type[nn.Module]:
+    """The class of a network: one of the library, or `package.module:Class`.
+
+    Its fields among the options of a run (`widths`, `classes`, `neuron`, `readout_neuron`,
+    `readout`, `input_kind`, ...) are set; it is called with `(frames, train)`. It is given images
+    where it has an attribute `images` that is true.
+
+    Raises:
+        ValueError: no such name, or something else than a class of flax modules.
+    """
+    if ":" not in name:
+        return lookup("model", MODELS, name)
+    found = imported(name, "a class of flax modules")
+    if not isinstance(found, type) or not issubclass(found, nn.Module):
+        raise ValueError(f"--model {name}: expected a class of flax.linen modules, found {found!r}")
+    return found
 
 
 def lookup(kind: str, table: Mapping[str, Any], name: str) -> Any:
@@ -82,7 +101,7 @@ def dataset(config) -> data.Dataset:
 def data_options(config) -> dict[str, Any]:
     """Options of the data set: `key=value` pairs, parsed as the types of their defaults."""
     known, options, given = data.options(config.dataset), {}, {}
-    if "image" in known and lookup("model", MODELS, config.model).images:
+    if "image" in known and getattr(model_class(config.model), "images", False):
         options["image"] = True
     for pair in filter(None, config.data_options.split(",")):
         name, _, word = pair.partition("=")
@@ -246,7 +265,7 @@ def network(
     config, loaded: data.Dataset, input_kind: str, fold: Readout | None = None
 ) -> nn.Module:
     """The model of a config for a data set, without levers; `fold` in place of its readout."""
-    model = lookup("model", MODELS, config.model)
+    model = model_class(config.model)
     dt = step_s(loaded)
     dynamics, fold = neuron(config, dt), fold or readout(config)
     integrator = LI(tau_mem=config.readout_tau_steps * dt, r=config.readout_gain, dt=dt)

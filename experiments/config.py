@@ -114,10 +114,24 @@ def stored_config(
         free: names of flags that may differ from those of the run; they win.
 
     Raises:
-        ValueError: the file is damaged, a field is invalid, or a flag differs from the run.
+        ValueError: the file is damaged, a field is invalid, a flag differs from the run, or the run
+            names code (`package.module:name`) that `given` does not repeat.
     """
-    from_json(cls, folder.stored_config(), folder.config)
+    stored = folder.stored_config()
+    from_json(cls, stored, folder.config)
+    _refuse_foreign(folder, stored, given or {})
     return from_json(cls, folder.stored_config(given, free), folder.config)
+
+
+def _refuse_foreign(folder: RunFolder, stored: dict[str, Any], given: dict[str, Any]) -> None:
+    """Whoever opens a run that he was given runs no code of it unless he says so."""
+    for name in ("dataset", "model"):
+        value = stored.get(name)
+        if isinstance(value, str) and ":" in value and given.get(name) != value:
+            raise ValueError(
+                f"{folder.path} names code of its own, {value}, which would be imported and run: "
+                f"repeat {flag(name)} {value} to allow it"
+            )
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -38,6 +38,8 @@ class Flags:
     hardware: str | None = option(None, "machine; none: the run's own")
     limit: int | None = option(None, "use at most this many samples of each split", least=1)
     data_dir: str | None = option(None, "folder that holds the data; none: that of the run")
+    dataset: str | None = option(None, "that of the run, repeated to import code that it names")
+    model: str | None = option(None, "that of the run, repeated to import code that it names")
     out: str | None = option(None, "file of the JSON; none: early_exit.json in the run folder")
 
     def __post_init__(self):
@@ -49,7 +51,7 @@ class Flags:
 def main(run: str, flags: Flags) -> dict[str, Any]:
     """Restore, run once, price every prefix, try every threshold; writes JSON."""
     console = Console(highlight=False, soft_wrap=True)
-    folder, config = stored(run)
+    folder, config = stored(run, flags)
     given = {"data_dir": flags.data_dir, "hardware": flags.hardware}
     config = dataclasses.replace(config, **{k: v for k, v in given.items() if v is not None})
     windows.check(dataclasses.replace(config, early_exit=flags.rules.split(",")[0]))

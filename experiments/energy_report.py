@@ -62,6 +62,8 @@ class Flags:
     sensor_w: float = option(0.0, "battery: power of the sensor, W", least=0)
     idle_w: float = option(0.0, "battery: power of all else that is always on, W", least=0)
     data_dir: str | None = option(None, "folder that holds the data; none: that of the run")
+    dataset: str | None = option(None, "that of the run, repeated to import code that it names")
+    model: str | None = option(None, "that of the run, repeated to import code that it names")
     out: str | None = option(None, "folder for JSON and pictures; none: energy/ in the run folder")
 
     def __post_init__(self):
@@ -86,7 +88,7 @@ def main(run: str, flags: Flags) -> Comparison:
     console = Console(highlight=False, soft_wrap=True)
 
     # ---- the run -------------------------------------------------------------------------------
-    folder, config = stored(run)
+    folder, config = stored(run, flags)
     if flags.data_dir is not None:
         config = dataclasses.replace(config, data_dir=flags.data_dir)
     wanted = machine_names(flags.hardware, config, folder)
@@ -146,8 +148,13 @@ def main(run: str, flags: Flags) -> Comparison:
     return found
 
 
-def stored(run: str) -> tuple[RunFolder, Config]:
+def stored(run: str, flags: Any = None) -> tuple[RunFolder, Config]:
     """The folder of a run and its config.
+
+    Args:
+        run: path of the folder.
+        flags: options, of which `dataset` and `model` allow code of the run to be imported; None:
+            none is.
 
     Raises:
         FileNotFoundError: it is no such folder.
@@ -158,7 +165,9 @@ def stored(run: str) -> tuple[RunFolder, Config]:
             f"{run} holds no config.json: expected the run folder of experiments.train"
         )
     folder = RunFolder.existing(run)
-    config = stored_config(folder, Config)
+    named = {name: getattr(flags, name, None) for name in ("dataset", "model")}
+    given = {name: value for name, value in named.items() if value is not None}
+    config = stored_config(folder, Config, given)
     if config.prune != "none":
         raise ValueError(
             f"{run} was pruned (--prune {config.prune}): its energies, with and without skipping "

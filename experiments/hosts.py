@@ -92,7 +92,7 @@ def folder(
     Args:
         devices: of the run.
         out: its path; None chooses one, in a single process only.
-        name: of the data set.
+        name: of the data set; of a file or function its last part.
         config: of the run.
         resume: the folder of an earlier run (from `taken`), or None.
 
@@ -102,6 +102,7 @@ def folder(
     """
     if resume is not None:
         return resume
+    name = Path(name.rpartition(":")[2]).stem
     if devices.alone:
         return RunFolder.create(out, name, config)
     if out is None:

@@ -274,7 +274,8 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     budget = {"energy_budget": options.values[0]} if options.budgets is not None else {}
     config = configured(flags | budget, bool(smoke))
     kept = Kept(command, options, config)
-    with RunFolder.create(out, f"{config.dataset}-pareto", kept) as folder:
+    name = Path(config.dataset.rpartition(":")[2]).stem
+    with RunFolder.create(out, f"{name}-pareto", kept) as folder:
         return main(options, config, folder, command)
 
 

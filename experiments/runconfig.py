@@ -6,10 +6,11 @@ import dataclasses
 from typing import Any
 
 from experiments import windows
-from experiments.build import BUDGETS, limits
+from experiments.build import BUDGETS, dataset, limits
 from experiments.config import check, option
 from experiments.recipes import RECIPES
 from experiments.unread import refuse_unread
+from jsnn.data.registry import ENTRIES
 from jsnn.train.objective import EVENT_TEMPERATURE
 
 # With a dead-neuron weight of 1 a network of digits stayed 5 % above its 41 nJ and lost 2
@@ -23,7 +24,9 @@ class Config:
     """Every option of a run. The defaults are those of digits; recipes change them by data set."""
 
     # what is learned
-    dataset: str = option("digits", "name of the data set")
+    dataset: str = option(
+        "digits", "name of the data set, an .npz file, or package.module:function"
+    )
     data_dir: str | None = option(None, "folder that holds the data; none: JSNN_DATA")
     data_options: str = option("", "options of the data set, as steps=25,binary=False")
     fold: int | None = option(None, "test on this fold of the training samples instead", least=0)
@@ -35,7 +38,7 @@ class Config:
     limit: int | None = option(None, "use at most this many samples of each split", least=1)
     task: str = option("cross-entropy", "loss: cross-entropy, every-step or tet")
     # the network
-    model: str = option("mlp", "mlp, conv, srnn or spikformer")
+    model: str = option("mlp", "mlp, conv, srnn, spikformer, or package.module:Class")
     widths: tuple[int, ...] = option((256, 256), "neurons (channels) of each hidden layer")
     hidden: int = option(0, "conv: width of a dense layer before the readout", least=0)
     neuron: str = option("lif", "neuron model of the hidden layers")
@@ -169,13 +172,26 @@ class Config:
             )
 
 
+def _recipe(flags: dict[str, Any]) -> dict[str, Any]:
+    """Defaults of the data set: its recipe; of a set of the user's, what its samples need."""
+    name = flags.get("dataset", Config.dataset)
+    if name in RECIPES or name in ENTRIES:
+        return RECIPES.get(name, {})
+    given = {
+        key: flags[key]
+        for key in ("model", "data_dir", "data_options", "split_seed")
+        if key in flags
+    }
+    return {"encoder": "recorded"} if dataset(Config(dataset=name, **given)).timed else {}
+
+
 def configured(flags: dict[str, Any], smoke: bool = False) -> Config:
     """The config of flags: recipe of the data set, `--smoke`, a budget, then the flags.
 
     Raises:
         ValueError: flags that do not fit, or that this run would not use.
     """
-    recipe = RECIPES.get(flags.get("dataset", Config.dataset), {})
+    recipe = _recipe(flags)
     short = {"epochs": 2, "limit": 256} if smoke else {}
     # A budget replaces the recipe's energy weight, not one that was asked for.
     limited = any(flags.get(name) for name in BUDGETS)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments import windows
-from experiments.build import MODELS, NEURONS, lookup, readout
+from experiments.build import NEURONS, lookup, model_class, readout
 from experiments.config import flag
 
 OF_MODELS = ("gain", "norm", "hidden", "use_bias", "recurrent_init", "dropout", "input_dropout")
@@ -45,7 +45,7 @@ def refuse_unread(flags: Mapping[str, Any], config: Any) -> None:
     Raises:
         ValueError: a flag that would change nothing.
     """
-    model = inspect.signature(lookup("model", MODELS, config.model)).parameters
+    model = inspect.signature(model_class(config.model)).parameters
     accepted = inspect.signature(lookup("neuron", NEURONS, config.neuron)).parameters
     reasons = {name: f"--model {config.model} has none" for name in OF_MODELS if name not in model}
     for name, option in OF_NEURONS.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import jsnn
-from jsnn import data
+from jsnn.data.registry import ENTRIES
 from jsnn.hardware.architectures import Countable
 from jsnn.workload.analytic import dense
 
@@ -31,6 +31,13 @@ def test_the_code_of_the_readme_runs(file, capsys):
     assert blocks
     exec("\n".join(blocks), {})
     assert "energy per inference" in capsys.readouterr().out
+
+
+def test_the_code_about_data_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", TEXTS["jsnn/data/README.md"], re.DOTALL)
+    exec("\n".join(blocks), {})
+    assert "Drawn from the samples" in capsys.readouterr().out
 
 
 def test_the_first_page_is_short():
@@ -62,7 +69,7 @@ def test_machines_that_load_their_weights_from_dram_are_named():
 
 
 def test_data_sets_and_machines_are_all_listed():
-    for name in (*data.names(), *jsnn.hardware.machines()):
+    for name in (*ENTRIES, *jsnn.hardware.machines()):
         assert re.search(rf"\b{name}\b", README), f"README does not mention {name}"
 
 

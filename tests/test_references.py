@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import experiments.config
@@ -103,8 +104,24 @@ class Parsed(Exception):
     """A command has reached the end of its options."""
 
 
+@pytest.fixture(scope="module")
+def things(tmp_path_factory):
+    """A folder with the data and the network that texts name as the reader's own."""
+    folder = tmp_path_factory.mktemp("things")
+    labels = np.arange(40) % 4
+    np.savez(folder / "mine.npz", frames=np.ones((40, 5, 3)), labels=labels, time_axis=1)
+    (folder / "my_things.py").write_text(
+        "import flax.linen, numpy as np\n"
+        "from jsnn.data import load_npz\n"
+        "blink = lambda seed: load_npz('mine.npz', seed)\n"
+        "Tiny = flax.linen.Dense\n"
+    )
+    yield folder
+    sys.modules.pop("my_things", None)
+
+
 @pytest.mark.parametrize(("module", "words"), commands())
-def test_commands_are_accepted_as_far_as_their_options(module, words, monkeypatch):
+def test_commands_are_accepted_as_far_as_their_options(module, words, things, monkeypatch):
     """Options parsed and validated, with the recipe of their data set; nothing runs."""
     parse, parse_args = experiments.config.parse, argparse.ArgumentParser.parse_args
 
@@ -124,6 +141,8 @@ def test_commands_are_accepted_as_far_as_their_options(module, words, monkeypatc
         parse_args(parser, args, namespace)
         raise Parsed
 
+    monkeypatch.chdir(things)
+    monkeypatch.syspath_prepend(things)
     monkeypatch.setattr(experiments.config, "parse", parse_only)
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
     # The folder of another checkout is looked at while options are parsed.

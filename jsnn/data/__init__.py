@@ -7,7 +7,8 @@
 from jsnn.data import event_files, sets
 from jsnn.data.dataset import Dataset, Split, folds, refit
 from jsnn.data.encoders import ENCODERS, Delta, Direct, Encoder, Latency, Rate, Recorded, Shifted
-from jsnn.data.registry import load, names, options
+from jsnn.data.own import from_arrays, load_npz
+from jsnn.data.registry import load, names, options, register
 
 __all__ = [
     "ENCODERS",
@@ -22,9 +23,12 @@ __all__ = [
     "Split",
     "event_files",
     "folds",
+    "from_arrays",
     "load",
+    "load_npz",
     "names",
     "options",
     "refit",
+    "register",
     "sets",
 ]

@@ -1,18 +1,21 @@
-"""Data sets by name."""
+"""Data sets by name: those of the library, registered ones, files and functions."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import inspect
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from jsnn.data._cache import Cache
 from jsnn.data._files import Folder, user_cache
 from jsnn.data.dataset import Dataset
+from jsnn.data.own import load_npz, loader_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +105,38 @@ RENAMED = {
 }
 
 
+# Loaders by name that users have registered.
+_REGISTERED: dict[str, Callable[..., Dataset]] = {}
+
+
+def register(name: str, loader: Callable[..., Dataset]) -> None:
+    """Make a data set of your own known by name in this process.
+
+    `load(name, seed=seed, **options)` then calls `loader(seed=seed, **options)`; options are its
+    arguments with a default. A name registered again is replaced.
+
+    Raises:
+        ValueError: a name of the library's, or one that means a file or a function; no function.
+
+    Example:
+        >>> import numpy as np
+        >>> from jsnn.data import from_arrays, load
+        >>> def blink(seed, samples=20):
+        ...     return from_arrays("blink", np.eye(samples), np.arange(samples) % 2, seed=seed)
+        >>> register("blink", blink)
+        >>> len(load("blink", samples=10).train)
+        7
+    """
+    if name in ENTRIES or name in RENAMED or not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(
+            f"expected a name of your own of letters, digits, - and _, found {name!r}; those of "
+            f"the library are {', '.join(ENTRIES)}"
+        )
+    if not callable(loader):
+        raise ValueError(f"expected a function loader(seed, ...), found {loader!r}")
+    _REGISTERED[name] = loader
+
+
 def names() -> tuple[str, ...]:
     """Names of the data sets `load` knows.
 
@@ -109,7 +144,7 @@ def names() -> tuple[str, ...]:
         >>> "digits" in names()
         True
     """
-    return tuple(ENTRIES)
+    return (*ENTRIES, *_REGISTERED)
 
 
 def options(name: str) -> dict[str, object]:
@@ -122,11 +157,11 @@ def options(name: str) -> dict[str, object]:
         >>> options("digits")
         {'image': False, 'validation': 0.1}
     """
-    parameters = inspect.signature(_entry(name).function()).parameters
+    parameters = inspect.signature(_own(name) or _entry(name).function()).parameters
     return {
         key: parameter.default
         for key, parameter in parameters.items()
-        if parameter.default is not inspect.Parameter.empty
+        if parameter.default is not inspect.Parameter.empty and key != "seed"
     }
 
 
@@ -141,7 +176,9 @@ def load(
     """Load a data set by name.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`; the path of an `.npz` file (`jsnn.data.load_npz`); or
+            `package.module:function`, called with the seed and the options, which returns a
+            `Dataset` (`jsnn.data.from_arrays` makes one).
         data_dir: folder that holds the folders of the data sets. None: the environment variable
             JSNN_DATA, and where that is not set, jsnn's own cache folder, to which missing files
             are downloaded. A folder that was named is only read.
@@ -158,23 +195,44 @@ def load(
         >>> data.train.frames.shape, data.test.labels.shape, data.classes
         ((1294, 64), (360,), 10)
     """
-    entry = _entry(name)
+    own = _own(name)
     allowed = options(name)
     for option in chosen:
         if option not in allowed:
             listed = ", ".join(allowed) or "none"
             raise ValueError(f"data set {name!r} has no option {option!r}; its options: {listed}")
+    if own is not None:
+        dataset = own(seed=seed, **chosen)
+        if not isinstance(dataset, Dataset):
+            raise ValueError(
+                f"data set {name!r}: expected its function to return a jsnn.data.Dataset "
+                f"(jsnn.data.from_arrays makes one), found {type(dataset).__name__}"
+            )
+        return dataset
+    entry = _entry(name)
     cache = Cache(Path(cache_dir) if cache_dir is not None else user_cache() / "arrays")
     return entry.function()(_folder(name, entry, data_dir), cache, seed, **chosen)
+
+
+def _own(name: str) -> Callable[..., Dataset] | None:
+    """The loader of a data set that is not the library's; None for one that is."""
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if name.endswith(".npz"):
+        return functools.partial(load_npz, name)
+    return loader_of(name) if ":" in name else None
 
 
 def _entry(name: str) -> Entry:
     if name in RENAMED:
         raise ValueError(f"data set {name!r} is called {RENAMED[name]}")
     if name not in ENTRIES:
-        close = difflib.get_close_matches(name, ENTRIES, n=1)
+        close = difflib.get_close_matches(name, names(), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"unknown data set {name!r}{hint} Known: {', '.join(ENTRIES)}")
+        raise ValueError(
+            f"unknown data set {name!r}{hint} Known: {', '.join(names())}; or the path of an .npz "
+            "file, or package.module:function"
+        )
     return ENTRIES[name]
 
 
