@@ -221,7 +221,7 @@ def compare(recorded, workload, machine):
                     assert exactly(times, rest[key]), (key, times, rest[key])
 
 
-@settings(max_examples=examples(150))
+@settings(max_examples=examples(300))
 @given(layers(), machines())
 def agree(layer, machine):
     recorded, workload = layer

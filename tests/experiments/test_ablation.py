@@ -84,6 +84,10 @@ def test_a_climb_keeps_its_runs_and_says_what_each_stage_gave(tmp_path, monkeypa
     # Every run compiles a dozen programs, whose size goes with the layers.
     narrow = {"widths": (32,)}
     monkeypatch.setattr(ablation, "configured", lambda options: configured(narrow | options))
+    train, trained = ablation.sweep.train, []
+    monkeypatch.setattr(
+        ablation.sweep, "train", lambda runs, *rest: trained.extend(runs) or train(runs, *rest)
+    )
     result = ablation.main(flags, "command")
     stored = json.loads((tmp_path / "b" / "digits-event-45nm.json").read_text())
     assert stored == json.loads(json.dumps(result))
@@ -103,7 +107,7 @@ def test_a_climb_keeps_its_runs_and_says_what_each_stage_gave(tmp_path, monkeypa
         assert run["test_pj"] == json.loads(kept.read_text())["pruned"]["skipping_pj"]
     assert rows["early exit"]["test_pj"][0] < rows["pruned weights"]["test_pj"][0]
     assert len(describe(result)) == 5
-    capsys.readouterr()
-    ablation.main(flags, "command")
+    assert len(trained) == 3 and capsys.readouterr().out.count("[1/") == 3
     # Nothing is trained twice.
+    assert train(trained, "turns", 1, print) == {}
     assert "[1/" not in capsys.readouterr().out

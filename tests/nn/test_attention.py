@@ -98,7 +98,7 @@ def measured(order, heads, ops):
     return measure
 
 
-@settings(max_examples=examples(50))
+@settings(max_examples=examples(100))
 @given(
     seed=st.integers(0, 2**32),
     rate=st.sampled_from([0.0, 0.2, 0.6, 1.0]),
