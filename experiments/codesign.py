@@ -28,8 +28,7 @@ from rich.console import Console
 from experiments import build
 from experiments.config import check, option, parse
 from experiments.machines import chosen_parameters
-from experiments.recipes import RECIPES
-from experiments.runconfig import Config
+from experiments.runconfig import Config, recipe_of
 from experiments.summary import plain, versions
 from jsnn.codesign.hardware.design_parameters import DesignParameters, Supply, squared
 from jsnn.codesign.hardware.search import search
@@ -88,7 +87,7 @@ def main(flags: Flags) -> dict[str, Any]:
     console = Console(highlight=False, soft_wrap=True)
 
     # ---- data, network, machine, objective -------------------------------------------------------
-    recipe = RECIPES.get(flags.dataset, {}) | {
+    recipe = recipe_of({"dataset": flags.dataset}) | {
         "dataset": flags.dataset,
         "hardware": flags.hardware,
         "widths": flags.widths,

@@ -119,12 +119,23 @@ def stored_config(
     """
     stored = folder.stored_config()
     from_json(cls, stored, folder.config)
-    _refuse_foreign(folder, stored, given or {})
+    refuse_foreign(folder, stored, given or {})
     return from_json(cls, folder.stored_config(given, free), folder.config)
 
 
-def _refuse_foreign(folder: RunFolder, stored: dict[str, Any], given: dict[str, Any]) -> None:
-    """Whoever opens a run that he was given runs no code of it unless he says so."""
+def refuse_foreign(folder: RunFolder, stored: dict[str, Any], given: dict[str, Any]) -> None:
+    """Compare the code that a run names with the names that are given now.
+
+    Whoever opens a run that he was given runs no code of it unless he says so.
+
+    Args:
+        folder: of the run.
+        stored: its config.
+        given: flags given now.
+
+    Raises:
+        ValueError: `dataset` or `model` is `package.module:name` and is not repeated.
+    """
     for name in ("dataset", "model"):
         value = stored.get(name)
         if isinstance(value, str) and ":" in value and given.get(name) != value:

@@ -27,7 +27,7 @@ from rich.console import Console
 
 from experiments import sweep
 from experiments.compiled import keep_compiled
-from experiments.config import flag, from_json, option, parse
+from experiments.config import flag, from_json, option, parse, refuse_foreign
 from experiments.runconfig import Config, configured
 from experiments.summary import spread, versions
 from experiments.sweep import Run
@@ -247,9 +247,11 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if flags.pop("compile_cache", True):
         keep_compiled()
     if resume is not None:
+        repeated = {name: flags.pop(name) for name in ("dataset", "model") if name in flags}
         if out is not None or flags or smoke:
             raise ValueError(
-                "--resume takes everything from the Pareto front: leave other flags away"
+                "--resume takes everything from the Pareto front: leave other flags away, but for "
+                "--dataset and --model that name code, repeated"
             )
         folder = RunFolder.existing(resume)
         stored = folder.content()
@@ -260,6 +262,9 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
         folder.refuse_edited()
         options = from_json(ParetoOptions, stored["options"], folder.config)
         config = from_json(Config, stored["config"], folder.config)
+        if other := [name for name, value in repeated.items() if getattr(config, name) != value]:
+            raise ValueError(f"{resume} has another {' and '.join(other)}: leave the flag away")
+        refuse_foreign(folder, stored["config"], repeated)
         folder.lock()
         with folder:
             return main(options, config, folder, stored["command"])

@@ -172,7 +172,7 @@ class Config:
             )
 
 
-def _recipe(flags: dict[str, Any]) -> dict[str, Any]:
+def recipe_of(flags: dict[str, Any]) -> dict[str, Any]:
     """Defaults of the data set: its recipe; of a set of the user's, what its samples need."""
     name = flags.get("dataset", Config.dataset)
     if name in RECIPES or name in ENTRIES:
@@ -191,7 +191,7 @@ def configured(flags: dict[str, Any], smoke: bool = False) -> Config:
     Raises:
         ValueError: flags that do not fit, or that this run would not use.
     """
-    recipe = _recipe(flags)
+    recipe = recipe_of(flags)
     short = {"epochs": 2, "limit": 256} if smoke else {}
     # A budget replaces the recipe's energy weight, not one that was asked for.
     limited = any(flags.get(name) for name in BUDGETS)

@@ -11,6 +11,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,13 @@ MODULES = [*(ROOT / "jsnn").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")
 
 
 def docstrings(path: Path) -> str:
+    """Docstrings and comments."""
+    with path.open("rb") as file:
+        tokens = list(tokenize.tokenize(file.readline))
+    comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     nodes = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds))
-    return "\n".join(ast.get_docstring(node) or "" for node in nodes)
+    return "\n".join([*comments, *(ast.get_docstring(node) or "" for node in nodes)])
 
 
 def notebook(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from jsnn._checks import check_number, shown, whole_number
 from jsnn.data._files import decoding, naming
 from jsnn.data.dataset import Dataset, Split, hold_out
 
@@ -62,29 +64,33 @@ def from_arrays(
     >>> [len(split) for split in data.splits.values()], data.classes
     ([7, 1, 2], 2)
     """
-    facts = {"time_axis": time_axis, "analog": analog}
+    shares = {"test": test, "validation": validation}
     with naming(f"data set {name!r}"):
-        pool = _split("train", frames, labels, **facts)
-        made, parts = [], {}
-        for title, given in (("test", test), ("validation", validation)):
-            if isinstance(given, tuple):
-                parts[title] = _split(title, *given, **facts)
-                continue
-            pool, parts[title] = hold_out(pool, given, seed)
-            made.append(f"{title} {given:g}")
-    drawn = f"Drawn from the samples, seed {seed}: {', '.join(made)}." if made else ""
-    labels = (part.labels for part in (pool, *parts.values()))
+        if step_s is not None:
+            check_number("step_s", step_s, np.finfo(np.float32).tiny)
+        if input_bits is not None:
+            input_bits = whole_number("input_bits", input_bits, 1, 64)
+        given = {title: pair for title, pair in shares.items() if isinstance(pair, tuple | list)}
+        splits = {
+            title: _split(title, pair, time_axis, bool(analog))
+            for title, pair in {"train": (frames, labels), **given}.items()
+        }
+        if time_axis is not None and not analog:
+            splits = _as_events(splits)
+        for title in (title for title in shares if title not in given):
+            check_number(f"the share of {title}", shares[title], 0, 1)
+            splits["train"], splits[title] = hold_out(splits["train"], shares[title], seed)
+    drawn = [f"{title} {share:g}" for title, share in shares.items() if title not in given]
     return Dataset(
         name,
-        train=pool,
-        **parts,
-        classes=1 + max(int(each.max(initial=0)) for each in labels),
+        **splits,
+        classes=1 + max(int(split.labels.max(initial=0)) for split in splits.values()),
         timed=time_axis is not None,
-        per_step=pool.labels.ndim == 2,
+        per_step=splits["train"].labels.ndim == 2,
         dt_s=None if step_s is None else float(step_s),
-        input_bits=None if input_bits is None else int(input_bits),
+        input_bits=input_bits,
         source="arrays of the user's",
-        notes=drawn,
+        notes=f"Drawn from the samples, seed {seed}: {', '.join(drawn)}." if drawn else "",
     )
 
 
@@ -141,11 +147,14 @@ def imported(name: str, what: str) -> Any:
         what: what it should be, for the message.
 
     Raises:
-        ValueError: no such module or object; an error of the module itself is not hidden.
+        ValueError: another form, no such module or object; an error of the module itself is not
+            hidden.
 
     >>> imported("math:floor", "a function")(2.5)
     2
     """
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", name):
+        raise ValueError(f"expected {what} as package.module:name, found {shown(name)}")
     module, _, attribute = name.partition(":")
     try:
         found = importlib.import_module(module)
@@ -189,19 +198,24 @@ def _number(key: str, value: np.ndarray) -> Any:
     return value.reshape(()).item()
 
 
-def _split(title: str, frames: Any, labels: Any, time_axis: int | None, analog: bool) -> Split:
+def _split(title: str, pair: Any, time_axis: int | None, analog: bool) -> Split:
     with naming(title):
-        frames, labels = np.asarray(frames), np.asarray(labels)
-        if len(labels) != len(frames):
+        if len(pair) != 2:
+            raise ValueError(f"expected frames and labels, found {len(pair)} entries")
+        frames, labels = map(np.asarray, pair)
+        if len(np.atleast_1d(labels)) != len(np.atleast_1d(frames)):
             raise ValueError(
-                f"expected a label for each sample, found {len(labels)} beside {len(frames)}"
+                "expected a label for each sample, found "
+                f"{len(np.atleast_1d(labels))} beside {len(np.atleast_1d(frames))}"
             )
         return Split(_frames(frames, time_axis, analog), _labels(labels))
 
 
 def _labels(labels: np.ndarray) -> np.ndarray:
-    whole = labels.dtype.kind in "biuf" and (labels == np.floor(labels)).all()
-    if not whole or labels.ndim not in (1, 2) or (labels.size and labels.min() < 0):
+    fits = labels.dtype.kind in "biuf" and labels.ndim in (1, 2) and _whole(labels)
+    if fits and labels.size:
+        fits = labels.min() >= 0 and labels.max() <= np.iinfo(np.int32).max
+    if not fits:
         raise ValueError(
             "expected class numbers 0, 1, ... as labels, [N] or, for each step, [N, T], found "
             f"{labels.dtype} {labels.shape}"
@@ -210,6 +224,7 @@ def _labels(labels: np.ndarray) -> np.ndarray:
 
 
 def _frames(frames: np.ndarray, time_axis: int | None, analog: bool) -> np.ndarray:
+    """Frames with time on axis 1; real values as float32, events as they came."""
     if frames.dtype.kind not in "biuf":
         raise ValueError(f"expected numbers as frames, found {frames.dtype}")
     if time_axis is None:
@@ -221,19 +236,31 @@ def _frames(frames: np.ndarray, time_axis: int | None, analog: bool) -> np.ndarr
                 "the network shall see, as frames / 255"
             )
         return frames.astype(np.float32)
-    if not 1 <= time_axis < frames.ndim:
-        raise ValueError(
-            f"expected time_axis from 1 to {frames.ndim - 1}, found {time_axis} for frames "
-            f"{frames.shape}: axis 0 is the samples"
-        )
-    frames = np.moveaxis(frames, int(time_axis), 1)
-    if analog:
-        return frames.astype(np.float32)
-    values = frames.astype(np.float64)
-    low, high = (values.min(), values.max()) if values.size else (0, 0)
-    if not (values == np.floor(values)).all() or low < -128 or high > (127 if low < 0 else 255):
-        raise ValueError(
-            "expected whole numbers of events, 0 to 255, or -128 to 127 with a sign, found values "
-            f"from {low:g} to {high:g}: for real values say analog=True"
-        )
-    return frames.astype(np.int8 if low < 0 else np.uint8)
+    if frames.ndim < 2:
+        raise ValueError(f"expected recordings [N, T, ...], found {frames.shape}")
+    # Axis 0 is the samples.
+    frames = np.moveaxis(frames, whole_number("time_axis", time_axis, 1, frames.ndim - 1), 1)
+    return frames.astype(np.float32) if analog else frames
+
+
+def _as_events(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """Whole numbers of events in one type for all splits: int8 where any of them has a sign."""
+    ends = {
+        title: (split.frames.min(), split.frames.max()) if split.frames.size else (0, 0)
+        for title, split in splits.items()
+    }
+    signed = any(low < 0 for low, _ in ends.values())
+    kind = np.dtype(np.int8 if signed else np.uint8)
+    limits = np.iinfo(kind)
+    for title, (low, high) in ends.items():
+        if not _whole(splits[title].frames) or low < limits.min or high > limits.max:
+            raise ValueError(
+                f"{title}: expected whole numbers of events, 0 to 255, or -128 to 127 where any "
+                f"has a sign, found values from {low:g} to {high:g}: for real values say "
+                "analog=True"
+            )
+    return {title: Split(s.frames.astype(kind), s.labels) for title, s in splits.items()}
+
+
+def _whole(values: np.ndarray) -> bool:
+    return values.dtype.kind != "f" or bool((values == np.floor(values)).all())

@@ -202,6 +202,8 @@ def load(
             listed = ", ".join(allowed) or "none"
             raise ValueError(f"data set {name!r} has no option {option!r}; its options: {listed}")
     if own is not None:
+        if data_dir is not None:
+            raise ValueError(f"data set {name!r} is none of the library's: leave data_dir away")
         dataset = own(seed=seed, **chosen)
         if not isinstance(dataset, Dataset):
             raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import optax
 
 from jsnn._checks import whole_number
 from jsnn.energy import EnergyBreakdown
-from jsnn.train.checkpoint import Checkpoints
+from jsnn.train.checkpoint import Checkpoints, array_digest
 from jsnn.train.evaluation import RESERVED, means
 from jsnn.train.fitted import Best, Callback, Diverged, Fitted
 from jsnn.train.objective import Objective
@@ -69,8 +70,9 @@ def fit(
         select: `best` on validation, or `last`.
         callbacks: look on.
         folder: where the run is saved while it trains (`jsnn.train.Saving`); a run that was stopped
-            there, or shall have more epochs, goes on from its last checkpoint, bit for bit. Give it
-            the same data and the same optimiser.
+            there, or shall have more epochs, goes on from its last checkpoint, bit for bit. A run
+            of another model, objective, encoder or data is refused, where functions are told apart
+            by their names; give it the same optimiser.
         options: of `compile_program`.
 
     Raises:
@@ -98,7 +100,8 @@ def fit(
     start, how = program.start(seed), {"seed": seed, "select": select}
     if folder is None:
         return fit_program(program, start, epochs, **how, callbacks=callbacks)
-    with _opened(folder, {"epochs": epochs, "batch": batch, **how, **_identity(program)}) as place:
+    identity = _identity(program, options.get("augmented"))
+    with _opened(folder, {"epochs": epochs, "batch": batch, **how, **identity}) as place:
         with Saving(place) as saving:
             resumed = saving.resumed(program, start)
             place.change_epochs(epochs, 0 if resumed is None else len(resumed.rows))
@@ -121,17 +124,19 @@ def _opened(path: str | Path, config: Mapping[str, Any]) -> RunFolder:
     return folder
 
 
-def _identity(program: Program) -> dict[str, str]:
+def _identity(program: Program, augmented: Encoder | None) -> dict[str, str]:
     """Digests of what a run is, as far as it can be told: functions count by their names."""
-    frames, labels = program.train
     parts = {
         "model": program.model,
         "objective": program.objective,
-        "encoder": program.encoder,
-        "samples": (np.shape(frames), np.asarray(labels).tobytes().hex()),
+        "encoder": (program.encoder, augmented),
+        "data": [
+            array_digest(leaf) for leaf in jax.tree.leaves((program.train, program.validation))
+        ],
     }
-    # Without addresses in memory, which differ from process to process.
-    texts = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(part)) for name, part in parts.items()}
+    with np.printoptions(threshold=sys.maxsize, floatmode="unique"):
+        # Without addresses in memory, which differ from process to process.
+        texts = {name: re.sub(r" at 0x[0-9a-f]+", "", repr(part)) for name, part in parts.items()}
     return {name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in texts.items()}
 
 

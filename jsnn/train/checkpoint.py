@@ -131,7 +131,7 @@ class Checkpoints:
             "format": FORMAT,
             "step": step,
             "record": json.loads(json.dumps(record)),
-            "arrays": {path: _array_digest(leaf) for path, leaf in _flat(tree)[0].items()},
+            "arrays": {path: array_digest(leaf) for path, leaf in _flat(tree)[0].items()},
             "files": _file_digests(unfinished / "tree"),
         }
         signed = {**content, "sha256": _digest(content)}
@@ -231,7 +231,7 @@ class Checkpoints:
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
         with ocp.Checkpointer(handler) as reader:
             tree = reader.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
-        digests = {path: _array_digest(leaf) for path, leaf in _flat(tree)[0].items()}
+        digests = {path: array_digest(leaf) for path, leaf in _flat(tree)[0].items()}
         if unlike := _unlike(digests, content["arrays"]):
             raise Damaged(f"{folder} is damaged: not as written are {_some(unlike)}")
         return tree, content
@@ -304,7 +304,7 @@ def _placed(values: np.ndarray, like: Any) -> Any:
 # ---- digests and files ---------------------------------------------------------------------------
 
 
-def _array_digest(leaf: Any) -> str:
+def array_digest(leaf: Any) -> str:
     """sha256 of bytes, shape and dtype."""
     values = np.asarray(leaf)
     head = f"{values.dtype} {values.shape} ".encode()

@@ -129,7 +129,7 @@ class Saving(Callback):
     def steps(self, count: int) -> None:
         """Stop between two steps only if the epoch before is saved."""
         if count == 1 and self._interrupt and self.saved_epoch == self._done:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"Stopped by Ctrl-C. {self}")
 
     def epoch(self, run: Fitted) -> None:
         """Write the figures; save what is due, and stop if asked to."""
@@ -139,7 +139,7 @@ class Saving(Callback):
             best = run.best._replace(state=without_terms(run.best.state))
             self.save(self._done, without_terms(run.state), best._asdict(), run.rows)
         if self._interrupt:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(f"Stopped by Ctrl-C. {self}")
 
     def due(self) -> bool:
         """Whether a checkpoint is due; of several processes the clock of the first one decides."""

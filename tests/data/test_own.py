@@ -67,6 +67,37 @@ def test_recordings_come_back_as_they_were_or_are_refused(kind, time_axis, top, 
     assert mine.timed and not mine.analog
 
 
+@pytest.mark.parametrize("signed", ["train", "validation", "test"])
+def test_one_type_serves_splits_of_which_only_one_has_negative_events(signed):
+    pairs = {title: (EVENTS, LABELS) for title in ("train", "validation", "test")}
+    pairs[signed] = (EVENTS - 1, LABELS)
+    frames, labels = pairs.pop("train")
+    mine = from_arrays("mine", frames, labels, time_axis=1, **pairs)
+    assert {split.frames.dtype.name for split in mine.splits.values()} == {"int8"}
+    assert mine.splits[signed].frames.min() == -1
+    pairs["test"] = (EVENTS + 200, LABELS)
+    if signed != "test":
+        with pytest.raises(ValueError, match="test: expected whole numbers of events"):
+            from_arrays("mine", frames, labels, time_axis=1, **pairs)
+
+
+FACTS = {
+    "time_axis": [1.5, "1", np.nan, True, -1, 0, 3, [1]],
+    "step_s": [0, -1e-3, np.nan, np.inf, "1e-3"],
+    "input_bits": [0, -1, 2.5, np.nan, "8", 10**6],
+    "validation": [0, 1, -0.1, np.nan, "0.1", None, (EVENTS,), (EVENTS, LABELS, LABELS)],
+    "test": [0, 1, 1.5, np.inf, [], {}],
+}
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"), [(fact, value) for fact, values in FACTS.items() for value in values]
+)
+def test_facts_that_nobody_can_mean_are_refused(fact, value):
+    with pytest.raises(ValueError, match="data set 'mine': "):
+        from_arrays("mine", EVENTS, LABELS, **{"time_axis": 1, fact: value})
+
+
 def test_real_recordings_keep_their_clock_and_width():
     mine = from_arrays(
         "mine", DRAW.normal(size=(40, 6, 5)), LABELS, time_axis=2, analog=True, step_s=1e-3,
@@ -88,13 +119,16 @@ def test_labels_of_every_step():
         ({"labels": LABELS - 1}, "class numbers 0, 1"),
         ({"labels": LABELS + 0.5}, "class numbers 0, 1"),
         ({"labels": LABELS.astype(str)}, "class numbers 0, 1"),
+        ({"labels": LABELS + 2**32}, "class numbers 0, 1"),
+        ({"labels": LABELS * np.nan}, "class numbers 0, 1"),
+        ({"labels": 3}, "expected a label for each sample"),
         ({"labels": np.zeros(40)}, "2 classes or more, found 1"),
         ({"frames": STILL.astype(str)}, "expected numbers as frames"),
         ({"frames": (255 * STILL).astype(np.uint8)}, "scale them .* frames / 255"),
         ({"frames": np.full((40, 6), np.nan)}, "finite frames"),
         ({"frames": STILL[0:0], "labels": LABELS[0:0]}, "mine"),
-        ({"time_axis": 0}, "time_axis from 1 to 1, found 0"),
-        ({"time_axis": 2}, "time_axis from 1 to 1, found 2"),
+        ({"time_axis": 0}, "time_axis to be a whole number of 1 to 1, found 0"),
+        ({"time_axis": 2}, "time_axis to be a whole number of 1 to 1, found 2"),
         ({"analog": True}, "say which axis is time"),
         ({"test": 1.5}, "mine"),
         ({"test": (STILL, LABELS[:3])}, "test: expected a label for each sample"),
@@ -239,6 +273,19 @@ def test_a_function_of_a_module(module):
 def test_what_a_module_has_not_is_named(module, name, message):
     with pytest.raises(ValueError, match=message):
         data.load(name)
+
+
+@settings(max_examples=examples(200))
+@given(st.text(max_size=12).map(lambda text: f"{text}:x") | st.text(max_size=12).map("x:{}".format))
+def test_any_text_with_a_colon_is_a_function_or_refused(name):
+    with pytest.raises(ValueError, match=r"expected|found no module"):
+        data.load(name)
+
+
+def test_data_dir_is_of_the_sets_of_the_library(tmp_path):
+    np.savez(tmp_path / "mine.npz", frames=STILL, labels=LABELS)
+    with pytest.raises(ValueError, match="leave data_dir away"):
+        data.load(str(tmp_path / "mine.npz"), tmp_path)
 
 
 def test_errors_of_the_module_itself_are_not_hidden(module):

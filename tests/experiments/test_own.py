@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import early_exit, energy_report, train
+from experiments import early_exit, energy_report, pareto, train
 from experiments.build import dataset, model_class
 from experiments.runconfig import configured
 
@@ -72,6 +72,22 @@ def test_a_run_with_data_and_network_of_ones_own(module, tmp_path, compiled):
     assert again["total_pj"] == result["total_pj"]
     report = energy_report.run([str(folder), *names])
     assert [r.hardware for r in report.reports] == ["neuromorphic-22nm"]
+
+
+def test_a_pareto_front_names_code_too(module, tmp_path, monkeypatch):
+    names = ["--dataset", f"{module}:blink", "--model", f"{module}:Tiny"]
+    configs = []
+    monkeypatch.setattr(pareto, "main", lambda options, config, *rest: configs.append(config))
+    pareto.run([*names, "--weights", "0,1", "--seeds", "0", "--out", str(tmp_path / "front")])
+    (tmp_path / "imported").unlink()
+    del sys.modules[module]
+    with pytest.raises(ValueError, match=f"names code of its own, {module}:blink"):
+        pareto.run(["--resume", str(tmp_path / "front")])
+    assert not (tmp_path / "imported").exists()
+    with pytest.raises(ValueError, match="has another dataset"):
+        pareto.run(["--resume", str(tmp_path / "front"), "--dataset", "digits"])
+    pareto.run(["--resume", str(tmp_path / "front"), *names])
+    assert configs[0] == configs[1]
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,8 @@ def test_arrays_of_another_checkpoint_are_found(kept):
 def test_arrays_are_checked_beyond_their_files(kept, monkeypatch):
     """What orbax makes of whole files is compared too."""
     _, checkpoints, _ = kept
-    digest = checkpoint._array_digest
-    monkeypatch.setattr(checkpoint, "_array_digest", lambda leaf: digest(np.asarray(leaf) * 2))
+    digest = checkpoint.array_digest
+    monkeypatch.setattr(checkpoint, "array_digest", lambda leaf: digest(np.asarray(leaf) * 2))
     with pytest.raises(ValueError, match=r"3/tree is damaged: not as written are params\.kernel"):
         checkpoints.restore(step=3)
 

@@ -38,15 +38,15 @@ def objective(weight=0.5):
     return Objective(CrossEntropy(), get("neuromorphic-22nm"), energy_terms(weight))
 
 
-def train(epochs, folder=None, weight=0.5, width=8, **options):
+def train(epochs, folder=None, weight=0.5, width=8, samples=TRAIN, checked=VALIDATION, **options):
     options = {"batch": 4, "seed": 3, **options}
     return fit(
         MLP((width,), 3),
         objective(weight),
         OPTIMISER,
         ENCODER,
-        TRAIN,
-        VALIDATION,
+        samples,
+        checked,
         epochs=epochs,
         folder=folder,
         **options,
@@ -82,7 +82,7 @@ class Interrupted(Callback):
 
 
 def test_a_run_stopped_by_ctrl_c_goes_on_bit_for_bit(whole, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"Stopped by Ctrl-C\. The checkpoint of epoch 2 "):
         train(4, tmp_path / "run", callbacks=[Interrupted(2)])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == ["1", "2"]
@@ -111,6 +111,10 @@ def test_a_finished_run_gets_more_epochs(whole, tmp_path):
         ({"weight": 0.25}, "objective: "),
         ({"width": 9}, "model: "),
         ({"epochs": 1}, "epochs must be at least 2"),
+        ({"samples": (TRAIN[0] + 1e-6, TRAIN[1])}, "data: "),
+        ({"samples": (TRAIN[0], TRAIN[1][::-1])}, "data: "),
+        ({"checked": (VALIDATION[0][::-1], VALIDATION[1])}, "data: "),
+        ({"augmented": Direct(3)}, "encoder: "),
     ],
 )
 def test_another_run_in_the_folder_is_refused(options, message, tmp_path):
