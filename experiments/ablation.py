@@ -109,10 +109,10 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         return Run(name, runs, config, folder / name)
 
     def train(
-        found: Sequence[Run], made: dict[Any, Setting], exits: bool = False
+        runs: Sequence[Run], settings: dict[Any, Setting], exits: bool = False
     ) -> list[dict[str, Any]]:
-        sweep.train(found, "turns", flags.workers, lambda line: print(line, flush=True), made)
-        return [_read(one, exits) for one in found]
+        sweep.train(runs, "turns", flags.workers, lambda line: print(line, flush=True), settings)
+        return [_read(run, exits) for run in runs]
 
     first, *rest = flags.seeds
     free_runs = [planned("free", seed, energy_weight=0.0) for seed in flags.seeds]
@@ -121,13 +121,13 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
     least = free[0]["validation_accuracy"] - flags.points / 100
     rows = {"free": _mean(free), "tried": {}}
     for name, (runs, options, exits) in stages(flags).items():
-        made = {}
+        settings = {}
         tried = [planned(runs, first, energy_weight=w, **options) for w in flags.weights]
-        tried = rows["tried"][name] = train(tried, made, exits)
+        tried = rows["tried"][name] = train(tried, settings, exits)
         weight = choose(tried, least)
         same = [planned(runs, seed, energy_weight=weight, **options) for seed in rest]
-        chosen = [one for one in tried if one["energy_weight"] == weight]
-        rows[name] = {"energy_weight": weight, **_mean(chosen + train(same, made, exits))}
+        chosen = [row for row in tried if row["energy_weight"] == weight]
+        rows[name] = {"energy_weight": weight, **_mean(chosen + train(same, settings, exits))}
     priced = {bits: spread(_priced(free_runs, bits)) for bits in (FLOAT_BITS, INT_BITS)}
     result = {
         "command": command,
@@ -156,10 +156,10 @@ def choose(tried: Sequence[Mapping[str, Any]], least: float) -> float:
     >>> choose([row, less], 0.89), choose([row, less], 0.85), choose([row, less], 0.99)
     (0.1, 0.4, 0.1)
     """
-    enough = [one for one in tried if one["validation_accuracy"] >= least]
+    enough = [row for row in tried if row["validation_accuracy"] >= least]
     if not enough:
-        return max(tried, key=lambda one: one["validation_accuracy"])["energy_weight"]
-    return min(enough, key=lambda one: one["validation_pj"])["energy_weight"]
+        return max(tried, key=lambda row: row["validation_accuracy"])["energy_weight"]
+    return min(enough, key=lambda row: row["validation_pj"])["energy_weight"]
 
 
 def times(
@@ -173,16 +173,16 @@ def times(
     >>> times(rows, 160.0, 30.0, ["a"])
     {'a': {'of_fp32': 16.0, 'of_int8': 3.0, 'of_the_stage_below': 4.0}}
     """
-    found, below = {}, rows["free"]["test_pj"][0]
+    factors, below = {}, rows["free"]["test_pj"][0]
     for name in names:
         pj = rows[name]["test_pj"][0]
-        found[name] = {
+        factors[name] = {
             "of_fp32": fp32_pj / pj,
             "of_int8": int8_pj / pj,
             "of_the_stage_below": below / pj,
         }
         below = pj
-    return found
+    return factors
 
 
 def describe(result: Mapping[str, Any]) -> list[str]:
@@ -195,12 +195,13 @@ def describe(result: Mapping[str, Any]) -> list[str]:
         f"{'no term, 8 bits':>18}  {rounded:.2%}  {energy_text(result['int8_pj'][0]):>9}",
         f"{'no term, as it is':>18}  {rounded:.2%}  {energy_text(free['test_pj'][0]):>9}",
     ]
-    for name, found in result["times"].items():
+    for name, factors in result["times"].items():
         accuracy, deviation = rows[name]["test_accuracy"]
         lines.append(
             f"{name:>18}  {accuracy:.2%} ± {100 * deviation:.2f} ({100 * (accuracy - base):+.2f})  "
-            f"{energy_text(rows[name]['test_pj'][0]):>9}  {found['of_fp32']:.1f}x of 32 bits, "
-            f"{found['of_int8']:.1f}x of 8 bits, {found['of_the_stage_below']:.2f}x of one below"
+            f"{energy_text(rows[name]['test_pj'][0]):>9}  {factors['of_fp32']:.1f}x of 32 bits, "
+            f"{factors['of_int8']:.1f}x of 8 bits, "
+            f"{factors['of_the_stage_below']:.2f}x of one below"
         )
     return lines
 
@@ -214,7 +215,7 @@ def _read(run: Run, exits: bool) -> dict[str, Any]:
     folder = RunFolder(run.path)
     result = folder.read(folder.result)
     row = folder.row(result["chosen_epoch"])
-    found = {
+    figures = {
         "energy_weight": run.config.energy_weight,
         "seed": run.config.seed,
         "validation_accuracy": result["validation_accuracy"],
@@ -228,24 +229,24 @@ def _read(run: Run, exits: bool) -> dict[str, Any]:
     lists = 1.0
     if result["config"]["prune"] == "weights":
         lists = result["pruned"]["skipping_pj"] / result["total_pj"]
-        found["test_pj"] = result["pruned"]["skipping_pj"]
+        figures["test_pj"] = result["pruned"]["skipping_pj"]
     if "window" in result:
         (whole,) = (
-            one
-            for one in result["window"]["tried_on_validation"]
-            if one["steps"] == result["window"]["whole"]["steps"]
+            answer
+            for answer in result["window"]["tried_on_validation"]
+            if answer["steps"] == result["window"]["whole"]["steps"]
         )
-        found |= {"validation_accuracy": whole["accuracy"], "validation_pj": whole["total_pj"]}
+        figures |= {"validation_accuracy": whole["accuracy"], "validation_pj": whole["total_pj"]}
     if exits:
         stop = result["early_exit"]
-        found |= {
+        figures |= {
             "validation_accuracy": stop["validation"]["accuracy"],
             "validation_pj": stop["validation"]["pj"],
             "test_accuracy": stop["test"]["accuracy"],
             "test_pj": stop["test"]["pj"] * lists,
             "steps": stop["test"]["steps"],
         }
-    return found
+    return figures
 
 
 def _priced(runs: Sequence[Run], bits: int) -> list[float]:
@@ -253,18 +254,18 @@ def _priced(runs: Sequence[Run], bits: int) -> list[float]:
     config = runs[0].config
     data = build.dataset(config)
     machine = build.hardware(config, data).with_design(weight_bits=bits, state_bits=bits)
-    found = []
-    for one in runs:
-        variables, _ = restored(RunFolder(one.path), one.config, data)
-        work = measured(one.config, data, variables, data.test.frames)
-        found.append(float(estimate_energy(work, machine).total_pj().mean()))
-    return found
+    energies = []
+    for run in runs:
+        variables, _ = restored(RunFolder(run.path), run.config, data)
+        work = measured(run.config, data, variables, data.test.frames)
+        energies.append(float(estimate_energy(work, machine).total_pj().mean()))
+    return energies
 
 
-def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Means and standard deviations over seeds, and the runs."""
     names = ("validation_accuracy", "test_accuracy", "test_accuracy_rounded", "test_pj", "steps")
-    return {n: spread([one[n] for one in found]) for n in names} | {"runs": list(found)}
+    return {n: spread([row[n] for row in rows]) for n in names} | {"runs": list(rows)}
 
 
 if __name__ == "__main__":

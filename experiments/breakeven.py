@@ -162,8 +162,8 @@ def axes(config: Config, hardware: Hardware) -> dict[str, tuple[int, ...]]:
         "hops": config.hops,
         "targets_per_message": config.targets,
     }
-    found = {"steps": config.steps}
-    return found | {n: v for n, v in parameters.items() if n in hardware.architecture.parameters}
+    values = {"steps": config.steps}
+    return values | {n: v for n, v in parameters.items() if n in hardware.architecture.parameters}
 
 
 def joined(
@@ -195,27 +195,27 @@ def swept(
 ) -> list[np.ndarray]:
     """`regime_map` of many grids in one call."""
     points, same, shapes = joined(grids, options)
-    found = np.asarray(sweep(hardware, points, along=along, **same), float)
+    rates = np.asarray(sweep(hardware, points, along=along, **same), float)
     cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
-    return [part.reshape(s) for part, s in zip(np.split(found, cuts), shapes, strict=True)]
+    return [part.reshape(s) for part, s in zip(np.split(rates, cuts), shapes, strict=True)]
 
 
 def tables_of(
-    known: Mapping[str, Sequence[float]],
+    along: Mapping[str, Sequence[float]],
     rates: Sequence[np.ndarray],
     ends: Sequence[np.ndarray],
     at_steps: int,
 ) -> dict[str, dict[str, Any]]:
     """Break-even rates along each axis, and which side wins where there is none."""
     tables = {}
-    for (name, values), found, between in zip(known.items(), rates, ends, strict=True):
+    for (name, values), row, between in zip(along.items(), rates, ends, strict=True):
         windows = np.asarray(values if name == "steps" else at_steps, float)
         tables[name] = {
             "values": list(values),
-            "rate": found.tolist(),
-            "sparsity": (1 - found).tolist(),
-            "spikes_per_synapse": (windows * found).tolist(),
-            "winner": [winner(r, *end) for r, end in zip(found, between, strict=True)],
+            "rate": row.tolist(),
+            "sparsity": (1 - row).tolist(),
+            "spikes_per_synapse": (windows * row).tolist(),
+            "winner": [winner(r, *end) for r, end in zip(row, between, strict=True)],
         }
     return tables
 
@@ -249,12 +249,13 @@ def by_density(hardware: Hardware, config: Config, options: Mapping[str, Any]) -
         "published_spikes_per_synapse": list(PUBLISHED_X),
         "published_source": "arXiv 2409.08290 v1, VGG16 thresholds, SECONDARY",
         "density_of_the_published_by_steps": {
-            str(w): one[0].tolist() for w, one in zip(windows, wanted, strict=True)
+            str(w): window_rates[0].tolist()
+            for w, window_rates in zip(windows, wanted, strict=True)
         },
     }
 
 
-def map_axes(config: Config, known: Sequence[str]) -> list[dict[str, list[float]]]:
+def map_axes(config: Config, swept_axes: Sequence[str]) -> list[dict[str, list[float]]]:
     """Grids of the maps: the rate and one other number each."""
     finer = {
         "steps": list(range(1, max(config.steps) + 1)),
@@ -264,7 +265,7 @@ def map_axes(config: Config, known: Sequence[str]) -> list[dict[str, list[float]
         "fan_in": np.geomspace(8, 8192, config.resolution).tolist(),
     }
     rates = np.geomspace(1e-3, 1, config.resolution).tolist()
-    return [{name: finer[name], "rate": rates} for name in known]
+    return [{name: finer[name], "rate": rates} for name in swept_axes]
 
 
 def by_technology(
@@ -280,29 +281,29 @@ def by_technology(
         points = repeated | {"rate": np.tile(each, len(config.nodes))}
         return np.asarray(sweep(hardware, points, **rest), float).reshape(-1, len(each))
 
-    found = np.asarray(sweep(hardware, columns, along="rate", **rest), float)
-    table = tables_of({"node_nm": config.nodes}, [found], [at((SILENT, BUSY))], config.at_steps)
+    parity = np.asarray(sweep(hardware, columns, along="rate", **rest), float)
+    table = tables_of({"node_nm": config.nodes}, [parity], [at((SILENT, BUSY))], config.at_steps)
     drawn = {"node_nm": list(config.nodes), "rate": rates.tolist(), "ratio": at(rates).tolist()}
     return table, {"node_nm": drawn}
 
 
-def picture(found: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> Figure:
+def picture(maps: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> Figure:
     """A panel per map: violet where spikes win, orange where the QNN does, a line between."""
-    columns = min(3, len(found))
-    rows = -(-len(found) // columns)
+    columns = min(3, len(maps))
+    rows = -(-len(maps) // columns)
     figure = Figure(figsize=(4.6 * columns + 1, 3.7 * rows + 0.4), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)
-    for axes_ in panels.flat[len(found) :]:
+    for axes_ in panels.flat[len(maps) :]:
         axes_.set_axis_off()
-    for axes_, (name, one) in zip(panels.flat, found.items(), strict=False):
-        ratios = np.clip(np.asarray(one["ratio"]).T, 1 / DARKEST, DARKEST)
+    for axes_, (name, panel) in zip(panels.flat, maps.items(), strict=False):
+        ratios = np.clip(np.asarray(panel["ratio"]).T, 1 / DARKEST, DARKEST)
         # The colours of PuOr are distinguishable with every common colour blindness.
         shades = axes_.pcolormesh(
-            one[name], one["rate"], ratios, cmap="PuOr_r", shading="nearest", rasterized=True,
+            panel[name], panel["rate"], ratios, cmap="PuOr_r", shading="nearest", rasterized=True,
             norm=LogNorm(1 / DARKEST, DARKEST),
         )  # fmt: skip
         if ratios.min() < 1 < ratios.max():
-            axes_.contour(one[name], one["rate"], ratios, levels=[1.0], colors="black")
+            axes_.contour(panel[name], panel["rate"], ratios, levels=[1.0], colors="black")
         axes_.set_yscale("log")
         if name not in ("steps", "weight_bits"):
             axes_.set_xscale("log", base=2)
@@ -366,10 +367,10 @@ def main(config: Config) -> dict[str, Any]:
     with jax.enable_x64(True):
         # What one table varies, all other tables take from here.
         options = hardware.design.parameters | options
-        known = axes(config, hardware)
-        alone = [{name: values} for name, values in known.items()]
+        by_axis = axes(config, hardware)
+        alone = [{name: values} for name, values in by_axis.items()]
         between = [{**axis, "rate": (SILENT, BUSY)} for axis in alone]
-        grids = map_axes(config, [*known, *(["fan_in"] if "fan_in" in runs else [])])
+        grids = map_axes(config, [*by_axis, *(["fan_in"] if "fan_in" in runs else [])])
         rates = swept(hardware, alone, options, along="rate")
         ratios = swept(hardware, [*between, *grids], options)
         densities = by_density(hardware, config, options)
@@ -377,15 +378,15 @@ def main(config: Config) -> dict[str, Any]:
         if config.node_from_nm is not None:
             nodes = by_technology(config, hardware, options)
     ends, drawn = ratios[: len(between)], ratios[len(between) :]
-    tables = tables_of(known, rates, ends, config.at_steps) | nodes[0]
+    tables = tables_of(by_axis, rates, ends, config.at_steps) | nodes[0]
     drawn = nodes[1] | {
-        next(iter(grid)): {**grid, "ratio": one.tolist()}
-        for grid, one in zip(grids, drawn, strict=True)
+        next(iter(grid)): {**grid, "ratio": ratios.tolist()}
+        for grid, ratios in zip(grids, drawn, strict=True)
     }
-    known = ", ".join(hardware.technology.provenances)
+    provenances = ", ".join(hardware.technology.provenances)
     result = {
         "command": "python -m experiments.breakeven",
-        "machine": f"{hardware.name}, {what}, {message}; {known} constants",
+        "machine": f"{hardware.name}, {what}, {message}; {provenances} constants",
         "qnn": f"QNN: {bits} bits, density 2·T·s / (T + 1) unless known; T = {config.at_steps} "
         "unless it varies",
         "config": dataclasses.asdict(config),
@@ -409,9 +410,9 @@ def main(config: Config) -> dict[str, Any]:
 def _without_nan(value: Any) -> Any:
     """The value with None in place of NaN, which JSON lacks: no break-even."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: _without_nan(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
+        return [_without_nan(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

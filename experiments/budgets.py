@@ -72,7 +72,7 @@ class Flags:
 
 def main(flags: Flags, command: str = "") -> dict[str, dict[str, Any]]:
     """Run every data set; writes and returns the results, by data set."""
-    found = {}
+    by_dataset = {}
     for dataset in flags.datasets:
         started = time.perf_counter()
         by_seed = {str(seed): of(dataset, flags, seed) for seed in flags.seeds}
@@ -88,8 +88,8 @@ def main(flags: Flags, command: str = "") -> dict[str, dict[str, Any]]:
         keep(Path(flags.out) / f"{dataset}.json", result)
         for line in describe(result):
             print(line, flush=True)
-        found[dataset] = result
-    return found
+        by_dataset[dataset] = result
+    return by_dataset
 
 
 def of(dataset: str, flags: Flags, seed: int) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def of(dataset: str, flags: Flags, seed: int) -> dict[str, Any]:
 
     front = [planned(f"w{weight}", energy_weight=weight) for weight in flags.weights]
     sweep.train(front, "turns", flags.workers, say)
-    points = [one.read(None) for one in front]
+    points = [run.read(None) for run in front]
     free = points[flags.weights.index(0.0)]
     low, high = LOWEST * free["test_spike_independent_pj"], free["test_pj"]
     if not low < high:
@@ -122,7 +122,7 @@ def of(dataset: str, flags: Flags, seed: int) -> dict[str, Any]:
     budgets = [f"{pj:.1f}pJ" for pj in low * (high / low) ** shares]
     held = [planned(word, energy_budget=word) for word in budgets]
     failed = sweep.train(held, "turns", flags.workers, say)
-    return summarise(points, [one.read(failed.get(one.name)) for one in held]) | {
+    return summarise(points, [run.read(failed.get(run.name)) for run in held]) | {
         "range_pj": [low, high]
     }
 
@@ -137,25 +137,25 @@ def summarise(
         held: runs trained to a budget.
     """
     rows = []
-    for one in held:
-        if one.get("budget") is None:
-            rows.append({"budget": one["value"], "error": one["error"]})
+    for entry in held:
+        if entry.get("budget") is None:
+            rows.append({"budget": entry["value"], "error": entry["error"]})
             continue
-        limit = one["budget"]["limits"]["energy_pj"]
+        limit = entry["budget"]["limits"]["energy_pj"]
         row = {
             "budget_pj": limit["limit"],
             "train_pj": limit["train"],
             "validation_pj": limit["validation"],
             "test_pj": limit["test"],
             "multiplier": limit["multiplier"],
-            "threshold_factor": one["budget"]["threshold_factor"],
+            "threshold_factor": entry["budget"]["threshold_factor"],
             "within": 1 - WITHIN <= limit["train"] / limit["limit"] <= 1,
             "feasible_on_validation": limit["feasible"]["validation"],
             "feasible_on_test": limit["feasible"]["test"],
-            "dead_layers": sorted({*one["budget"]["dead_layers"], *one["dead_layers"]}),
-            "test_accuracy": one["test_accuracy"],
+            "dead_layers": sorted({*entry["budget"]["dead_layers"], *entry["dead_layers"]}),
+            "test_accuracy": entry["test_accuracy"],
             "front_accuracy": on_front(points, limit["limit"]),
-            "error": one["error"],
+            "error": entry["error"],
         }
         row["points_below_front"] = 100 * (row["front_accuracy"] - row["test_accuracy"])
         rows.append(row)
@@ -171,26 +171,26 @@ def summarise(
         "points_below_front_worst": max(below, default=None),
         "rows": rows,
         "front": [
-            {name: one[name] for name in ("value", "test_pj", "test_accuracy", "dead_layers")}
-            for one in points
+            {name: entry[name] for name in ("value", "test_pj", "test_accuracy", "dead_layers")}
+            for entry in points
         ],
     }
 
 
-def together(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def together(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Counts over all seeds, and the distance below the front: mean and spread over seeds, worst.
 
     Args:
-        found: the summary of each seed (`summarise`).
+        seeds: the summary of each seed (`summarise`).
     """
-    trained = [one for one in found if one["points_below_front_mean"] is not None]
+    trained = [seed for seed in seeds if seed["points_below_front_mean"] is not None]
     return {
-        **{name: sum(one[name] for one in found) for name in COUNTS},
+        **{name: sum(seed[name] for seed in seeds) for name in COUNTS},
         "points_below_front": (
-            spread([one["points_below_front_mean"] for one in trained]) if trained else None
+            spread([seed["points_below_front_mean"] for seed in trained]) if trained else None
         ),
         "points_below_front_worst": max(
-            (one["points_below_front_worst"] for one in trained), default=None
+            (seed["points_below_front_worst"] for seed in trained), default=None
         ),
     }
 
@@ -206,11 +206,12 @@ def on_front(points: Sequence[Mapping[str, Any]], pj: float) -> float:
     0.7
     """
     on = pareto(
-        [one["validation_pj"] for one in points], [one["validation_accuracy"] for one in points]
+        [point["validation_pj"] for point in points],
+        [point["validation_accuracy"] for point in points],
     )
     chosen = sorted(
-        (one["test_pj"], one["test_accuracy"])
-        for one, is_on in zip(points, on, strict=True)
+        (point["test_pj"], point["test_accuracy"])
+        for point, is_on in zip(points, on, strict=True)
         if is_on
     )
     energies, accuracies = zip(*chosen, strict=True)
@@ -230,7 +231,7 @@ def describe(result: Mapping[str, Any]) -> list[str]:
             f"{result['points_below_front_worst']:.2f} at worst"
         )
     lines = [said]
-    for row in itertools.chain.from_iterable(one["rows"] for one in result["by_seed"].values()):
+    for row in itertools.chain.from_iterable(seed["rows"] for seed in result["by_seed"].values()):
         if "train_pj" not in row:
             lines.append(f"{row['budget']}: {row['error']}")
             continue

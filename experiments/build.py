@@ -70,10 +70,10 @@ def model_class(name: str) -> type[nn.Module]:
     """
     if ":" not in name:
         return lookup("model", MODELS, name)
-    found = imported(name, "a class of flax modules")
-    if not isinstance(found, type) or not issubclass(found, nn.Module):
-        raise ValueError(f"--model {name}: expected a class of flax.linen modules, found {found!r}")
-    return found
+    model = imported(name, "a class of flax modules")
+    if not isinstance(model, type) or not issubclass(model, nn.Module):
+        raise ValueError(f"--model {name}: expected a class of flax.linen modules, found {model!r}")
+    return model
 
 
 def lookup(kind: str, table: Mapping[str, Any], name: str) -> Any:
@@ -100,19 +100,19 @@ def dataset(config) -> data.Dataset:
 
 def data_options(config) -> dict[str, Any]:
     """Options of the data set: `key=value` pairs, parsed as the types of their defaults."""
-    known, options, given = data.options(config.dataset), {}, {}
-    if "image" in known and getattr(model_class(config.model), "images", False):
+    allowed, options, given = data.options(config.dataset), {}, {}
+    if "image" in allowed and getattr(model_class(config.model), "images", False):
         options["image"] = True
     for pair in filter(None, config.data_options.split(",")):
         name, _, word = pair.partition("=")
-        if name not in known or not word:
+        if name not in allowed or not word:
             raise ValueError(
-                f"--data-options takes name=value pairs of {sorted(known)} for "
+                f"--data-options takes name=value pairs of {sorted(allowed)} for "
                 f"{config.dataset}, got {pair!r}"
             )
         if name in given:
             raise ValueError(f"--data-options has {name} twice: {config.data_options!r}")
-        given[name] = _read(name, word, known[name])
+        given[name] = _read(name, word, allowed[name])
     return options | given
 
 
@@ -156,10 +156,10 @@ def encoder(config, loaded: data.Dataset):
             "--data-options steps=N where that is among them, or --window N for its first"
         )
     if config.encoder == "delta":
-        made = chosen(threshold=config.delta_threshold)
+        encoding = chosen(threshold=config.delta_threshold)
     else:
-        made = chosen(analog=loaded.analog) if recorded else chosen(steps=config.steps)
-    return windows.shown(config, made)
+        encoding = chosen(analog=loaded.analog) if recorded else chosen(steps=config.steps)
+    return windows.shown(config, encoding)
 
 
 def limits(config) -> dict[str, float]:
@@ -168,15 +168,15 @@ def limits(config) -> dict[str, float]:
     Raises:
         ValueError: a limit that is not a quantity of its kind.
     """
-    found = {}
+    by_name = {}
     for option, name in BUDGETS.items():
         word = getattr(config, option)
         if word is not None:
             try:
-                found[name] = parse_quantity(word, RESOURCES[name])
+                by_name[name] = parse_quantity(word, RESOURCES[name])
             except ValueError as error:
                 raise ValueError(f"--{option.replace('_', '-')}: {error}") from error
-    return found
+    return by_name
 
 
 def budget(config, steps: int) -> Budget | None:
@@ -216,13 +216,13 @@ def levers(config, loaded: data.Dataset, machine: Hardware) -> tuple[Lever, ...]
     The window comes first, since it must see whole layers; bit widths come after pruning, since
     they quantise the remaining weights.
     """
-    found = (
+    candidates = (
         windows.lever(config, encoder(config, loaded), loaded.train.frames),
         pruned.lever(config.prune, machine),
         bits(config, machine),
         machines.lever(config, machine, limits(config)),
     )
-    return tuple(lever for lever in found if lever is not None)
+    return tuple(lever for lever in candidates if lever is not None)
 
 
 def trained(config, loaded: data.Dataset, machine: Hardware) -> nn.Module | Levered:
@@ -291,10 +291,10 @@ def network(
         # The scales of a convolution's batch norm cannot be quantised.
         "normalise": config.weight_bits is None,
     }
-    known = inspect.signature(model).parameters
-    if "precision" not in known and config.precision != "f32":
+    accepted = inspect.signature(model).parameters
+    if "precision" not in accepted and config.precision != "f32":
         raise ValueError(f"--model {config.model} has no --precision {config.precision}, only f32")
-    return model(**{name: value for name, value in options.items() if name in known})
+    return model(**{name: value for name, value in options.items() if name in accepted})
 
 
 def optimiser(config, loaded: data.Dataset) -> optax.GradientTransformation:
@@ -355,7 +355,7 @@ def lever_rates(config) -> dict[str, float]:
 def neuron(config, dt: float) -> Neuron:
     """The neuron model of the hidden populations of a config."""
     dynamics = lookup("neuron", NEURONS, config.neuron)
-    known = inspect.signature(dynamics).parameters
+    accepted = inspect.signature(dynamics).parameters
     surrogate = None
     if config.surrogate is not None:
         surrogate = lookup("surrogate", NAMED["surrogate"], config.surrogate)()
@@ -367,9 +367,11 @@ def neuron(config, dt: float) -> Neuron:
         "surrogate": surrogate,
     }
     # Resonators keep the time step of their paper, whatever the clock of the data.
-    if "omega" in known:
+    if "omega" in accepted:
         del wanted["dt"]
-    options = {name: value for name, value in wanted.items() if name in known and value is not None}
+    options = {
+        name: value for name, value in wanted.items() if name in accepted and value is not None
+    }
     return as_asked(dynamics(**options), config)
 
 

@@ -144,7 +144,7 @@ def main(flags: Flags) -> dict[str, Any]:
     memory = [optimiser.init(state.params) for optimiser in optimisers]
     sample = np.random.default_rng(flags.seed).permutation(len(data.train))[:256]
     state, _ = start_terms(state, model, objective, encoder, train[0][sample])
-    advance = [make_epoch(model, objective, one, encoder) for one in optimisers]
+    advance = [make_epoch(model, objective, transform, encoder) for transform in optimisers]
     scores = {
         "relaxed": _scorer(model, lever, trade, encoder),
         "feasible": _scorer(model, dataclasses.replace(lever, feasible=True), trade, encoder),
@@ -181,10 +181,10 @@ def main(flags: Flags) -> dict[str, Any]:
     designs = {"trained": trained}
     if others:
         fixed = dataclasses.replace(lever, hardware=machine.with_design(**bits), parameters=others)
-        found = search(
+        best = search(
             fixed, trade, work, steps=flags.search_steps, restarts=flags.restarts, seed=flags.seed
         )
-        designs["searched"] = {**bits, **plain(found.feasible)}
+        designs["searched"] = {**bits, **plain(best.feasible)}
     on_sample = {
         name: float(trade.cost(lever.on(values, _on(work, machine)), _on(work, machine)))
         for name, values in designs.items()

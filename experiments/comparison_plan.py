@@ -94,15 +94,15 @@ def searched(name: str, task: Task, grid: Grid, store: Store) -> dict[str, list[
     else:
         names = contestants(name, task, grid, store)
         runs = {other: own_grid(task, grid).runs(other) for other in names}
-    found = {}
+    results = {}
     for other, rows in runs.items():
         rounds = [
             kept_trials(name, task, flags, other, seeded(rows, seed), store)
             for flags, seed in ((task.search, 0), *task.again)
         ]
         if None not in rounds:
-            found[other] = averaged(rounds)
-    return found
+            results[other] = averaged(rounds)
+    return results
 
 
 def reports(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
@@ -113,8 +113,8 @@ def reports(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
     """
     jobs, wanted = [], None
     for regulariser, (slope, rate, strengths) in chosen(name, task, grid, store).items():
-        found = on_blocks(name, task, regulariser, slope, rate, strengths)
-        points = gathered(found, task, store)
+        block = on_blocks(name, task, regulariser, slope, rate, strengths)
+        points = gathered(block, task, store)
         if regulariser == NONE and points is not None:
             wanted = points.accuracy.mean() - POINT_LOST
         for _ in range(TIMES if regulariser != NONE else 0):
@@ -126,9 +126,9 @@ def reports(name: str, task: Task, grid: Grid, store: Store) -> list[Job]:
                 strengths = (round(strengths[0] / STRONGER, 9), *strengths)
             else:
                 break
-            found = on_blocks(name, task, regulariser, slope, rate, strengths)
-            points = gathered(found, task, store)
-        jobs += found
+            block = on_blocks(name, task, regulariser, slope, rate, strengths)
+            points = gathered(block, task, store)
+        jobs += block
     return jobs
 
 
@@ -185,12 +185,12 @@ def chosen(
     if not {*needed} <= {*trials}:
         return {}
     free = best(trials[NONE])
-    found = {NONE: (free.slope, free.rate, (0.0,))}
+    choices = {NONE: (free.slope, free.rate, (0.0,))}
     for other in wanted:
         if other in trials and other != NONE:
             slope, rate, strengths, _ = choose(trials[other], trials[NONE])
-            found[other] = (slope, rate, strengths if task.searched else TRANSFERRED)
-    return found
+            choices[other] = (slope, rate, strengths if task.searched else TRANSFERRED)
+    return choices
 
 
 def contestants(name: str, task: Task, grid: Grid, store: Store) -> tuple[str, ...]:
@@ -243,14 +243,14 @@ def reported(name: str, task: Task, grid: Grid, store: Store) -> dict[str, Repor
     Of the stronger and weaker ones, those that exist. On a task without a search of its own two
     others are enough, since the two best may change.
     """
-    jobs, found = reports(name, task, grid, store), {}
+    jobs, results = reports(name, task, grid, store), {}
     for regulariser, (_, _, strengths) in chosen(name, task, grid, store).items():
         points = gathered([job for job in jobs if job.regulariser == regulariser], task, store)
         if points is not None and {*strengths} <= {*points.strengths}:
-            found[regulariser] = points
+            results[regulariser] = points
         elif task.searched or regulariser in (NONE, OURS):
             return {}
-    return found if len(found) >= min(4, len(grid.names)) else {}
+    return results if len(results) >= min(4, len(grid.names)) else {}
 
 
 def spike_independent_pj(name: str, task: Task, grid: Grid, store: Store) -> float:

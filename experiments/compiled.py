@@ -49,10 +49,10 @@ def delete_torn(folder: Path) -> None:
         try:
             content = entry.read_bytes()
             digest = hashlib.sha256(content).hexdigest()
-            known = seal.read_text(errors="replace") if seal.exists() else None
-            if known is None and _unpacks(content):
+            stored = seal.read_text(errors="replace") if seal.exists() else None
+            if stored is None and _unpacks(content):
                 seal.write_text(digest)
-            elif known != digest:
+            elif stored != digest:
                 entry.unlink()
                 seal.unlink(missing_ok=True)
         except OSError:

@@ -63,19 +63,19 @@ def main(run: str, flags: Flags) -> dict[str, Any]:
     machine, rules = build.hardware(config, data), tuple(flags.rules.split(","))
     network = build.as_run(config, data, machine, variables)
 
-    found = {}
+    answers = {}
     for number, name in enumerate(("validation", "test")):
         part = getattr(data, name)[: flags.limit]
         key = jax.random.key(config.seed + number)
         split = (part.frames, part.labels)
-        found[name] = windows.answers(network, machine, split, config.batch, key, rules)
+        answers[name] = windows.answers(network, machine, split, config.batch, key, rules)
     result = {
         "run": {"folder": str(folder.path), "epoch": epoch, "config": dataclasses.asdict(config)},
         "flags": dataclasses.asdict(flags),
         "hardware": machine.name,
-        "samples": {name: len(part.labels) for name, part in found.items()},
-        "fixed": {name: windows.fixed(part) for name, part in found.items()},
-        "early_exit": {rule: _tried(found, rule, flags) for rule in rules},
+        "samples": {name: len(part.labels) for name, part in answers.items()},
+        "fixed": {name: windows.fixed(part) for name, part in answers.items()},
+        "early_exit": {rule: _tried(answers, rule, flags) for rule in rules},
         "device": jax.devices()[0].device_kind,
         "versions": versions(),
     }
@@ -92,14 +92,14 @@ def main(run: str, flags: Flags) -> dict[str, Any]:
     return result
 
 
-def _tried(found: dict[str, windows.Answers], rule: str, flags: Flags) -> dict[str, Any]:
+def _tried(answers: dict[str, windows.Answers], rule: str, flags: Flags) -> dict[str, Any]:
     """The chosen threshold and the whole curve on test, its thresholds from validation."""
-    confidence = early_exit.RULES[rule].confidence(found["validation"].outputs)
+    confidence = early_exit.RULES[rule].confidence(answers["validation"].outputs)
     thresholds = early_exit.grid(confidence, flags.thresholds)
-    chosen = windows.exits(found["validation"], found["test"], rule, flags.exit_loss)
+    chosen = windows.exits(answers["validation"], answers["test"], rule, flags.exit_loss)
     return {
         "chosen": chosen,
-        "test": windows.rows(windows.curve(found["test"], rule, thresholds)),
+        "test": windows.rows(windows.curve(answers["test"], rule, thresholds)),
     }
 
 

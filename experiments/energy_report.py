@@ -111,27 +111,29 @@ def main(run: str, flags: Flags) -> Comparison:
     )
 
     # ---- its energy ----------------------------------------------------------------------------
-    found = compare(workload, machines, draws=flags.draws, seed=flags.seed, density=flags.density)
-    lives = {one.hardware: _life(one, flags) for one in found.reports}
+    comparison = compare(
+        workload, machines, draws=flags.draws, seed=flags.seed, density=flags.density
+    )
+    lives = {report.hardware: _life(report, flags) for report in comparison.reports}
     console.print(f"{title}\n", markup=False)
-    if len(found.reports) + len(found.refused) > 1:
-        console.print(f"{found.table()}\n", markup=False)
-    for one in found.reports:
-        text = "\n".join([str(one), *_life_lines(one, lives[one.hardware], flags)])
+    if len(comparison.reports) + len(comparison.refused) > 1:
+        console.print(f"{comparison.table()}\n", markup=False)
+    for report in comparison.reports:
+        text = "\n".join([str(report), *_life_lines(report, lives[report.hardware], flags)])
         console.print(f"{text}\n", markup=False)
     gains = _gains(workload, machines)
     for gain in gains:
         console.print(str(gain), markup=False)
     if gains:
         console.print()
-    _warn_if_other(folder, config, flags, found, console)
+    _warn_if_other(folder, config, flags, comparison, console)
 
     # ---- keep ----------------------------------------------------------------------------------
     out = Path(flags.out) if flags.out is not None else folder.path / "energy"
     content = {
         "run": {"folder": str(folder.path), "epoch": epoch, "config": dataclasses.asdict(config)},
         "flags": dataclasses.asdict(flags),
-        **found.to_json(),
+        **comparison.to_json(),
         "battery_life_s": lives if flags.battery_j is not None else None,
         "gains": [
             {
@@ -143,9 +145,9 @@ def main(run: str, flags: Flags) -> Comparison:
             for gain in gains
         ],
     }
-    write(out, content, found)
+    write(out, content, comparison)
     console.print(f"everything is in {out}", markup=False)
-    return found
+    return comparison
 
 
 def stored(run: str, flags: Any = None) -> tuple[RunFolder, Config]:
@@ -250,19 +252,19 @@ def _summed(layer: LayerWorkload) -> LayerWorkload:
 
 def _gains(workload: Workload, machines: Sequence[Hardware]) -> list[Attribution]:
     """Savings by local memory and by events, where machines of one technology are compared."""
-    known = {machine.name: machine for machine in machines}
+    by_name = {machine.name: machine for machine in machines}
     return [
-        attribute(workload, known[far], known[near])
+        attribute(workload, by_name[far], by_name[near])
         for far, others in FAR_AND_NEAR
         for near in others
-        if far in known and near in known
+        if far in by_name and near in by_name
     ]
 
 
-def _life(one: Report, flags: Flags) -> dict[str, float] | None:
+def _life(report: Report, flags: Flags) -> dict[str, float] | None:
     if flags.battery_j is None:
         return None
-    drains = {"snn": one.snn_pj, "qnn": one.qnn_pj}
+    drains = {"snn": report.snn_pj, "qnn": report.qnn_pj}
     return {
         name: float(
             battery_life_s(
@@ -273,10 +275,10 @@ def _life(one: Report, flags: Flags) -> dict[str, float] | None:
     }
 
 
-def _life_lines(one: Report, lives: dict[str, float] | None, flags: Flags) -> list[str]:
+def _life_lines(report: Report, lives: dict[str, float] | None, flags: Flags) -> list[str]:
     if lives is None:
         return []
-    bound = "at most " if "static" in dict(one.snn.unpriced) else ""
+    bound = "at most " if "static" in dict(report.snn.unpriced) else ""
     days = {name: f"{bound}{life / DAY_S:,.4g} days" for name, life in lives.items()}
     return [
         f"A battery of {flags.battery_j:g} J at {flags.rate_hz:g} inferences a second, sensor "
@@ -286,10 +288,12 @@ def _life_lines(one: Report, lives: dict[str, float] | None, flags: Flags) -> li
 
 
 def _warn_if_other(
-    folder: RunFolder, config: Config, flags: Flags, found: Comparison, console: Console
+    folder: RunFolder, config: Config, flags: Flags, comparison: Comparison, console: Console
 ) -> None:
     """Warn if the run's own figure differs: other data, or another version of the model."""
-    own = next((one for one in found.reports if one.hardware == config.hardware), None)
+    own = next(
+        (report for report in comparison.reports if report.hardware == config.hardware), None
+    )
     whole = flags.split == "test" and flags.limit is None and folder.result.exists()
     # A network trained with its machine was priced on the resulting machine.
     if own is None or not whole or config.design_parameters != NO_PARAMETERS:
@@ -303,21 +307,23 @@ def _warn_if_other(
         )
 
 
-def write(out: Path, content: dict[str, Any], found: Comparison) -> None:
+def write(out: Path, content: dict[str, Any], comparison: Comparison) -> None:
     """JSON and pictures; OSError that names the folder if it cannot be written to."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "energy.json").write_text(json.dumps(content, indent=2) + "\n")
-        drawable = [one for one in found.reports if 0 < one.ratio < float("inf")]
+        drawable = [report for report in comparison.reports if 0 < report.ratio < float("inf")]
         if drawable:
             plots.ratios(drawable, out / "ratios.png")
-        for one in found.reports:
+        for report in comparison.reports:
             names = ("spiking", "QNN")
-            plots.breakdown(one.snn, one.qnn, out / f"breakdown-{one.hardware}.png", names=names)
+            plots.breakdown(
+                report.snn, report.qnn, out / f"breakdown-{report.hardware}.png", names=names
+            )
             plots.tornado(
-                one.sensitivities,
-                out / f"tornado-{one.hardware}.png",
-                title=f"{one.hardware}: first-order change over each range",
+                report.sensitivities,
+                out / f"tornado-{report.hardware}.png",
+                title=f"{report.hardware}: first-order change over each range",
             )
     except OSError as error:
         raise OSError(

@@ -308,8 +308,8 @@ def _code(work: Callable[[], None]) -> int:
 
 def compiler() -> str | None:
     """The available C compiler; None if there is none or this is not Linux."""
-    found = [name for name in ("cc", "gcc", "clang") if shutil.which(name)]
-    return found[0] if found and sys.platform == "linux" else None
+    compilers = [name for name in ("cc", "gcc", "clang") if shutil.which(name)]
+    return compilers[0] if compilers and sys.platform == "linux" else None
 
 
 def build(folder: Path) -> Path:

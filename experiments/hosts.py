@@ -107,6 +107,6 @@ def folder(
         return RunFolder.create(out, name, config)
     if out is None:
         raise ValueError("several processes need --out, a folder that all of them see")
-    made = RunFolder.create(out, name, config) if devices.first else Onlooker(Path(out))
+    created = RunFolder.create(out, name, config) if devices.first else Onlooker(Path(out))
     devices.wait("folder")
-    return made
+    return created

@@ -26,7 +26,7 @@ def report(model: Levered, variables: Any, encoder, data, key, batch: int) -> di
     variables = jax.device_get(variables)
     _, leaves = split(variables["params"])
     (bits,) = (lever for lever in model.levers if lever.name == "bits")
-    found = {"bits": bits.widths(leaves[bits.name])}
+    content = {"bits": bits.widths(leaves[bits.name])}
     frames, labels = data
     apply = jax.jit(lambda frames: model.apply(variables, frames, False))
     try:
@@ -34,7 +34,7 @@ def report(model: Levered, variables: Any, encoder, data, key, batch: int) -> di
         step, largest = input_step(shown), float(np.abs(shown).max())
         network = export(model, variables, input_step=step, largest_input=largest)
     except ValueError as reason:
-        return found | {"network": None, "integers": {"refused": str(reason)}}
+        return content | {"network": None, "integers": {"refused": str(reason)}}
     right, different = 0.0, 0
     for start in range(0, len(labels), batch):
         cut = slice(start, start + batch)
@@ -42,4 +42,4 @@ def report(model: Levered, variables: Any, encoder, data, key, batch: int) -> di
         right += float(accuracy(done.outputs, labels[cut]).sum())
         different += int((~done.equals(apply(shown[:, cut]))).sum())
     measured = {"accuracy": right / len(labels), "outputs_unlike_float": different}
-    return found | {"network": network, "integers": measured}
+    return content | {"network": network, "integers": measured}

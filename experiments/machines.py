@@ -55,7 +55,7 @@ def chosen_parameters(
         if terms is not None:
             names = [name for name in names if unopposed(name, terms) is None]
         return tuple(DesignParameter(name, *BOUNDS[name]) for name in names)
-    found = []
+    chosen = []
     for word in words.split(","):
         name, _, span = word.partition("=")
         try:
@@ -64,8 +64,8 @@ def chosen_parameters(
             raise ValueError(
                 f"--design-parameters takes all, or name=low:high,…, got {word!r}"
             ) from error
-        found.append(DesignParameter(name, low, high))
-    return tuple(found)
+        chosen.append(DesignParameter(name, low, high))
+    return tuple(chosen)
 
 
 def node_nm(hardware: str, asking: str) -> float:
@@ -74,13 +74,13 @@ def node_nm(hardware: str, asking: str) -> float:
     >>> node_nm("spatial-45nm", "--area-budget")
     45.0
     """
-    found = re.search(r"-(\d+)nm", hardware)
-    if found is None:
+    match = re.search(r"-(\d+)nm", hardware)
+    if match is None:
         raise ValueError(
             f"{asking} needs a machine whose name says its node, as spatial-45nm; {hardware} does "
             "not"
         )
-    return float(found[1])
+    return float(match[1])
 
 
 def lever(config, machine: Hardware, limited: Collection[str]) -> DesignParameters | None:
@@ -121,9 +121,9 @@ def lever(config, machine: Hardware, limited: Collection[str]) -> DesignParamete
             "more (--latency-budget, --area-budget) or take another --hardware"
         )
     # Limits apply to a machine that can be built; rounding up only at the end would break them.
-    found = DesignParameters(machine, parameters, supply, feasible=bool(limited))
-    check_opposed(found, terms)
-    return found
+    trained = DesignParameters(machine, parameters, supply, feasible=bool(limited))
+    check_opposed(trained, terms)
+    return trained
 
 
 def written(lever: DesignParameters, leaves: Any, pairs: Pairs, path: Path) -> dict[str, Any]:

@@ -258,15 +258,15 @@ def possible(area: str, file: str, source: str) -> Iterator[Mutation]:
 
 def annotations(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Start and end of each annotation of a file, as (line, column)."""
-    found = []
+    spans = []
     for node in ast.walk(ast.parse(source)):
         for field in ("annotation", "returns"):
             hint = getattr(node, field, None)
             if hint is not None:
-                found.append(
+                spans.append(
                     ((hint.lineno, hint.col_offset), (hint.end_lineno, hint.end_col_offset))
                 )
-    return found
+    return spans
 
 
 @functools.cache
@@ -385,15 +385,15 @@ def known_rows(file: Path, flags: Flags) -> dict[tuple, dict[str, Any]]:
 def campaign(flags: Flags) -> dict[str, Any]:
     """Draw and test mutations; the file is written after each."""
     out, rows, passed = Path(flags.json), [], set()
-    known = known_rows(out, flags)
+    earlier = known_rows(out, flags)
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
         tree = Path(folder)
         copy_tree(tree)
         for mutation in draw(tree, flags.areas, flags.seed, flags.count):
             diff = mutation.diff((tree / mutation.file).read_text())
             row = dataclasses.asdict(mutation) | {"diff": diff}
-            if _key(row) in known:
-                row = known[_key(row)]
+            if _key(row) in earlier:
+                row = earlier[_key(row)]
             else:
                 if mutation.area not in passed:
                     check_unchanged(tree, mutation, flags)

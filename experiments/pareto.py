@@ -102,12 +102,12 @@ def main(
     for phase in phases:
         failed |= sweep.train(phase, options.together, options.workers, console.print)
     seconds = round(time.perf_counter() - started, 3)
-    found = [run.read(failed.get(run.name)) for run in every]
+    results = [run.read(failed.get(run.name)) for run in every]
     summary = {
         "command": command,
         "options": dataclasses.asdict(options),
         "config": dataclasses.asdict(config),
-        **summarise(found),
+        **summarise(results),
         "seconds": seconds,
         "versions": versions(),
         "device": jax.devices()[0].device_kind,
@@ -136,17 +136,17 @@ def plan(options: ParetoOptions, config: Config, folder: Path) -> list[list[Run]
 
     ranks, before = [], [None] * len(options.seeds)
     for rank, value in enumerate(options.values):
-        made = [planned(value, s, b) for s, b in zip(options.seeds, before, strict=True)]
-        ranks.append(made)
+        row = [planned(value, s, b) for s, b in zip(options.seeds, before, strict=True)]
+        ranks.append(row)
         if options.warm == "neighbour" or (options.warm == "first" and rank == 0):
-            before = [one.path for one in made]
+            before = [run.path for run in row]
     if options.warm == "neighbour":
         return ranks
-    rest = [one for rank in ranks[1:] for one in rank]
+    rest = [run for rank in ranks[1:] for run in rank]
     return [ranks[0], rest] if options.warm == "first" else [ranks[0] + rest]
 
 
-def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summarise(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Points by value, means and deviations over seeds; the Pareto front and its hypervolume.
 
     A point is a value whose runs all ended within their budgets. Which points form the front is
@@ -155,16 +155,18 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     class.
 
     Args:
-        found: one entry per run, from `Run.read`.
+        results: one entry per run, from `Run.read`.
     """
-    by_value = (_group(found, "value", value) for value in dict.fromkeys(_column(found, "value")))
+    by_value = (
+        _group(results, "value", value) for value in dict.fromkeys(_column(results, "value"))
+    )
     points = [_point(runs) for runs in by_value if all(_column(runs, "within"))]
     if points:
         validation = ([p[f"validation_{n}"][0] for p in points] for n in ("pj", "accuracy"))
         chosen = pareto(*validation)
         points = [p | {"chosen": bool(c)} for p, c in zip(points, chosen, strict=True)]
     labels = {point["label"] for point in points if point["chosen"]}
-    chosen_runs = [run for run in found if run["value"] in labels]
+    chosen_runs = [run for run in results if run["value"] in labels]
     volumes = [
         _volume(_group(chosen_runs, "seed", seed))
         for seed in dict.fromkeys(_column(chosen_runs, "seed"))
@@ -172,7 +174,7 @@ def summarise(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "points": points,
         "hypervolume": spread(volumes) if volumes else None,
-        "runs": list(found),
+        "runs": list(results),
     }
 
 
@@ -214,7 +216,7 @@ def describe(summary: Mapping[str, Any]) -> list[str]:
         volume, spread = summary["hypervolume"]
         lines.append(f"Hypervolume {volume:.4f} ± {spread:.4f} decades x share, on test.")
     lines += [
-        f"{one['name']}: {one['error']}" for one in summary["runs"] if one["error"] is not None
+        f"{run['name']}: {run['error']}" for run in summary["runs"] if run["error"] is not None
     ]
     return lines
 

@@ -92,7 +92,7 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
     swept = Swept(config, flags.regulariser)
     answered, judged = answers(swept), judge(swept, flags)
     free = _networks(Swept(config, NONE), flags, (0.0,))
-    found = _networks(swept, flags, flags.strengths)
+    networks = _networks(swept, flags, flags.strengths)
     as_it_is = (max(flags.bits), 1.0, len(swept.shapes))
 
     def measured(params: dict, split: str, how: tuple) -> np.ndarray:
@@ -102,7 +102,7 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
     base = measured(free[0.0], "validation", as_it_is)[:, 0].mean()
     rows = []
     for strength, bits, density in itertools.product(flags.strengths, flags.bits, flags.densities):
-        nets = [found[strength][seed] for seed in flags.seeds]
+        nets = [networks[strength][seed] for seed in flags.seeds]
         each = [answered(net, "validation", bits, density) for net in nets]
         right = np.mean(each, axis=0, dtype=np.float64)
         rows += [
@@ -117,7 +117,7 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
         print(f"{points} points: {len(enough)} of {len(rows)} are accurate enough", flush=True)
         for row in priced:
             if "pj" not in row:
-                pj = measured(found[row["strength"]], "validation", row["how"])[:, 1]
+                pj = measured(networks[row["strength"]], "validation", row["how"])[:, 1]
                 row["pj"] = float(pj.mean())
         best = min(priced, key=lambda row: row["pj"])
         bits, density, steps = best["how"]
@@ -130,8 +130,8 @@ def main(flags: Flags, command: str = "") -> dict[str, Any]:
             "validation_accuracy": best["accuracy"],
             "validation_pj": best["pj"],
             "accurate_enough": len(enough),
-            "test_as_trained": _columns(measured(found[best["strength"]], "test", as_it_is)),
-            "test": _columns(measured(found[best["strength"]], "test", best["how"])),
+            "test_as_trained": _columns(measured(networks[best["strength"]], "test", as_it_is)),
+            "test": _columns(measured(networks[best["strength"]], "test", best["how"])),
         }
 
     result = {
@@ -180,12 +180,13 @@ def within(rows: list[dict[str, Any]], base: float, points: float) -> list[dict[
 def describe(result: dict[str, Any]) -> str:
     """The result: a line for the network without a term, two for each choice."""
     rows = [("no term", result["test_without"])]
-    for one in result["chosen"]:
-        term = f"{result['flags']['regulariser']} {one['strength']}"
+    for choice in result["chosen"]:
+        term = f"{result['flags']['regulariser']} {choice['strength']}"
         cut = (
-            f"{one['weight_bits']} bits, {one['density']:.0%} of the weights, {one['steps']} steps"
+            f"{choice['weight_bits']} bits, {choice['density']:.0%} of the weights, "
+            f"{choice['steps']} steps"
         )
-        rows += [(term, one["test_as_trained"]), (cut, one["test"])]
+        rows += [(term, choice["test_as_trained"]), (cut, choice["test"])]
     lines = []
     for said, measured in rows:
         (right, deviation), (pj, _) = measured["accuracy"], measured["pj"]
@@ -195,7 +196,7 @@ def describe(result: dict[str, Any]) -> str:
 
 def _networks(swept: Swept, flags: Flags, strengths: tuple[float, ...]) -> dict[float, dict]:
     """Trained variables by strength and seed."""
-    found: dict[float, dict[int, Any]] = {strength: {} for strength in strengths}
+    states: dict[float, dict[int, Any]] = {strength: {} for strength in strengths}
     for strength, seed in itertools.product(strengths, flags.seeds):
         state, _, finite = swept.trained(Numbers(seed, flags.slope, flags.rate, strength))
         if not finite:
@@ -203,9 +204,9 @@ def _networks(swept: Swept, flags: Flags, strengths: tuple[float, ...]) -> dict[
                 f"strength {strength}, seed {seed}: the loss or a gradient is not finite; lower "
                 "--rate"
             )
-        found[strength][seed] = jax.device_get(state.variables)
+        states[strength][seed] = jax.device_get(state.variables)
         print(f"strength {strength:g}, seed {seed}: trained", flush=True)
-    return found
+    return states
 
 
 def _cut(variables: dict, bits: int, density: float) -> dict:
@@ -264,14 +265,14 @@ def judge(swept: Swept, flags: Flags) -> Callable[..., tuple[float, float]]:
         part, (bits, density, steps) = getattr(swept.data, split), how
         given = _cut(variables, bits, density)
         width = jnp.float32(bits)
-        found = run(given, part.frames, part.labels, width, steps, density < 1)
-        return tuple(map(float, found))
+        answers = run(given, part.frames, part.labels, width, steps, density < 1)
+        return tuple(map(float, answers))
 
     return judged
 
 
-def _columns(found: np.ndarray) -> dict[str, Any]:
-    return {"accuracy": spread(found[:, 0]), "pj": spread(found[:, 1])}
+def _columns(answers: np.ndarray) -> dict[str, Any]:
+    return {"accuracy": spread(answers[:, 0]), "pj": spread(answers[:, 1])}
 
 
 if __name__ == "__main__":

@@ -75,8 +75,10 @@ def written_out(
     if prune == "weights":
         kept = nonzero(params)
         lists = {
-            name: {which: {"values": s.values, "indices": s.indices} for which, s in found.items()}
-            for name, found in sparse(params, kept).items()
+            name: {
+                which: {"values": s.values, "indices": s.indices} for which, s in by_kind.items()
+            }
+            for name, by_kind in sparse(params, kept).items()
         }
         tree = {**variables, "params": without(params, kept), "lists": lists}
     kept = jax.device_get(kept)
@@ -89,22 +91,24 @@ def written_out(
     ran = jax.jit(lambda variables, frames: run(model, variables, frames)[1])
     work = ran(variables, frames[0])
     bits = {layer.geometry.name: _weight_bits(machine) for layer, machine in on(work)}
-    stored = {name: list(found.values()) for name, found in sparse(params, kept).items()}
-    masks = [mask for found in kept.values() for mask in found.values()]
+    stored = {name: list(by_kind.values()) for name, by_kind in sparse(params, kept).items()}
+    masks = [mask for by_kind in kept.values() for mask in by_kind.values()]
     return {
         **entry,
         "density": {
-            name: {which: float(mask.mean()) for which, mask in found.items()}
-            for name, found in kept.items()
+            name: {which: float(mask.mean()) for which, mask in by_kind.items()}
+            for name, by_kind in kept.items()
         },
         **measure(small),
         "skipping_pj": _skipping(model, variables, hardware, on, ran, kept, frames),
         "weights": sum(int(mask.sum()) for mask in masks),
         "weight_bytes_dense": sum(
-            mask.size * bits[name] / 8 for name, found in kept.items() for mask in found.values()
+            mask.size * bits[name] / 8
+            for name, by_kind in kept.items()
+            for mask in by_kind.values()
         ),
         "weight_bytes_lists": sum(
-            tensor.bytes(bits[name]) for name, found in stored.items() for tensor in found
+            tensor.bytes(bits[name]) for name, by_kind in stored.items() for tensor in by_kind
         ),
     }
 
@@ -113,19 +117,19 @@ def lines(entry: dict[str, Any] | None) -> list[str]:
     """The entry in words; no lines for a network that was not pruned."""
     if entry is None:
         return []
-    found = [f"Pruned ({entry['prune']}), exported: test accuracy {entry['test_accuracy']:.4f}"]
+    text = [f"Pruned ({entry['prune']}), exported: test accuracy {entry['test_accuracy']:.4f}"]
     for name, (left, of) in entry.get("units", {}).items():
-        found.append(f"  {name}: {left} of {of} units")
+        text.append(f"  {name}: {left} of {of} units")
     if entry["prune"] == "weights":
         for name, shares in entry["density"].items():
             words = ", ".join(f"{which} {share:.1%}" for which, share in shares.items())
-            found.append(f"  {name}: {words} of the weights")
-    found += [f"  {name} would be empty: its best element was kept" for name in entry["held"]]
-    found.append(f"  every stored weight walked: {entry['dense_pj'] / 1e3:.2f} nJ")
+            text.append(f"  {name}: {words} of the weights")
+    text += [f"  {name} would be empty: its best element was kept" for name in entry["held"]]
+    text.append(f"  every stored weight walked: {entry['dense_pj'] / 1e3:.2f} nJ")
     if entry["skipping_pj"] is None:
-        return [*found, "  zero weights skipped: this machine does not"]
+        return [*text, "  zero weights skipped: this machine does not"]
     return [
-        *found,
+        *text,
         f"  zero weights skipped: {entry['skipping_pj'] / 1e3:.2f} nJ",
     ]
 

@@ -55,24 +55,24 @@ def rows() -> list[Row]:
         return [row for family in FAMILIES for row in family.rows()]
 
 
-def render(found: Sequence[Row]) -> str:
+def render(figures: Sequence[Row]) -> str:
     """The table as text, one block per section, and what is missing."""
-    lines, widths = [], _widths(found)
-    for section in dict.fromkeys(row.section for row in found):
+    lines, widths = [], _widths(figures)
+    for section in dict.fromkeys(row.section for row in figures):
         lines += ["", section]
-        lines += [_line(_cells(r), widths) + _remark(r) for r in found if r.section == section]
-    reproduced = sum(r.within for r in found if not r.miss)
-    misses = sum(bool(r.miss) for r in found)
+        lines += [_line(_cells(r), widths) + _remark(r) for r in figures if r.section == section]
+    reproduced = sum(r.within for r in figures if not r.miss)
+    misses = sum(bool(r.miss) for r in figures)
     head = _line(HEADER, widths)
     lines += [
         "",
-        f"{reproduced} of {len(found) - misses} within their error, {misses} known misses",
+        f"{reproduced} of {len(figures) - misses} within their error, {misses} known misses",
     ]
     lines += ["", "Not recomputed:", *(f"  {what}: {why}" for what, why in MISSING)]
     return "\n".join([head, *lines])
 
 
-def as_json(found: Sequence[Row]) -> dict[str, Any]:
+def as_json(computed: Sequence[Row]) -> dict[str, Any]:
     """The table as JSON."""
     figures = [
         {
@@ -81,7 +81,7 @@ def as_json(found: Sequence[Row]) -> dict[str, Any]:
             "error": row.error,
             "verdict": row.verdict,
         }
-        for row in found
+        for row in computed
     ]
     return {
         "command": "python -m experiments.published",
@@ -92,13 +92,13 @@ def as_json(found: Sequence[Row]) -> dict[str, Any]:
 
 def main(flags: Flags) -> list[Row]:
     """Print the table; writes the file if asked for."""
-    found = rows()
-    print(render(found))
+    figures = rows()
+    print(render(figures))
     if flags.json:
         path = Path(flags.json)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(as_json(found), indent=2, ensure_ascii=False) + "\n")
-    return found
+        path.write_text(json.dumps(as_json(figures), indent=2, ensure_ascii=False) + "\n")
+    return figures
 
 
 def _number(value: float) -> str:
@@ -111,8 +111,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     return row.what, published, row.provenance, model, f"{100 * row.error:+.2f} %", row.verdict
 
 
-def _widths(found: Sequence[Row]) -> list[int]:
-    columns = zip(HEADER, *map(_cells, found), strict=True)
+def _widths(figures: Sequence[Row]) -> list[int]:
+    columns = zip(HEADER, *map(_cells, figures), strict=True)
     return [max(map(len, column)) for column in columns]
 
 

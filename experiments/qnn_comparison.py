@@ -154,15 +154,15 @@ def main(flags: Flags) -> dict[str, Any]:
         "runs/qnn-comparison-smoke" if flags.smoke and flags.out == RESULTS else flags.out
     )
     store = Store(folder, f"python -m experiments.qnn_comparison --tasks {flags.tasks}")
-    found = []
+    tasks = []
     for name in flags.names:
         for steps in flags.windows:
             for side in (SPIKES, QNN):
                 train(flags, store, name, steps, side)
             for line in compare(flags, store, name, steps):
-                found.append(line)
+                tasks.append(line)
                 print(describe(line), flush=True)
-    summary = {"command": store.line, "versions": versions(), "comparisons": found}
+    summary = {"command": store.line, "versions": versions(), "comparisons": tasks}
     keep(folder / "summary.json", summary)
     return summary
 
@@ -224,15 +224,15 @@ def compare(flags: Flags, store: Store, name: str, steps: int) -> Iterator[dict[
     """Energy ratio on each machine at equal accuracy."""
     accuracy, rows = {}, {}
     for side in (SPIKES, QNN):
-        found = [
+        pairs = [
             [store.find(job, run) for run in job.runs] for job in jobs(flags, name, steps, side)
         ]
-        accuracy[side] = np.array([[row["accuracy"] for row in fold] for fold in found])
-        rows[side] = found
+        accuracy[side] = np.array([[row["accuracy"] for row in fold] for fold in pairs])
+        rows[side] = pairs
     for machine in ROWS:
         pj = {
-            side: np.array([[r["prices"][machine.name] for r in fold] for fold in found])
-            for side, found in rows.items()
+            side: np.array([[r["prices"][machine.name] for r in fold] for fold in pairs])
+            for side, pairs in rows.items()
         }
         wanted, estimates = at_one_accuracy(accuracy, pj)
         value = estimates[SPIKES] / estimates[QNN]
@@ -265,8 +265,8 @@ def at_one_accuracy(
         accuracy, pj: `[seeds, strengths]` of each side.
         draw: indices of the seeds to use.
     """
-    means = {side: found[draw].mean(0) for side, found in accuracy.items()}
-    wanted = float(min(found.max() for found in means.values()) - BELOW)
+    means = {side: accuracies[draw].mean(0) for side, accuracies in accuracy.items()}
+    wanted = float(min(accuracies.max() for accuracies in means.values()) - BELOW)
     return wanted, {side: energy_at(means[side], pj[side][draw].mean(0), wanted) for side in means}
 
 

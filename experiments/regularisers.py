@@ -123,25 +123,25 @@ def main(flags: Flags) -> dict[str, Any]:
 
 def summarise(store: Store, grid: Grid) -> dict[str, Any]:
     """Results of the runs so far."""
-    known = {"digits": SMOKE} if grid is SMALL_GRID else TASKS
+    all_tasks = {"digits": SMOKE} if grid is SMALL_GRID else TASKS
     tasks = {}
-    for name, task in known.items():
+    for name, task in all_tasks.items():
         if not (points := reported(name, task, grid, store)):
             continue
         free, rows, picked = points.pop(NONE), {}, chosen(name, task, grid, store)
         wanted = free.accuracy.mean() - POINT_LOST
-        for other, found in points.items():
-            compared = ratio(points[OURS], found, free)
+        for other, other_points in points.items():
+            compared = ratio(points[OURS], other_points, free)
             rows[other] = {
                 "slope": picked[other][0],
                 "rate": picked[other][1],
-                "strengths": found.strengths,
-                "accuracy": found.accuracy.mean(1).tolist(),
-                "pj": found.pj.mean(1).tolist(),
-                "points_lost": [difference(free.accuracy[0], a) for a in found.accuracy],
-                "pj_at_one_point": found.at(free),
-                "reached": bool(found.comes_down(wanted)),
-                "feasible": bool(found.is_feasible(wanted)),
+                "strengths": other_points.strengths,
+                "accuracy": other_points.accuracy.mean(1).tolist(),
+                "pj": other_points.pj.mean(1).tolist(),
+                "points_lost": [difference(free.accuracy[0], a) for a in other_points.accuracy],
+                "pj_at_one_point": other_points.at(free),
+                "reached": bool(other_points.comes_down(wanted)),
+                "feasible": bool(other_points.is_feasible(wanted)),
                 "ours_over_it": compared._asdict(),
             }
         tuned = {other: row["pj_at_one_point"] for other, row in rows.items() if other != OURS}
@@ -234,10 +234,10 @@ def estimate(tasks: Mapping[str, Task], grid: Grid, store: Store, workers: int) 
     lines, total = [], 0.0
     for name, task in tasks.items():
         left = missing(searches(name, task, grid, store))
-        known = reports(name, task, grid, store)
+        reported = reports(name, task, grid, store)
         # Before the search is over: the runs to be chosen, one job per block and regulariser.
         names = len(grid.names) - 1 if task.searched else 3
-        later = missing(known) if known else [1, *[3] * names] * len(task.blocks)
+        later = missing(reported) if reported else [1, *[3] * names] * len(task.blocks)
         runs, jobs = sum(left) + sum(later), len(left) + len(later)
         took = [
             row["seconds"]

@@ -203,7 +203,9 @@ def select(cases: Sequence[Case], only: str) -> list[Case]:
     fits = {w: [c for c in cases if c.name == w or c.name.startswith(f"{w}-")] for w in words}
     if strangers := [word for word, fitting in fits.items() if not fitting]:
         raise ValueError(f"no case {strangers}; there are {[case.name for case in cases]}")
-    return [case for case in cases if not words or any(case in found for found in fits.values())]
+    return [
+        case for case in cases if not words or any(case in matches for matches in fits.values())
+    ]
 
 
 def words(case: Case, name: str) -> list[str]:
@@ -265,8 +267,8 @@ def run(case: Case, name: str, out: Path, data_dir: str | None) -> str:
             raise RuntimeError(f"exit status {ended.returncode}\n{tail}")
         result = json.loads((target / "result.json").read_text())
     text = json.dumps({"command": command(case, name), **result}, indent=2) + "\n"
-    if found := [path for path in (scratch, folder, str(ROOT)) if path and path in text]:
-        raise RuntimeError(f"its result names folders of this machine: {found}")
+    if paths := [path for path in (scratch, folder, str(ROOT)) if path and path in text]:
+        raise RuntimeError(f"its result names folders of this machine: {paths}")
     file = result_file(case, name, out)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")

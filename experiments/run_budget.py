@@ -40,7 +40,7 @@ class BudgetOfRun:
         return "budget " + ", ".join(text(limit, RESOURCES[name]) for name, limit in limits)
 
     def apply(
-        self, made, state: TrainState, config, rows: Sequence[Mapping[str, Any]]
+        self, setting, state: TrainState, config, rows: Sequence[Mapping[str, Any]]
     ) -> tuple[TrainState, dict[str, Any]]:
         """The network with the thresholds that bring it under its budget, and a record.
 
@@ -48,21 +48,23 @@ class BudgetOfRun:
         its limit is left as it is. The record holds the accuracy before and after.
 
         Args:
-            made: setting of the run.
+            setting: setting of the run.
             state: the chosen one.
             config: of the run.
             rows: metrics of the run.
         """
-        spiking = [layer.geometry.name for layer in made.traced if layer.geometry.spiking]
+        spiking = [layer.geometry.name for layer in setting.traced if layer.geometry.spiking]
         multiplier = {name: rows[-1][f"train_multiplier_{name}"] for name in self.budget.limited}
-        found: dict[float, dict] = {}
+        sums_by_factor: dict[float, dict] = {}
 
         def at(factor: float) -> TrainState:
             return state if factor == 1 else turned(state, np.float32(factor), spiking)
 
         def ratio(factor: float) -> float:
-            found[factor] = on_training(made, at(factor).variables, config)
-            return max(self.budget.usage_shares(self.budget.mean_usage(found[factor])).values())
+            sums_by_factor[factor] = on_training(setting, at(factor).variables, config)
+            return max(
+                self.budget.usage_shares(self.budget.mean_usage(sums_by_factor[factor])).values()
+            )
 
         felt = [row[f"train_multiplier_{name}"] > 0 for row in rows for name in multiplier]
         factor, _ = search(ratio, fill=any(felt))
@@ -70,20 +72,24 @@ class BudgetOfRun:
 
         def accuracies(factor: float) -> tuple[dict, dict[str, float]]:
             variables = at(factor).variables
-            validation = evaluate(made.eval_step, variables, made.validation, config.batch, key)
-            splits = {"train": found[factor], "validation": validation}
+            validation = evaluate(
+                setting.eval_step, variables, setting.validation, config.batch, key
+            )
+            splits = {"train": sums_by_factor[factor], "validation": validation}
             return validation, {split: _accuracy(sums) for split, sums in splits.items()}
 
         validation, after = accuracies(factor)
         before = after if factor == 1 else accuracies(1.0)[1]
-        state, train = at(factor), found[factor]
-        fires = [layer.geometry.spiking for layer in made.traced]
-        silent = diagnosis.silent_layers(made.traced.names, train["ever"], fires)
+        state, train = at(factor), sums_by_factor[factor]
+        fires = [layer.geometry.spiking for layer in setting.traced]
+        silent = diagnosis.silent_layers(setting.traced.names, train["ever"], fires)
         record = {
             "threshold_factor": factor,
             "spiking_layers": spiking,
             "training_samples": int(train["samples"]),
-            "dead_layers": [n for n, one in silent.items() if one["silent"] == one["neurons"]],
+            "dead_layers": [
+                n for n, counts in silent.items() if counts["silent"] == counts["neurons"]
+            ],
             "accuracy": after,
             "accuracy_as_trained": before,
             "limits": {
@@ -102,24 +108,26 @@ class BudgetOfRun:
     def measured(self, record: dict[str, Any], split: str, sums: dict) -> dict[str, Any]:
         """The record with the usage on a split."""
         values, limits = self.budget.mean_usage(sums), {}
-        for name, one in record["limits"].items():
-            share = values[name] / one["limit"]
+        for name, limit in record["limits"].items():
+            share = values[name] / limit["limit"]
             limits[name] = {
-                **one,
+                **limit,
                 split: values[name],
-                "feasible": {**one.get("feasible", {}), split: share <= 1},
+                "feasible": {**limit.get("feasible", {}), split: share <= 1},
                 # Share of the limit that is left; negative: exceeded.
-                "margin": {**one.get("margin", {}), split: 1 - share},
+                "margin": {**limit.get("margin", {}), split: 1 - share},
             }
         return {**record, "limits": limits}
 
     def check(self, record: Mapping[str, Any], folder: Path) -> None:
         """Raise `Infeasible` unless the trained network is within every limit on training."""
         usage_shares = [
-            " against ".join([f"{name} is {text(one['train'], kind)}", text(one["limit"], kind)])
-            for name, one in record["limits"].items()
+            " against ".join(
+                [f"{name} is {text(limit['train'], kind)}", text(limit["limit"], kind)]
+            )
+            for name, limit in record["limits"].items()
             for kind in [RESOURCES[name]]
-            if not one["feasible"]["train"]
+            if not limit["feasible"]["train"]
         ]
         if usage_shares:
             raise Infeasible(
@@ -129,27 +137,27 @@ class BudgetOfRun:
             )
 
 
-def start(budget: Budget, made, variables: Any, config) -> BudgetOfRun:
+def start(budget: Budget, setting, variables: Any, config) -> BudgetOfRun:
     """The budget of a network that starts from these variables.
 
     Raises:
         Infeasible: a limit below the spike-independent usage, if no lever can lower that.
     """
-    sums = on_training(made, variables, config)
+    sums = on_training(setting, variables, config)
     independent = budget.mean_usage(sums, silent=True)
-    if not any(lever.lowers_spike_independent for lever in made.levers):
+    if not any(lever.lowers_spike_independent for lever in setting.levers):
         budget.refuse_below(independent)
     return BudgetOfRun(budget, budget.mean_usage(sums), independent)
 
 
-def on_training(made, variables: Any, config) -> dict:
+def on_training(setting, variables: Any, config) -> dict:
     """Sums over training samples, the same in every run of a split."""
-    frames, labels = made.given["train"], made.data.train.labels
+    frames, labels = setting.given["train"], setting.data.train.labels
     if len(frames) > SAMPLES:
         chosen = np.sort(np.random.default_rng(0).permutation(len(frames))[:SAMPLES])
         frames, labels = frames[chosen], labels[chosen]
     key = jax.random.key(config.seed)
-    return evaluate(made.eval_step, variables, (frames, labels), config.batch, key)
+    return evaluate(setting.eval_step, variables, (frames, labels), config.batch, key)
 
 
 def _accuracy(sums: dict) -> float:

@@ -128,26 +128,26 @@ def prepare(config: Config, devices: Devices) -> Setting:
     )
 
 
-def begin(config: Config, made: Setting, devices: Devices) -> Begun:
+def begin(config: Config, setting: Setting, devices: Devices) -> Begun:
     """A run of the setting before its first step.
 
     Args:
         config: of the run.
-        made: setting of this config, or of one that differs only in seed, weight or budget size.
+        setting: setting of this config, or of one that differs only in seed, weight or budget size.
         devices: of the run.
 
     Raises:
         Infeasible: a budget below the spike-independent energy of the network.
     """
     # Weights and limits of this run, not of the one that the setting was made for.
-    start = made.start(config.seed, build.terms(config, config.epochs * made.epoch_steps))
+    start = setting.start(config.seed, build.terms(config, config.epochs * setting.epoch_steps))
     if config.warm_start is not None:
         start = start._replace(state=devices.replicate(_warm(start.state, config)))
     devices.agree("first state", start.state)
     if not limits(config):
         return Begun(start, None)
-    budget = build.budget(config, config.epochs * made.epoch_steps)
-    budget_of_run = run_budget.start(budget, made, start.state.variables, config)
+    budget = build.budget(config, config.epochs * setting.epoch_steps)
+    budget_of_run = run_budget.start(budget, setting, start.state.variables, config)
     numbers = devices.replicate(budget.numbers(budget_of_run.start))
     return Begun(start.with_numbers(**{budget.name: numbers}), budget_of_run)
 

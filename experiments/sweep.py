@@ -77,10 +77,10 @@ class Run:
         row = folder.row(result["chosen_epoch"])
         limits = {} if budget is None else budget["limits"]
         measured = limits.get("energy_pj", {"validation": row["validation_pj"]})
-        dead = [name for name, one in silent.items() if one["silent"] == one["neurons"]]
+        dead = [name for name, entry in silent.items() if entry["silent"] == entry["neurons"]]
         return {
             **said,
-            "within": all(one["feasible"]["train"] for one in limits.values()),
+            "within": all(entry["feasible"]["train"] for entry in limits.values()),
             "dead_layers": dead,
             "chosen_epoch": result["chosen_epoch"],
             "validation_accuracy": result["validation_accuracy"],
@@ -100,7 +100,7 @@ def train(
     way: str,
     workers: int,
     say: Callable[[str], None],
-    made: dict[Any, Setting] | None = None,
+    settings: dict[Any, Setting] | None = None,
 ) -> dict[str, str]:
     """Train the runs that have no result yet; returns why each infeasible one is so.
 
@@ -109,7 +109,7 @@ def train(
         way: `turns`, `vmap`, or `auto`: vmap where there is an accelerator.
         workers: processes of `turns`.
         say: prints a line.
-        made: as for `serve`, if one process trains in turns.
+        settings: as for `serve`, if one process trains in turns.
 
     Raises:
         RuntimeError: a process failed, with its output.
@@ -124,7 +124,7 @@ def train(
     if way == "vmap":
         ended = (pair for group in groups.values() for pair in _vmapped(group))
     elif workers == 1:
-        ended = serve(missing, made)
+        ended = serve(missing, settings)
     else:
         ended = _in_processes([m for group in groups.values() for m in group], workers)
     for number, (run, error) in enumerate(ended, 1):
@@ -135,23 +135,23 @@ def train(
 
 
 def serve(
-    runs: Iterable[Run], made: dict[Any, Setting] | None = None
+    runs: Iterable[Run], settings: dict[Any, Setting] | None = None
 ) -> Iterator[tuple[Run, str | None]]:
     """Train in this process, each program compiled once; gives each run and why infeasible.
 
     Args:
         runs: to train.
-        made: settings by program from earlier calls; those made here are added.
+        settings: settings by program from earlier calls; those made here are added.
     """
-    made = {} if made is None else made
+    settings = {} if settings is None else settings
     for run in runs:
         key = program(run.config)
-        if key not in made:
-            made[key] = prepare(run.config, take(1, run.config.batch))
+        if key not in settings:
+            settings[key] = prepare(run.config, take(1, run.config.batch))
         before = RunFolder(run.path) if RunFolder(run.path).config.exists() else None
         error = None
         try:
-            main(run.config, out=str(run.path), resume=before, made=made[key])
+            main(run.config, out=str(run.path), resume=before, setting=settings[key])
         except Infeasible as found:
             error = str(found)
         yield run, error
@@ -162,8 +162,8 @@ def _vmapped(group: Sequence[Run]) -> Iterator[tuple[Run, str | None]]:
     devices = take(1, first.batch)
     with contextlib.ExitStack() as held:
         folders = [held.enter_context(_folder(run)) for run in group]
-        made = prepare(first, devices)
-        errors = together.train([run.config for run in group], made, devices, folders)
+        setting = prepare(first, devices)
+        errors = together.train([run.config for run in group], setting, devices, folders)
     yield from zip(group, errors, strict=True)
 
 
@@ -181,15 +181,15 @@ def _refused(run: Run) -> str | None:
         return None
     folder = RunFolder(run.path)
     limits = folder.read(folder.result).get("budget", {})
-    over = [n for n, one in limits.get("limits", {}).items() if not one["feasible"]["train"]]
+    over = [n for n, limit in limits.get("limits", {}).items() if not limit["feasible"]["train"]]
     return f"infeasible budget: {', '.join(over)} over its limit on training" if over else None
 
 
 def _line(run: Run) -> str:
-    one = run.read(None)
+    row = run.read(None)
     return (
-        f"{one['test_accuracy']:.2%}, {one['test_pj'] / 1e3:,.1f} nJ on test, "
-        f"{one['seconds']:.0f} s"
+        f"{row['test_accuracy']:.2%}, {row['test_pj'] / 1e3:,.1f} nJ on test, "
+        f"{row['seconds']:.0f} s"
     )
 
 

@@ -294,10 +294,10 @@ def _named(
         return None
     if not isinstance(regulariser, str):
         return regulariser
-    made = make(regulariser, hardware)
-    if hasattr(made, "event_temperature"):
-        return dataclasses.replace(made, event_temperature=event_temperature)
-    return made
+    instance = make(regulariser, hardware)
+    if hasattr(instance, "event_temperature"):
+        return dataclasses.replace(instance, event_temperature=event_temperature)
+    return instance
 
 
 def _steeper(model: nn.Module, slope: Any) -> nn.Module:

@@ -67,13 +67,13 @@ class Flags:
 
 def load(folder: Path, cases: Iterable[Case] = CASES) -> dict[str, Runs]:
     """Results by case and run, in the order of the cases; cases without any are left out."""
-    found = {}
+    results = {}
     for case in cases:
         files = {name: result_file(case, name, folder) for name in case.runs}
         runs = {name: json.loads(f.read_text()) for name, f in files.items() if f.exists()}
         if runs:
-            found[case.name] = runs
-    return found
+            results[case.name] = runs
+    return results
 
 
 def render(

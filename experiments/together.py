@@ -27,7 +27,7 @@ from jsnn.train.saving import checkpoint_record, without_terms
 
 
 def train(
-    configs: Sequence[Config], made: Setting, devices: Devices, folders: Sequence[RunFolder]
+    configs: Sequence[Config], setting: Setting, devices: Devices, folders: Sequence[RunFolder]
 ) -> list[str | None]:
     """Train the runs in lockstep; returns why each is infeasible, None for the others.
 
@@ -36,7 +36,7 @@ def train(
 
     Args:
         configs: of the runs, which share one program (`experiments.setting.program`).
-        made: their setting.
+        setting: their setting.
         devices: a single device, for each run before it begins and after it has ended.
         folders: of their runs.
 
@@ -44,16 +44,16 @@ def train(
         ValueError: the set does not fit on the device, so that epochs are not single calls.
         FloatingPointError: a value of a run is not finite.
     """
-    if made.loop.kind != "epoch":
+    if setting.loop.kind != "epoch":
         raise ValueError(
-            f"runs train together by whole epochs, the loop is {made.loop.kind} "
-            f"({made.loop.reason}): use --together turns, or --loop epoch"
+            f"runs train together by whole epochs, the loop is {setting.loop.kind} "
+            f"({setting.loop.reason}): use --together turns, or --loop epoch"
         )
     started = time.perf_counter()
     errors, live = [None] * len(configs), []
     for number, config in enumerate(configs):
         try:
-            live.append((number, begin(config, made, devices)))
+            live.append((number, begin(config, setting, devices)))
         except Infeasible as error:
             errors[number] = str(error)
     if not live:
@@ -61,23 +61,27 @@ def train(
     numbers, begun = zip(*live, strict=True)
     every = [configs[number] for number in numbers]
     own, shared = _placement(len(every))
-    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[one.state for one in begun])
-    states, data = jax.device_put(states, own), jax.device_put(made.train, shared)
+    states = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), *[first_state.state for first_state in begun]
+    )
+    states, data = jax.device_put(states, own), jax.device_put(setting.train, shared)
     advance = jax.jit(
-        jax.vmap(made.advance, in_axes=(0, None, 0)), donate_argnums=0, out_shardings=own
+        jax.vmap(setting.advance, in_axes=(0, None, 0)), donate_argnums=0, out_shardings=own
     )
     measure = jax.jit(
-        jax.vmap(made.eval_step, in_axes=(0, None, None, None, None)), out_shardings=own
+        jax.vmap(setting.eval_step, in_axes=(0, None, None, None, None)), out_shardings=own
     )
     best, scores = jax.tree.map(jnp.copy, states), [(-np.inf, -np.inf)] * len(every)
     chosen = np.zeros(len(every), int)
     rows: list[list[dict[str, Any]]] = [[] for _ in every]
     for epoch in range(1, every[0].epochs + 1):
-        orders = [draw_order(config.seed, epoch, made.samples, made.batch) for config in every]
+        orders = [
+            draw_order(config.seed, epoch, setting.samples, setting.batch) for config in every
+        ]
         states, terms = advance(states, data, jax.device_put(np.stack(orders), own))
         terms = jax.device_get(terms)
         key = jax.random.key(every[0].seed)
-        sums = evaluate(measure, states.variables, made.validation, every[0].batch, key)
+        sums = evaluate(measure, states.variables, setting.validation, every[0].batch, key)
         better = np.zeros(len(every), bool)
         for n, config in enumerate(every):
             mine = jax.tree.map(lambda leaf, n=n: leaf[n], sums)
@@ -87,17 +91,25 @@ def train(
             _stop_if_not_finite(terms["finite"][n], row, folders[numbers[n]])
             rows[n].append(row | {"seconds": since(started)})
             score = (
-                score_of(made.objective, mine, begun[n].start.numbers),
+                score_of(setting.objective, mine, begun[n].start.numbers),
                 -row["validation_task"],
             )
             better[n] = score > scores[n] or config.select == "last"
             if better[n]:
                 scores[n], chosen[n] = score, epoch
         best = _where(better, states, best)
-    for n, (config, one) in enumerate(zip(every, begun, strict=True)):
+    for n, (config, first_state) in enumerate(zip(every, begun, strict=True)):
         last, picked = (_of_run(tree, n) for tree in (states, best))
         errors[numbers[n]] = _end(
-            config, made, one, last, picked, int(chosen[n]), rows[n], folders[numbers[n]], started
+            config,
+            setting,
+            first_state,
+            last,
+            picked,
+            int(chosen[n]),
+            rows[n],
+            folders[numbers[n]],
+            started,
         )
     return errors
 
@@ -118,7 +130,7 @@ def _placement(runs: int) -> tuple[NamedSharding, NamedSharding]:
     return NamedSharding(mesh, Spec("run")), NamedSharding(mesh, Spec())
 
 
-def _end(config, made, begun: Begun, last, picked, epoch, rows, folder, started) -> str | None:
+def _end(config, setting, begun: Begun, last, picked, epoch, rows, folder, started) -> str | None:
     """Write all files of a run; returns why it is infeasible, None if it is not."""
     folder.rewind(rows)
     best = {"score": 0.0, "task": 0.0, "epoch": epoch}
@@ -126,7 +138,7 @@ def _end(config, made, begun: Begun, last, picked, epoch, rows, folder, started)
     checkpoints = Checkpoints(folder.checkpoints)
     checkpoints.rewind(0)
     checkpoints.save(config.epochs, {"state": last, "best": picked}, record)
-    *_, result = finish(config, made, begun, picked, epoch, rows, folder.path)
+    *_, result = finish(config, setting, begun, picked, epoch, rows, folder.path)
     result |= {"devices": 1, "platform": platform.platform(), "seconds": since(started)}
     folder.write(folder.result, result)
     if begun.budget_of_run is not None:

@@ -48,7 +48,7 @@ def main(
     out: str | None = None,
     resume: RunFolder | None = None,
     where: Hosts = HERE,
-    made: Setting | None = None,
+    setting: Setting | None = None,
 ) -> dict[str, Any]:
     """Train, evaluate once on test, write everything below the run folder; returns the result.
 
@@ -57,7 +57,7 @@ def main(
         out: folder of the run; None: a new one.
         resume: folder of an earlier run to continue.
         where: devices and processes.
-        made: a setting shared with other runs; the run then prints and draws nothing.
+        setting: a setting shared with other runs; the run then prints and draws nothing.
 
     Raises:
         Infeasible: the budget is below the spike-independent energy, or the trained network is
@@ -65,7 +65,7 @@ def main(
         KeyboardInterrupt: Ctrl-C, with a line on what was saved.
     """
     started, devices = time.perf_counter(), where.take(config.batch)
-    quiet = made is not None
+    quiet = setting is not None
     console = Console(highlight=False, soft_wrap=True, quiet=quiet or not devices.first)
     with contextlib.ExitStack() as held:
         checkpoints = None
@@ -73,8 +73,8 @@ def main(
             resume = held.enter_context(hosts.taken(devices, resume))
             checkpoints = Checkpoints(resume.checkpoints)
             check_config(resume, checkpoints, config.epochs)
-        made = made or prepare(config, devices)
-        begun = begin(config, made, devices)
+        setting = setting or prepare(config, devices)
+        begun = begin(config, setting, devices)
         folder = held.enter_context(hosts.folder(devices, out, config.dataset, config, resume))
         saving = Saving(
             folder,
@@ -83,7 +83,7 @@ def main(
             checkpoints=checkpoints,
         )
         try:
-            result = _train(config, made, begun, saving, console, started, quiet)
+            result = _train(config, setting, begun, saving, console, started, quiet)
         except KeyboardInterrupt as stop:
             command = f"python -m experiments.train --resume {shlex.quote(str(folder.path))}"
             raise KeyboardInterrupt(
@@ -96,25 +96,25 @@ def main(
 
 def _train(
     config: Config,
-    made: Setting,
+    setting: Setting,
     begun: Begun,
     saving: Saving,
     console: Console,
     started: float,
     quiet: bool,
 ) -> dict[str, Any]:
-    folder, devices, first = saving.folder, made.devices, begun.first
-    resumed = saving.resumed(made, begun.start)
+    folder, devices, first = saving.folder, setting.devices, begun.first
+    resumed = saving.resumed(setting, begun.start)
     done = 0 if resumed is None else len(resumed.rows)
     for said in (saving.note, folder.change_epochs(config.epochs, done)):
         if said is not None:
             console.print(said, markup=False)
     changes = folder.content().get(CHANGES)
-    _announce(config, made, begun, changes, console)
+    _announce(config, setting, begun, changes, console)
     with Progress(console) as progress, saving:
         try:
             run = fit_program(
-                made,
+                setting,
                 begun.start,
                 config.epochs,
                 seed=config.seed,
@@ -128,7 +128,7 @@ def _train(
             ) from error
     # The test set is used here, once.
     tested, chosen, sums, result = finish(
-        config, made, begun, run.best.state, run.best.epoch, run.rows, folder.path
+        config, setting, begun, run.best.state, run.best.epoch, run.rows, folder.path
     )
     result |= {"devices": devices.count, "platform": platform.platform(), "seconds": since(started)}
     if changes:
@@ -141,10 +141,10 @@ def _train(
 
 
 def _announce(
-    config: Config, made: Setting, begun: Begun, changes: list | None, console: Console
+    config: Config, setting: Setting, begun: Begun, changes: list | None, console: Console
 ) -> None:
     """Print what is trained, on what and how."""
-    data = made.data
+    data = setting.data
     if changes:
         console.print(
             f"The {config.schedule} schedule, the ramp of the energy and a budget's descent are "
@@ -155,26 +155,26 @@ def _announce(
     aim = f"weight of the energy {config.energy_weight}" if limited is None else str(limited)
     console.print(
         f"[bold]{config.dataset}[/]: {len(data.train)} train, {len(data.validation)} validation, "
-        f"{len(data.test)} test; {config.model} {sizes(made)} ({config.neuron}), "
-        f"T = {len(made.shapes)}, {parameters(begun.state)} parameters; {aim}"
+        f"{len(data.test)} test; {config.model} {sizes(setting)} ({config.neuron}), "
+        f"T = {len(setting.shapes)}, {parameters(begun.state)} parameters; {aim}"
     )
-    window, loop = made.window, made.loop
+    window, loop = setting.window, setting.loop
     console.print(f"window: {window.plan} ({window.reason}); loop: {loop.kind} ({loop.reason})")
     if data.timed:
-        console.print(f"input: {made.input.frames} ({made.input.reason})")
+        console.print(f"input: {setting.input.frames} ({setting.input.reason})")
     console.print(f"\nBefore training:\n{begun.first}\n", markup=False)
 
 
 def _show(
-    config, made: Setting, first, chosen: TrainState, sums, result, rows, folder, console
+    config, setting: Setting, first, chosen: TrainState, sums, result, rows, folder, console
 ) -> None:
     """Draw the pictures and print the final lines."""
     parts_pj = np.asarray(sums["parts_pj"] / sums["samples"])[None]
     final = dataclasses.replace(first, parts_pj=parts_pj)
     plots.curves(rows, first.layers, folder.path / "curves.png")
     plots.breakdown(first.mean(), final, folder.path / "breakdown.png")
-    frames = made.encoder(jax.random.key(0), made.data.test.frames[:1])
-    trains = diagnosis.spike_trains(made.model, jax.device_get(chosen.variables), frames)
+    frames = setting.encoder(jax.random.key(0), setting.data.test.frames[:1])
+    trains = diagnosis.spike_trains(setting.model, jax.device_get(chosen.variables), frames)
     plots.raster(trains, folder.path / "raster.png")
     chosen_by = "the last" if config.select == "last" else "chosen on validation"
     console.print(f"\nAfter training (epoch {result['chosen_epoch']}, {chosen_by}):\n{final}\n")

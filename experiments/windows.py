@@ -209,17 +209,17 @@ def answers(
     parts = []
     for number, start in enumerate(range(0, len(frames), batch)):
         index = np.minimum(np.arange(start, start + batch), len(frames) - 1)
-        found = run(network.variables, frames[index], jax.random.fold_in(key, number))
+        piece = run(network.variables, frames[index], jax.random.fold_in(key, number))
         real = min(batch, len(frames) - start)
-        parts.append(jax.tree.map(lambda part, n=real: np.asarray(part)[:, :n], found))
+        parts.append(jax.tree.map(lambda part, n=real: np.asarray(part)[:, :n], piece))
     outputs, pj, checked = jax.tree.map(lambda *each: np.concatenate(each, 1), *parts)
     return Answers(outputs, np.asarray(labels), pj, checked)
 
 
-def curve(found: Answers, rule: str, thresholds: jax.Array) -> early_exit.TradeOff:
+def curve(answers: Answers, rule: str, thresholds: jax.Array) -> early_exit.TradeOff:
     """Accuracy against steps and energy over these thresholds, including the check."""
-    pj = found.checked_pj[rule]
-    over = early_exit.trade_off(found.outputs, found.labels, pj, rule, thresholds)
+    pj = answers.checked_pj[rule]
+    over = early_exit.trade_off(answers.outputs, answers.labels, pj, rule, thresholds)
     return jax.tree.map(np.asarray, over)
 
 
@@ -241,26 +241,26 @@ def exits(validation: Answers, test: Answers, rule: str, loss: float) -> dict[st
     }
 
 
-def fixed(found: Answers) -> list[dict[str, float]]:
+def fixed(answers: Answers) -> list[dict[str, float]]:
     """Accuracy and energy of the same network stopped after 1 to T steps, all samples alike."""
-    right = (found.outputs.argmax(-1) == found.labels).mean(1)
+    right = (answers.outputs.argmax(-1) == answers.labels).mean(1)
     return [
         {"steps": number, "accuracy": float(accuracy), "pj": float(pj)}
-        for number, (accuracy, pj) in enumerate(zip(right, found.pj.mean(1), strict=True), 1)
+        for number, (accuracy, pj) in enumerate(zip(right, answers.pj.mean(1), strict=True), 1)
     ]
 
 
-def rows(found: early_exit.TradeOff) -> list[dict[str, float | None]]:
+def rows(trade: early_exit.TradeOff) -> list[dict[str, float | None]]:
     """A curve as JSON; an infinite threshold is None."""
-    return [_row(found, number) for number in range(len(found.thresholds))]
+    return [_row(trade, number) for number in range(len(trade.thresholds))]
 
 
-def _row(found: early_exit.TradeOff, number: int) -> dict[str, float | None]:
+def _row(trade: early_exit.TradeOff, number: int) -> dict[str, float | None]:
     return {
-        "threshold": _finite(found.thresholds[number]),
-        "accuracy": float(found.accuracy[number]),
-        "steps": float(found.steps[number]),
-        "pj": float(found.pj[number]),
+        "threshold": _finite(trade.thresholds[number]),
+        "accuracy": float(trade.accuracy[number]),
+        "steps": float(trade.steps[number]),
+        "pj": float(trade.pj[number]),
     }
 
 
@@ -280,12 +280,12 @@ def describe(result: Mapping[str, Any]) -> list[str]:
         )
     if "early_exit" in result:
         exit_ = result["early_exit"]
-        found, whole = exit_["test"], exit_["test_without"]
+        stopped, whole = exit_["test"], exit_["test_without"]
         beside = f", its {exit_['unpriced']} unpriced" if exit_["unpriced"] else ""
         lines.append(
-            f"Early exit by {exit_['rule']}: {found['steps']:.2f} of {whole['steps']} steps, "
-            f"{_percent(found)} instead of {_percent(whole)}, {found['pj'] / 1e3:.3g} nJ instead "
-            f"of {whole['pj'] / 1e3:.3g} (check priced{beside})"
+            f"Early exit by {exit_['rule']}: {stopped['steps']:.2f} of {whole['steps']} steps, "
+            f"{_percent(stopped)} instead of {_percent(whole)}, {stopped['pj'] / 1e3:.3g} nJ "
+            f"instead of {whole['pj'] / 1e3:.3g} (check priced{beside})"
         )
     return lines
 

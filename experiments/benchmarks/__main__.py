@@ -117,17 +117,19 @@ def flags(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 def entries(given: argparse.Namespace, workload: str) -> list[Entry]:
     """Own plans first, then the peers in their modes."""
-    found = [Entry("jsnn", plan, keeps_memory=given.keep_memory) for plan in given.plans]
+    contestants = [Entry("jsnn", plan, keeps_memory=given.keep_memory) for plan in given.plans]
     if given.against:
         root, version = given.against
-        found[:0] = [dataclasses.replace(entry, root=root, version=version) for entry in found]
+        contestants[:0] = [
+            dataclasses.replace(entry, root=root, version=version) for entry in contestants
+        ]
     pythons = dict(given.peer_python)
     for peer, mode in _peers():
         python = pythons.get(peer, sys.executable)
         entry = Entry(peer, mode, python, given.peer_keep_memory)
         if entry.label in given.peers and not (workload == "stream" and mode):
-            found.append(entry)
-    return found
+            contestants.append(entry)
+    return contestants
 
 
 def _peers() -> list[tuple[str, str]]:
@@ -163,8 +165,8 @@ def main(given: argparse.Namespace) -> dict[str, Any]:
 
 def _measured(given, name: str, sizes: dict[str, int], top, device: str) -> dict[str, Any]:
     workload = workloads.get(name, **sizes)
-    found = compete(entries(given, name), name, given.rounds, sizes=sizes, device=device)
-    for label, figures in found["contestants"].items():
+    measured = compete(entries(given, name), name, given.rounds, sizes=sizes, device=device)
+    for label, figures in measured["contestants"].items():
         for call in ("step", "forward", "stream"):
             if call not in figures:
                 continue
@@ -173,9 +175,9 @@ def _measured(given, name: str, sizes: dict[str, int], top, device: str) -> dict
             if call != "stream":
                 figure |= fractions(workload, call, took_s, top)
             print(_line(name, sizes, label, call, figure, figures), flush=True)
-    for label, why in found["missing"].items():
+    for label, why in measured["missing"].items():
         print(f"{name:8} {label:18} not measured: {why}", flush=True)
-    return {"sizes": sizes, **found}
+    return {"sizes": sizes, **measured}
 
 
 def _line(name, sizes, label, call, figure, figures) -> str:
@@ -241,10 +243,10 @@ def _pair(word: str) -> tuple[str, str]:
     return name, path
 
 
-def _check(names, known, flag: str) -> None:
-    unknown = set(names) - set(known)
+def _check(names, valid, flag: str) -> None:
+    unknown = set(names) - set(valid)
     if unknown:
-        raise ValueError(f"{flag}: unknown {sorted(unknown)}; known are {sorted(known)}")
+        raise ValueError(f"{flag}: unknown {sorted(unknown)}; known are {sorted(valid)}")
 
 
 if __name__ == "__main__":

@@ -104,11 +104,11 @@ class Worker:
 
     def warm(self, call: str) -> None:
         """Call it for the first time (compiling) and find how often it fits into a slice."""
-        found = self.ask(call=call, count=1)
-        self.first[call], self.values[call] = found["seconds"][0], found["value"]
-        one = min(self.ask(call=call, count=2)["seconds"])
+        answer = self.ask(call=call, count=1)
+        self.first[call], self.values[call] = answer["seconds"][0], answer["value"]
+        seconds = min(self.ask(call=call, count=2)["seconds"])
         most = MOST_STREAM_CALLS if call == "stream" else MOST_CALLS
-        self.counts[call] = max(1, min(most, int(SLICE_S / one)))
+        self.counts[call] = max(1, min(most, int(SLICE_S / seconds)))
 
     def slice(self, call: str) -> float:
         """Median seconds of one call over a slice."""
@@ -138,15 +138,15 @@ def workers(
     entries: Sequence[Entry], workload: str, sizes: Mapping[str, int], device: str
 ) -> Iterator[tuple[dict[str, Worker], dict[str, str]]]:
     """Workers by label, and the reason for each missing one."""
-    found, missing = {}, {}
+    started, missing = {}, {}
     with contextlib.ExitStack() as stack:
         for entry in entries:
             try:
-                found[entry.label] = Worker(entry, workload, sizes, device)
-                stack.callback(found[entry.label].close)
+                started[entry.label] = Worker(entry, workload, sizes, device)
+                stack.callback(started[entry.label].close)
             except (Missing, FileNotFoundError) as why:
                 missing[entry.label] = str(why)
-        yield found, missing
+        yield started, missing
 
 
 def compete(
@@ -168,24 +168,24 @@ def compete(
     Raises:
         Missing: the first entry, which the others are compared with, cannot be measured.
     """
-    with workers(entries, workload, sizes or {}, device) as (found, missing):
+    with workers(entries, workload, sizes or {}, device) as (started, missing):
         reference = entries[0].label
-        for label, worker in list(found.items()):
+        for label, worker in list(started.items()):
             try:
                 for call in worker.calls:
                     if call in calls:
                         worker.warm(call)
             except Missing as why:
                 missing[label] = str(why)
-                del found[label]
+                del started[label]
         if reference in missing:
             raise Missing(f"{reference} on {workload}: {missing[reference]}")
-        contestants = {label: {} for label in found}
+        contestants = {label: {} for label in started}
         for call in calls:
             if call == "bare":
                 continue  # timed beside `step`, whose worker it shares
-            rows = _rows(found, call, rounds)
-            for label, worker in found.items():
+            rows = _rows(started, call, rounds)
+            for label, worker in started.items():
                 if label in rows:
                     contestants[label][call] = {
                         "seconds": spread(rows[label]),
@@ -195,7 +195,7 @@ def compete(
                     }
                 if f"{label} bare" in rows:
                     contestants[label]["energy_term"] = ratio(rows, label, f"{label} bare")
-        for label, worker in found.items():
+        for label, worker in started.items():
             main = worker.calls[-1] if "step" not in worker.calls else "step"
             contestants[label]["memory"] = worker.ask(call="memory", of=main)
             contestants[label]["info"] = worker.ask(call="info")
@@ -204,9 +204,9 @@ def compete(
         return {"contestants": contestants, "missing": missing}
 
 
-def _rows(found: Mapping[str, Worker], call: str, rounds: int) -> Rows:
+def _rows(workers: Mapping[str, Worker], call: str, rounds: int) -> Rows:
     timers = {}
-    for label, worker in found.items():
+    for label, worker in workers.items():
         if call in worker.counts:
             timers[label] = lambda w=worker: w.slice(call)
         if call == "step" and "bare" in worker.counts:

@@ -56,7 +56,7 @@ def main(config: Config) -> dict:
         return jsnn.estimate_energy(workload, machine).total_pj().mean()
 
     priced = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))
-    found = {}
+    figures = {}
     for name in MACHINES:
         machine = jsnn.hardware.get(name)
         if "cores" in machine.design.parameters:
@@ -67,7 +67,7 @@ def main(config: Config) -> dict:
             "pass": lambda: seconds(lambda: forward(variables, frames), 1),
         }
         rows = in_turns(timers, config.rounds)
-        found[name] = {
+        figures[name] = {
             "estimate_ms": 1e3 * statistics.median(rows["energy"]),
             "pass_ms": 1e3 * statistics.median(rows["pass"]),
             "share": ratio(rows, "energy", "pass")["median"],
@@ -78,7 +78,7 @@ def main(config: Config) -> dict:
         "synapses": synapses,
         "steps": STEPS,
         "batch": BATCH,
-        "machines": found,
+        "machines": figures,
         "rounds": config.rounds,
         "slice": config.slice,
     }

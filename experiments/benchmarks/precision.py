@@ -48,11 +48,11 @@ def main(config: Config) -> dict:
             for name, rows in runs.items():
                 words = f"--seed {seed} --epochs {config.epochs} --precision {name}"
                 out = str(Path(folder) / f"{name}-{seed}")
-                found = train.run([*words.split(), "--out", out])
+                trained = train.run([*words.split(), "--out", out])
                 command = f"python -m experiments.train {words}"
                 rows.append(
-                    {"command": command, "spikes": sum(found["spikes"])}
-                    | {figure: found[figure] for figure in FIGURES}
+                    {"command": command, "spikes": sum(trained["spikes"])}
+                    | {figure: trained[figure] for figure in FIGURES}
                 )
     added = {
         figure: [

@@ -49,15 +49,15 @@ def main(config: Config) -> dict:
             first[name, kind] = seconds(run, 1)
             timers[name, kind] = lambda run=run: seconds(run, 1)
     rows = in_turns(timers, config.rounds)
-    found = {}
+    maps = {}
     for (name, kind), values in rows.items():
         here = {"first_s": first[name, kind], "seconds": spread(values)}
-        found.setdefault(name, {})[kind] = here
+        maps.setdefault(name, {})[kind] = here
     result = {
         "command": "python -m experiments.benchmarks.regime_map",
         "what": "map of design points by vmap: ratio spikes / QNN, and break-even rates",
         "points": config.side**2,
-        "machines": found,
+        "machines": maps,
         "rounds": config.rounds,
     }
     report(result, config.out)

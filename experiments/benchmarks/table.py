@@ -35,13 +35,13 @@ class Flags:
         check(self)
 
 
-def render(found: Mapping[str, Any]) -> str:
+def render(content: Mapping[str, Any]) -> str:
     """One row per workload and mode: our time, and the times of the others relative to it.
 
     Args:
-        found: content of the file of `experiments.benchmarks`.
+        content: content of the file of `experiments.benchmarks`.
     """
-    workloads = found["workloads"]
+    workloads = content["workloads"]
     others = dict.fromkeys(n for w in workloads.values() for n in w["contestants"])
     reference = next(name for name in others if name.startswith(OURS))
     others = [name for name in others if name != reference]
@@ -64,7 +64,7 @@ def render(found: Mapping[str, Any]) -> str:
                 ]
             )
     header = ["workload", "what", OURS, "of it the energy", *others]
-    return f"{markdown(header, rows)}\n\n{_caption(found, reference)}"
+    return f"{markdown(header, rows)}\n\n{_caption(content, reference)}"
 
 
 def main(flags: Flags) -> str:
@@ -76,22 +76,24 @@ def _time(seconds: float) -> str:
     return f"{1e3 * seconds:.1f} ms" if seconds >= 1e-3 else f"{1e6 * seconds:.0f} µs"
 
 
-def _caption(found: Mapping[str, Any], reference: str) -> str:
-    machine, kept, versions = found["machine"], {}, {}
-    for workload in found["workloads"].values():
-        for name, one in workload["contestants"].items():
-            kept |= {name: True} if one.get("keeps_memory") else {}
-            versions |= {name.partition(":")[0]: one.get("info", {}).get("versions", {})}
-    shown = [f"{name} {known[name]}" for name, known in versions.items() if name in known]
+def _caption(content: Mapping[str, Any], reference: str) -> str:
+    machine, kept, versions = content["machine"], {}, {}
+    for workload in content["workloads"].values():
+        for name, contestant in workload["contestants"].items():
+            kept |= {name: True} if contestant.get("keeps_memory") else {}
+            versions |= {name.partition(":")[0]: contestant.get("info", {}).get("versions", {})}
+    shown = [
+        f"{name} {installed[name]}" for name, installed in versions.items() if name in installed
+    ]
     said = [
-        f"Medians of {found['rounds']} rounds in which all take turns. A column of another library "
-        "is its time over ours of the same round: below 1 it is faster.",
+        f"Medians of {content['rounds']} rounds in which all take turns. A column of another "
+        "library is its time over ours of the same round: below 1 it is faster.",
         f"Every step of {OURS} has the energy estimate in its loss, the others have none.",
         f"{machine['cores']} cores ({machine['processor']}); made with jsnn "
         f"{machine['versions']['jsnn']}, jax {machine['versions']['jax']}, "
         f"{', '.join(shown)}.",
         f"Freed memory was kept by {', '.join(kept)}." if kept else "",
-        f"Reference: {reference}. Command, but for `--peer-python`: `{found['command']}`.",
+        f"Reference: {reference}. Command, but for `--peer-python`: `{content['command']}`.",
     ]
     return " ".join(filter(None, said))
 

@@ -44,12 +44,12 @@ def serve(task: dict, lines, answer) -> None:
 
 def timed(call, count: int) -> dict:
     """Seconds of each of `count` calls, and what the last one returned."""
-    found = []
+    seconds = []
     for _ in range(count):
         started = time.perf_counter()
         value = call()
-        found.append(time.perf_counter() - started)
-    return {"seconds": found, "value": value}
+        seconds.append(time.perf_counter() - started)
+    return {"seconds": seconds, "value": value}
 
 
 def memory(call) -> dict:
@@ -77,7 +77,7 @@ def main() -> None:
     # Libraries print to standard output; that goes to standard error, answers to the original.
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    serve(json.loads(sys.argv[1]), sys.stdin, lambda found: print(json.dumps(found), file=out))
+    serve(json.loads(sys.argv[1]), sys.stdin, lambda answer: print(json.dumps(answer), file=out))
 
 
 if __name__ == "__main__":

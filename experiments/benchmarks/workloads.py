@@ -114,13 +114,13 @@ def weights(workload: Workload, seed: int = 1) -> list[np.ndarray]:
         deviation = gain / math.sqrt(math.prod(shape[:-1]))
         return (deviation * draw.standard_normal(shape)).astype(np.float32)
 
-    found = []
+    arrays = []
     for stage in workload.synapses:
         window = (3, 3) if stage.kind == "conv" else ()
-        found.append(normal((*window, stage.inputs, stage.outputs), stage.gain))
+        arrays.append(normal((*window, stage.inputs, stage.outputs), stage.gain))
         if stage.neurons == "adaptive":
-            found.append(normal((stage.outputs, stage.outputs), 0.5))
-    return found
+            arrays.append(normal((stage.outputs, stage.outputs), 0.5))
+    return arrays
 
 
 def flops(workload: Workload) -> dict[str, float]:

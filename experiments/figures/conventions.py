@@ -113,8 +113,8 @@ def _memories() -> Iterator[Row]:
         ("horowitz-power-law", "64 bits", "DERIVED", (10.0, 19.3, 100.0)),
     ):
         for kib, pj in zip((8, 32, 1024), published, strict=True):
-            found = float(memory(name).access_pj(technology, "local", kib * BITS_PER_KIB, 64))
-            yield Row(MEMORY, f"{name}, {kib} KB, {what}", pj, "pJ", provenance, found, 0.002)
+            computed = float(memory(name).access_pj(technology, "local", kib * BITS_PER_KIB, 64))
+            yield Row(MEMORY, f"{name}, {kib} KB, {what}", pj, "pJ", provenance, computed, 0.002)
     packed = float(memory("packed-8kb").access_pj(technology, "local", 8 * BITS_PER_KIB, 8))
     yield Row(MEMORY, "packed-8kb, 8 bits", 1.25, "pJ", "EXACT", packed, 1e-6)
 
@@ -138,8 +138,8 @@ def _lemaire() -> Iterator[Row]:
         columns = estimate_energy(Workload((layer,)), machine).parts_pj[0, 0].tolist()
         return dict(zip(COMPONENTS, columns, strict=True))
 
-    def row(what, published, unit, found, allowed):
-        return Row(LEMAIRE, what, published, unit, "DERIVED", found, allowed, note)
+    def row(what, published, unit, computed, allowed):
+        return Row(LEMAIRE, what, published, unit, "DERIVED", computed, allowed, note)
 
     words = dense(3072, 65_536, steps=1, rate=1.0, input_kind="analog", bias=True)
     # The paper counts a full kernel at the borders too: each input feeds 9 x 64 outputs.
@@ -153,7 +153,7 @@ def _lemaire() -> Iterator[Row]:
         biases=64,
         output_shape=(32, 32, 64),
     )
-    events, found = count(conv), parts(conv)
+    events, by_part = count(conv), parts(conv)
     name = "conv 3 to 64, 32 x 32, 3 x 3"
     yield row(f"{name}: MACs", 1_769_472, "", float(events["macs"][0]), 0.0)
     yield row(f"{name}: biases, outputs", 65_536, "", float(events["bias_adds"]), 0.0)
@@ -164,15 +164,15 @@ def _lemaire() -> Iterator[Row]:
         ("addresses", 0.0069, ("routing",), 0.005),
         ("all", 58.582, COMPONENTS, 1e-5),
     ):
-        yield row(f"{name}: {what}", uj, "µJ", 1e-6 * sum(found[p] for p in part), allowed)
+        yield row(f"{name}: {what}", uj, "µJ", 1e-6 * sum(by_part[p] for p in part), allowed)
     full = _frame(dense(784, 128, steps=1, rate=1.0, input_kind="analog", bias=True))
-    found = parts(full)
+    by_part = parts(full)
     for what, pj, part in (
         ("weights and biases", 4_837_245.1 + 1_695.3, ("weight_memory",)),
         ("inputs and outputs", 12_258.5, ("activation_movement",)),
         ("operations", 321_139.2, ("synapse", "neuron")),
     ):
-        yield row(f"dense 784 to 128: {what}", pj, "pJ", sum(found[p] for p in part), 1e-6)
+        yield row(f"dense 784 to 128: {what}", pj, "pJ", sum(by_part[p] for p in part), 1e-6)
 
 
 def _cells() -> Iterator[Row]:

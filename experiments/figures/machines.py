@@ -67,8 +67,8 @@ def _truenorth() -> Iterator[Row]:
     yield Row(TRUENORTH, what, 1e3 * measured, "mW", "SECONDARY", 1e3 * predicted, 0.01, note)
     rate = per_hz * chip["mean_rate_hz"]
     average, power = chips.TRUENORTH_AVERAGE["synop_pj"].value, chip["average_power_w"]
-    found = average_pj(power, rate)
-    yield Row(TRUENORTH, "average, 20 Hz, 72 mW", average, "pJ", "SECONDARY", found, 0.05)
+    computed = average_pj(power, rate)
+    yield Row(TRUENORTH, "average, 20 Hz, 72 mW", average, "pJ", "SECONDARY", computed, 0.05)
     per_watt, note = rate / chip["low_power_w"] * 1e-9, "the paper's 46 and 26 pJ contradict"
     published = chip["synops_per_s_per_w"] * 1e-9
     what = "events per joule, 20 Hz, 65 mW"
@@ -86,9 +86,9 @@ def _odin() -> Iterator[Row]:
         yield Row(ODIN, what, measured, "µW", power.provenance, model * 1e6, 0.005)
         kind = "accelerated" if clock > 1e7 else "biological"
         average = chips.ODIN_AVERAGES_PJ[kind]
-        found = average_pj(model, rate)
+        computed = average_pj(model, rate)
         what = f"average at {clock / 1e6:g} MHz"
-        yield Row(ODIN, what, average.value, "pJ", average.provenance, found, 0.005)
+        yield Row(ODIN, what, average.value, "pJ", average.provenance, computed, 0.005)
 
 
 def _lasso() -> Iterator[Row]:
@@ -100,7 +100,7 @@ def _lasso() -> Iterator[Row]:
 
 
 def _sata() -> Iterator[Row]:
-    found = operations_pj(get("sata").technology)
+    operations = operations_pj(get("sata").technology)
     for name, pj in (
         ("lif", 0.11255),
         ("spike_mac", 0.039694),
@@ -108,7 +108,7 @@ def _sata() -> Iterator[Row]:
         ("pgu", 0.27216),
         ("update_mac", 0.039694),
     ):
-        yield Row(SATA, f"operation {name}", pj, "pJ", "EXACT", float(found[name]), 1e-6)
+        yield Row(SATA, f"operation {name}", pj, "pJ", "EXACT", float(operations[name]), 1e-6)
 
 
 def _vgg9() -> Iterator[Geometry]:
@@ -145,5 +145,5 @@ def _furber() -> Iterator[Row]:
     what = "break-even, spikes per output that is sent"
     yield Row(FURBER, what, 1.72, "spikes", "SECONDARY", word / spike, 0.005, "12 / 7")
     for name, units in (("mac", 5.0), ("sram_read", 5.0)):
-        found = DAVIDSON_FURBER[f"{name}_pj"].value / DAVIDSON_FURBER["add_pj"].value
-        yield Row(FURBER, f"{name} in additions", units, "E", "SECONDARY", found, 0.03)
+        computed = DAVIDSON_FURBER[f"{name}_pj"].value / DAVIDSON_FURBER["add_pj"].value
+        yield Row(FURBER, f"{name} in additions", units, "E", "SECONDARY", computed, 0.03)

@@ -67,16 +67,16 @@ def rows() -> Iterator[Row]:
         # Printed with two or three digits.
         yield Row(BLOUW, f"{name}, dynamic", device.dynamic_mj, "mJ", "EXACT", dynamic[name], 0.03)
         if device.against_loihi:
-            found = dynamic[name] / dynamic[loihi.name]
+            computed = dynamic[name] / dynamic[loihi.name]
             what = f"{name} / Loihi, dynamic"
-            yield Row(BLOUW, what, device.against_loihi, "x", "EXACT", found, 0.02)
+            yield Row(BLOUW, what, device.against_loihi, "x", "EXACT", computed, 0.02)
         if device.whole_mj:
             what = f"{name}, idle included"
             yield Row(BLOUW, what, device.whole_mj, "mJ", "DERIVED", whole[name], 0.01)
         if device.whole_against_loihi:
-            found = whole[name] / whole[loihi.name]
+            computed = whole[name] / whole[loihi.name]
             what = f"{name} / Loihi, idle included"
-            yield Row(BLOUW, what, device.whole_against_loihi, "x", "DERIVED", found, 0.02)
+            yield Row(BLOUW, what, device.whole_against_loihi, "x", "DERIVED", computed, 0.02)
     what, note = "Loihi / Jetson in batches of 64", "the order turns round"
     reversal = dynamic[loihi.name] / JETSON_BATCHED_MJ
     yield Row(BLOUW, what, 2.6, "x", "EXACT", reversal, 0.05, note)
@@ -84,7 +84,7 @@ def rows() -> Iterator[Row]:
     once = estimate_energy(spikes, get("loihi-14nm")).components_pj()[
         0, COMPONENTS.index("synapse")
     ]
-    found = loihi.dynamic_mj * 1e9 / float(once)
+    computed = loihi.dynamic_mj * 1e9 / float(once)
     what = "accumulations per synapse that would explain Loihi's energy"
     note = "so operations of synapses alone do not explain it"
-    yield Row(BLOUW, what, 66.0, "", "DERIVED", found, 0.01, note)
+    yield Row(BLOUW, what, 66.0, "", "DERIVED", computed, 0.01, note)

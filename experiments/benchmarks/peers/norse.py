@@ -32,12 +32,12 @@ def lif():
 
 def build(workload):
     """The network, to be called as `net(frame, state)`."""
-    arrays, made = iter(workloads.weights(workload)), []
+    arrays, layers = iter(workloads.weights(workload)), []
     for stage in workload.stages:
         if stage.kind == "pool":
-            made.append(nn.AvgPool2d(2))
+            layers.append(nn.AvgPool2d(2))
         elif stage.kind == "flatten":
-            made.append(nn.Flatten())
+            layers.append(nn.Flatten())
         elif stage.neurons == "adaptive":
             parameters = LSNNParameters(alpha=workloads.SLOPE)
             cell = nt.LSNNRecurrentCell(stage.inputs, stage.outputs, p=parameters)
@@ -45,14 +45,14 @@ def build(workload):
                 # Its input passes a filter first: three times the weights fire about as often.
                 cell.input_weights.copy_(torch.from_numpy(3 * next(arrays).T))
                 cell.recurrent_weights.copy_(torch.from_numpy(next(arrays).T.copy()))
-            made.append(cell)
+            layers.append(cell)
         else:
-            made.append(synapse(stage, next(arrays)))
+            layers.append(synapse(stage, next(arrays)))
             if stage.neurons == "lif":
-                made.append(lif())
+                layers.append(lif())
             elif stage.neurons == "integrator":
-                made.append(nt.LIBoxCell(p=LIBoxParameters(tau_mem_inv=RATE), dt=workloads.DT_S))
-    return nt.SequentialState(*made)
+                layers.append(nt.LIBoxCell(p=LIBoxParameters(tau_mem_inv=RATE), dt=workloads.DT_S))
+    return nt.SequentialState(*layers)
 
 
 class OverTime(nn.Module):

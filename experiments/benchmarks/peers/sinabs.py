@@ -38,16 +38,16 @@ def make(workload, mode, device):
     """See the package."""
     if workload.name == "stream" or any(s.neurons == "adaptive" for s in workload.stages):
         raise ValueError(f"sinabs has no form of {workload.name}")
-    arrays, made = iter(workloads.weights(workload)), []
+    arrays, layers = iter(workloads.weights(workload)), []
     for stage in workload.stages:
         if stage.kind == "pool":
-            made.append(nn.AvgPool2d(2))
+            layers.append(nn.AvgPool2d(2))
         elif stage.kind == "flatten":
-            made.append(nn.Flatten())
+            layers.append(nn.Flatten())
         else:
-            made.append(synapse(stage, next(arrays)))
+            layers.append(synapse(stage, next(arrays)))
         if stage.neurons == "lif":
-            made.append(
+            layers.append(
                 sinabs.layers.LIFSqueeze(
                     tau_mem=-1 / math.log(workloads.BETA),
                     spike_threshold=torch.tensor(workloads.THRESHOLD),
@@ -59,8 +59,8 @@ def make(workload, mode, device):
                 )
             )
     integrates = workload.stages[-1].neurons == "integrator"
-    made.append(ByTime(Integrator() if integrates else MeanOverTime(), workload.batch))
-    net = nn.Sequential(*made)
+    layers.append(ByTime(Integrator() if integrates else MeanOverTime(), workload.batch))
+    net = nn.Sequential(*layers)
     frames = tensors(workload, device)[0].swapaxes(0, 1).flatten(0, 1).contiguous()
     reset = lambda: sinabs.reset_states(net)  # noqa: E731
     return finish("sinabs", net, workload, device, reset=reset, frames=frames)

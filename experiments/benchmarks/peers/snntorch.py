@@ -35,11 +35,11 @@ class Net(nn.Module):
         for stage in workload.stages:
             if stage.kind in ("dense", "conv"):
                 self.synapses.append(synapse(stage, next(arrays)))
-                made = neurons(stage)
-                self.neurons.append(made or nn.Identity())
+                population = neurons(stage)
+                self.neurons.append(population or nn.Identity())
                 if stage.neurons == "adaptive":
                     with torch.no_grad():
-                        made.recurrent.weight.copy_(torch.from_numpy(next(arrays).T.copy()))
+                        population.recurrent.weight.copy_(torch.from_numpy(next(arrays).T.copy()))
         self.names = [stage.neurons for stage in workload.synapses]
 
     def start(self):

@@ -34,13 +34,13 @@ def lif(mode):
 
 def build(workload, mode):
     """Layers of the network up to the readout; `mode` `m` for all steps at once, `s` for one."""
-    arrays, made = iter(workloads.weights(workload)), []
+    arrays, layers = iter(workloads.weights(workload)), []
     for stage in workload.stages:
         if stage.kind == "pool":
-            made.append(layer.AvgPool2d(2, step_mode=mode))
+            layers.append(layer.AvgPool2d(2, step_mode=mode))
             continue
         if stage.kind == "flatten":
-            made.append(layer.Flatten(step_mode=mode))
+            layers.append(layer.Flatten(step_mode=mode))
             continue
         plain = synapse(stage, next(arrays))
         sizes = {"bias": False, "step_mode": mode}
@@ -49,9 +49,9 @@ def build(workload, mode):
         else:
             theirs = layer.Conv2d(stage.inputs, stage.outputs, 3, padding=1, **sizes)
         theirs.load_state_dict(plain.state_dict())
-        made.append(theirs)
+        layers.append(theirs)
         if stage.neurons == "lif":
-            made.append(lif(mode))
+            layers.append(lif(mode))
         elif stage.neurons == "adaptive":
             # The container steps its neuron itself.
             recurrent = layer.LinearRecurrentContainer(
@@ -61,8 +61,8 @@ def build(workload, mode):
                 recurrent.rc.weight[:, : stage.outputs].copy_(
                     torch.from_numpy(next(arrays).T.copy())
                 )
-            made.append(recurrent)
-    return made
+            layers.append(recurrent)
+    return layers
 
 
 def make(workload, mode, device):

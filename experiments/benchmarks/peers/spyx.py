@@ -44,38 +44,38 @@ class Recurrent(nnx.Module):
 
 def linear(array):
     """`nnx.Linear` without bias."""
-    made = nnx.Linear(*array.shape, use_bias=False, rngs=RNGS)
-    made.kernel[...] = jnp.asarray(array)
-    return made
+    layer = nnx.Linear(*array.shape, use_bias=False, rngs=RNGS)
+    layer.kernel[...] = jnp.asarray(array)
+    return layer
 
 
 def conv(array):
     """`nnx.Conv` without bias."""
-    made = nnx.Conv(*array.shape[2:], (3, 3), padding="SAME", use_bias=False, rngs=RNGS)
-    made.kernel[...] = jnp.asarray(array)
-    return made
+    layer = nnx.Conv(*array.shape[2:], (3, 3), padding="SAME", use_bias=False, rngs=RNGS)
+    layer.kernel[...] = jnp.asarray(array)
+    return layer
 
 
 def build(workload):
     """The network."""
-    arrays, made = iter(workloads.weights(workload)), []
+    arrays, layers = iter(workloads.weights(workload)), []
     for stage in workload.stages:
         if stage.kind == "pool":
-            made.append(functools.partial(nnx.avg_pool, window_shape=(2, 2), strides=(2, 2)))
+            layers.append(functools.partial(nnx.avg_pool, window_shape=(2, 2), strides=(2, 2)))
             continue
         if stage.kind == "flatten":
-            made.append(lambda images: images.reshape(images.shape[0], -1))
+            layers.append(lambda images: images.reshape(images.shape[0], -1))
             continue
-        made.append((conv if stage.kind == "conv" else linear)(next(arrays)))
+        layers.append((conv if stage.kind == "conv" else linear)(next(arrays)))
         space = (stage.size, stage.size) if stage.kind == "conv" else ()
         if stage.neurons == "lif":
             options = {"beta": BETA, "threshold": workloads.THRESHOLD, "activation": SPIKE}
-            made.append(spyx.nn.LIF((*space, stage.outputs), **options, rngs=RNGS))
+            layers.append(spyx.nn.LIF((*space, stage.outputs), **options, rngs=RNGS))
         elif stage.neurons == "adaptive":
-            made.append(Recurrent(stage.outputs, next(arrays)))
+            layers.append(Recurrent(stage.outputs, next(arrays)))
         elif stage.neurons == "integrator":
-            made.append(spyx.nn.LI((stage.outputs,), beta=BETA, rngs=RNGS))
-    return spyx.nn.Sequential(*made)
+            layers.append(spyx.nn.LI((stage.outputs,), beta=BETA, rngs=RNGS))
+    return spyx.nn.Sequential(*layers)
 
 
 def make(workload, mode, device):

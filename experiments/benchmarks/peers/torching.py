@@ -15,14 +15,14 @@ torch.set_num_threads(len(os.sched_getaffinity(0)))
 def synapse(stage, array):
     """`nn.Linear` or `nn.Conv2d` without bias."""
     if stage.kind == "dense":
-        made = nn.Linear(stage.inputs, stage.outputs, bias=False)
+        layer = nn.Linear(stage.inputs, stage.outputs, bias=False)
         weight = torch.from_numpy(array.T.copy())
     else:
-        made = nn.Conv2d(stage.inputs, stage.outputs, 3, padding=1, bias=False)
+        layer = nn.Conv2d(stage.inputs, stage.outputs, 3, padding=1, bias=False)
         weight = torch.from_numpy(array.transpose(3, 2, 0, 1).copy())
     with torch.no_grad():
-        made.weight.copy_(weight)
-    return made
+        layer.weight.copy_(weight)
+    return layer
 
 
 def tensors(workload, device):
