@@ -65,8 +65,8 @@ def compilations(caplog):
         with caplog.at_level(logging.WARNING, logger="jax"), jax.log_compiles():
             caplog.clear()
             yield names
-        found = (re.match(r"Compiling jit\((.+?)\) with", m) for m in caplog.messages)
-        names += [match[1] for match in found if match]
+        result = (re.match(r"Compiling jit\((.+?)\) with", m) for m in caplog.messages)
+        names += [match[1] for match in result if match]
 
     return watch
 

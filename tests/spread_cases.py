@@ -79,14 +79,14 @@ class Case:
             state, terms = advance(state, self.devices.replicate(self.set), self.rows)
             terms = jax.device_get(terms)
             return state, [{name: row[n] for name, row in terms.items()} for n in range(2)]
-        placed, found = self.devices.replicate(self.set), []
+        placed, result = self.devices.replicate(self.set), []
         for row in self.rows:
             given, index = (placed, row)
             if loop == "host":
                 given, index = (self.set[0][row], self.set[1][row]), None
             state, terms = advance(state, given, index)
-            found.append(jax.device_get(terms))
-        return state, found
+            result.append(jax.device_get(terms))
+        return state, result
 
     def sums(self, state):
         step = self.devices.evaluation(make_eval_step(self.model, self.objective, self.encoder))
@@ -124,7 +124,7 @@ def plain(tree):
 
 def moved(state, folder: str) -> list:
     """The state on 8, 1 and 2 devices, each read from what the one before wrote."""
-    found = [plain(state)]
+    result = [plain(state)]
     for number, count in enumerate((1, 2)):
         devices = take(count, BATCH)
         checkpoints = Checkpoints(f"{folder}/{number}")
@@ -132,8 +132,8 @@ def moved(state, folder: str) -> list:
         like = devices.replicate(jax.tree.map(np.zeros_like, jax.device_get(state)))
         state, _ = checkpoints.restore(like)
         assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(state)} == {count}
-        found.append(plain(state))
-    return found
+        result.append(plain(state))
+    return result
 
 
 def moved_cut(folder: str) -> list:
@@ -150,34 +150,34 @@ def moved_cut(folder: str) -> list:
 
 def refusals() -> list[str]:
     """What is said of numbers that do not fit."""
-    found = []
+    result = []
     for count, batch in ((9, 18), (0, 16), (8, 12), (3, 1)):
         try:
             take(count, batch)
         except ValueError as error:
-            found.append(str(error))
-    return found
+            result.append(str(error))
+    return result
 
 
 def main(folder: str) -> None:
     """Print everything as JSON."""
-    names, found = [], {"refusals": refusals()}
+    names, result = [], {"refusals": refusals()}
     for name in CASES:
         one = Case(name)
         eight = one.on(8)
         _, terms = one.steps("step")
-        found[name] = {"gathers": eight.gathers(), "one": plain(terms)}
+        result[name] = {"gathers": eight.gathers(), "one": plain(terms)}
         with compilations(names):
             state, terms = eight.steps("step")
-        found[name] |= {"eight": plain(terms), "compiled": names.count("step")}
+        result[name] |= {"eight": plain(terms), "compiled": names.count("step")}
         names.clear()
         if name == "srnn":
-            found["loops"] = {loop: plain(eight.steps(loop)) for loop in ("epoch", "host")}
-            found["loops"]["step"] = plain((state, terms))
+            result["loops"] = {loop: plain(eight.steps(loop)) for loop in ("epoch", "host")}
+            result["loops"]["step"] = plain((state, terms))
         if name == "mlp":
-            found["sums"] = [plain(one.sums(jax.device_get(state))), plain(eight.sums(state))]
-            found["moved"], found["cut"] = moved(state, folder), moved_cut(folder)
-    print(json.dumps(found))
+            result["sums"] = [plain(one.sums(jax.device_get(state))), plain(eight.sums(state))]
+            result["moved"], result["cut"] = moved(state, folder), moved_cut(folder)
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -97,19 +97,19 @@ class _Step:
 
     def needed(self) -> set[str]:
         """Names on which the result depends, in this step or a later one."""
-        found, waiting = set(), _names(self.out)
+        result, waiting = set(), _names(self.out)
         while waiting:
             name = waiting.pop()
-            if name in found:
+            if name in result:
                 continue
-            found.add(name)
+            result.add(name)
             for known in (
                 self.named,
                 self.compared,
                 dict(zip(self.states, self.after, strict=True)),
             ):
                 waiting |= _names(known.get(name, {}))
-        return found
+        return result
 
     def _walk(self, jaxpr, consts, inputs: list[Terms]) -> list[Terms]:
         known = dict(zip(jaxpr.invars, inputs, strict=True))

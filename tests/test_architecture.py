@@ -47,14 +47,14 @@ def room(path: Path) -> str:
 
 
 def imports(path: Path) -> set[str]:
-    found = set()
+    result = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            result |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            result |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return result
 
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -80,12 +80,12 @@ def test_imports_only_from_above(path):
 def test_orbax_and_tonic_each_have_one_door():
     doors = {"orbax": "train/checkpoint.py", "tonic": "data/_tonic.py"}
     for library, door in doors.items():
-        found = {
+        result = {
             str(path.relative_to(PACKAGE))
             for path in MODULES
             if any(name.split(".")[0] == library for name in imports(path))
         }
-        assert found == {door}
+        assert result == {door}
 
 
 def test_import_is_light_and_makes_no_array():

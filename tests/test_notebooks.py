@@ -10,9 +10,9 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 def cells(path, kind):
-    found = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
-    assert found, f"{path.name} has no {kind} cell"
-    return found
+    result = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+    assert result, f"{path.name} has no {kind} cell"
+    return result
 
 
 def test_there_is_a_quickstart():

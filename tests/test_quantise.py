@@ -49,10 +49,10 @@ def _high(bits):
 )
 def test_weights_of_every_size_are_on_a_grid_near_them(grid, shares, size, bits):
     values = np.float32(shares * size)
-    found, step = map(np.asarray, GRIDS[grid](jnp.asarray(values), bits))
-    assert np.isfinite(found).all() and step >= TINY
+    result, step = map(np.asarray, GRIDS[grid](jnp.asarray(values), bits))
+    assert np.isfinite(result).all() and step >= TINY
     # What is below the smallest normal number is zero to a processor.
-    error = np.abs(found.astype(np.float64) - values)
+    error = np.abs(result.astype(np.float64) - values)
     assert (error <= step / 2 * (1 + 1e-4) + TINY).all()
     slope = jax.grad(lambda x: GRIDS[grid](x, bits)[0].sum())(jnp.asarray(values))
     assert np.isfinite(slope).all()
@@ -61,8 +61,8 @@ def test_weights_of_every_size_are_on_a_grid_near_them(grid, shares, size, bits)
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_weights_that_are_not_finite_stay_so(grid, bad):
-    found, _ = GRIDS[grid](jnp.array([0.3, bad, 1.0]), 8)
-    assert not np.isfinite(found[1])
+    result, _ = GRIDS[grid](jnp.array([0.3, bad, 1.0]), 8)
+    assert not np.isfinite(result[1])
     # Nor does the end of a grid hide one.
     assert not np.isfinite(on_grid(jnp.array([bad]), 0.1, -2.0, 1.0)).any()
 
@@ -72,15 +72,15 @@ def test_the_largest_weight_of_any_type_stays_finite(dtype):
     for top in (jnp.finfo(dtype).max, jnp.finfo(dtype).tiny, 1.0):
         values = jnp.array([top, -top / 3, 0.0], dtype)
         for bits in (2, 8, 31):
-            found = fake_quantise(values, bits)
-            assert found.dtype == dtype and jnp.isfinite(found).all()
-            assert found[0] == values[0]
+            result = fake_quantise(values, bits)
+            assert result.dtype == dtype and jnp.isfinite(result).all()
+            assert result[0] == values[0]
 
 
 def test_weights_of_1e_36_at_8_bits():
     """They were NaN: a 127th of them is below the smallest normal number."""
-    found = fake_quantise(jnp.array([1e-36, -5e-37]), 8)
-    np.testing.assert_allclose(found, [1e-36, -5e-37], atol=TINY)
+    result = fake_quantise(jnp.array([1e-36, -5e-37]), 8)
+    np.testing.assert_allclose(result, [1e-36, -5e-37], atol=TINY)
 
 
 @given(
@@ -88,12 +88,12 @@ def test_weights_of_1e_36_at_8_bits():
     st.integers(2, 12),
 )
 def test_few_levels_small_errors_and_fixed_ends(values, bits):
-    found = np.asarray(fake_quantise(jnp.asarray(values), bits))
+    result = np.asarray(fake_quantise(jnp.asarray(values), bits))
     top = np.abs(values).max()
     step = (top if top else 1) / (2 ** (bits - 1) - 1)
-    assert np.abs(found - values).max() <= step / 2 * (1 + 1e-4) + 1e-7
-    np.testing.assert_allclose(found / step, np.round(found / step), atol=2e-3)
-    np.testing.assert_allclose(np.abs(found).max(), top, rtol=1e-6)
+    assert np.abs(result - values).max() <= step / 2 * (1 + 1e-4) + 1e-7
+    np.testing.assert_allclose(result / step, np.round(result / step), atol=2e-3)
+    np.testing.assert_allclose(np.abs(result).max(), top, rtol=1e-6)
 
 
 def test_gradient_passes_straight_through():
@@ -129,10 +129,10 @@ def test_learned_steps_are_those_of_the_paper(values, step, bits):
     weights = np.linspace(-1, 2, 12)
     with jax.enable_x64(True):
         values = jnp.asarray(values)
-        found, pull = jax.vjp(lambda x, s, b: lsq(x, s, b), values, step, float(bits))
+        result, pull = jax.vjp(lambda x, s, b: lsq(x, s, b), values, step, float(bits))
         by_value, by_step, _ = pull(jnp.asarray(weights))
     expected, through, slope = oracle(np.asarray(values), step, bits)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(result, expected)
     np.testing.assert_allclose(by_value, weights * through, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(by_step, (weights * slope).sum(), rtol=1e-9, atol=1e-9)
 
@@ -174,9 +174,9 @@ def test_more_bits_on_a_range_err_less_and_the_gradient_knows(bits):
 
 def test_powers_of_two_are_exact_and_their_logarithm_has_slope_one():
     exponents = np.arange(-32.0, 33.0, dtype=np.float32)
-    found, by = jax.jit(jax.vmap(jax.value_and_grad(power_of_two)))(exponents)
-    np.testing.assert_array_equal(found, 2.0 ** exponents.astype(np.float64))
-    np.testing.assert_allclose(by, np.log(2) * found, rtol=1e-6)
+    result, by = jax.jit(jax.vmap(jax.value_and_grad(power_of_two)))(exponents)
+    np.testing.assert_array_equal(result, 2.0 ** exponents.astype(np.float64))
+    np.testing.assert_allclose(by, np.log(2) * result, rtol=1e-6)
     steps = jnp.array([0.3, 0.7, 1.0, 2.9, 1e-20, 1e20])
     near = jax.jit(nearest_power_of_two)(steps)
     np.testing.assert_array_equal(near, [0.25, 0.5, 1, 4, 2.0**-32, 2.0**32])

@@ -21,8 +21,8 @@ def dotted(path: Path) -> str:
 def examples(package: Path) -> set[str]:
     """Names of the docstrings with an example in the modules of `package` itself."""
     modules = [importlib.import_module(dotted(file)) for file in package.glob("*.py")]
-    found = (test for module in modules for test in doctest.DocTestFinder().find(module))
-    return {test.name for test in found if test.examples}
+    result = (test for module in modules for test in doctest.DocTestFinder().find(module))
+    return {test.name for test in result if test.examples}
 
 
 def imported(file: Path) -> set[str]:

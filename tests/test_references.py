@@ -52,15 +52,15 @@ def today(changelog: str) -> str:
 
 
 def texts() -> dict[str, str]:
-    found = {}
+    result = {}
     for path in [*ROOT.glob("*.md"), *ROOT.glob("jsnn/**/*.md"), *ROOT.glob("experiments/**/*.md")]:
         text = path.read_text()
-        found[str(path.relative_to(ROOT))] = today(text) if path.name == "CHANGELOG.md" else text
+        result[str(path.relative_to(ROOT))] = today(text) if path.name == "CHANGELOG.md" else text
     for path in ROOT.glob("notebooks/*.ipynb"):
-        found[str(path.relative_to(ROOT))] = notebook(path)
+        result[str(path.relative_to(ROOT))] = notebook(path)
     for path in MODULES:
-        found[str(path.relative_to(ROOT))] = docstrings(path)
-    return found
+        result[str(path.relative_to(ROOT))] = docstrings(path)
+    return result
 
 
 TEXTS = texts()
@@ -68,19 +68,19 @@ TEXTS = texts()
 
 def names() -> dict[str, str]:
     """Dotted names with one text that has each."""
-    found = {}
+    result = {}
     for where, text in TEXTS.items():
         for package, rest in NAME.findall(text):
-            found[package + rest] = where
-    return {name: where for name, where in found.items() if name not in PLACEHOLDERS}
+            result[package + rest] = where
+    return {name: where for name, where in result.items() if name not in PLACEHOLDERS}
 
 
 def commands() -> list[tuple[str, str]]:
-    found = {}
+    result = {}
     for text in TEXTS.values():
         for module, words in COMMAND.findall(text):
-            found[module.rstrip("."), words.strip()] = None
-    return sorted(command for command in found if command[0] not in PLACEHOLDERS | WORKERS)
+            result[module.rstrip("."), words.strip()] = None
+    return sorted(command for command in result if command[0] not in PLACEHOLDERS | WORKERS)
 
 
 def test_names_are_reached_by_attribute_access():

@@ -108,8 +108,8 @@ def test_area(surrogate, area):
     with jax.enable_x64(True):
         half = 2000.0  # the tail of ATan beyond it is 1/(2 π² · 2000) of the area a side
         x = jnp.sinh(jnp.linspace(-math.asinh(half), math.asinh(half), 400_001))
-        found = jnp.trapezoid(surrogate.derivative(x), x)
-    assert float(found) == pytest.approx(area, abs=3e-4)
+        result = jnp.trapezoid(surrogate.derivative(x), x)
+    assert float(result) == pytest.approx(area, abs=3e-4)
 
 
 def test_multi_gaussian_is_negative_beyond_its_zero_crossing():

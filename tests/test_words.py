@@ -57,14 +57,14 @@ def texts() -> list[Path]:
 def test_words_that_were_given_up_stay_away(word):
     """As a word or as a part of a name, in any case."""
     pattern = re.compile(rf"(?<![a-z]){word}(?:s|ed|ing)?(?![a-z])", re.IGNORECASE)
-    found = [
+    result = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
         for path in texts()
         if str(path.relative_to(ROOT)) not in EXCEPTIONS
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if pattern.search(line)
     ]
-    assert not found, f"{word}: say {GIVEN_UP[word]}\n" + "\n".join(found)
+    assert not result, f"{word}: say {GIVEN_UP[word]}\n" + "\n".join(result)
 
 
 def names(path: Path) -> list[tuple[int, list[str]]]:

@@ -116,8 +116,8 @@ def test_at_many_bits_it_is_the_float_network_with_its_gains():
     np.testing.assert_allclose(run["readout"]["synapse"]["kernel"], kernel * gains, atol=1e-3)
     unquantised = {**jax.jit(plain.init)(jax.random.key(0), FRAMES), "params": network}
     expected = plain.apply(unquantised, FRAMES)
-    found = Levered(MODEL, (Bits(10, 14),)).apply(variables, FRAMES)
-    np.testing.assert_allclose(found, expected, atol=0.02)
+    result = Levered(MODEL, (Bits(10, 14),)).apply(variables, FRAMES)
+    np.testing.assert_allclose(result, expected, atol=0.02)
 
 
 def test_each_layer_is_priced_at_its_bits():
@@ -141,12 +141,12 @@ def test_each_layer_is_priced_at_its_bits():
             for w, s in [own[layer.geometry.name]]
         ]
     )
-    found = Objective(CrossEntropy(), MACHINE, levers=model.levers).estimate_energy(
+    result = Objective(CrossEntropy(), MACHINE, levers=model.levers).estimate_energy(
         workload, variables["params"]
     )
-    np.testing.assert_allclose(found.parts_pj, expected.parts_pj, rtol=1e-6)
+    np.testing.assert_allclose(result.parts_pj, expected.parts_pj, rtol=1e-6)
     whole = estimate_layers([(layer, MACHINE) for layer in workload])
-    assert (found.total_pj() < whole.total_pj()).all()
+    assert (result.total_pj() < whole.total_pj()).all()
 
 
 def test_the_task_wants_bits_and_the_energy_does_not():

@@ -95,11 +95,11 @@ def test_every_parameter_that_is_offered_is_pushed_both_ways(name):
     slopes = jax.jit(jax.vmap(jax.grad(cost(lever, trade))))(stacked)
     slopes = jax.device_get(slopes)
     for number, parameter in enumerate(parameters):
-        found = slopes[parameter.name].reshape(len(parameters), 18, -1)[number]
-        assert np.isfinite(found).all()
+        result = slopes[parameter.name].reshape(len(parameters), 18, -1)[number]
+        assert np.isfinite(result).all()
         # In one layer or the other, where each has its own.
-        assert (found > 1e-5).any(), f"nothing pushes {parameter.name} down"
-        assert (found < -1e-5).any(), f"nothing pushes {parameter.name} up"
+        assert (result > 1e-5).any(), f"nothing pushes {parameter.name} down"
+        assert (result < -1e-5).any(), f"nothing pushes {parameter.name} up"
 
 
 @pytest.mark.parametrize("name", machines())

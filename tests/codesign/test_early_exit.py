@@ -74,11 +74,11 @@ def test_every_prefix_is_what_running_that_sample_for_so_many_steps_says_and_cos
         np.testing.assert_allclose([b[steps, sample] for b in estimates], pj, rtol=1e-5)
     assert not any(taken_at_rates(layer) for layer in workload)
     assert workload.per_step == whole.per_step
-    for found, expected in zip(workload, whole, strict=True):
-        assert found.geometry == expected.geometry
+    for result, expected in zip(workload, whole, strict=True):
+        assert result.geometry == expected.geometry
         for name in ("events_by_fan_out", "active", "recurrent_events", "spikes", "stored"):
             jax.tree.map(
-                np.testing.assert_array_equal, getattr(found, name), getattr(expected, name)
+                np.testing.assert_array_equal, getattr(result, name), getattr(expected, name)
             )
     assert sum(layer.output_events.sum() for layer in workload) > 0
 
@@ -115,12 +115,12 @@ def test_many_samples_at_once_are_a_loop_over_samples_and_steps(rule, seed):
     labels, pj = random.integers(0, 3, 6), random.uniform(1, 2, (4, 6)).astype(np.float32)
     pj = pj.cumsum(0)
     thresholds = np.array([0.11, 0.35, 0.62, 0.83, np.inf], np.float32)
-    found = TRADE_OFF(outputs, labels, pj, rule, thresholds)
+    result = TRADE_OFF(outputs, labels, pj, rule, thresholds)
     for number, threshold in enumerate(thresholds):
         expected = by_hand(outputs, labels, pj, rule, threshold)
-        np.testing.assert_allclose([part[number] for part in found[1:4]], expected, rtol=1e-5)
-    assert (np.diff(found.steps) >= 0).all() and (np.diff(found.pj) >= 0).all()
-    assert (found.histogram.sum(1) == 6).all() and found.histogram[-1].tolist() == [0, 0, 0, 6]
+        np.testing.assert_allclose([part[number] for part in result[1:4]], expected, rtol=1e-5)
+    assert (np.diff(result.steps) >= 0).all() and (np.diff(result.pj) >= 0).all()
+    assert (result.histogram.sum(1) == 6).all() and result.histogram[-1].tolist() == [0, 0, 0, 6]
 
 
 def test_the_check_costs_its_compares():
@@ -137,8 +137,8 @@ def test_the_check_costs_its_compares():
 def test_the_cheapest_threshold_that_loses_no_more_is_chosen():
     thresholds = jnp.array([0.1, 0.5, 0.9, jnp.inf])
     accuracy, pj = jnp.array([0.7, 0.88, 0.91, 0.9]), jnp.array([1.0, 2.0, 3.0, 4.0])
-    found = early_exit.TradeOff(thresholds, accuracy, pj, pj, jnp.zeros((4, 4)))
-    assert [early_exit.choose(found, loss) for loss in (0.0, 0.02, 0.5)] == [2, 1, 0]
+    result = early_exit.TradeOff(thresholds, accuracy, pj, pj, jnp.zeros((4, 4)))
+    assert [early_exit.choose(result, loss) for loss in (0.0, 0.02, 0.5)] == [2, 1, 0]
 
 
 @pytest.mark.parametrize(

@@ -214,8 +214,8 @@ def test_limits_of_the_machine_are_kept_and_felt():
     again, _ = lever.construct(whole, before)
     assert all(float(again[n]) == float(whole[n]) for n in whole)
     assert all(float(over) == 0 for over in left.values())
-    found = lever.machine(whole)
-    found.check([(found.design, layer.geometry) for layer in WORK])
+    result = lever.machine(whole)
+    result.check([(result.design, layer.geometry) for layer in WORK])
 
 
 def test_only_the_logic_follows_the_supply():
@@ -343,11 +343,11 @@ def test_the_design_that_comes_out_is_a_file(tmp_path):
     )
     machine = lever.machine(jax.device_get(values))
     (tmp_path / "mine.toml").write_text(dump(machine), encoding="utf-8")
-    found = get(str(tmp_path / "mine.toml"))
-    assert found.design == machine.design == load(tmp_path / "mine.toml").design
-    assert (found.design.local_bytes, found.design.pes) == (4096, 101)
+    result = get(str(tmp_path / "mine.toml"))
+    assert result.design == machine.design == load(tmp_path / "mine.toml").design
+    assert (result.design.local_bytes, result.design.pes) == (4096, 101)
     np.testing.assert_allclose(
-        estimate_energy(WORK, found).parts_pj, estimate_energy(WORK, machine).parts_pj
+        estimate_energy(WORK, result).parts_pj, estimate_energy(WORK, machine).parts_pj
     )
-    assert "DERIVED" in found.technology.constants["add_int8_pj"].provenance
-    assert "0.72 V" in found.technology.constants["add_int8_pj"].source
+    assert "DERIVED" in result.technology.constants["add_int8_pj"].provenance
+    assert "0.72 V" in result.technology.constants["add_int8_pj"].source

@@ -143,8 +143,8 @@ def test_the_auditor_counts_the_smaller_network():
     for name in DERIVED:
         audited = audit(record(small, fewer, FLAT), get(name))
         objective = Objective(CrossEntropy(), get(name), levers=levered.levers)
-        found = objective.estimate_energy(workload, variables["params"])
-        np.testing.assert_allclose(found.parts_pj, audited.parts_pj, rtol=2e-6, atol=1e-9)
+        result = objective.estimate_energy(workload, variables["params"])
+        np.testing.assert_allclose(result.parts_pj, audited.parts_pj, rtol=2e-6, atol=1e-9)
 
 
 def test_a_closed_gate_learns_and_its_unit_too():
@@ -202,11 +202,11 @@ def half_masks(params, seed=2):
         share = rng.uniform(0.1, 0.9, (*weights.shape[:-1], 1))
         return rng.uniform(size=weights.shape) < share
 
-    found = {name: {"kernel": mask(layer["synapse"]["kernel"])} for name, layer in params.items()}
+    result = {name: {"kernel": mask(layer["synapse"]["kernel"])} for name, layer in params.items()}
     for name, layer in params.items():
         if "recurrent" in layer:
-            found[name]["recurrent"] = mask(layer["recurrent"])
-    return found
+            result[name]["recurrent"] = mask(layer["recurrent"])
+    return result
 
 
 def each_step(layer):
@@ -242,11 +242,11 @@ def test_weights_that_are_left_are_counted_one_by_one(case, machines):
                 for key in happened:
                     expected = [float(counts.get(key, 0)) for counts in theirs]
                     np.testing.assert_allclose(ours[key], expected, rtol=1e-6, err_msg=str(key))
-        found = estimate_energy(listed_work, get(name))
-        np.testing.assert_allclose(found.parts_pj, audited.parts_pj, rtol=2e-6, atol=1e-9)
+        result = estimate_energy(listed_work, get(name))
+        np.testing.assert_allclose(result.parts_pj, audited.parts_pj, rtol=2e-6, atol=1e-9)
         # When it came in is not known in training: a machine may then choose less well.
         lists = [(listed(work, kept[work.geometry.name]["kernel"]), get(name)) for work in workload]
-        once, steps = estimate_layers(lists).total_pj(), found.total_pj()
+        once, steps = estimate_layers(lists).total_pj(), result.total_pj()
         assert (once >= steps * (1 - 1e-6)).all()
         if name != "spatial-45nm":
             np.testing.assert_allclose(once, steps, rtol=1e-6)
@@ -294,8 +294,8 @@ def test_fan_out_of_a_convolution_is_that_of_its_wires():
     layer, work = record(model, variables, frames)[1], ran(model, variables, frames)[1].layers[1]
     kept = half_masks({"a": {"synapse": {"kernel": np.zeros((3, 3, 6, 5))}}})["a"]["kernel"]
     walked = dataclasses.replace(layer, kept=kept).wires
-    found = fan_out(work.geometry, layer.input_shape, kept)
-    np.testing.assert_array_equal(found.ravel(), [to.size for to, _ in walked])
+    result = fan_out(work.geometry, layer.input_shape, kept)
+    np.testing.assert_array_equal(result.ravel(), [to.size for to, _ in walked])
     with pytest.raises(ValueError, match=r"conv_1: expected a mask .* \[3, 3, 6, 5\]"):
         fan_out(work.geometry, layer.input_shape, kept[:2])
 
@@ -376,13 +376,13 @@ def test_lists_of_weights_hold_the_tensor_and_say_how_much_they_take():
     model, frames = CASES["images"]
     params = jax.jit(model.init)(KEY, frames)["params"]
     kept = half_masks(params)
-    found = sparse(params, kept)
+    result = sparse(params, kept)
     for name, masks in kept.items():
-        stored, thin = found[name]["kernel"], masked(params, kept)[name]["synapse"]["kernel"]
+        stored, thin = result[name]["kernel"], masked(params, kept)[name]["synapse"]["kernel"]
         np.testing.assert_array_equal(stored.dense(), thin)
         assert stored.values.size == masks["kernel"].sum()
     # 3 x 3 places of the kernel and 5 channels: 45 targets.
-    stored = found["conv_1"]["kernel"]
+    stored = result["conv_1"]["kernel"]
     assert stored.index_bits == 6
     assert stored.bytes(8) == -(-stored.values.size * 14 // 8)
 
@@ -529,14 +529,14 @@ def test_lists_of_a_truncated_window_are_those_of_a_run_over_truncated_frames(ca
         alone, silent = [], []
         for steps in range(1, len(frames) + 1):
             _, short = ran(levered, variables, frames[:steps])
-            for found, work in ((alone, short), (silent, short.silenced())):
-                found.append(estimate_layers(price(levers, params, work, machine)).total_pj())
+            for result, work in ((alone, short), (silent, short.silenced())):
+                result.append(estimate_layers(price(levers, params, work, machine)).total_pj())
         works = (stepwise, stepwise.silenced())
-        found = [energy_by_step(work, machine, levers, params) for work in works]
-        return found, [jnp.stack(alone), jnp.stack(silent)]
+        result = [energy_by_step(work, machine, levers, params) for work in works]
+        return result, [jnp.stack(alone), jnp.stack(silent)]
 
-    found, expected = estimates()
-    for prefix, alone in zip(found, expected, strict=True):
+    result, expected = estimates()
+    for prefix, alone in zip(result, expected, strict=True):
         np.testing.assert_allclose(prefix, alone, rtol=1e-5)
     # In the last step at the latest something fired.
-    assert (found[1] <= found[0]).all() and (found[1][-1] < found[0][-1]).all()
+    assert (result[1] <= result[0]).all() and (result[1][-1] < result[0][-1]).all()

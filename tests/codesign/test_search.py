@@ -35,7 +35,7 @@ def test_a_planted_number_of_processing_elements_is_found():
     """L = a + b / pes and A = c + d · pes have one best number; it is worked out here by hand."""
     machine = get("spatial-45nm").with_design(global_bytes=1024, local_bytes=32768)
     trade = Trade(latency_weight=2.0, area_weight=1.0, node_nm=45)
-    found = search(
+    result = search(
         DesignParameters(machine, (DesignParameter("pes", 16, 4096),)),
         trade,
         WORK,
@@ -51,9 +51,9 @@ def test_a_planted_number_of_processing_elements_is_found():
     latency0, area0 = hops + work / pes0, area[0] + area[1] * pes0
     best = np.sqrt(2.0 * work / latency0 / (area[1] / area0))
     assert 64 < best < 2048
-    assert found.relaxed["pes"] == pytest.approx(best, rel=0.01)
-    assert abs(found.feasible["pes"] - best) < 0.01 * best + 1
-    assert found.feasible_cost < found.start_cost
+    assert result.relaxed["pes"] == pytest.approx(best, rel=0.01)
+    assert abs(result.feasible["pes"] - best) < 0.01 * best + 1
+    assert result.feasible_cost < result.start_cost
 
 
 def test_a_planted_supply_is_found():
@@ -63,15 +63,15 @@ def test_a_planted_supply_is_found():
     # Arithmetic that costs, memories that do not: so that the supply has something to save.
     lever = dataclasses.replace(lever, hardware=_free_memories(lever.hardware))
     trade = Trade(latency_weight=0.2)
-    found = search(lever, trade, WORK, steps=150, restarts=2)
+    result = search(lever, trade, WORK, steps=150, restarts=2)
     of = jax.jit(lambda v: _cost(lever, trade, v))
     expected = minimize_scalar(lambda v: float(of(v)), bounds=(0.56, 0.99), method="bounded")
     assert 0.58 < expected.x < 0.97
-    assert found.relaxed["voltage_v"] == pytest.approx(expected.x, abs=0.01)
-    assert found.feasible["voltage_v"] == pytest.approx(expected.x, abs=0.0151)
+    assert result.relaxed["voltage_v"] == pytest.approx(expected.x, abs=0.01)
+    assert result.feasible["voltage_v"] == pytest.approx(expected.x, abs=0.0151)
     # The clock follows, and no faster than the supply lets it.
-    slow = float(SUPPLY.slowdown(float(found.feasible["voltage_v"])))
-    assert found.feasible["clock_hz"] <= 200e6 / slow < found.feasible["clock_hz"] + 1e6
+    slow = float(SUPPLY.slowdown(float(result.feasible["voltage_v"])))
+    assert result.feasible["clock_hz"] <= 200e6 / slow < result.feasible["clock_hz"] + 1e6
 
 
 def _cost(lever, trade, volts):
@@ -95,7 +95,7 @@ def test_the_search_is_as_good_as_trying_everything():
     )
     machine = get("event-45nm").with_design(cores=128, core_state_bytes=2048)
     lever = DesignParameters(machine, parameters)
-    found = search(lever, TRADE, WORK, steps=100, restarts=6)
+    result = search(lever, TRADE, WORK, steps=100, restarts=6)
     before = [(layer, machine) for layer in WORK]
     powers = [
         [2.0**n for n in range(low, high)] for low, high in ((10, 17), (7, 13), (0, 9), (0, 9))
@@ -110,7 +110,7 @@ def test_the_search_is_as_good_as_trying_everything():
         return jnp.where(squared(excess) > 1e-6, jnp.inf, value)
 
     costs = tried({k.name: grid[:, n] for n, k in enumerate(parameters)})
-    assert found.feasible_cost <= 1.001 * float(costs.min())
-    lever.machine(found.feasible).check(
-        [(lever.machine(found.feasible).design, l.geometry) for l in WORK]
+    assert result.feasible_cost <= 1.001 * float(costs.min())
+    lever.machine(result.feasible).check(
+        [(lever.machine(result.feasible).design, l.geometry) for l in WORK]
     )

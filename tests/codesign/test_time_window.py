@@ -53,7 +53,7 @@ def test_at_a_whole_window_answer_and_energy_are_those_of_truncated_frames(reads
     def both():
         variables = jax.jit(model.init)(jax.random.key(1), frames)
         network_of = {**variables, "params": variables["params"]["network"]}
-        found = []
+        result = []
         for steps in (2, 4):
             params = {**variables["params"], "levers": {"window": leaf_at(lever, float(steps))}}
             for plan in (jsnn.nn.time_plan.WHOLE, Chunked(3)):
@@ -61,8 +61,8 @@ def test_at_a_whole_window_answer_and_energy_are_those_of_truncated_frames(reads
                 pairs = price((lever,), params, work, MACHINE)
                 got = out, jsnn.energy.estimate_layers(pairs).parts_pj
                 out, work = jsnn.run(network(readout), network_of, frames[:steps])
-                found.append((got, (out, estimate_energy(work, MACHINE).parts_pj)))
-        return found
+                result.append((got, (out, estimate_energy(work, MACHINE).parts_pj)))
+        return result
 
     for got, expected in both():
         np.testing.assert_allclose(got[0], expected[0], rtol=1e-4, atol=1e-5)

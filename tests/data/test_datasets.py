@@ -460,13 +460,13 @@ def test_every_flipped_bit_of_a_cache_is_refused_or_changes_nothing(tmp_path, co
         damaged[position] ^= 1 << position % 8
         path.write_bytes(damaged)
         try:
-            found = cache.arrays("toy", {}, dict)
+            result = cache.arrays("toy", {}, dict)
         except ValueError as error:
             messages.append(str(error))
         else:
             same += 1
-            assert sorted(found) == ["x", "y"]
-            for name, array in found.items():
+            assert sorted(result) == ["x", "y"]
+            for name, array in result.items():
                 assert array.dtype == arrays[name].dtype
                 np.testing.assert_array_equal(array, arrays[name])
     for message in messages:
@@ -555,8 +555,8 @@ def test_bins_are_those_of_exact_fractions(drawn):
         number = Fraction(time) * steps / window // 1
         if number < steps:
             expected[int(number), site] += 1
-    found = bin_events(times, sites, steps=steps, size=4, window=window)
-    np.testing.assert_array_equal(found, expected)
+    result = bin_events(times, sites, steps=steps, size=4, window=window)
+    np.testing.assert_array_equal(result, expected)
     for kind in (np.int32, np.uint64):
         if not len(times) or times.max() <= np.iinfo(kind).max:
             other = bin_events(times.astype(kind), sites, steps=steps, size=4, window=window)
@@ -567,8 +567,8 @@ def test_bins_are_those_of_exact_fractions(drawn):
 def test_events_on_edges_are_in_the_bin_that_begins_there(steps, dt_s):
     width = microseconds(dt_s)
     times = np.arange(steps + 1) * int(width)
-    found = bin_events(times, np.zeros(steps + 1, int), steps=steps, size=1, window=steps * width)
-    assert found[:, 0].tolist() == [1] * steps
+    result = bin_events(times, np.zeros(steps + 1, int), steps=steps, size=1, window=steps * width)
+    assert result[:, 0].tolist() == [1] * steps
 
 
 def test_microseconds_are_those_that_were_written():
@@ -594,8 +594,8 @@ def test_seconds_give_back_the_whole_microseconds_they_stand_for(whole, kind):
 )
 def test_seconds_between_microseconds_are_floored(values, kind):
     exact = [Fraction(value) * 10**6 for value in values]
-    found = whole_microseconds(np.array(values, kind))
-    for time, value, fraction in zip(found.tolist(), values, exact, strict=True):
+    result = whole_microseconds(np.array(values, kind))
+    for time, value, fraction in zip(result.tolist(), values, exact, strict=True):
         # Nearest only where the float cannot be told from it.
         unit = Fraction(float(np.spacing(kind(value)))) * 10**6
         near = round(fraction)
@@ -643,12 +643,12 @@ def test_rebin_keeps_every_event(steps, total):
         with pytest.raises(ValueError, match="expected steps"):
             rebin(frames, steps)
         return
-    found = rebin(frames, steps)
+    result = rebin(frames, steps)
     expected = np.stack(
         [frames[:, i * total // steps : (i + 1) * total // steps].sum(1) for i in range(steps)],
         axis=1,
     )
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(result, expected)
 
 
 def test_counts_above_8_bits_are_refused():

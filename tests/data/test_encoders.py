@@ -131,10 +131,10 @@ def latency_loop(steps, tau, threshold, value):
 def test_latency_against_a_loop(steps, tau, seed):
     levels = np.random.default_rng(seed).random((2, 3)).astype(np.float32)
     levels[0, 0], levels[1, 1] = 0, 1
-    found = np.asarray(Latency(steps, tau=tau, threshold=0.2)(KEY, levels))
+    result = np.asarray(Latency(steps, tau=tau, threshold=0.2)(KEY, levels))
     for index in np.ndindex(2, 3):
         expected = latency_loop(steps, tau, 0.2, np.float64(levels[index]))
-        np.testing.assert_array_equal(found[(slice(None), *index)], expected)
+        np.testing.assert_array_equal(result[(slice(None), *index)], expected)
 
 
 def test_stronger_inputs_never_spike_later():
@@ -161,8 +161,8 @@ def delta_loop(signal, threshold, counts):
 def test_delta_against_a_loop(values, counts):
     # Quarters are exact in binary, so no crossing hangs on rounding.
     signal = np.array(values, np.float32) / 4
-    found = Delta(0.5, counts=counts)(KEY, signal[None, :, None])
-    np.testing.assert_array_equal(found[:, 0], delta_loop(signal, np.float32(0.5), counts))
+    result = Delta(0.5, counts=counts)(KEY, signal[None, :, None])
+    np.testing.assert_array_equal(result[:, 0], delta_loop(signal, np.float32(0.5), counts))
 
 
 def test_delta_fills_on_channels_first():
@@ -183,7 +183,7 @@ def test_shifted_moves_every_step_of_a_sample_alike_and_loses_nothing_else():
     draw = np.random.default_rng(0)
     batch = draw.integers(0, 2, (6, 3, 5, 5, 1)).astype(np.uint8)
     moved = np.asarray(Shifted(Recorded(), 2)(KEY, jnp.asarray(batch)))
-    found = set()
+    result = set()
     for sample in range(6):
         fits = []
         for di in range(-2, 3):
@@ -196,8 +196,8 @@ def test_shifted_moves_every_step_of_a_sample_alike_and_loses_nothing_else():
                 if np.array_equal(expected, moved[:, sample]):
                     fits.append((di, dj))
         assert len(fits) == 1
-        found.add(fits[0])
-    assert len(found) > 2
+        result.add(fits[0])
+    assert len(result) > 2
 
 
 def test_shifted_moves_along_both_axes_independently():

@@ -203,10 +203,10 @@ def exactly(fraction, number):
 
 def compare(recorded, workload, machine):
     """Every count and every energy of both sides."""
-    found, charged = audit(recorded, machine), estimate_energy(workload, machine)
+    result, charged = audit(recorded, machine), estimate_energy(workload, machine)
     by_name = dict(zip(charged.layers, np.moveaxis(charged.parts_pj, 1, 0), strict=True))
-    assert sorted(by_name) == sorted(layer.name for layer in found.layers)
-    for walked in found.layers:
+    assert sorted(by_name) == sorted(layer.name for layer in result.layers)
+    for walked in result.layers:
         np.testing.assert_allclose(
             walked.parts_pj, by_name[walked.name], rtol=1e-9, err_msg=walked.name
         )
@@ -302,11 +302,11 @@ def layer_of(frames, spikes, wiring, input_kind, ops=(1, 0, 0, 1, 1), **options)
 
 @pytest.mark.parametrize("name", BOOKS)
 def test_books_by_hand(name):
-    (found,) = audit((layer_of(**TINY),), get(name)).layers
-    assert found.counts[0][0] == BOOKS[name]
-    assert found.received.tolist() == [[3, 3]]
+    (result,) = audit((layer_of(**TINY),), get(name)).layers
+    assert result.counts[0][0] == BOOKS[name]
+    assert result.received.tolist() == [[3, 3]]
     if name == "spatial-45nm":
-        dense = found.counts[1][0]
+        dense = result.counts[1][0]
         assert dense["link", "send", 1] == 3 * 2
         assert {**BOOKS[name], ("link", "send", 3): None} == {
             **{key: times for key, times in dense.items() if key[0] != "link"},
@@ -318,7 +318,7 @@ def test_books_by_hand(name):
         unchanged = {
             k: v for k, v in BOOKS[name].items() if k[0] not in ("link@sparse", "weights@sram")
         }
-        assert found.counts[1][0] == unchanged | dense
+        assert result.counts[1][0] == unchanged | dense
 
 
 def test_one_spike_more_moves_the_books():
@@ -370,8 +370,8 @@ def test_what_does_not_fit_spills(local, wide, weights, states):
     array = get("spatial-45nm").with_design(
         local_bytes=local, global_bytes=wide, pes=1, pe_state_bytes=3
     )
-    for found in (machine, array):
-        counts = audit((layer_of(**TINY),), found).layers[0].counts[0][0]
+    for result in (machine, array):
+        counts = audit((layer_of(**TINY),), result).layers[0].counts[0][0]
         assert {u for u, _, _ in counts if u.startswith("weights")} == {f"weights@{weights}"}
         assert {u for u, _, _ in counts if u.startswith("states")} == {f"states@{states}"}
         assert (("dram", "load", 8) in counts) == (weights != "dram")
@@ -403,11 +403,11 @@ def test_books_of_a_mesh_by_hand():
     assert (
         dense[0]["weights@sram", "read", 8] == quarter * (half * 2 * synapses + half * synapses) + 4
     )
-    (found,) = audit((layer,), machine).layers
+    (result,) = audit((layer,), machine).layers
     # Routing: a hop is 3 pJ sparse and 0.25 pJ dense, half a hop a message.
     routing = COMPONENTS.index("routing")
-    np.testing.assert_allclose(found.plans_pj[0, 0, :, routing].sum(), synops / 3 * 0.5 * 3)
-    np.testing.assert_allclose(found.plans_pj[1, 0, :, routing].sum(), 2 * synapses / 3 * 0.5 / 4)
+    np.testing.assert_allclose(result.plans_pj[0, 0, :, routing].sum(), synops / 3 * 0.5 * 3)
+    np.testing.assert_allclose(result.plans_pj[1, 0, :, routing].sum(), 2 * synapses / 3 * 0.5 / 4)
 
 
 @pytest.mark.parametrize(("kind", "frames"), [("analog", 2), ("constant", 1)])
@@ -429,12 +429,12 @@ def test_a_mesh_chooses_once_for_a_window():
     """A step in which all three fire is cheaper dense, one in which none does is free sparse."""
     frames = np.array([[[1.0, 1, 1]], [[0, 0, 0]], [[0, 0, 0]], [[0, 0, 0]], [[0, 0, 0]]])
     layer = layer_of(frames, np.zeros((5, 1, 2)), Dense(3, 2), "spikes", spiking=False)
-    (found,) = audit((layer,), get("neuromorphic-22nm")).layers
-    totals = found.plans_pj.sum(-1)
+    (result,) = audit((layer,), get("neuromorphic-22nm")).layers
+    totals = result.plans_pj.sum(-1)
     assert totals[1, 0, 1] < totals[0, 0, 1]
     assert totals[0, 0, 2] < totals[1, 0, 2]
-    assert np.unique(found.chosen).size == 1
-    np.testing.assert_allclose(found.parts_pj.sum(), totals.sum(-1).min())
+    assert np.unique(result.chosen).size == 1
+    np.testing.assert_allclose(result.parts_pj.sum(), totals.sum(-1).min())
 
 
 def test_a_mesh_knows_no_products():
@@ -575,11 +575,11 @@ def test_networks(name, key):
         assert sum(layer.spikes.sum() for layer in recorded) > 0
         for machine in PRESETS:
             compare(recorded, workload, get(machine))
-        found, charged = audit(recorded, get(machine)), estimate_energy(workload, get(machine))
-        np.testing.assert_allclose(found.total_pj(), charged.total_pj(), rtol=1e-9)
-        assert found.parts_pj.shape == charged.parts_pj.shape
+        result, charged = audit(recorded, get(machine)), estimate_energy(workload, get(machine))
+        np.testing.assert_allclose(result.total_pj(), charged.total_pj(), rtol=1e-9)
+        assert result.parts_pj.shape == charged.parts_pj.shape
         (first, *_) = recorded
-        assert found[first.name].name == first.name
+        assert result[first.name].name == first.name
 
 
 def test_recording_refuses_what_has_no_wires(key):

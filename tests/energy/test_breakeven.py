@@ -56,14 +56,14 @@ def test_bits_of_the_qnn_are_those_of_the_window():
     bits = np.asarray([activation_bits(int(window)) for window in windows])
     rest = {"rate": 0.01, "fan_in": 64, "neurons": 8}
     with jax.enable_x64(True):
-        found = sweep(MESH, {"steps": windows}, **rest)
+        result = sweep(MESH, {"steps": windows}, **rest)
         stated = sweep(MESH, {"steps": windows, "bits": bits}, **rest)
-        np.testing.assert_array_equal(found, stated)
+        np.testing.assert_array_equal(result, stated)
         # A fraction of a step takes the bits of the next whole number of them.
         halves = windows[1:] - 0.5
-        found = sweep(MESH, {"steps": halves}, **rest)
+        result = sweep(MESH, {"steps": halves}, **rest)
         stated = sweep(MESH, {"steps": halves, "bits": bits[1:]}, **rest)
-        np.testing.assert_array_equal(found, stated)
+        np.testing.assert_array_equal(result, stated)
         smooth = sweep(MESH, {"steps": windows}, relaxed=True, **rest)
         stated = sweep(MESH, {"steps": windows, "bits": np.log2(windows + 1)}, **rest)
         np.testing.assert_allclose(smooth, stated, rtol=1e-12)
@@ -86,9 +86,9 @@ def test_spiking_layer_keeps_to_the_densities_a_rate_allows():
 def test_rate_is_the_closed_form(window, bits):
     machine = MESH.with_design(weight_bits=bits)
     with jax.enable_x64(True):
-        found = float(rate(machine, window, **WIDE))
-        assert found == pytest.approx(float(break_even_rate(window, machine, 4096)), rel=1e-9)
-        assert float(sparsity(machine, window, **WIDE)) == pytest.approx(1 - found, rel=1e-12)
+        result = float(rate(machine, window, **WIDE))
+        assert result == pytest.approx(float(break_even_rate(window, machine, 4096)), rel=1e-9)
+        assert float(sparsity(machine, window, **WIDE)) == pytest.approx(1 - result, rel=1e-12)
 
 
 def test_closed_form_ends_where_another_dataflow_is_cheaper():
@@ -108,16 +108,16 @@ def test_closed_form_ends_where_another_dataflow_is_cheaper():
 )
 def test_published_break_even_rates(targets, published, error):
     """T = 5, 4-bit weights: 5.7 % is the abstract's, met by fit (5.72 %); the others follow."""
-    found = 100 * rate(FOUR, 5, **WIDE, targets_per_message=targets)
-    assert found == pytest.approx(published, rel=error)
+    result = 100 * rate(FOUR, 5, **WIDE, targets_per_message=targets)
+    assert result == pytest.approx(published, rel=error)
 
 
 @pytest.mark.parametrize(("reuse", "hops"), [(0, 0.46), (1, 0.67)])
 def test_published_parity_hops(reuse, hops):
-    found = break_even(
+    result = break_even(
         MESH, "hops", low=0.01, high=10, steps=4, rate=0.1, temporal_reuse=reuse, **WIDE
     )
-    assert found == pytest.approx(hops, rel=0.01)
+    assert result == pytest.approx(hops, rel=0.01)
 
 
 def test_steps_at_a_rate_are_the_rate_at_those_steps():
@@ -136,13 +136,13 @@ def test_root_against_plain_bisection(along):
     point = {"steps": 4, "rate": 0.08, "fan_in": 512, "neurons": 100, "relaxed": True}
     point.pop(along, None)
     with jax.enable_x64(True):
-        found = float(break_even(FOUR, along, low=low, high=high, **point))
+        result = float(break_even(FOUR, along, low=low, high=high, **point))
         left, right = low, high
         for _ in range(45):
             middle = math.sqrt(left * right)
             dear = ratio_at(FOUR, **point, **{along: middle}) > 1
             left, right = (left, middle) if dear else (middle, right)
-    assert found == pytest.approx(left, rel=1e-9)
+    assert result == pytest.approx(left, rel=1e-9)
 
 
 def test_gradients_with_respect_to_every_constant_and_parameter():
@@ -187,9 +187,9 @@ def test_second_derivative_is_that_of_the_closed_form():
         return jax.jit(jax.grad(jax.grad(lambda h: energy_of(FOUR.with_design(hops=h)))))(1.0)
 
     with jax.enable_x64(True):
-        found = slope(lambda machine: rate(machine, 5, **WIDE))
+        result = slope(lambda machine: rate(machine, 5, **WIDE))
         expected = slope(lambda machine: break_even_rate(5, machine, 4096))
-    assert float(found) == pytest.approx(float(expected), rel=1e-8)
+    assert float(result) == pytest.approx(float(expected), rel=1e-8)
 
 
 def test_no_root_says_who_wins_and_is_nan_under_jit():
@@ -203,8 +203,8 @@ def test_no_root_says_who_wins_and_is_nan_under_jit():
     assert np.isnan(jax.jit(lambda m: rate(m, 5, **WIDE))(free))
     costs = {"sparse_hop_pj_per_bit": [3.0, 0.0]}
     rest = {"steps": 5, "accumulate_pj": 0, "sram_pj_per_bit": 0}
-    found = sweep(FOUR, costs, along="rate", **rest, **WIDE)
-    assert np.isnan(found).tolist() == [False, True]
+    result = sweep(FOUR, costs, along="rate", **rest, **WIDE)
+    assert np.isnan(result).tolist() == [False, True]
 
 
 def test_first_rise_is_the_break_even():
@@ -230,12 +230,12 @@ def test_first_rise_is_the_break_even():
 def test_a_map_is_its_points(window, fires, bits, hops, targets):
     axes = {"weight_bits": [1.0, bits], "rate": [fires], "hops": [hops, 9.0]}
     rest = {"steps": window, "targets_per_message": targets, "fan_in": 100, "neurons": 30}
-    found = regime_map(MESH, axes, **rest)
-    assert found.shape == (2, 1, 2)
+    result = regime_map(MESH, axes, **rest)
+    assert result.shape == (2, 1, 2)
     machine = MESH.with_design(weight_bits=bits, hops=hops, targets_per_message=targets)
     work = Workload((dense(100, 30, steps=window, rate=fires),))
     expected = qnn_ratio(work, machine, "average")[0]
-    assert found[1, 0, 0] == pytest.approx(float(expected), rel=1e-5)
+    assert result[1, 0, 0] == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_a_list_of_points_and_a_map_of_break_evens():
@@ -256,10 +256,10 @@ def test_every_machine_maps_over_steps_rate_and_sizes(name):
         "fan_in": np.geomspace(8, 4096, 10).round(),
         "neurons": np.geomspace(8, 4096, 10).round(),
     }
-    found = np.asarray(regime_map(get(name), axes, active=0.5, bits=4))
-    assert found.shape == (10, 10, 10, 10) and np.isfinite(found).all() and (found > 0).all()
-    assert np.all(np.diff(found, axis=0) >= -1e-5 * found[1:])
-    assert np.all(np.diff(found, axis=1) >= -1e-5 * found[:, 1:])
+    result = np.asarray(regime_map(get(name), axes, active=0.5, bits=4))
+    assert result.shape == (10, 10, 10, 10) and np.isfinite(result).all() and (result > 0).all()
+    assert np.all(np.diff(result, axis=0) >= -1e-5 * result[1:])
+    assert np.all(np.diff(result, axis=1) >= -1e-5 * result[:, 1:])
 
 
 def test_layers_in_place_of_a_dense_one():
@@ -273,19 +273,19 @@ def test_layers_in_place_of_a_dense_one():
     )
     last = dense(8, 3, steps=4, rate=0.2, spiking=False, name="last")
     work = Workload((first, middle, last))
-    found = ratio_at(MESH, steps=4, rate=0.2, layers=[layer.geometry for layer in work])
-    assert found == pytest.approx(float(qnn_ratio(work, MESH)[0]), rel=1e-6)
+    result = ratio_at(MESH, steps=4, rate=0.2, layers=[layer.geometry for layer in work])
+    assert result == pytest.approx(float(qnn_ratio(work, MESH)[0]), rel=1e-6)
 
 
 def test_ratio_by_layer():
     work = Workload(
         tuple(dense(64, 32, steps=5, rate=jnp.asarray([r, 0.3]), name=str(r)) for r in (0.02, 0.5))
     )
-    found = ratio_by_layer(work, MESH)
-    assert found.shape == (2, 2)
+    result = ratio_by_layer(work, MESH)
+    assert result.shape == (2, 2)
     for index, layer in enumerate(work):
         alone = qnn_ratio(Workload((layer,)), MESH)
-        np.testing.assert_allclose(found[:, index], alone, rtol=1e-6)
+        np.testing.assert_allclose(result[:, index], alone, rtol=1e-6)
     silent = Workload((dense(64, 32, steps=5, rate=0.0, rate_out=0.1),))
     assert np.isposinf(ratio_by_layer(silent, get("compute-only-45nm"))[0, 0])
 
@@ -381,15 +381,15 @@ def test_the_command_writes_maps_and_figures(written, capsys):
 
 def test_the_command_finds_spikes_per_synapse_by_density(written):
     _, result = written
-    found = result["by_density"]
+    actual = result["by_density"]
     machine = get("yan-v1-event")
     with jax.enable_x64(True):
-        for window, row in found["spikes_per_synapse_by_steps"].items():
+        for window, row in actual["spikes_per_synapse_by_steps"].items():
             assert row == sorted(row)
-            share = found["density"][1]
+            share = actual["density"][1]
             s = rate(machine, int(window), 256, 64, active=share)
             assert row[1] == pytest.approx(int(window) * float(s), rel=1e-9)
-        for window, shares in found["density_of_the_published_by_steps"].items():
+        for window, shares in actual["density_of_the_published_by_steps"].items():
             for x, share in zip((0.45, 0.48), shares, strict=True):
                 back = rate(machine, int(window), 256, 64, active=share)
                 assert int(window) * float(back) == pytest.approx(x, rel=1e-6)

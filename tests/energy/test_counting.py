@@ -343,16 +343,16 @@ def test_signed_events_do_not_cancel_before_they_are_counted(before, dtype):
     frames = rng.integers(-1, 2, (3, 2, 8, 8, 2)).astype(dtype)
     model = Network((*before.layers, Flatten(), Spiking(nn.Dense(3), IF(), input_kind="events")))
     variables = jax.jit(model.init)(jax.random.key(0), frames)
-    (found,), (unsigned,) = (ran(model, variables, x)[1] for x in (frames, np.abs(frames)))
+    (result,), (unsigned,) = (ran(model, variables, x)[1] for x in (frames, np.abs(frames)))
     doubled = 2 ** sum(isinstance(layer, Residual) for layer in before.layers)
     events = doubled * np.abs(frames.astype(int)).sum((0, 2, 3, 4))
-    np.testing.assert_array_equal(found.input_events, events)
-    np.testing.assert_array_equal(found.active_inputs, unsigned.active_inputs)
+    np.testing.assert_array_equal(result.input_events, events)
+    np.testing.assert_array_equal(result.active_inputs, unsigned.active_inputs)
     (outside,) = jsnn.run(model, variables, frames)[1]
     np.testing.assert_array_equal(outside.input_events, events)
     walked = audit(record(model, variables, frames), get("classical-45nm"))
     machine = get("classical-45nm")
-    priced = jsnn.estimate_energy(Workload((found,)), machine).total_pj()
+    priced = jsnn.estimate_energy(Workload((result,)), machine).total_pj()
     np.testing.assert_allclose(walked.total_pj(), priced, rtol=1e-6)
     # Declared as spikes, of which none is negative, they are refused.
     wrong = model.clone(layers=(*model.layers[:-1], Spiking(nn.Dense(3), IF())))
@@ -609,16 +609,16 @@ def test_sums_hand_on_the_value_of_spikes_of_a_neuron_of_the_users(size, pooled,
         passed = functools.partial(forward, network(neuron), train=True, rngs=keys)
         return jax.jit(lambda v, x: passed(v, x).workload)(variables, frames)
 
-    found, plain = map(workload_of, (own, neuron))
+    result, plain = map(workload_of, (own, neuron))
     assert plain.layers[-1].input_events.min() > 0
-    assert np.isfinite(found.layers[-1].input_events).all()
+    assert np.isfinite(result.layers[-1].input_events).all()
     if size == 1:
         np.testing.assert_allclose(
-            found.layers[-1].input_events, plain.layers[-1].input_events, rtol=1e-6
+            result.layers[-1].input_events, plain.layers[-1].input_events, rtol=1e-6
         )
-    sent_by = [layer.output_events for layer in found.layers[:2]]
+    sent_by = [layer.output_events for layer in result.layers[:2]]
     if not dropped:
-        np.testing.assert_allclose(found.layers[-1].input_events, sum(sent_by), rtol=1e-6)
+        np.testing.assert_allclose(result.layers[-1].input_events, sum(sent_by), rtol=1e-6)
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
@@ -631,10 +631,10 @@ def test_a_neuron_that_sends_no_whole_numbers_has_no_energy(size, readout, recur
     _, workload = ran(layer, variables, ONES)
     if size in (1.0, 2.0):
         (plain,) = ran(layer.clone(neuron=LIF(v_threshold=0.1)), variables, ONES)[1]
-        (found,) = workload
+        (result,) = workload
         assert plain.output_events.min() > 0
         if not recurrent:
-            np.testing.assert_array_equal(found.output_events, size * plain.output_events)
+            np.testing.assert_array_equal(result.output_events, size * plain.output_events)
         jsnn.run(layer, variables, ONES)
         return
     # A neuron that says so sends as many spikes as it fires.
@@ -887,10 +887,10 @@ def test_a_dead_network_is_called_dead_before_any_verdict():
     weak = nn.Dense(8, kernel_init=nn.initializers.zeros)
     model = Network((Spiking(weak, LIF(), "events"), READOUT))
     _, workload = ran(model, jax.jit(model.init)(jax.random.key(0), ONES), ONES)
-    found = jsnn.energy.report.report(workload, MACHINE, draws=5)
-    text = str(found)
-    assert found.dead
-    assert found.to_json()["dead"] is True
+    result = jsnn.energy.report.report(workload, MACHINE, draws=5)
+    text = str(result)
+    assert result.dead
+    assert result.to_json()["dead"] is True
     assert text.index("DEAD") < text.index("costs less")
     assert not jsnn.energy.report.report(run_of_two_layers(), MACHINE, draws=5).dead
 

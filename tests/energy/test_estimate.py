@@ -149,8 +149,8 @@ def test_ledger_by_hand(name, kind, input_kind):
     parts = estimate_energy(Workload((l,)), get(name)).parts_pj
     for b in range(3):
         expected = HAND[name](l, b)
-        found = dict(zip(COMPONENTS, parts[b, 0].tolist(), strict=True))
-        assert found == pytest.approx({c: expected.get(c, 0.0) for c in COMPONENTS}, rel=2e-6)
+        result = dict(zip(COMPONENTS, parts[b, 0].tolist(), strict=True))
+        assert result == pytest.approx({c: expected.get(c, 0.0) for c in COMPONENTS}, rel=2e-6)
 
 
 def test_both_dataflows_of_the_mesh_occur():
@@ -228,8 +228,8 @@ def test_lemaire_counts_a_strided_convolution_by_name():
     theta, ram = float(l.input_events[0]), lambda words, bits: 13.2 + 1.09e-5 * words * bits
     with jax.enable_x64(True):
         machines = get("hierarchy-45nm-published"), get("hierarchy-45nm")
-        found, edges = (estimate_energy(Workload((l,)), m).components_pj()[0] for m in machines)
-    parts = dict(zip(COMPONENTS, found.tolist(), strict=True))
+        result, edges = (estimate_energy(Workload((l,)), m).components_pj()[0] for m in machines)
+    parts = dict(zip(COMPONENTS, result.tolist(), strict=True))
     add16 = 0.03 + 0.07 * 8 / 24
     biases = 96 * 5 * ram(6, 16)
     assert parts["synapse"] == pytest.approx(theta * 3 * 3 * 6 * add16)
@@ -433,12 +433,12 @@ def test_gradients_are_finite_without_a_spike(name):
     def total(work, machine):
         return estimate_energy(work, machine).total_pj().sum()
 
-    found = jax.jit(jax.grad(total, argnums=(0, 1)))(work, get(name))
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found))
-    felt = found[0].layers[1].spikes.sum() + found[0].layers[1].events_by_fan_out.sum()
+    result = jax.jit(jax.grad(total, argnums=(0, 1)))(work, get(name))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(result))
+    felt = result[0].layers[1].spikes.sum() + result[0].layers[1].events_by_fan_out.sum()
     assert (felt > 0) == (name not in BLIND)
     # Where a spike moves memory or messages, each would cost something from the first on.
-    assert np.all(found[0].layers[1].spikes > 0) or name not in HAND
+    assert np.all(result[0].layers[1].spikes > 0) or name not in HAND
 
 
 @pytest.mark.parametrize("name", FORMS)

@@ -88,9 +88,9 @@ BREAK_EVENS = [
 @pytest.mark.parametrize(("steps", "machine", "published", "error"), BREAK_EVENS)
 def test_published_break_even_rates(steps, machine, published, error):
     with jax.enable_x64(True):
-        found = 100 * break_even(steps, machine)
-    assert found == pytest.approx(published, rel=error / 100)
-    assert found == pytest.approx(100 * break_even_rate(steps, machine, FAN_IN), rel=1e-6)
+        result = 100 * break_even(steps, machine)
+    assert result == pytest.approx(published, rel=error / 100)
+    assert result == pytest.approx(100 * break_even_rate(steps, machine, FAN_IN), rel=1e-6)
 
 
 @pytest.mark.parametrize(("reuse", "hops"), [(0, 0.46), (1, 0.67)])
@@ -107,8 +107,8 @@ def test_published_parity_hops(reuse, hops):
 def test_published_vgg16_ratios(steps, rate, published, error):
     """A convolution whose weights are read once for the whole image, 0.64 hops."""
     machine = FOUR.with_design(hops=0.64, weight_fetch_share=0)
-    found = energy_ratio(at_rate(steps, rate), machine, "average")[0]
-    assert found == pytest.approx(published, rel=error)
+    result = energy_ratio(at_rate(steps, rate), machine, "average")[0]
+    assert result == pytest.approx(published, rel=error)
 
 
 @pytest.mark.parametrize(("steps", "limit"), [(1, 1.0), (3, 1.5), (7, 7 / 3), (15, 3.75)])
@@ -128,10 +128,10 @@ def test_sparse_to_dense_switch(bits, switch):
 
 
 def test_multicast_moves_the_break_even():
-    found = [
+    result = [
         100 * break_even_rate(5, FOUR.with_design(targets_per_message=f)) for f in (1, 16, 256)
     ]
-    assert found == pytest.approx([5.7, 11.5, 18], rel=0.015)
+    assert result == pytest.approx([5.7, 11.5, 18], rel=0.015)
 
 
 def test_closed_form_without_fan_in_is_the_written_formula():
@@ -210,11 +210,11 @@ def test_a_network_read_at_every_step_has_a_qnn_of_t_binary_passes():
     assert passes.geometry.weights == passes.geometry.synapses == 30 * 8 + 64
     cost = estimate_qnn_energy(Workload((layer,), per_step=True), MESH).components_pj()[0]
     macs, connections = 0.2 * 4 * 240 + 40, 4 * (240 + 64)
-    found = dict(zip(COMPONENTS, cost.tolist(), strict=True))
-    assert found["synapse"] == pytest.approx(macs * 0.012 * 8 * 1)
-    assert found["weight_memory"] == pytest.approx(connections * 8 * SRAM)
-    assert found["routing"] == pytest.approx(min(connections * DENSE, macs * SPARSE))
-    assert found["state_memory"] == 0
+    result = dict(zip(COMPONENTS, cost.tolist(), strict=True))
+    assert result["synapse"] == pytest.approx(macs * 0.012 * 8 * 1)
+    assert result["weight_memory"] == pytest.approx(connections * 8 * SRAM)
+    assert result["routing"] == pytest.approx(min(connections * DENSE, macs * SPARSE))
+    assert result["state_memory"] == 0
 
 
 def test_a_value_above_one_is_one_multiplication():
@@ -238,15 +238,15 @@ def test_ratio_is_the_quotient_and_blind_to_the_batch(name, per_step):
         (dense(12, 8, steps=4, rate=rates, input_kind="analog"), dense(8, 5, steps=4, rate=rates)),
         per_step=per_step,
     )
-    found = energy_ratio(work, get(name))
+    result = energy_ratio(work, get(name))
     cost = (
         estimate_energy(work, get(name)).total_pj()
         / estimate_qnn_energy(work, get(name)).total_pj()
     )
-    np.testing.assert_allclose(found, cost, rtol=1e-6)
+    np.testing.assert_allclose(result, cost, rtol=1e-6)
     for b in range(3):
         alone = energy_ratio(jax.tree.map(lambda x, b=b: x[b : b + 1], work), get(name))
-        np.testing.assert_allclose(alone[0], found[b], rtol=1e-6)
+        np.testing.assert_allclose(alone[0], result[b], rtol=1e-6)
     gradient = jax.grad(lambda w: energy_ratio(w, get(name)).sum())(work)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(gradient))
 

@@ -170,18 +170,18 @@ class Refusing:
 
 def test_a_machine_that_refuses_is_listed_with_the_reason():
     odd = dataclasses.replace(get("compute-only-45nm"), name="odd", architecture=Refusing())
-    found = compare(network(), [odd, get("compute-only-45nm")], draws=2)
-    assert [one.hardware for one in found.reports] == ["compute-only-45nm"]
-    assert found.refused == (("odd", "layer 'hidden' does not fit"),)
-    assert "odd: refused, layer 'hidden' does not fit" in str(found)
-    assert found.to_json()["refused"] == {"odd": "layer 'hidden' does not fit"}
+    result = compare(network(), [odd, get("compute-only-45nm")], draws=2)
+    assert [one.hardware for one in result.reports] == ["compute-only-45nm"]
+    assert result.refused == (("odd", "layer 'hidden' does not fit"),)
+    assert "odd: refused, layer 'hidden' does not fit" in str(result)
+    assert result.to_json()["refused"] == {"odd": "layer 'hidden' does not fit"}
     with pytest.raises(ValueError, match=r"no machine can run.*odd: layer 'hidden'"):
         compare(network(), [odd])
 
 
 def test_the_table_has_a_line_for_each_machine(reports):
-    found = compare(network(), map(get, MACHINES), draws=2)
-    head, *lines = found.table().splitlines()
+    result = compare(network(), map(get, MACHINES), draws=2)
+    head, *lines = result.table().splitlines()
     assert (
         head.index("operation count") < head.index("energy estimate") < head.index("energy ratio")
     )
@@ -254,14 +254,14 @@ def reported(finished, tmp_path_factory):
     """A report on a tiny run, its folder and its JSON."""
     out = tmp_path_factory.mktemp("reported") / "energy"
     words = f"--hardware {','.join(MACHINES)} --draws 2 --battery-j 100 --sensor-w 1e-3 --out {out}"
-    found = energy_report.run([str(finished), *words.split()])
-    return found, out, json.loads((out / "energy.json").read_text())
+    result = energy_report.run([str(finished), *words.split()])
+    return result, out, json.loads((out / "energy.json").read_text())
 
 
 def test_the_command_finds_the_figures_of_the_run(finished, reported):
-    found, _, _ = reported
+    actual, _, _ = reported
     result = json.loads(RunFolder(finished).result.read_text())
-    own = next(one for one in found.reports if one.hardware == result["config"]["hardware"])
+    own = next(one for one in actual.reports if one.hardware == result["config"]["hardware"])
     for mine, theirs in (
         (own.snn_pj, "total_pj"),
         (own.qnn_pj, "qnn_pj"),
@@ -275,20 +275,20 @@ def test_the_command_finds_the_figures_of_the_run(finished, reported):
 
 
 def test_the_command_writes_json_and_pictures(reported):
-    found, out, content = reported
+    result, out, content = reported
     assert list(content["machines"]) == list(MACHINES)
     assert content["flags"]["draws"] == 2
     names = {f"{kind}-{name}.png" for kind in ("breakdown", "tornado") for name in MACHINES}
     assert {path.name for path in out.iterdir()} == {"energy.json", "ratios.png", *names}
-    for one in found.reports:
+    for one in result.reports:
         life = content["battery_life_s"][one.hardware]["snn"]
         assert life == pytest.approx(100 / (one.snn_pj * 1e-12 + 1e-3))
 
 
 def test_the_command_runs_over_the_samples_asked_for(finished, tmp_path, capsys):
     words = f"--split validation --limit 5 --draws 2 --out {tmp_path / 'e'}"
-    found = energy_report.run([str(finished), *words.split()])
-    (one,) = found.reports
+    result = energy_report.run([str(finished), *words.split()])
+    (one,) = result.reports
     assert one.samples == 5 and one.hardware == "neuromorphic-22nm"
     printed = capsys.readouterr().out
     assert "5 validation samples" in printed and "WARNING" not in printed
@@ -368,13 +368,13 @@ def test_an_output_folder_that_cannot_be_is_refused(tmp_path, finished):
 def test_latency_and_energy_delay_where_cycles_are_counted():
     """64 spikes, 2,048 synops and 128 neuron-steps; the QNN reads 32 words of 32 connections."""
     work = Workload((dense(64, 32, steps=4, rate=0.25, active=0.5),))
-    found = report(work, get("classical-45nm"), draws=50)
+    result = report(work, get("classical-45nm"), draws=50)
     cycles = {"snn": 64 + 32 + (2048 + 128) / 256, "qnn": (1024 + 32) / 256}
-    assert found.latency_s == pytest.approx({name: n / 200e6 for name, n in cycles.items()})
-    product = found.snn_pj * 1e-12 * cycles["snn"] / 200e6
-    assert found.energy_delay_js["snn"] == pytest.approx(product)
-    assert found.to_json()["latency_s"] == found.latency_s
-    assert "energy x delay" in str(found)
+    assert result.latency_s == pytest.approx({name: n / 200e6 for name, n in cycles.items()})
+    product = result.snn_pj * 1e-12 * cycles["snn"] / 200e6
+    assert result.energy_delay_js["snn"] == pytest.approx(product)
+    assert result.to_json()["latency_s"] == result.latency_s
+    assert "energy x delay" in str(result)
     other = report(work, get("hierarchy-45nm"), draws=50)
     assert other.latency_s is None and other.energy_delay_js is None
     assert "delay" not in str(other)
@@ -384,10 +384,10 @@ def test_the_command_keeps_what_events_save_apart_from_what_memory_saves(
     finished, tmp_path, capsys
 ):
     words = f"--hardware classical-45nm,spatial-45nm --draws 2 --limit 5 --out {tmp_path / 'e'}"
-    found = energy_report.run([str(finished), *words.split()])
+    result = energy_report.run([str(finished), *words.split()])
     (gain,) = json.loads((tmp_path / "e" / "energy.json").read_text())["gains"]
     assert (gain["far"], gain["near"]) == ("classical-45nm", "spatial-45nm")
-    far, near = found.reports
+    far, near = result.reports
     # Means of quotients of samples, against quotients of means.
     assert gain["by_memory"] == pytest.approx(far.qnn_pj / near.qnn_pj, rel=0.05)
     assert gain["by_events"] == pytest.approx(near.qnn_pj / near.snn_pj, rel=0.05)

@@ -58,14 +58,14 @@ def test_a_range_comes_from_the_constant_or_from_its_mark():
             for provenance in PROVENANCES
         },
     )
-    found = ranges(technology)
-    assert found.pop("own") == (1.0, 4.0)
-    assert found == {
+    result = ranges(technology)
+    assert result.pop("own") == (1.0, 4.0)
+    assert result == {
         provenance.lower(): (6 / SPREAD[provenance], 6 * SPREAD[provenance])
         for provenance in PROVENANCES
     }
     doubled = ranges(technology, {"EXACT": 3.0})
-    assert doubled["exact"] == (2.0, 18.0) and doubled["derived"] == found["derived"]
+    assert doubled["exact"] == (2.0, 18.0) and doubled["derived"] == result["derived"]
 
 
 def test_less_is_assumed_of_what_is_less_known():
@@ -270,12 +270,12 @@ def test_elasticities_are_relative_differences(name):
             both = (estimate_energy(workload, moved), estimate_qnn_energy(workload, moved))
             return np.log([float(b.total_pj().mean()) for b in both])
 
-        found = sensitivities(workload, machine)
-        assert {s.name for s in found} == {
+        result = sensitivities(workload, machine)
+        assert {s.name for s in result} == {
             *machine.technology.constants,
             *machine.design.parameters,
         }
-        for s in found:
+        for s in result:
             # Inside the bounds, shares among them included.
             steps = (-1e-6, 0) if s.name == "weight_fetch_share" else (-1e-6, 1e-6)
             low, high = (logs(**{s.name: s.value * math.exp(step)}) for step in steps)
@@ -288,10 +288,10 @@ def test_elasticities_are_relative_differences(name):
 @given(st.floats(0.01, 0.9), st.integers(1, 8))
 def test_elasticities_of_the_constants_sum_to_one(rate, steps):
     workload = Workload((dense(20, 10, steps=steps, rate=rate, multiplies=1),))
-    found = sensitivities(workload, get("compute-only-45nm"))
-    assert sum(s.energy for s in found) == pytest.approx(1, rel=1e-4)
-    assert sum(s.ratio for s in found) == pytest.approx(0, abs=1e-4)
-    assert [abs(s.energy) for s in found] == sorted((abs(s.energy) for s in found), reverse=True)
+    result = sensitivities(workload, get("compute-only-45nm"))
+    assert sum(s.energy for s in result) == pytest.approx(1, rel=1e-4)
+    assert sum(s.ratio for s in result) == pytest.approx(0, abs=1e-4)
+    assert [abs(s.energy) for s in result] == sorted((abs(s.energy) for s in result), reverse=True)
 
 
 def test_a_swing_is_exact_where_the_energy_is_linear():
@@ -306,12 +306,12 @@ def test_a_swing_is_exact_where_the_energy_is_linear():
 
 
 def test_parameters_swing_within_their_bounds_and_zero_has_no_swing():
-    found = {s.name: s for s in sensitivities(network(), NEUROMORPHIC)}
-    assert (found["weight_bits"].low, found["weight_bits"].high) == (4, 16)
-    assert found["weight_fetch_share"].high == 1
-    assert found["targets_per_message"].low == 1
-    assert found["temporal_reuse"].swing() == (0.0, 0.0)
-    assert found["hops"].provenance == "parameter"
+    result = {s.name: s for s in sensitivities(network(), NEUROMORPHIC)}
+    assert (result["weight_bits"].low, result["weight_bits"].high) == (4, 16)
+    assert result["weight_fetch_share"].high == 1
+    assert result["targets_per_message"].low == 1
+    assert result["temporal_reuse"].swing() == (0.0, 0.0)
+    assert result["hops"].provenance == "parameter"
 
 
 def test_nothing_paid_has_no_elasticity():
@@ -324,15 +324,15 @@ def bars(axes):
 
 
 def test_a_tornado_shows_the_swings_longest_first():
-    found = sensitivities(network(), NEUROMORPHIC)
-    figure = plots.tornado(found, title="a machine", most=3)
+    result = sensitivities(network(), NEUROMORPHIC)
+    figure = plots.tornado(result, title="a machine", most=3)
     figure.draw_without_rendering()
     energy, ratio = figure.axes
     low, high = (np.asarray(side) for side in bars(energy))
     reach = np.maximum(abs(low), abs(high))
     assert list(reach) == sorted(reach, reverse=True) and len(reach) == 3
     labels = [label.get_text() for label in energy.get_yticklabels()]
-    drawn = [next(s for s in found if s.name == label.split()[0]) for label in labels]
+    drawn = [next(s for s in result if s.name == label.split()[0]) for label in labels]
     np.testing.assert_allclose(high, [100 * s.swing()[1] for s in drawn])
     np.testing.assert_allclose(bars(ratio)[0], [100 * s.swing("ratio")[0] for s in drawn])
     assert all(s.provenance in label for s, label in zip(drawn, labels, strict=True))

@@ -81,11 +81,11 @@ def test_packing_loses_nothing(frames):
     events = pack(frames)
     assert events.places % 8 == 0
     assert events.places - 8 < frames.sum(-1).max() <= events.places
-    for found, row in zip(
+    for result, row in zip(
         events.indices.reshape(-1, events.places), frames.reshape(-1, 20), strict=True
     ):
         listed = [i for i, count in enumerate(row) for _ in range(int(count))]
-        assert found.tolist() == listed + [20] * (events.places - len(listed))
+        assert result.tolist() == listed + [20] * (events.places - len(listed))
     for way in (events, scrambled(pack(frames, PLACES), 0)):
         np.testing.assert_array_equal(dense(way), frames)
         np.testing.assert_array_equal(np.asarray(way), frames)
@@ -122,9 +122,9 @@ def test_currents_and_weight_gradients_are_those_of_the_matrix_product(frames, s
     events = scrambled(pack(frames, PLACES), seed)
     draw = np.random.default_rng(seed)
     kernel, grad = draw.normal(size=(20, 7)), draw.normal(size=(6, 3, 7))
-    got, found = with_gradient(events, kernel.astype(np.float32), grad.astype(np.float32))
+    got, result = with_gradient(events, kernel.astype(np.float32), grad.astype(np.float32))
     near(got, frames.astype(float) @ kernel, 1e-6)
-    near(found, np.einsum("tbn,tbm->nm", frames.astype(float), grad), 1e-5)
+    near(result, np.einsum("tbn,tbm->nm", frames.astype(float), grad), 1e-5)
 
 
 SCATTERS = [jax.jit(way) for way in (synapse._scatter_in_turn, synapse._scatter_at_once)]
@@ -255,9 +255,9 @@ def test_bits_keep_every_input(seed, inputs):
     packed = pack_bits(frames)
     assert packed.bits.dtype == np.uint8
     assert packed.bits.shape == (3, 4, -(-2 * inputs // 8))
-    found = unpack_bits(packed)
-    assert found.dtype == jnp.float32
-    np.testing.assert_array_equal(found, frames)
+    result = unpack_bits(packed)
+    assert result.dtype == jnp.float32
+    np.testing.assert_array_equal(result, frames)
     np.testing.assert_array_equal(unpack_bits(packed[1:]), frames[1:])
     byte, bit = divmod(2 * inputs - 1, 8)
     np.testing.assert_array_equal(packed.bits[..., byte] >> bit, frames[..., -1, 1])
@@ -280,7 +280,7 @@ def test_sets_train_and_are_evaluated_the_same_however_they_are_stored(key):
         return {"samples": weight.sum(), "outputs": weight @ outputs}
 
     measure = jax.jit(measure)
-    found = {}
+    result = {}
     for name, samples in stored.items():
         data = jax.tree.map(jnp.asarray, samples), jnp.asarray(labels)
         state = init_state(model, optimiser, encoder(key, data[0][:4]), 0)
@@ -289,9 +289,9 @@ def test_sets_train_and_are_evaluated_the_same_however_they_are_stored(key):
         state, terms = train(state, data, jnp.arange(4))
         sums = evaluate(measure, state.variables, (samples, labels), 3, key)
         assert sums["samples"] == 8
-        found[name] = terms["task"], state.params, sums["outputs"]
+        result[name] = terms["task"], state.params, sums["outputs"]
     for name in ("events", "bits"):
-        near(found[name], found["dense"], 1e-5)
+        near(result[name], result["dense"], 1e-5)
 
 
 def test_encoders_that_need_dense_frames_say_so(key):

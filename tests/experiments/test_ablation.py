@@ -11,17 +11,17 @@ from experiments.runconfig import configured
 
 
 def test_a_stage_has_the_levers_of_those_below_it():
-    found = list(stages(Flags(weight_bits="learned")).items())
-    assert [name for name, _ in found] == [
+    result = list(stages(Flags(weight_bits="learned")).items())
+    assert [name for name, _ in result] == [
         "energy term",
         "learned-bit weights",
         "pruned weights",
         "learned window",
         "early exit",
     ]
-    for (_, less), (_, more) in itertools.pairwise(found):
+    for (_, less), (_, more) in itertools.pairwise(result):
         assert less.options.items() <= more.options.items()
-    (*_, (_, below), (_, last)) = found
+    (*_, (_, below), (_, last)) = result
     assert last.options["weight_bits"] == "learned" and last.options["prune"] == "weights"
     # Of one training run two stages are read.
     assert below.runs == last.runs and (below.exits, last.exits) == (False, True)
@@ -60,7 +60,7 @@ def test_the_first_seed_chooses_and_every_seed_is_trained(tmp_path, monkeypatch)
 
     monkeypatch.setattr(ablation, "_read", read)
     monkeypatch.setattr(ablation, "_priced", lambda runs, bits: [float(bits)] * len(runs))
-    monkeypatch.setattr(ablation.sweep, "train", lambda found, *rest: trained.extend(found))
+    monkeypatch.setattr(ablation.sweep, "train", lambda actual, *rest: trained.extend(actual))
     result = ablation.main(Flags(**given), "command")
     assert [(one.config.energy_weight, one.config.seed) for one in trained] == [
         (0.0, 3),

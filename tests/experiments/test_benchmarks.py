@@ -34,8 +34,8 @@ def test_shapes_weights_and_flops_of_a_workload(name):
 def test_flops_of_shd_by_hand():
     layers = 700 * 128, 128 * 128, 128 * 20
     forward = 2 * 100 * 128 * sum(layers)
-    found = workloads.flops(workloads.get("shd"))
-    assert found == {"forward": forward, "step": 3 * forward - 2 * 100 * 128 * layers[0]}
+    result = workloads.flops(workloads.get("shd"))
+    assert result == {"forward": forward, "step": 3 * forward - 2 * 100 * 128 * layers[0]}
 
 
 def test_what_a_workload_has_not_is_refused():
@@ -114,17 +114,17 @@ def test_a_peer_computes_the_workload(peer):
         pytest.skip(f"{peer} is not installed in this interpreter")
     workload, wanted = small_loss()
     library = importlib.import_module(f"experiments.benchmarks.peers.{peer}")
-    found = library.make(workload, "", "cpu").calls["forward"]()
+    result = library.make(workload, "", "cpu").calls["forward"]()
     # Some reset at another moment: see their files.
-    assert found == pytest.approx(wanted, rel=0.1)
+    assert result == pytest.approx(wanted, rel=0.1)
 
 
 def test_a_contest_of_one_reports_everything_and_says_who_is_missing(tmp_path):
     sizes = {"steps": 3, "batch": 2, "width": 4}
     nobody = Entry("norse", python=str(tmp_path / "python"))
-    found = compete([Entry("jsnn", "default"), nobody], "shd", 1, sizes=sizes)
-    assert set(found["missing"]) == {"norse"} and "No such file" in found["missing"]["norse"]
-    (figures,) = found["contestants"].values()
+    result = compete([Entry("jsnn", "default"), nobody], "shd", 1, sizes=sizes)
+    assert set(result["missing"]) == {"norse"} and "No such file" in result["missing"]["norse"]
+    (figures,) = result["contestants"].values()
     for call in ("step", "forward"):
         assert figures[call]["seconds"]["min"] > 0
         assert figures[call]["over_reference"] == {"median": 1.0, "min": 1.0, "max": 1.0}
@@ -142,12 +142,12 @@ def test_the_command_line():
     words = ["--workload", "shd,onm8", "--rounds", "2", "--peers", "--peer-python", "norse=/x/y"]
     given = command.flags(words)
     assert given.workload == ("shd", "onm8")
-    found = command.entries(given, "shd")
-    assert found[0].label == "jsnn:default"
-    pythons = {entry.library: entry.python for entry in found[1:]}
+    result = command.entries(given, "shd")
+    assert result[0].label == "jsnn:default"
+    pythons = {entry.library: entry.python for entry in result[1:]}
     assert pythons["norse"] == "/x/y" and pythons["spyx"] == sys.executable
     assert "snntorch:compile" not in [entry.label for entry in command.entries(given, "stream")]
-    assert [entry.keeps_memory for entry in found] == [True] + [False] * (len(found) - 1)
+    assert [entry.keeps_memory for entry in result] == [True] + [False] * (len(result) - 1)
     kept = command.entries(command.flags(["--peers", "norse", "--peer-keep-memory"]), "shd")
     assert [entry.keeps_memory for entry in kept] == [True, True]
     assert not command.entries(command.flags(["--no-keep-memory"]), "shd")[0].keeps_memory
@@ -180,15 +180,15 @@ def test_another_checkout_is_compared_with(tmp_path, capsys):
     assert "has no experiments/benchmarks" in capsys.readouterr().err
     worker.touch()
     given = command.flags(["--against", str(tmp_path), "--plans", "scan,fused"])
-    found = command.entries(given, "shd")
+    result = command.entries(given, "shd")
     version = given.against[1]
-    assert [entry.label for entry in found] == [
+    assert [entry.label for entry in result] == [
         f"jsnn {version}:scan",
         f"jsnn {version}:fused",
         "jsnn:scan",
         "jsnn:fused",
     ]
-    assert [entry.root == tmp_path for entry in found] == [True, True, False, False]
+    assert [entry.root == tmp_path for entry in result] == [True, True, False, False]
 
 
 def test_main_writes_what_it_measured(tmp_path, monkeypatch, capsys):
@@ -208,8 +208,8 @@ def test_ceilings_and_fractions():
     assert min(top.values()) > 0
     workload = workloads.get("onm4", steps=2, batch=1)
     top = {"gemm_flop_per_s": 32.0, "triad_byte_per_s": 1e9}
-    found = fractions(workload, "forward", 4.0, top)
-    assert found == {"flops": 64.0, "of_gemm": 0.5, "of_roofline": 0.5}
+    result = fractions(workload, "forward", 4.0, top)
+    assert result == {"flops": 64.0, "of_gemm": 0.5, "of_roofline": 0.5}
 
 
 def test_spreads_and_ratios_are_those_of_each_round():
@@ -242,13 +242,13 @@ def test_a_table_of_times_says_who_is_faster():
         | {"step": one(0.5, 1.0)["forward"], "energy_term": {"median": 1.0251}},
         "other": one(0.001, 0.5, info={"versions": {"other": "1.2"}}),
     }
-    found = {
+    result = {
         "command": "benchmark",
         "rounds": 3,
         "machine": {"cores": 2, "processor": "one", "versions": {"jsnn": "0.0.1", "jax": "0"}},
         "workloads": {"tiny": {"contestants": contestants}},
     }
-    header, _, step, forward, _, caption = table.render(found).splitlines()
+    header, _, step, forward, _, caption = table.render(result).splitlines()
     assert header == "| workload | what | jsnn | of it the energy | other |"
     assert step == "| tiny | training step | 500.0 ms | +2.5 % | – |"
     assert forward == "| tiny | forward pass | 2.0 ms | – | 0.50x |"

@@ -46,7 +46,7 @@ def test_a_front_is_what_validation_leaves_of_it():
 
 
 def test_every_budget_counts_once_and_what_has_no_network_as_not_held():
-    found = summarise(
+    result = summarise(
         POINTS,
         [
             held(100.0, 98.0, 99.0, 0.81),
@@ -54,17 +54,17 @@ def test_every_budget_counts_once_and_what_has_no_network_as_not_held():
             {"value": "1pJ", "error": "below the spike-independent energy", "dead_layers": []},
         ],
     )
-    assert [found[name] for name in budgets.COUNTS] == [3, 1, 2, 1, 1]
-    assert found["points_below_front_mean"] == pytest.approx(0.0)
-    assert found["points_below_front_worst"] == pytest.approx(1.0)
+    assert [result[name] for name in budgets.COUNTS] == [3, 1, 2, 1, 1]
+    assert result["points_below_front_mean"] == pytest.approx(0.0)
+    assert result["points_below_front_worst"] == pytest.approx(1.0)
     none = summarise(
         POINTS, [{"value": "1pJ", "error": "below the spike-independent energy", "dead_layers": []}]
     )
-    both = together([found, none, found])
+    both = together([result, none, result])
     assert [both[name] for name in budgets.COUNTS] == [7, 2, 4, 2, 2]
     assert both["points_below_front"] == pytest.approx((0.0, 0.0))
     assert both["points_below_front_worst"] == pytest.approx(1.0)
-    lines = describe({**both, "by_seed": {"0": found, "1": none}})
+    lines = describe({**both, "by_seed": {"0": result, "1": none}})
     assert lines[0].startswith("2 of 7 within 3 % on training, 2 hold on test, 2 dead; ")
     assert len(lines) == 1 + 3 + 1
     assert "DEAD ['hidden_0']" in lines[2] and lines[4] == "1pJ: below the spike-independent energy"

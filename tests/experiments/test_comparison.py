@@ -249,9 +249,9 @@ def test_a_short_search_is_of_the_finalists_at_one_strength(store):
     fill(store, jobs[:-1])
     assert OTHERS[1] not in chosen("qtdb", task, GRID, store)
     fill(store, jobs[-1:])
-    found = chosen("qtdb", task, GRID, store)
-    assert set(found) == {NONE, OURS, *OTHERS[:2]}
-    assert found[OURS] == (2.0, 0.5, TRANSFERRED)
+    result = chosen("qtdb", task, GRID, store)
+    assert set(result) == {NONE, OURS, *OTHERS[:2]}
+    assert result[OURS] == (2.0, 0.5, TRANSFERRED)
     fill(store, reports("qtdb", task, GRID, store))
     assert set(summarise(store, GRID)["tasks"]) == {"digits", "qtdb"}
 
@@ -286,10 +286,10 @@ def test_what_loses_no_point_is_run_stronger_five_times_at_most(store):
     def strengths(name):
         jobs = reports("digits", task, GRID, store)
         assert len({job.runs[0]["seed"] for job in jobs}) == 5
-        (found,) = {
+        (result,) = {
             tuple(run["strength"] for run in job.runs) for job in jobs if job.regulariser == name
         }
-        return found
+        return result
 
     search(store, "digits", run)
     every = (0.3, 1, 3, 9, 27, 81, 243, 729)
@@ -317,12 +317,12 @@ def test_what_loses_a_point_at_every_strength_is_run_weaker_five_times_at_most(s
 
     def strengths():
         jobs = reports("digits", task, GRID, store)
-        (found,) = {
+        (result,) = {
             tuple(run["strength"] for run in job.runs)
             for job in jobs
             if job.regulariser == OTHERS[0]
         }
-        return found
+        return result
 
     search(store, "digits", run)
     expected = (0.3, 1, 3)
@@ -346,8 +346,8 @@ def test_a_point_that_a_stronger_run_beats_has_not_brought_the_energy_down(store
             if job.regulariser == OTHERS[0]:
                 row["accuracy"] = accuracy[numbers["strength"]]
             store.keep(job, numbers, row)
-    found = [job for job in reports("digits", task, GRID, store) if job.regulariser == OTHERS[0]]
-    assert {tuple(run["strength"] for run in job.runs) for job in found} == {(0.3, 1, 3, 9)}
+    result = [job for job in reports("digits", task, GRID, store) if job.regulariser == OTHERS[0]]
+    assert {tuple(run["strength"] for run in job.runs) for job in result} == {(0.3, 1, 3, 9)}
     row = summarise(store, GRID)["tasks"]["digits"]["regularisers"][OTHERS[0]]
     assert row["reached"] is False and row["feasible"] is True
 

@@ -85,10 +85,10 @@ def test_a_planted_ratio_is_found_and_its_interval_holds_it():
     shares = [0.985, 0.97, 0.90]
     ours = samples(1.0, shares, [70.0, 35.0, 7.0])
     other = samples(1.0, shares, [100.0, 50.0, 10.0])
-    found = ratio(ours, other, free, draws=200)
-    np.testing.assert_allclose(found.value, 0.7)
+    result = ratio(ours, other, free, draws=200)
+    np.testing.assert_allclose(result.value, 0.7)
     # Interpolation with the unconstrained end is all that can move it.
-    assert 0.65 < found.low <= 0.7 <= found.high < 0.9
+    assert 0.65 < result.low <= 0.7 <= result.high < 0.9
     same = ratio(ours, ours, free, draws=50)
     assert same == (1.0, 1.0, 1.0)
 

@@ -77,7 +77,7 @@ def library(monkeypatch):
     """Puts a library in the place of this process's own, in an environment without a choice."""
     for name in (*KEEPING, "GLIBC_TUNABLES"):
         monkeypatch.delenv(name, raising=False)
-    return lambda found: monkeypatch.setattr(memory, "_c_library", lambda: found)
+    return lambda result: monkeypatch.setattr(memory, "_c_library", lambda: result)
 
 
 def test_what_glibc_is_told(library):

@@ -40,8 +40,8 @@ def test_only_changes_that_keep_their_types_are_drawn():
 def test_annotations_are_found_wherever_they_stand():
     source = "x: int | None = 1\n\ndef f(a: 'A', *b: int) -> str | None:\n    return a | b\n"
     lines = source.splitlines()
-    found = {lines[begin[0] - 1][begin[1] : end[1]] for begin, end in annotations(source)}
-    assert found == {"int | None", "'A'", "int", "str | None"}
+    result = {lines[begin[0] - 1][begin[1] : end[1]] for begin, end in annotations(source)}
+    assert result == {"int | None", "'A'", "int", "str | None"}
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,8 @@ FLAGS = "--epochs 2 --limit 64 --widths 8 --steps 2 --batch 16 --gain 8".split()
 
 @given(POINTS)
 def test_a_point_is_on_the_front_unless_another_beats_it(points):
-    found = pareto(*zip(*points, strict=True))
-    for (cost, gain), on in zip(points, found, strict=True):
+    result = pareto(*zip(*points, strict=True))
+    for (cost, gain), on in zip(points, result, strict=True):
         beaten = [(c, g) for c, g in points if c <= cost and g >= gain and (c, g) != (cost, gain)]
         assert on == (not beaten)
 
@@ -225,7 +225,7 @@ def test_points_are_chosen_on_validation_and_what_is_over_is_left_out():
             "test_majority": 0.1,
         }
 
-    found = [
+    result = [
         one("a", 0, (100.0, 0.9), (100.0, 0.6)),
         one("a", 1, (100.0, 0.7), (100.0, 0.8)),
         one("b", 0, (200.0, 0.7), (200.0, 0.99)),
@@ -233,7 +233,7 @@ def test_points_are_chosen_on_validation_and_what_is_over_is_left_out():
         one("c", 0, (10.0, 0.1), (10.0, 0.1)),
         one("d", 0, (1.0, 1.0), (1.0, 1.0), within=False),
     ]
-    summary = summarise(found)
+    summary = summarise(result)
     assert [p["label"] for p in summary["points"]] == ["a", "b", "c"]
     assert [p["chosen"] for p in summary["points"]] == [True, False, True]
     assert [p["dead"] for p in summary["points"]] == [0, 0, 1]

@@ -54,7 +54,7 @@ def test_what_loses_just_as_many_points_is_accurate_enough():
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def compression(tmp_path_factory):
     out = tmp_path_factory.mktemp("post_training")
     flags = Flags(
         regulariser="l1-rate",
@@ -77,8 +77,8 @@ def found(tmp_path_factory):
     return flags, result
 
 
-def test_with_any_loss_allowed_the_least_of_everything_is_chosen(found):
-    _, result = found
+def test_with_any_loss_allowed_the_least_of_everything_is_chosen(compression):
+    _, result = compression
     chosen, careful = result["chosen"]
     assert (chosen["weight_bits"], chosen["density"], chosen["steps"]) == (4, 0.25, 1)
     rows = result["combinations"]
@@ -101,6 +101,6 @@ def test_answers_of_all_windows_are_those_of_each_window_that_is_priced():
     state, _, _ = swept.trained(Numbers(0, 1.0, 1.0, 0.3))
     judge = post_training.judge(swept, flags)
     each = [judge(state.variables, "test", (4, 0.5, steps))[0] for steps in range(1, 7)]
-    found = post_training.answers(swept)(state.variables, "test", 4, 0.5)
-    np.testing.assert_allclose(found, each, atol=1e-6)
+    answers = post_training.answers(swept)(state.variables, "test", 4, 0.5)
+    np.testing.assert_allclose(answers, each, atol=1e-6)
     assert len(set(each)) > 1

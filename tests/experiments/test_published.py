@@ -10,25 +10,25 @@ from experiments.figures.row import Row
 
 
 @pytest.fixture(scope="module")
-def found():
+def figures():
     return published.rows()
 
 
-def test_all_but_the_known_misses_are_within_their_error(found):
-    off = [(r.section, r.what, r.model, r.published) for r in found if not (r.miss or r.within)]
+def test_all_but_the_known_misses_are_within_their_error(figures):
+    off = [(r.section, r.what, r.model, r.published) for r in figures if not (r.miss or r.within)]
     assert not off
 
 
-def test_a_miss_is_one_and_says_why(found):
-    misses = {row.what: row for row in found if row.miss}
+def test_a_miss_is_one_and_says_why(figures):
+    misses = {row.what: row for row in figures if row.miss}
     assert len(misses) == 7 and not any(row.within for row in misses.values())
     first = misses["T = 1, 8-bit weights"]
     assert first.published == 0.297 and first.model == pytest.approx(0.171, abs=5e-4)
 
 
-def test_no_figure_twice_and_every_section_there(found):
-    assert len({(row.section, row.what) for row in found}) == len(found)
-    assert {row.section for row in found} == {
+def test_no_figure_twice_and_every_section_there(figures):
+    assert len({(row.section, row.what) for row in figures}) == len(figures)
+    assert {row.section for row in figures} == {
         "operation counts",
         "Spikformer",
         "memory by size",
@@ -87,38 +87,38 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("key", GOLDEN, ids=lambda key: key[1])
-def test_golden_rows(found, key):
-    row = next(row for row in found if (row.section, row.what) == key)
+def test_golden_rows(figures, key):
+    row = next(row for row in figures if (row.section, row.what) == key)
     figure, provenance, model = GOLDEN[key]
     assert (row.published, row.provenance) == (pytest.approx(figure), provenance)
     assert row.model == pytest.approx(model, rel=1e-4)
 
 
-def test_the_fitted_break_even_says_so(found):
+def test_the_fitted_break_even_says_so(figures):
     fitted = [
-        r for r in found if r.section == "2409.08290 break-even" and r.provenance != "DERIVED"
+        r for r in figures if r.section == "2409.08290 break-even" and r.provenance != "DERIVED"
     ]
     assert all("by fit" in row.note or "range" in row.note or row.miss for row in fitted)
 
 
-def test_table_holds_every_row_with_mark_and_verdict(found, capsys):
-    text = published.render(found)
+def test_table_holds_every_row_with_mark_and_verdict(figures, capsys):
+    text = published.render(figures)
     lines = text.splitlines()
-    for row in found:
+    for row in figures:
         (line,) = [x for x in lines if x.startswith(f"{row.what}  ") and row.provenance in x][:1]
         assert row.verdict in line and (row.miss or row.note) in line
     assert "7 known misses" in text and "Not recomputed:" in text
     assert all(what in text and why in text for what, why in published.MISSING)
 
 
-def test_command_writes_json(found, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(published, "rows", lambda: found)
+def test_command_writes_json(figures, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(published, "rows", lambda: figures)
     path = tmp_path / "deep" / "figures.json"
     published.main(published.Flags(json=str(path)))
     assert capsys.readouterr().out.startswith("figure")
     saved = json.loads(path.read_text())
-    assert len(saved["figures"]) == len(found)
-    first, row = saved["figures"][0], found[0]
+    assert len(saved["figures"]) == len(figures)
+    first, row = saved["figures"][0], figures[0]
     assert first["model"] == row.model and first["verdict"] == "yes"
     ranges = [f["published"] for f in saved["figures"] if isinstance(f["published"], list)]
     assert [0.12, 0.17] in ranges

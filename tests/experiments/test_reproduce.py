@@ -160,8 +160,8 @@ def test_a_run_end_to_end(compiled, tiny_flags, tmp_path, monkeypatch):
     assert (config.fold, config.folds, config.seed) == (3, 5, 3)
     assert str(tmp_path) not in json.dumps(result)
     # What a run writes is what the table reads.
-    found = table.load(tmp_path / "results", reproduce.CASES)
-    row = next(r for r in table.render(found, {}, {}).splitlines() if r.startswith("| tiny |"))
+    actual = table.load(tmp_path / "results", reproduce.CASES)
+    row = next(r for r in table.render(actual, {}, {}).splitlines() if r.startswith("| tiny |"))
     assert row.startswith(
         f"| tiny | mlp 64-8-10 lif | 2 | 1 | {100 * result['test_accuracy']:.2f} % |"
     )

@@ -60,9 +60,9 @@ train.run(sys.argv[1:])
 
 def numbers(text: str):
     """JSON of a run without its clock, and without the digest that the clock is in."""
-    found = json.loads(text)
-    del found["seconds"], found["sha256"]
-    return found
+    result = json.loads(text)
+    del result["seconds"], result["sha256"]
+    return result
 
 
 def last_checkpoint(folder: Path):

@@ -61,15 +61,15 @@ def by_steps(seed, slope, rate, strength):
 
 def test_traced_numbers_do_what_written_ones_do(swept):
     numbers = {"seed": 3, "slope": 2.0, "rate": 0.5, "strength": 0.7}
-    found, sums = swept.run(Numbers(**numbers)), by_steps(**numbers)
-    np.testing.assert_allclose(found["pj"], sums["parts_pj"].sum() / sums["samples"], rtol=1e-4)
+    result, sums = swept.run(Numbers(**numbers)), by_steps(**numbers)
+    np.testing.assert_allclose(result["pj"], sums["parts_pj"].sum() / sums["samples"], rtol=1e-4)
     np.testing.assert_allclose(
-        found["spike_independent_pj"], sums["spike_independent_pj"] / sums["samples"], rtol=1e-5
+        result["spike_independent_pj"], sums["spike_independent_pj"] / sums["samples"], rtol=1e-5
     )
-    assert found["accuracy"] == sums["accuracy"] / sums["samples"]
-    assert found["finite"] and found["initial_pj"] > found["spike_independent_pj"]
-    assert len(found["samples"]["pj"]) == len(swept.data.test)
-    np.testing.assert_allclose(np.mean(found["samples"]["pj"]), found["pj"])
+    assert result["accuracy"] == sums["accuracy"] / sums["samples"]
+    assert result["finite"] and result["initial_pj"] > result["spike_independent_pj"]
+    assert len(result["samples"]["pj"]) == len(swept.data.test)
+    np.testing.assert_allclose(np.mean(result["samples"]["pj"]), result["pj"])
 
 
 def test_what_is_zero_at_first_is_measured_on_the_network_without_it(monkeypatch):
@@ -88,9 +88,9 @@ def test_what_is_zero_at_first_is_measured_on_the_network_without_it(monkeypatch
         return swept._with_unit(state, jnp.nan), pj
 
     monkeypatch.setattr(swept, "_start", silent)
-    found, _, finite = swept.trained(Numbers(3, 2.0, 1.0, 0.5 * ratio))
+    result, _, finite = swept.trained(Numbers(3, 2.0, 1.0, 0.5 * ratio))
     assert finite and 0 < ratio != 1
-    for a, b in zip(jax.tree.leaves(found.params), jax.tree.leaves(usual.params), strict=True):
+    for a, b in zip(jax.tree.leaves(result.params), jax.tree.leaves(usual.params), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
     monkeypatch.setattr(swept, "_units", {3: float("nan")})
     with pytest.raises(ValueError, match="zero at initialisation and after training"):
@@ -110,9 +110,9 @@ def test_a_silent_start_gives_no_unit(regulariser):
 
 def test_an_event_temperature_reaches_the_terms_that_have_one():
     config = task_config({**TINY, "event_temperature": 0.7})
-    for regulariser, found in (("energy", 0.7), ("l1-rate", None)):
+    for regulariser, result in (("energy", 0.7), ("l1-rate", None)):
         swept = Swept(config, regulariser)
-        assert getattr(swept.regulariser, "event_temperature", None) == found
+        assert getattr(swept.regulariser, "event_temperature", None) == result
         assert swept.objective.event_temperature == 0.7
 
 

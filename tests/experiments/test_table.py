@@ -65,7 +65,7 @@ BASELINES = {"toy-energy": "toy-w0"}
 
 def cells(text):
     """`{case: {column: cell}}` of all tables in the text."""
-    found, header = {}, None
+    result, header = {}, None
     for line in text.splitlines():
         if not line.startswith("|"):
             header = None
@@ -75,8 +75,8 @@ def cells(text):
             header = row
         elif set(row) != {"---"}:
             assert len(row) == len(header)
-            found.setdefault(row[0], {}).update(zip(header, row, strict=True))
-    return found
+            result.setdefault(row[0], {}).update(zip(header, row, strict=True))
+    return result
 
 
 def test_means_and_spreads():

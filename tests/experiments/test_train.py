@@ -296,10 +296,10 @@ def test_a_run_that_trained_on_its_validation_samples_claims_nothing_of_them(
     finished, tiny_run, tmp_path
 ):
     tiny_run(tmp_path / "all", "--refit", "--select", "last")
-    found = json.loads((tmp_path / "all" / "result.json").read_text())
+    result = json.loads((tmp_path / "all" / "result.json").read_text())
     before = json.loads((finished / "result.json").read_text())
-    assert found["validation_accuracy"] is None and before["validation_accuracy"] is not None
-    assert "validation samples too" in found["data_notes"]
+    assert result["validation_accuracy"] is None and before["validation_accuracy"] is not None
+    assert "validation samples too" in result["data_notes"]
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ def test_the_feasible_machine_is_within_its_limits(trained):
 
 def test_a_report_prices_the_run_on_its_own_machine(trained, capsys):
     out, result = trained
-    (found,) = energy_report.run([str(out), "--draws", "2"]).reports
-    assert found.hardware == "spatial-45nm-codesigned"
-    assert found.snn_pj == pytest.approx(result["total_pj"], rel=1e-5)
+    (actual,) = energy_report.run([str(out), "--draws", "2"]).reports
+    assert actual.hardware == "spatial-45nm-codesigned"
+    assert actual.snn_pj == pytest.approx(result["total_pj"], rel=1e-5)
     assert "WARNING" not in capsys.readouterr().out
 
 

@@ -60,11 +60,11 @@ def test_a_run_learns_its_window_stops_early_and_is_looked_at_again(tmp_path):
         early_exit="gap", time_constant_scale=0.1, threshold_scale=0.1,
     )  # fmt: skip
     result = main(config, out=str(folder))
-    found = result["window"]
-    assert 1 < found["relaxed"]["steps"] < 3
-    assert found["whole"]["steps"] == result["steps"]
-    assert abs(result["steps"] - found["relaxed"]["steps"]) < 1
-    best = max(found["tried_on_validation"], key=lambda row: row["score"])
+    actual = result["window"]
+    assert 1 < actual["relaxed"]["steps"] < 3
+    assert actual["whole"]["steps"] == result["steps"]
+    assert abs(result["steps"] - actual["relaxed"]["steps"]) < 1
+    best = max(actual["tried_on_validation"], key=lambda row: row["score"])
     assert best["steps"] == result["steps"]
     # The energy and the answers of the run itself are those without early exit.
     without = result["early_exit"]["test_without"]

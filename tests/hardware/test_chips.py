@@ -283,7 +283,7 @@ SECONDARY = {
 def test_published_constants(provenance):
     """All constants with such a provenance, none more and none less."""
     expected = {"EXACT": EXACT, "SECONDARY": SECONDARY}[provenance]
-    found = {
+    result = {
         name: {
             key: c.value
             for key, c in get(name).technology.constants.items()
@@ -291,7 +291,7 @@ def test_published_constants(provenance):
         }
         for name in (*CHIPS, "sata", "spikesim-rram")
     }
-    assert {name: values for name, values in found.items() if values} == {
+    assert {name: values for name, values in result.items() if values} == {
         name: pytest.approx(values, rel=1e-12) for name, values in expected.items()
     }
     assert get("spikesim-sram").technology["crossbar_pj"] == 671.089
@@ -327,21 +327,21 @@ def test_loihi_by_hand(kind, input_kind):
     machine = get("loihi-14nm").with_design(hops=2, targets_per_message=7)
     parts = estimate_energy(Workload((l,)), machine).parts_pj
     for b in range(2):
-        found = dict(zip(COMPONENTS, parts[b, 0].tolist(), strict=True))
+        result = dict(zip(COMPONENTS, parts[b, 0].tolist(), strict=True))
         expected = hand_loihi(l, b)
-        assert found == pytest.approx({c: expected.get(c, 0.0) for c in COMPONENTS}, rel=1e-6)
+        assert result == pytest.approx({c: expected.get(c, 0.0) for c in COMPONENTS}, rel=1e-6)
     assert dict(machine.unpriced)["multiplication"]
 
 
 def test_loihi_of_sanafe_by_hand():
     flat, deep = layer("dense"), layer("conv")
     machine = get("loihi-sanafe").with_design(hops=3, targets_per_message=8)
-    found = parts_pj(machine, flat)
+    result = parts_pj(machine, flat)
     synops, arrived = float(flat.synops[0]), float(flat.events_by_fan_out[0, 0])
     fires = float(flat.spikes[0].sum())
-    assert found["synapse"] == pytest.approx(synops * 35.5)
-    assert found["neuron"] == pytest.approx(9 * 5 * (51.2 + 21.6) + fires * 69.3)
-    assert found["routing"] == pytest.approx(arrived * 2 * (111 + 3 * 3.6))
+    assert result["synapse"] == pytest.approx(synops * 35.5)
+    assert result["neuron"] == pytest.approx(9 * 5 * (51.2 + 21.6) + fires * 69.3)
+    assert result["routing"] == pytest.approx(arrived * 2 * (111 + 3 * 3.6))
     assert parts_pj(machine, deep)["synapse"] == pytest.approx(float(deep.synops[0]) * 24.0)
 
 
@@ -459,16 +459,16 @@ def test_truenorth_efficiencies_disagree():
 def test_odin():
     """477 and 35 µW measured; 12.72 pJ an operation where no cycle is idle."""
     c = {name: constant.value for name, constant in chips.ODIN.items()}
-    found = {
+    result = {
         point: affine_power_w(
             c["leakage_power_w"], ((c["synop_pj"], point[1]),), c["idle_power_w_per_hz"], point[0]
         )
         for point in chips.ODIN_POINTS
     }
-    assert found[75e6, 37.5e6] * 1e6 == pytest.approx(476.93, abs=5e-3)
+    assert result[75e6, 37.5e6] * 1e6 == pytest.approx(476.93, abs=5e-3)
     for point, measured in chips.ODIN_POINTS.items():
-        assert found[point] == pytest.approx(measured.value, rel=3e-3)
-        average = average_pj(found[point], point[1])
+        assert result[point] == pytest.approx(measured.value, rel=3e-3)
+        average = average_pj(result[point], point[1])
         kind = {75e6: "accelerated", 1.3e6: "biological"}[point[0]]
         assert average == pytest.approx(chips.ODIN_AVERAGES_PJ[kind].value, rel=2e-3)
     l = dense(256, 256, steps=1, rate=1.0)
@@ -518,7 +518,7 @@ def test_seneca_sums():
 def test_seneca_by_hand():
     l = layer("recurrent", "constant", seed=5)
     machine = get("seneca-22nm").with_design(targets_per_message=4)
-    found = parts_pj(machine, l)
+    result = parts_pj(machine, l)
     macs, fed, fires = (float(x[0]) for x in (l.macs, l.recurrent_events, l.spikes.sum(1)))
     arrived = float(l.events_by_fan_out[0, 0])
     expected = {
@@ -528,7 +528,7 @@ def test_seneca_by_hand():
         "state_memory": (macs + fed * 9) * 7.6 + 45 * 2 * 7.6 + 9 * 3.9 + 45 * 3.7,
         "routing": (arrived + fed) * 3 * 2.0,
     }
-    assert found == pytest.approx({c: expected.get(c, 0.0) for c in COMPONENTS}, rel=1e-6)
+    assert result == pytest.approx({c: expected.get(c, 0.0) for c in COMPONENTS}, rel=1e-6)
 
 
 # ---- SpikeSim
@@ -645,8 +645,8 @@ def stages(n, b):
 
 def test_sata_operations():
     published = {"lif": 0.11255, "spike_mac": 0.039694, "mac": 0.2779, "pgu": 0.27216}
-    found = operations_pj(get("sata").technology)
-    assert found == pytest.approx(published | {"update_mac": 0.039694}, abs=5e-7)
+    result = operations_pj(get("sata").technology)
+    assert result == pytest.approx(published | {"update_mac": 0.039694}, abs=5e-7)
 
 
 @pytest.mark.parametrize("bugs", [False, True])
@@ -656,10 +656,10 @@ def test_sata_training(T, b, bugs):
     with jax.enable_x64(True):
         layers = vgg5(steps=T)
         technology = get("sata").technology
-        found = training_pj(technology, layers, b, gradient_sparsity=0.7, published_bugs=bugs)
+        result = training_pj(technology, layers, b, gradient_sparsity=0.7, published_bugs=bugs)
         expected = stages(program(T, b, 0.9, 0.7, bugs), b)
         for stage, pj in expected.items():
-            assert float(np.ravel(found[stage])[0]) == pytest.approx(pj, rel=1e-9), stage
+            assert float(np.ravel(result[stage])[0]) == pytest.approx(pj, rel=1e-9), stage
 
 
 @pytest.mark.parametrize("bugs", [False, True])
@@ -668,9 +668,9 @@ def test_sata_inference_is_the_forward_stage(bugs):
         layers = vgg5()
         architecture = Sata(published_bugs=bugs)
         machine = dataclasses.replace(get("sata"), architecture=architecture)
-        found = estimate_energy(Workload(layers), machine.with_design(weight_bits=2)).total_pj()[0]
+        result = estimate_energy(Workload(layers), machine.with_design(weight_bits=2)).total_pj()[0]
         expected = stages(program(4, 2, 0.9, 0.7, bugs), 2)["forward"]
-        assert float(found) == pytest.approx(expected, rel=1e-9)
+        assert float(result) == pytest.approx(expected, rel=1e-9)
 
 
 def test_sata_errors_of_the_program():
@@ -683,8 +683,8 @@ def test_sata_errors_of_the_program():
             )
             for bugs in (False, True)
         ]
-    found = [float(c["forward"]["spike_mac"]) for c in counts]
-    assert found == pytest.approx([right, wrong], rel=1e-9)
+    result = [float(c["forward"]["spike_mac"]) for c in counts]
+    assert result == pytest.approx([right, wrong], rel=1e-9)
     assert wrong == 8192 * 1024 * 4
 
 
@@ -692,7 +692,7 @@ def test_sata_of_other_layers():
     """Ours: real-valued frames, stored currents, several states, recurrence."""
     l = layer("recurrent", "constant", steps=5)
     machine = get("sata").with_design(weight_bits=8, input_bits=4)
-    found = parts_pj(machine, l)
+    result = parts_pj(machine, l)
     dram, sram, pad = (0.5 * SATA_16[f"{m}_pj"] for m in ("dram", "sram", "scratchpad"))
     state, word = dram + 2 * sram, dram + 2 * sram + 2 * pad
     macs, fed = float(l.macs[0]), float(l.recurrent_events[0])
@@ -703,7 +703,7 @@ def test_sata_of_other_layers():
         "state_memory": 45 * 2 * state + (9 + 45) * sram,
         "activation_movement": 32 * 4 / 8 * word + 5 * 9 / 8 * word,
     }
-    assert found == pytest.approx({c: expected.get(c, 0.0) for c in COMPONENTS}, rel=1e-6)
+    assert result == pytest.approx({c: expected.get(c, 0.0) for c in COMPONENTS}, rel=1e-6)
 
 
 def test_sata_refuses():

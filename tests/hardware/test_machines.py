@@ -41,8 +41,8 @@ def test_weights_lie_in_the_nearest_bank_that_holds_them(local, level):
     """64 · 32 weights of 8 bits: 2,048 bytes."""
     for name in ("classical-45nm", "spatial-45nm"):
         machine = get(name).with_design(local_bytes=local, zero_skipping=0.5)
-        found = {unit for unit in units(machine) if unit.startswith("weights")}
-        assert found == {f"weights@{level}"}
+        result = {unit for unit in units(machine) if unit.startswith("weights")}
+        assert result == {f"weights@{level}"}
         assert "dram" in units(machine)
 
 
@@ -106,10 +106,10 @@ def test_of_registers_that_are_not_known_yet_nothing_is_said():
     """Registers of 64 bytes hold the states, but under a gradient their size is no number."""
     work = Workload((dense(1, 32, steps=4, rate=0.25, name="first"),))
     machine = get("spatial-45nm").with_design(dram_bytes=63, pe_state_bytes=8)
-    found = jax.value_and_grad(
+    result = jax.value_and_grad(
         lambda pes: estimate_energy(work, machine.with_design(pes=pes)).total_pj()[0]
     )
-    value, slope = found(8.0)
+    value, slope = result(8.0)
     assert value == estimate_energy(work, machine.with_design(pes=8.0)).total_pj()[0]
     assert jnp.isfinite(slope)
 
@@ -172,21 +172,21 @@ def test_the_energy_rises_with_rate_time_and_bits(name, rates, steps, bits):
 @pytest.mark.parametrize("name", MACHINES)
 def test_latency_counts_cycles_by_hand(name):
     """64 spikes, 2,048 synops, 128 neuron-steps; 256 elements; 4 steps of one hop."""
-    found = latency(Workload((LAYER,)), get(name))
+    result = latency(Workload((LAYER,)), get(name))
     expected = {
         "classical-45nm": 64 + 32 + (2048 + 128) / 256,
         "event-45nm": 64 + 2048 + 128 + 4,
         "spatial-45nm": (2048 + 128) / 256 + 4,
     }[name]
-    assert float(found.cycles[0, 0]) == pytest.approx(expected)
-    assert float(found.seconds[0]) == pytest.approx(expected / 200e6)
+    assert float(result.cycles[0, 0]) == pytest.approx(expected)
+    assert float(result.seconds[0]) == pytest.approx(expected / 200e6)
 
 
 def test_layers_follow_one_another_or_work_at_once():
     work = Workload((LAYER, dense(32, 10, steps=4, rate=0.5, name="second")))
     for name, combine in (("spatial-45nm", np.sum), ("event-45nm", np.max)):
-        found = latency(work, get(name))
-        assert float(found.seconds[0]) == pytest.approx(combine(found.cycles[0]) / 200e6)
+        result = latency(work, get(name))
+        assert float(result.seconds[0]) == pytest.approx(combine(result.cycles[0]) / 200e6)
 
 
 def test_latency_of_a_machine_without_times_is_refused():
@@ -204,10 +204,10 @@ def test_static_energy_is_power_times_latency(name):
     work = Workload((LAYER, dense(32, 10, steps=4, rate=0.5, name="second")))
     column = COMPONENTS.index("static")
     expected = 2e-3 * latency(work, machine).seconds * 1e12
-    found = estimate_energy(work, burning)
-    np.testing.assert_allclose(found.components_pj()[:, column], expected, rtol=1e-6)
+    result = estimate_energy(work, burning)
+    np.testing.assert_allclose(result.components_pj()[:, column], expected, rtol=1e-6)
     np.testing.assert_allclose(
-        jnp.delete(found.parts_pj, column, axis=-1),
+        jnp.delete(result.parts_pj, column, axis=-1),
         jnp.delete(estimate_energy(work, machine).parts_pj, column, axis=-1),
     )
 
@@ -231,8 +231,8 @@ def test_each_layer_burns_static_power_for_its_share_of_the_time(name):
     total = np.maximum(first, second) if machine.architecture.concurrent else first + second
     at_once = total / (first + second)
     expected_pj = 2e-3 * 1e12 * np.stack([first, second], -1) / machine.design.clock_hz
-    found = estimate_energy(work, burning).parts_pj[..., COMPONENTS.index("static")]
-    np.testing.assert_allclose(found, expected_pj * at_once[:, None], rtol=1e-6)
+    result = estimate_energy(work, burning).parts_pj[..., COMPONENTS.index("static")]
+    np.testing.assert_allclose(result, expected_pj * at_once[:, None], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -261,8 +261,8 @@ def test_the_qnn_runs_on_the_same_machine():
         machine = get("classical-45nm").with_design(zero_skipping=skipping, batch=1e9)
         parts = estimate_qnn_energy(Workload((layer,)), machine)
         weight_pj = 10.0 / 8
-        found = float(parts.components_pj()[0, COMPONENTS.index("weight_memory")])
-        assert found == pytest.approx(reads * weight_pj, rel=1e-5)
+        result = float(parts.components_pj()[0, COMPONENTS.index("weight_memory")])
+        assert result == pytest.approx(reads * weight_pj, rel=1e-5)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,8 +73,8 @@ GOLDEN = [
 
 @pytest.mark.parametrize(("name", "level", "size", "bits", "expected", "error"), GOLDEN)
 def test_published_accesses(name, level, size, bits, expected, error):
-    found = memory(name).access_pj(TECHNOLOGY, level, float(size), float(bits))
-    assert float(found) == pytest.approx(expected, abs=error)
+    result = memory(name).access_pj(TECHNOLOGY, level, float(size), float(bits))
+    assert float(result) == pytest.approx(expected, abs=error)
 
 
 def test_only_accelergy_writes_at_another_price():
@@ -266,8 +266,8 @@ def test_arithmetic_between_and_beyond():
     for bits in (4.0, 16.0, 24.0):
         by_hand = quadratic[0] * bits**2 + quadratic[1] * bits
         model = ARITHMETIC["quadratic"]
-        found = model.add_pj(INTEGERS, bits), model.mul_pj(INTEGERS, bits, 1.0)
-        np.testing.assert_allclose(found, by_hand, rtol=1e-9)
+        result = model.add_pj(INTEGERS, bits), model.mul_pj(INTEGERS, bits, 1.0)
+        np.testing.assert_allclose(result, by_hand, rtol=1e-9)
     assert ARITHMETIC["saturation"].mul_pj(INTEGERS, 4.0, 9.0) == 3.1
     assert ARITHMETIC["linear"].mul_pj(INTEGERS, 20.0, 4.0) == pytest.approx(1.65)
     assert ARITHMETIC["recommended"].add_pj(INTEGERS, 8.0) == pytest.approx(0.025)

@@ -98,8 +98,8 @@ def test_every_preset_can_be_written_as_a_file(name, written):
     copy = load(written(text=text))
     assert copy.technology == machine.technology and copy.design == machine.design
     assert copy.name == f"copy of {name}"
-    found, expected = (estimate_energy(WORK, m).parts_pj.tolist() for m in (copy, machine))
-    assert found == expected
+    result, expected = (estimate_energy(WORK, m).parts_pj.tolist() for m in (copy, machine))
+    assert result == expected
 
 
 STATIC = """

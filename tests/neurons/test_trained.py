@@ -256,8 +256,8 @@ def test_unknown_leaves_are_refused(make, words):
 def test_a_seed_draws_what_it_drew_before_constants_had_a_collection():
     """Golden values of when neurons stood among the parameters; compilers round the last bit."""
 
-    def same(found, golden):
-        np.testing.assert_allclose(np.ravel(found)[:3], np.float32(golden), rtol=1e-6)
+    def same(result, golden):
+        np.testing.assert_allclose(np.ravel(result)[:3], np.float32(golden), rtol=1e-6)
 
     plain = jax.jit(MLP((4,), 3).init)(jax.random.key(0), FRAMES)["params"]
     same(plain["hidden_0"]["synapse"]["kernel"], [0.0080695431, -0.34561354, -1.0460320])
@@ -392,8 +392,8 @@ def test_illegal_constants_are_nan_and_not_plausible(name, value):
             states["drawn"] = neuron.init_state(params, (2, 3), jax.random.key(0))
             states["fold"] = start_fold(neuron, params, MeanMembrane(), (2, 3)).neuron
         for way, state in states.items():
-            found = np.isnan(neuron.potential(state))
-            assert found[:, 1].all() and not found[:, [0, 2]].any(), (leaf, way)
+            result = np.isnan(neuron.potential(state))
+            assert result[:, 1].all() and not result[:, [0, 2]].any(), (leaf, way)
 
 
 def test_illegal_thresholds_in_fixed_point_and_of_a_quantised_rectifier_are_nan():

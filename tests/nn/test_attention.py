@@ -46,7 +46,7 @@ def layer_of(order="auto", heads=2, neuron=NEURON):
 @pytest.mark.parametrize("order", ["rows", "columns"])
 def test_products_against_loops(order):
     frames = spikes(0, (2, 3, 5, 6))
-    found = Attention(2, 0.25, order).apply({}, jnp.asarray(frames))
+    result = Attention(2, 0.25, order).apply({}, jnp.asarray(frames))
     expected = np.zeros((2, 5, 6))
     for b in range(2):
         q, k, v = frames[b]
@@ -55,7 +55,7 @@ def test_products_against_loops(order):
                 head = slice(0, 3) if feature < 3 else slice(3, 6)
                 for j in range(5):
                     expected[b, i, feature] += (q[i, head] @ k[j, head]) * v[j, feature]
-    np.testing.assert_array_equal(found, 0.25 * expected)
+    np.testing.assert_array_equal(result, 0.25 * expected)
 
 
 def test_both_orders_give_the_same_bits():
@@ -72,9 +72,9 @@ def test_the_order_with_fewer_sums_is_chosen():
 
 def compare(recorded, workload, machine):
     """Every count and every energy of both sides."""
-    found, charged = audit(recorded, machine), estimate_energy(workload, machine)
-    np.testing.assert_allclose(found.parts_pj, charged.parts_pj, rtol=1e-9)
-    for walked, layer in zip(found.layers, workload, strict=True):
+    result, charged = audit(recorded, machine), estimate_energy(workload, machine)
+    np.testing.assert_allclose(result.parts_pj, charged.parts_pj, rtol=1e-9)
+    for walked, layer in zip(result.layers, workload, strict=True):
         assert walked.name == layer.geometry.name
         for counts, totals in zip(walked.counts, tally(layer, machine), strict=True):
             for b, sample in enumerate(counts):
@@ -298,8 +298,8 @@ def test_every_query_key_and_value_has_a_gradient(key):
 
     for name in MACHINES:
         slope = jax.jit(jax.grad(total))
-        found = slope(frames, get(name))
-        assert np.isfinite(found).all() and (np.abs(found).sum((0, 1, 3, 4)) > 0).all(), name
+        result = slope(frames, get(name))
+        assert np.isfinite(result).all() and (np.abs(result).sum((0, 1, 3, 4)) > 0).all(), name
         assert np.isfinite(slope(0 * frames, get(name))).all(), name
 
 

@@ -41,12 +41,12 @@ def test_a_dense_layer_is_its_equations_step_by_step(key):
     variables = jax.jit(layer.init)(key, frames)
     weights = np.asarray(variables["params"]["synapse"]["kernel"])
     bias = np.asarray(variables["params"]["synapse"]["bias"])
-    found = np.asarray(layer.apply(variables, frames))
+    result = np.asarray(layer.apply(variables, frames))
     v, alpha = np.zeros((3, 4)), np.exp(-1e-3 / 2e-3)
     for t in range(7):
         v = alpha * v + np.asarray(frames)[t] @ weights + bias
         fired = v >= 1
-        np.testing.assert_array_equal(found[t], fired)
+        np.testing.assert_array_equal(result[t], fired)
         v = v - fired
 
 
@@ -55,14 +55,14 @@ def test_recurrence_feeds_back_the_spikes_of_the_step_before(key):
     layer = Spiking(nn.Dense(5, use_bias=False), NEURON, recurrent=True)
     variables = jax.jit(layer.init)(key, frames)
     params = jax.tree.map(np.asarray, variables["params"])
-    found, (record,) = ran(layer, variables, frames)
+    result, (record,) = ran(layer, variables, frames)
     v, before, fed_back = np.zeros((2, 5)), np.zeros((2, 5)), np.zeros(2)
     for t in range(9):
         fed_back += before.sum(1)
         current = np.asarray(frames)[t] @ params["synapse"]["kernel"]
         v = np.exp(-0.5) * v + current + before @ params["recurrent"]
         before = (v >= 1).astype(float)
-        np.testing.assert_array_equal(found[t], before)
+        np.testing.assert_array_equal(result[t], before)
         v = v - before
     np.testing.assert_array_equal(record.recurrent_events, fed_back)
     np.testing.assert_array_equal(record.recurrent_synops, fed_back * 5)

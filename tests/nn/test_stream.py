@@ -84,10 +84,10 @@ def test_a_frame_that_is_not_finite_marks_its_sample_from_then_on(name):
     fine = streamed(model, variables, frames, stream)
     for bad in (np.nan, np.inf, -np.inf):
         spoilt = frames.at[when, 1].set(bad)
-        found = streamed(model, variables, spoilt, stream)
-        np.testing.assert_array_equal(found[:, 0], fine[:, 0])
-        np.testing.assert_array_equal(found[:when], fine[:when])
-        assert np.isnan(found[when:, 1]).all()
+        result = streamed(model, variables, spoilt, stream)
+        np.testing.assert_array_equal(result[:, 0], fine[:, 0])
+        np.testing.assert_array_equal(result[:when], fine[:when])
+        assert np.isnan(result[when:, 1]).all()
     for frame in frames[:when]:
         variables, _ = step(model, variables, frame)
     with pytest.raises(ValueError, match=r"sample 1: the frame is not finite"):
@@ -141,9 +141,9 @@ def test_a_state_may_be_infinite_or_without_a_batch_and_a_membrane_may_not():
 def test_a_constant_input_that_changes_is_not_ignored():
     model, variables, frames = case("constant")
     changed = frames.at[2, 1].add(1.0)
-    fine, found = streamed(model, variables, frames), streamed(model, variables, changed)
-    np.testing.assert_array_equal(found[:, 0], fine[:, 0])
-    assert np.isnan(found[2:, 1]).all() and not np.isnan(found[:2]).any()
+    fine, result = streamed(model, variables, frames), streamed(model, variables, changed)
+    np.testing.assert_array_equal(result[:, 0], fine[:, 0])
+    assert np.isnan(result[2:, 1]).all() and not np.isnan(result[:2]).any()
     variables, _ = step(model, variables, frames[0])
     with pytest.raises(ValueError, match=r"sample 1: .* or a constant input is not the frame"):
         step(model, variables, changed[2])

@@ -50,12 +50,12 @@ def test_conv_fan_out_is_the_transposed_convolution_of_ones(
         kernel_dilation=dilation,
         feature_group_count=groups,
     )
-    found = connectivity(synapse, (*size, 2))
-    np.testing.assert_array_equal(found.fan_out, transposed_ones(synapse, (*size, 2)))
+    result = connectivity(synapse, (*size, 2))
+    np.testing.assert_array_equal(result.fan_out, transposed_ones(synapse, (*size, 2)))
     params = shapes(synapse, jnp.zeros((1, *size, 2)))
-    assert found.weights == params["kernel"].size
-    assert found.biases == params["bias"].size
-    assert found.fan_in == kernel[0] * kernel[1] * 2 // groups
+    assert result.weights == params["kernel"].size
+    assert result.biases == params["bias"].size
+    assert result.fan_in == kernel[0] * kernel[1] * 2 // groups
 
 
 def test_depthwise_and_one_dimensional_convolutions():
@@ -68,9 +68,9 @@ def test_depthwise_and_one_dimensional_convolutions():
 
 
 def test_dense_fan_out_is_its_width():
-    found = connectivity(nn.Dense(7, use_bias=False), (5,))
-    assert found.fan_out.tolist() == [7] * 5
-    assert (found.synapses, found.weights, found.biases) == (35, 35, 0)
+    result = connectivity(nn.Dense(7, use_bias=False), (5,))
+    assert result.fan_out.tolist() == [7] * 5
+    assert (result.synapses, result.weights, result.biases) == (35, 35, 0)
 
 
 def test_unknown_synapse_and_wrong_shapes_are_refused():

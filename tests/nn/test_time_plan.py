@@ -129,9 +129,9 @@ def result(plan, model, variables, frames, train):
     return *passed, grads
 
 
-def expect_equal(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+def expect_equal(result, expected):
+    assert jax.tree.structure(result) == jax.tree.structure(expected)
+    for one, other in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
         scale = max(float(np.abs(other).max()), 1e-30)
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * scale)
 
@@ -140,8 +140,8 @@ def expect_equal(found, expected):
 def test_chunks_equal_the_whole_window(name):
     given = case(name)
     expected = result(WHOLE, *given)
-    found = result(Chunked(3), *given)
-    expect_equal(found, expected)
+    actual = result(Chunked(3), *given)
+    expect_equal(actual, expected)
     # The test would prove nothing on a silent network.
     assert all(float(layer.input_events.min()) > 0 for layer in expected[1])
 
@@ -163,11 +163,11 @@ def test_an_input_active_in_two_chunks_counts_once(key):
 
 def dots(jaxpr, times=1):
     """`(rows, columns) -> calls` of matrix products, those in a scan as often as they run."""
-    found = {}
+    result = {}
 
     def add(more):
         for shape, count in more.items():
-            found[shape] = found.get(shape, 0) + count
+            result[shape] = result.get(shape, 0) + count
 
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -175,7 +175,7 @@ def dots(jaxpr, times=1):
         often = times * equation.params.get("length", 1)
         for inner in jax.extend.core.jaxprs_in_params(equation.params):
             add(dots(inner, often))
-    return found
+    return result
 
 
 @pytest.mark.parametrize(("plan", "rows"), [(WHOLE, 8), (Chunked(2), 2)])
@@ -283,7 +283,7 @@ def test_events_run_in_chunks_too(key):
     frames = np.asarray(jax.random.bernoulli(key, 0.3, (7, 2, 6)), np.float32)
     variables = jax.jit(model.init)(key, frames)
     outputs, workload = ran(model, variables, jnp.asarray(frames))
-    found, counted = run(model, variables, pack(frames), plan=Chunked(3))
-    np.testing.assert_allclose(found, outputs, rtol=1e-5)
+    result, counted = run(model, variables, pack(frames), plan=Chunked(3))
+    np.testing.assert_allclose(result, outputs, rtol=1e-5)
     for whole, cut in zip(jax.tree.leaves(workload), jax.tree.leaves(counted), strict=True):
         np.testing.assert_allclose(cut, whole, rtol=1e-6)

@@ -62,9 +62,9 @@ def compare(case, x, w, atol):
 
         return jax.jit(passes)(x, w)
 
-    for found, wanted in zip(*map(all_of, both(case)), strict=True):
-        assert found.shape == wanted.shape and found.dtype == wanted.dtype
-        np.testing.assert_allclose(found, wanted, atol=atol)
+    for result, wanted in zip(*map(all_of, both(case)), strict=True):
+        assert result.shape == wanted.shape and result.dtype == wanted.dtype
+        np.testing.assert_allclose(result, wanted, atol=atol)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -125,8 +125,8 @@ def test_in_a_scan_under_vmap_and_in_flax():
 
     owner = nn.Conv(6, (3, 3), conv_general_dilated=convolve)
     variables = nn.Conv(6, (3, 3)).init(jax.random.key(0), x)
-    found, wanted = owner.apply(variables, x), nn.Conv(6, (3, 3)).apply(variables, x)
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    result, wanted = owner.apply(variables, x), nn.Conv(6, (3, 3)).apply(variables, x)
+    np.testing.assert_allclose(result, wanted, atol=1e-5)
 
 
 def test_what_has_no_own_form_is_left_to_xla():
@@ -135,10 +135,10 @@ def test_what_has_no_own_form_is_left_to_xla():
     plain = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": dims}
     plain["padding"] = ((1, 1), (1, 1))
     for more in ({"lhs_dilation": (2, 1)}, {"preferred_element_type": jnp.float32}):
-        found = convolve(x, w, **plain, **more)
-        np.testing.assert_array_equal(found, lax.conv_general_dilated(x, w, **plain, **more))
+        result = convolve(x, w, **plain, **more)
+        np.testing.assert_array_equal(result, lax.conv_general_dilated(x, w, **plain, **more))
     turned = {"dimension_numbers": ("NCHW", "OIHW", "NCHW")}
     swapped = (jnp.moveaxis(x, -1, 1), jnp.transpose(w, (3, 2, 0, 1)))
-    found = convolve(*swapped, (1, 1), "SAME", **turned)
+    result = convolve(*swapped, (1, 1), "SAME", **turned)
     wanted = lax.conv_general_dilated(*swapped, (1, 1), "SAME", **turned)
-    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(result, wanted)

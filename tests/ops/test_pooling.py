@@ -19,10 +19,10 @@ def test_values_and_gradients_are_those_of_flax(kind, shape, window):
     for images in (spikes, jnp.asarray(draw.standard_normal(shape), jnp.float32)):
         ours = lambda x: pool(x, kind, window)  # noqa: E731
         theirs = lambda x: FLAX[kind](x, (window, window), strides=(window, window))  # noqa: E731
-        found, back = jax.vjp(ours, images)
+        result, back = jax.vjp(ours, images)
         wanted, expected = jax.vjp(theirs, images)
-        np.testing.assert_allclose(found, wanted, rtol=1e-6)
-        g = jnp.cos(jnp.arange(found.size, dtype=jnp.float32)).reshape(found.shape)
+        np.testing.assert_allclose(result, wanted, rtol=1e-6)
+        g = jnp.cos(jnp.arange(result.size, dtype=jnp.float32)).reshape(result.shape)
         np.testing.assert_allclose(back(g)[0], expected(g)[0], rtol=1e-6)
 
 

@@ -30,13 +30,13 @@ def test_a_product_and_its_gradients_round_operands_and_nothing_else(key):
     out, pull = jax.vjp(BF16.matmul, a, b)
     left, right = pull(g)
     a, b, g = rounded(a), rounded(b), rounded(g)
-    for found, expected in (
+    for result, expected in (
         (out, a @ b),
         (left, g @ b.T),
         (right, np.einsum("xyk,xyn->kn", a, g)),
     ):
-        assert found.dtype == jnp.float32
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+        assert result.dtype == jnp.float32
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
     assert float(np.abs(F32.matmul(a, b) - out).max()) == pytest.approx(0, abs=1e-5)
 
 
@@ -60,11 +60,11 @@ def test_a_dense_layer_and_a_convolution_compute_so(key):
         return (out * (1 + jnp.arange(out.size).reshape(out.shape) % 2)).sum(), out
 
     loss = jax.value_and_grad(weighed, argnums=(1, 2), has_aux=True)
-    (_, found), grads = loss(conv, images, variables)
+    (_, result), grads = loss(conv, images, variables)
     plain = rounded(images).astype(np.float32)
     (_, expected), true = loss(nn.Conv(3, (3, 3)), plain, exact)
-    assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert result.dtype == jnp.float32
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-5)
     for one, other in zip(jax.tree.leaves(grads), jax.tree.leaves(true), strict=True):
         assert one.dtype == jnp.float32
         np.testing.assert_allclose(one, other, rtol=2**-8, atol=2**-8)
@@ -89,9 +89,9 @@ def test_models_multiply_in_bf16_and_keep_their_state_in_float32(make, shape, ke
             given = {**variables, "params": params}
             return forward(model, given, frames, train=True).outputs.sum()
 
-        found = set()
-        walk(jax.make_jaxpr(jax.grad(step))(variables["params"]).jaxpr, found)
-        return found
+        result = set()
+        walk(jax.make_jaxpr(jax.grad(step))(variables["params"]).jaxpr, result)
+        return result
 
     assert operands(model) == {"bfloat16"}
     assert operands(make(F32)) == {"float32"}
@@ -99,16 +99,16 @@ def test_models_multiply_in_bf16_and_keep_their_state_in_float32(make, shape, ke
     assert {leaf.dtype.name for leaf in jax.tree.leaves(state)} <= {"float32", "int32"}
 
 
-def walk(jaxpr, found):
+def walk(jaxpr, result):
     """Collect the types of all operands of products."""
     for equation in jaxpr.eqns:
         # Events are counted by products with ones and zeros in full precision: no synapses.
         highest = (jax.lax.Precision.HIGHEST,) * 2
         counting = equation.params.get("precision") == highest
         if equation.primitive.name in ("dot_general", "conv_general_dilated") and not counting:
-            found |= {var.aval.dtype.name for var in equation.invars}
+            result |= {var.aval.dtype.name for var in equation.invars}
         for inner in jax.extend.core.jaxprs_in_params(equation.params):
-            walk(inner, found)
+            walk(inner, result)
 
 
 def test_the_product_of_recurrence_too(key):

@@ -230,11 +230,11 @@ def ev_objects_reader(root, monkeypatch):
     touch_archive(path)
 
     def valid(raw):
-        found = ev_objects.read_archive(path)
+        result = ev_objects.read_archive(path)
         for title in ("train", "test"):
-            assert found[f"{title}_frames"].shape[1:] == (250, 78)
-            assert found[f"{title}_frames"].max() <= 1
-        return found
+            assert result[f"{title}_frames"].shape[1:] == (250, 78)
+            assert result[f"{title}_frames"].max() <= 1
+        return result
 
     # Sums stand over the members, not over their list.
     return Target(path, lambda: ev_objects.read_archive(path), valid)
@@ -314,8 +314,8 @@ def cifar_batch(root, monkeypatch):
         return {"images": pixels, "labels": np.array([record[0] for record in records], np.int32)}
 
     def read():
-        found, labels = cifar10.parse_batch(path.read_bytes(), str(path))
-        return {"images": found, "labels": labels}
+        result, labels = cifar10.parse_batch(path.read_bytes(), str(path))
+        return {"images": result, "labels": labels}
 
     return Target(path, read, says)
 
@@ -508,17 +508,17 @@ def outcome(target, whole, raw):
     """What became of damaged bytes; anything but these outcomes is an error."""
     target.path.write_bytes(raw)
     try:
-        found = target.read()
+        result = target.read()
     except ValueError as error:
         message = str(error)
         named = str(target.names or target.path) in message
         return "refused" if named and "\n" not in message else f"refused badly: {message}"
-    if same(found, whole):
+    if same(result, whole):
         return "same"
     if target.says is None:
         return "another content without a word"
     said = target.says(raw)
-    if said is not None and all(np.array_equal(found[name], said[name]) for name in said):
+    if said is not None and all(np.array_equal(result[name], said[name]) for name in said):
         return "as the bytes say, with no sum over them"
     return "not what the bytes say"
 

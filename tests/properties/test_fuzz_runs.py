@@ -274,7 +274,7 @@ def damages(files: st.SearchStrategy[int]) -> st.SearchStrategy[list[Damage]]:
 def outcome(folder: RunFolder, read: Callable[[], Any], expected: list[Any]) -> str:
     """`same`, or `refused` with a message that names a file; anything else is a failure."""
     try:
-        found = read()
+        result = read()
     except (ValueError, OSError) as error:
         said = str(error)
     else:
@@ -283,7 +283,7 @@ def outcome(folder: RunFolder, read: Callable[[], Any], expected: list[Any]) -> 
         assert str(folder.path) in said, f"no file is named: {said}"
         assert "\n" not in said and len(said) < 2000, f"not a sentence or two: {said}"
         return "refused"
-    assert found in expected, f"a silent difference: {found}"
+    assert result in expected, f"a silent difference: {result}"
     return "same"
 
 
@@ -292,9 +292,9 @@ def read_all(path: Path, run: Finished) -> dict[str, str]:
     folder, said = RunFolder(path), []
 
     def config():
-        found = stored_config(RunFolder.existing(str(path)), Toy)
+        result = stored_config(RunFolder.existing(str(path)), Toy)
         check_config(folder, Checkpoints(folder.checkpoints, say=said.append))
-        return found
+        return result
 
     def checkpoint():
         arrays, record = Checkpoints(folder.checkpoints, say=said.append).restore()

@@ -306,10 +306,10 @@ def test_labels_fit_outputs(outputs, labels):
 @pytest.mark.parametrize("labels", [(2,), (2, 4)])
 def test_an_answer_that_is_no_number_is_not_class_zero(labels):
     outputs = jnp.zeros((4, 2, 3)).at[:, 1, 0].set(jnp.nan)
-    found = np.asarray(accuracy(outputs, jnp.zeros(labels, int)))
-    assert found[0] == 1 and np.isnan(found[1])
-    found = accuracy(outputs[0], jnp.zeros(2, int))
-    assert found[0] == 1 and np.isnan(found[1])
+    result = np.asarray(accuracy(outputs, jnp.zeros(labels, int)))
+    assert result[0] == 1 and np.isnan(result[1])
+    result = accuracy(outputs[0], jnp.zeros(2, int))
+    assert result[0] == 1 and np.isnan(result[1])
 
 
 CALLS = {

@@ -87,8 +87,8 @@ def test_limits_come_down_geometrically(step, start, limit, begin):
     budget = Budget(energy_pj=limit, steps=100, anneal_from=begin)
     share = min(max((step / 100 - begin) / (0.6 - begin), 0.0), 1.0)
     first = max(start, limit)
-    found = budget.limits(budget.numbers({"energy_pj": start}), step)["energy_pj"]
-    assert float(found) == pytest.approx(first * (limit / first) ** share, rel=1e-4)
+    result = budget.limits(budget.numbers({"energy_pj": start}), step)["energy_pj"]
+    assert float(result) == pytest.approx(first * (limit / first) ** share, rel=1e-4)
 
 
 def test_any_strength_above_zero_is_taken():
@@ -122,14 +122,14 @@ def test_usage_is_what_the_other_modules_say():
     machine = SPATIAL.with_design(weight_bits=4, state_bits=16)
     pairs = [(layer, machine) for layer in WORK]
     total_pj = estimate_energy(WORK, machine).total_pj()
-    found = budget.usage(pairs, total_pj)
-    np.testing.assert_array_equal(found["energy_pj"], total_pj)
-    np.testing.assert_allclose(found["latency_s"], latency(WORK, machine).seconds, rtol=1e-6)
+    result = budget.usage(pairs, total_pj)
+    np.testing.assert_array_equal(result["energy_pj"], total_pj)
+    np.testing.assert_allclose(result["latency_s"], latency(WORK, machine).seconds, rtol=1e-6)
     weights = 64 * 32 + 32 * 10
     words = sum(l.geometry.biases + l.geometry.neurons * l.geometry.ops.state_words for l in WORK)
     assert float(memory_bytes(pairs)) == pytest.approx((weights * 4 + words * 16) / 8)
-    np.testing.assert_allclose(found["memory_bytes"], [float(memory_bytes(pairs))])
-    np.testing.assert_allclose(found["area_mm2"], memory_area_mm2(machine, 45), rtol=1e-6)
+    np.testing.assert_allclose(result["memory_bytes"], [float(memory_bytes(pairs))])
+    np.testing.assert_allclose(result["area_mm2"], memory_area_mm2(machine, 45), rtol=1e-6)
 
 
 def test_memory_holds_each_word_at_its_own_width():
@@ -155,8 +155,8 @@ def test_memory_and_area_pull_on_the_parameters_they_are_made_of():
         machine = SPATIAL.with_design(weight_bits=bits, local_bytes=1024 * kilobytes)
         budget = Budget(memory_bytes=1.0, area_mm2=1.0, node_nm=45)
         pairs = [(layer, machine) for layer in WORK]
-        found = budget.usage(pairs, jnp.zeros(1))
-        return jnp.stack([found["memory_bytes"].sum(), found["area_mm2"].sum()])
+        result = budget.usage(pairs, jnp.zeros(1))
+        return jnp.stack([result["memory_bytes"].sum(), result["area_mm2"].sum()])
 
     by_bits, by_size = jax.jacrev(usage, (0, 1))(8.0, 4.0)
     assert float(by_bits[0]) > 0
@@ -217,7 +217,7 @@ def started(objective, optimiser, seed=0, **terms):
 @pytest.fixture(scope="module")
 def trained():
     """By kind of limit: three states of each of two budgets from one compiled epoch, measured."""
-    found = {}
+    result = {}
     order = np.tile(np.arange(8), (STEPS, 1))
     for name, machine in (("energy_pj", MACHINE), ("latency_s", SPATIAL)):
         budget = Budget(**{name: 1.0}, steps=STEPS)
@@ -240,9 +240,9 @@ def trained():
                 numbers = dataclasses.replace(budget, **{name: limit}).numbers({name: start})
                 before = started(objective, optimiser, seed, budget=numbers)
                 state, terms = epoch(before, data(), order)
-                found.setdefault((name, share), []).append((limit, state, terms, measure(state)))
-        found[name, "compiled"] = epoch._cache_size()
-    return found
+                result.setdefault((name, share), []).append((limit, state, terms, measure(state)))
+        result[name, "compiled"] = epoch._cache_size()
+    return result
 
 
 @pytest.mark.parametrize("name", ["energy_pj", "latency_s"])
@@ -281,14 +281,14 @@ def test_the_search_ends_in_its_aim_where_a_factor_is_enough(at_one, power):
     def ratio(factor):
         return at_one * factor**-power
 
-    factor, found = search(ratio, fill=True)
-    assert found == ratio(factor) and 0.5 <= factor <= 2
+    factor, result = search(ratio, fill=True)
+    assert result == ratio(factor) and 0.5 <= factor <= 2
     if ratio(2.0) <= 0.975 <= 0.99 <= ratio(0.5):
-        assert 0.975 <= found <= 0.99
+        assert 0.975 <= result <= 0.99
     elif ratio(2.0) > 0.99:
         assert factor == 2.0
     else:
-        assert found <= 0.99
+        assert result <= 0.99
 
 
 def test_a_network_below_its_budget_is_left_as_it_is_unless_it_felt_it():
@@ -297,8 +297,8 @@ def test_a_network_below_its_budget_is_left_as_it_is_unless_it_felt_it():
 
 
 def test_a_ratio_that_jumps_ends_below_it():
-    factor, found = search(lambda factor: 1.5 if factor < 1.3 else 0.6, fill=True)
-    assert found == 0.6 and 1.3 <= factor < 1.31
+    factor, result = search(lambda factor: 1.5 if factor < 1.3 else 0.6, fill=True)
+    assert result == 0.6 and 1.3 <= factor < 1.31
 
 
 @functools.partial(jax.jit, static_argnums=0)

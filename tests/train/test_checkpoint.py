@@ -60,8 +60,8 @@ def test_what_was_written_comes_back(kept):
     folder, checkpoints, said = kept
     assert checkpoints.steps() == [2, 3] and checkpoints.latest() == 3
     for step in (2, 3):
-        found, record = checkpoints.restore(tree(0), step)
-        equal(found, tree(step))
+        result, record = checkpoints.restore(tree(0), step)
+        equal(result, tree(step))
         assert record == checkpoints.record(step) == {"epoch": step, "score": 0.1 * step}
     plain, _ = checkpoints.restore()
     assert plain["parts"][1] == 3 and isinstance(plain["params"]["kernel"], np.ndarray)
@@ -70,10 +70,10 @@ def test_what_was_written_comes_back(kept):
 
 def test_arrays_stand_where_they_are_asked_for(kept):
     _, checkpoints, _ = kept
-    found, _ = checkpoints.restore(tree(0))
-    assert isinstance(found.params["kernel"], jax.Array)
-    assert isinstance(found.parts[2][0], np.ndarray)
-    assert found.params["kernel"].sharding == tree(0).params["kernel"].sharding
+    result, _ = checkpoints.restore(tree(0))
+    assert isinstance(result.params["kernel"], jax.Array)
+    assert isinstance(result.parts[2][0], np.ndarray)
+    assert result.params["kernel"].sharding == tree(0).params["kernel"].sharding
 
 
 def test_a_step_of_the_same_number_is_replaced(kept):
@@ -112,8 +112,8 @@ def test_one_flipped_bit_of_any_file_is_found(kept, tmp_path):
         copied = shutil.copytree(folder, tmp_path / f"copy-{number}")
         flip(copied / file.relative_to(folder))
         said = []
-        found, record = Checkpoints(copied, say=said.append).restore(tree(0))
-        equal(found, tree(2))
+        result, record = Checkpoints(copied, say=said.append).restore(tree(0))
+        equal(result, tree(2))
         assert record["epoch"] == 2
         (line,) = said
         part = "record.json" if file.name == "record.json" else "tree"

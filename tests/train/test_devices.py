@@ -64,9 +64,9 @@ def eight(environment, tmp_path_factory):
     return json.loads(done.stdout)
 
 
-def expect_close(found, expected, rounding=ROUNDING):
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
+def expect_close(result, expected, rounding=ROUNDING):
+    assert len(result) == len(expected)
+    for one, other in zip(result, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=rounding, atol=rounding / 10)
 
 
@@ -194,16 +194,16 @@ def pair(environment, tiny_flags, tmp_path_factory):
 
 
 def rows(folder: Path) -> list[dict]:
-    found = RunFolder(folder).rows()
-    for row in found:
+    result = RunFolder(folder).rows()
+    for row in result:
         del row["seconds"]
-    return found
+    return result
 
 
 def test_two_processes_learn_what_one_learns(pair, finished):
-    found, expected = rows(pair[0]), rows(finished)
-    assert len(found) == len(expected) == 3
-    for one, other in zip(found, expected, strict=True):
+    actual, expected = rows(pair[0]), rows(finished)
+    assert len(actual) == len(expected) == 3
+    for one, other in zip(actual, expected, strict=True):
         assert one.keys() == other.keys()
         expect_close(list(one.values()), list(other.values()))
     result = json.loads((pair[0] / "result.json").read_text())
@@ -236,7 +236,7 @@ def test_one_process_goes_on_with_the_run_of_two(pair, tmp_path):
     shutil.rmtree(folder / "checkpoints" / "3")
     (folder / "result.json").unlink()
     train.run(["--resume", str(folder)])
-    found, expected = rows(folder), rows(pair[0])
-    assert found[:2] == expected[:2]
-    expect_close(list(found[2].values()), list(expected[2].values()))
+    result, expected = rows(folder), rows(pair[0])
+    assert result[:2] == expected[:2]
+    expect_close(list(result[2].values()), list(expected[2].values()))
     assert json.loads((folder / "result.json").read_text())["devices"] == 1

@@ -54,12 +54,12 @@ def result(**changed):
 
 def test_silent_neurons_are_counted_and_readouts_left_out():
     ever = [np.array([[2.0, 0.0], [0.0, 1e-9]]), np.zeros(3), np.zeros(10)]
-    found = diagnosis.silent_layers(["conv", "hidden", "readout"], ever, [True, True, False])
-    assert found == {
+    result = diagnosis.silent_layers(["conv", "hidden", "readout"], ever, [True, True, False])
+    assert result == {
         "conv": {"neurons": 4, "silent": 2},
         "hidden": {"neurons": 3, "silent": 3},
     }
-    assert json.loads(json.dumps(found)) == found
+    assert json.loads(json.dumps(result)) == result
 
 
 def test_silent_layers_of_a_run(mlp):
@@ -67,9 +67,9 @@ def test_silent_layers_of_a_run(mlp):
     _, workload = ran(model, variables, frames)
     ever = [layer.spikes.sum(0) for layer in workload]
     spiking = [layer.geometry.spiking for layer in workload]
-    found = diagnosis.silent_layers(workload.names, ever, spiking)
+    result = diagnosis.silent_layers(workload.names, ever, spiking)
     trains = diagnosis.spike_trains(model, variables, frames)
-    assert found == {
+    assert result == {
         name: {"neurons": spikes.shape[-1], "silent": int((spikes.sum((0, 1)) == 0).sum())}
         for name, spikes in trains.items()
     }
@@ -197,8 +197,8 @@ def test_a_energy_that_grew_is_said_to_have_grown():
 def test_warnings_of_silent_layers(silent, warnings):
     counts = {"hidden_0": {"neurons": 256, "silent": silent}}
     lines = diagnosis.describe(result(silent_layers=counts))
-    found = [line for line in lines if line.startswith("WARNING")]
-    assert [line[: len(start)] for line, start in zip(found, warnings, strict=True)] == warnings
+    actual = [line for line in lines if line.startswith("WARNING")]
+    assert [line[: len(start)] for line, start in zip(actual, warnings, strict=True)] == warnings
 
 
 def test_a_foreign_result_is_refused():

@@ -107,11 +107,11 @@ def test_the_energy_is_that_of_the_hardware_a_lever_gives():
     model, variables = levered(Narrow(4.0))
     _, workload = ran(model, variables, FRAMES)
     objective = Objective(CrossEntropy(), MACHINE, levers=model.levers)
-    found = objective.estimate_energy(workload, variables["params"]).total_pj()
+    result = objective.estimate_energy(workload, variables["params"]).total_pj()
     plain = unlevered(workload)
     narrow = estimate_energy(plain, MACHINE.with_design(weight_bits=4)).total_pj()
-    np.testing.assert_allclose(found, narrow, rtol=1e-6)
-    assert (found < estimate_energy(plain, MACHINE).total_pj()).all()
+    np.testing.assert_allclose(result, narrow, rtol=1e-6)
+    assert (result < estimate_energy(plain, MACHINE).total_pj()).all()
 
 
 def test_without_levers_every_layer_runs_on_the_machine():

@@ -67,8 +67,8 @@ def test_the_loop_by_rule():
         (small, "gpu", 2**20, "host"),
     ]
     for work, platform, room, kind in cases:
-        found = pace.loop("auto", work, 32, 2**20, platform, room)
-        assert found.kind == kind
+        result = pace.loop("auto", work, 32, 2**20, platform, room)
+        assert result.kind == kind
     assert pace.loop("step", small, 32, 0, "cpu", None) == ("step", "as told")
     with pytest.raises(ValueError, match="loop must be auto or one of epoch, step, host"):
         pace.loop("fast", small, 32, 0, "cpu", None)

@@ -236,11 +236,11 @@ def losses():
         for name, objective in objectives.items()
     }
     # A program each: of several in one XLA may fuse, and so round, equal sums in different ways.
-    found = {}
+    result = {}
     for name, objective in objectives.items():
         slope = jax.value_and_grad(functools.partial(loss, objective=objective), has_aux=True)
-        found[name] = jax.jit(slope)(params, numbers[name])
-    return found
+        result[name] = jax.jit(slope)(params, numbers[name])
+    return result
 
 
 def keep(key, frames):

@@ -245,9 +245,11 @@ def test_an_epoch_in_one_call_is_its_steps_one_by_one():
     epoch = make_epoch(model, objective, optimiser, encoder)
     again, _, _ = start(model=model, weight=0.5)
     before = again
-    again, found = epoch(again, set_, order)
+    again, result = epoch(again, set_, order)
     jax.tree.map(np.testing.assert_array_equal, again, state)
-    jax.tree.map(np.testing.assert_array_equal, found, jax.tree.map(lambda *x: np.stack(x), *every))
+    jax.tree.map(
+        np.testing.assert_array_equal, result, jax.tree.map(lambda *x: np.stack(x), *every)
+    )
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params))
     again, _ = epoch(again, set_, order[::-1])
     assert encoder.traces == 1

@@ -25,19 +25,19 @@ MACHINES = ("neuromorphic-22nm", "classical-45nm", "event-45nm", "spatial-45nm",
 def recorded():
     """A recurrent network on constant input, one on events, and attention."""
     key = jax.random.key(0)
-    found = []
+    result = []
     for model, frames in (
         (jsnn.models.MLP((6,), 3, input_kind="constant"), jnp.ones((5, 2, 4))),
         (jsnn.models.SRNN((6,), 3), 1.0 * jax.random.bernoulli(key, 0.4, (5, 2, 4))),
     ):
         variables = jax.jit(model.init)(key, frames)
-        found += jax.jit(jsnn.run, static_argnums=0)(model, variables, frames)[1].layers
+        result += jax.jit(jsnn.run, static_argnums=0)(model, variables, frames)[1].layers
     tokens = 1.0 * jax.random.bernoulli(key, 0.4, (5, 2, 3, 4, 4))
-    found += product_workloads(
+    result += product_workloads(
         Attention(2).stages(tokens), "attention", ops=jsnn.neurons.LIF().ops, spiking=True,
         per_step=False, bias=False, spikes=tokens.sum((0, 2)),
     )  # fmt: skip
-    return Workload(tuple(found))
+    return Workload(tuple(result))
 
 
 LOUD = jsnn.neurons.LIF(v_threshold=0.3)
@@ -68,9 +68,9 @@ def runs(request):
         variables = model.init(jax.random.key(0), frames)
         return [jsnn.run(model, variables, frames[:steps])[1] for steps in (2, 3, 4)]
 
-    found = records()
-    assert all(work.layers[0].output_events.sum() > 0 for work in found)
-    return found
+    result = records()
+    assert all(work.layers[0].output_events.sum() > 0 for work in result)
+    return result
 
 
 def test_a_truncated_workload_is_that_of_a_run_over_truncated_frames(runs):
@@ -78,7 +78,7 @@ def test_a_truncated_workload_is_that_of_a_run_over_truncated_frames(runs):
 
     @jax.jit
     def estimates(works):
-        found = [
+        result = [
             [
                 of(work, m).parts_pj
                 for of in (estimate_energy, spike_independent_energy)
@@ -86,12 +86,12 @@ def test_a_truncated_workload_is_that_of_a_run_over_truncated_frames(runs):
             ]
             for work in works
         ]
-        return found, [latency(work, machines[-1]).seconds for work in works]
+        return result, [latency(work, machines[-1]).seconds for work in works]
 
     *_, four = runs
     assert not any(taken_at_rates(layer) for layer in four)
-    found = estimates([truncate(four, steps) for steps in (2, 3, 4)])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, estimates(runs))
+    result = estimates([truncate(four, steps) for steps in (2, 3, 4)])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), result, estimates(runs))
 
 
 def test_between_two_steps_counts_lie_on_a_line_and_the_energy_has_its_slope(runs):
@@ -156,11 +156,11 @@ def test_a_longer_window_is_the_one_written_down(name):
     """Rates kept, and every input independent of the others: 1 - (1 - 0.2)^2 = 0.36 fire."""
     short = dense(40, 12, steps=4, rate=0.1, active=0.2)
     long = dense(40, 12, steps=8, rate=0.1, active=0.36)
-    found = rescale(Workload((short,)), 8)
+    result = rescale(Workload((short,)), 8)
     machine = get(name)
     for of in (estimate_energy, spike_independent_energy, estimate_qnn_energy):
         np.testing.assert_allclose(
-            of(found, machine).parts_pj, of(Workload((long,)), machine).parts_pj, rtol=1e-5
+            of(result, machine).parts_pj, of(Workload((long,)), machine).parts_pj, rtol=1e-5
         )
 
 
