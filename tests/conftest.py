@@ -90,7 +90,10 @@ def compiled(tmp_path_factory):
     folder named in JAX_COMPILATION_CACHE_DIR serves many runs of the tests.
     """
     named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    folder = named or str(tmp_path_factory.mktemp("compiled"))
+    base = tmp_path_factory.getbasetemp()
+    # The folder of a worker lies in that of all of them.
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = named or str(base / "compiled")
     settings = {
         "jax_compilation_cache_dir": folder,
         # What compiles sooner costs more to keep than it gives back.

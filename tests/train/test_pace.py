@@ -105,12 +105,11 @@ def test_a_folder_chosen_before_stays(tmp_path):
     assert not (tmp_path / "xdg").exists()
 
 
-@pytest.mark.parametrize(("flags", "kept"), [([], True), (["--no-compile-cache"], False)])
-def test_runs_keep_what_they_compile_unless_told(flags, kept, tiny_flags, tmp_path):
+def test_runs_keep_what_they_compile(tiny_flags, tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     environment |= {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path / "xdg")}
     out = tmp_path / "run"
-    words = [*tiny_flags, "--epochs", "2", *flags, "--out", str(out)]
+    words = [*tiny_flags, "--epochs", "2", "--out", str(out)]
     ran = subprocess.run(
         [sys.executable, "-m", "experiments.train", *words],
         cwd=ROOT,
@@ -121,5 +120,13 @@ def test_runs_keep_what_they_compile_unless_told(flags, kept, tiny_flags, tmp_pa
     )
     assert ran.returncode == 0, ran.stderr
     assert "loop: epoch (" in ran.stdout and "window: whole (" in ran.stdout
-    assert bool(list((tmp_path / "xdg").rglob("*-cache"))) == kept
+    assert list((tmp_path / "xdg").rglob("*-cache"))
     assert "compile_cache" not in json.loads((out / "config.json").read_text())
+
+
+@pytest.mark.parametrize("flags", [["--compile-cache"], ["--no-compile-cache"]])
+def test_runs_keep_nothing_where_they_are_told_so(flags, tiny_run, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(train, "keep_compiled", lambda: asked.append(flags))
+    tiny_run(tmp_path / "run", *flags)
+    assert bool(asked) == (flags == ["--compile-cache"])
